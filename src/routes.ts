@@ -1,0 +1,88 @@
+/**
+ * The allow-list: every path that reaches an engine, with what the gateway must know of it. What is not here is a 404.
+ * An engine's administrative and shared-state routes (slots, LoRA, load and unload, /metrics, /props) never belong here.
+ */
+import type { Family } from './errors.ts';
+
+export interface Route {
+  method: 'GET' | 'POST';
+  /** The path at the gateway and, behind the base URL, at the engine. */
+  path: string;
+  family: Family;
+  /** What the body is; only `json` is parsed, and it must be an object. */
+  body: 'json' | 'multipart' | 'none';
+  /** `true` where the request occupies a slot of the engine; `false` for tokenizing and listing. */
+  generates: boolean;
+  /** One of these must be in the body; the engine judges everything else. */
+  needsOneOf?: readonly string[];
+  /** One line for the documentation. */
+  summary: string;
+}
+
+const post = (path: string, summary: string, more: Partial<Route> = {}): Route => ({
+  method: 'POST',
+  path,
+  family: 'openai',
+  body: 'json',
+  generates: true,
+  summary,
+  ...more,
+});
+
+const get = (path: string, summary: string): Route => ({
+  method: 'GET',
+  path,
+  family: 'openai',
+  body: 'none',
+  generates: false,
+  summary,
+});
+
+const free = { generates: false } as const;
+const multipart = { body: 'multipart' } as const;
+const anthropic = { family: 'anthropic' } as const;
+const responses = { family: 'responses' } as const;
+
+export const routes: readonly Route[] = [
+  post('/v1/completions', 'Complete a prompt', { needsOneOf: ['prompt', 'prompt_embeds'] }),
+  post('/v1/chat/completions', 'Answer a conversation'),
+  post('/v1/responses', 'Create a response', responses),
+  post('/v1/messages', 'Create a message (Anthropic)', anthropic),
+  post('/v1/messages/count_tokens', 'Count the tokens of a message (Anthropic)', {
+    ...anthropic,
+    ...free,
+  }),
+  post('/v1/embeddings', 'Embed texts'),
+  post('/v1/rerank', 'Rank documents for a query'),
+  post('/v1/reranking', 'Rank documents for a query (llama.cpp)'),
+  post('/v1/score', 'Score pairs of texts (vLLM)'),
+  post('/v1/audio/transcriptions', 'Transcribe audio', multipart),
+  post('/v1/audio/translations', 'Translate audio into English', multipart),
+  post('/v1/audio/speech', 'Speak a text'),
+  post('/v1/chat/completions/input_tokens', 'Count the tokens of a conversation (llama.cpp)', free),
+  post('/v1/responses/input_tokens', 'Count the tokens of a response (llama.cpp)', free),
+  get('/v1/models', 'List the models'),
+  get('/v1/models/*', 'Look one model up'),
+
+  post('/completion', 'Complete a prompt, native format (llama.cpp)'),
+  post('/completions', 'Complete a prompt, native format (llama.cpp)'),
+  post('/chat/completions', 'Answer a conversation (llama.cpp)'),
+  post('/chat/completions/input_tokens', 'Count the tokens of a conversation (llama.cpp)', free),
+  post('/responses', 'Create a response (llama.cpp)', responses),
+  post('/responses/input_tokens', 'Count the tokens of a response (llama.cpp)', free),
+  post('/embedding', 'Embed a text, native format (llama.cpp)'),
+  post('/embeddings', 'Embed texts, native format (llama.cpp)'),
+  post('/rerank', 'Rank documents for a query (llama.cpp)'),
+  post('/reranking', 'Rank documents for a query (llama.cpp)'),
+  post('/audio/transcriptions', 'Transcribe audio (llama.cpp)', multipart),
+  post('/infill', 'Fill in the middle of code (llama.cpp)'),
+  post('/tokenize', 'Turn text into tokens (llama.cpp)', free),
+  post('/detokenize', 'Turn tokens into text (llama.cpp)', free),
+  post('/apply-template', 'Render a conversation as a prompt (llama.cpp)', free),
+  get('/models', 'List the models (llama.cpp)'),
+];
+
+/** Gives the family whose error envelope a path gets, known or unknown. */
+export function familyOfPath(path: string): Family {
+  return path === '/v1/messages' || path.startsWith('/v1/messages/') ? 'anthropic' : 'openai';
+}

@@ -1,0 +1,79 @@
+/**
+ * The whole HTTP surface on one page: every plugin, in the order in which they take a request, and the one renderer of
+ * errors.
+ */
+import { Elysia } from 'elysia';
+import { preflight } from './cors.ts';
+import { docs } from './docs.ts';
+import { errorBody, errorHeaders, GatewayError } from './errors.ts';
+import { requestIdOf } from './headers.ts';
+import { info, type InfoOptions } from './info.ts';
+import { levelOf } from './accesslog.ts';
+import type { Log } from './log.ts';
+import { proxy, type ProxyOptions } from './proxy.ts';
+import { familyOfPath } from './routes.ts';
+
+export interface AppOptions extends ProxyOptions, InfoOptions {
+  log: Log;
+  allowedOrigins: readonly string[];
+}
+
+/** Composes the app; it listens nowhere yet. */
+export function createApp(options: AppOptions) {
+  const { log, corsHeaders, allowedOrigins } = options;
+
+  /** Gives the methods that a path takes, as the routes say. */
+  function allowedMethods(path: string): string[] {
+    const matching = app.routes.filter(
+      (route) =>
+        route.method !== 'OPTIONS' &&
+        (route.path.endsWith('/*')
+          ? path.startsWith(route.path.slice(0, -1))
+          : route.path === path),
+    );
+    return [...new Set(matching.map(({ method }) => method))];
+  }
+
+  function refusal(path: string): GatewayError {
+    const methods = allowedMethods(path);
+    if (methods.length === 0) return new GatewayError('unknown_route');
+    return new GatewayError('method_not_allowed', { headers: { allow: methods.join(', ') } });
+  }
+
+  const app = new Elysia({ name: 'app', handler: { standardHostname: false } })
+    .onError(function renderError(context) {
+      const { code, error: thrown, request, path } = context;
+      const known = code === 'NOT_FOUND' ? refusal(path) : thrown;
+      const error =
+        known instanceof GatewayError
+          ? known
+          : new GatewayError('internal_error', { cause: known });
+      // Past `deriveCaller` the proxy has told its observer; what was refused before is logged here.
+      const wasObserved = 'requestId' in context;
+      const requestId = wasObserved ? String(context.requestId) : requestIdOf(request.headers);
+      if (error.code === 'internal_error')
+        log.error({ requestId, path, err: thrown }, 'gateway failed');
+      else if (!wasObserved) {
+        const { method } = request;
+        log[levelOf(error.code)](
+          { requestId, method, path, status: error.status, code: error.code },
+          'refused',
+        );
+      }
+      const family = familyOfPath(path);
+      return new Response(errorBody(error, family), {
+        status: error.status,
+        headers: {
+          ...errorHeaders(error),
+          ...corsHeaders(request.headers.get('origin')),
+          'x-request-id': requestId,
+          ...(family === 'anthropic' ? { 'request-id': requestId } : {}),
+        },
+      });
+    })
+    .use(preflight(allowedOrigins))
+    .use(info(options))
+    .use(docs(options))
+    .use(proxy(options));
+  return app;
+}

@@ -1,0 +1,65 @@
+/**
+ * The body of a client's request: read as bytes, bounded, looked at once. It refuses only what no engine could answer;
+ * the engine judges the rest.
+ */
+import { GatewayError } from './errors.ts';
+import { parseObject } from './json.ts';
+import type { LiveRequest } from './live.ts';
+import type { Route } from './routes.ts';
+
+/** Reads the whole body of a client's request as bytes, at most `maxBytes` of them. */
+export async function readBody(
+  request: Request,
+  entry: LiveRequest,
+  maxBytes: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const tooLarge = () =>
+    new GatewayError('body_too_large', {
+      message: `The body is larger than ${maxBytes} bytes (MAX_BODY_BYTES).`,
+    });
+  const declared = request.headers.get('content-length');
+  if (Number(declared) > maxBytes) throw tooLarge();
+  const bytes = await new Promise<Uint8Array<ArrayBuffer>>((resolve, reject) => {
+    entry.onAbort = reject;
+    // Bun gives both over a buffer that nobody shares.
+    const reading = declared === null ? readCounted(request, maxBytes) : request.bytes();
+    (reading as Promise<Uint8Array<ArrayBuffer>>).then(resolve, reject);
+  });
+  if (bytes.length > maxBytes) throw tooLarge();
+  entry.onAbort = undefined;
+  entry.bytesIn = bytes.length;
+  return bytes;
+}
+
+/** Reads a body of unknown length until it ends or has more than `maxBytes`. */
+async function readCounted(request: Request, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of request.body ?? []) {
+    parts.push(part);
+    length += part.length;
+    if (length > maxBytes) break;
+  }
+  return Buffer.concat(parts);
+}
+
+/** Takes from the body what the gateway needs, and refuses what no engine could answer. */
+export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): void {
+  const fields = parseObject(body);
+  const { model, stream } = fields;
+  if (model !== undefined && model !== null && typeof model !== 'string') {
+    throw new GatewayError('invalid_field', {
+      message: '"model" must be a string. Leave it out for the default model.',
+      param: 'model',
+    });
+  }
+  const { needsOneOf } = route;
+  if (needsOneOf !== undefined && !needsOneOf.some((field) => fields[field] !== undefined)) {
+    throw new GatewayError('missing_field', {
+      message: `The body needs ${needsOneOf.map((field) => `"${field}"`).join(' or ')}.`,
+      param: needsOneOf[0] as string,
+    });
+  }
+  entry.model = model ?? undefined;
+  entry.stream = stream === true;
+}

@@ -1,0 +1,85 @@
+/**
+ * CORS for web UIs. Preflights are answered by @elysiajs/cors, before any key is asked for; the answers themselves get
+ * their headers from `corsHeaders`, since the plugin's hook on every request would cost the hot path a fifth of its time.
+ * Credentials are never allowed: a page sends its key, not a cookie.
+ */
+import { cors } from '@elysiajs/cors';
+import { Elysia } from 'elysia';
+
+/** How the official SDKs describe themselves, read off what they send from a browser. */
+const stainlessHeaders = [
+  'arch',
+  'async',
+  'custom-poll-interval',
+  'helper',
+  'helper-method',
+  'lang',
+  'os',
+  'package-version',
+  'poll-helper',
+  'read-timeout',
+  'retry-count',
+  'runtime',
+  'runtime-version',
+  'stream-helper',
+  'timeout',
+];
+
+/** What a page may send; browser SDKs add their `x-stainless-*` names. */
+const allowedHeaders = [
+  'authorization',
+  'content-type',
+  'x-api-key',
+  'x-request-id',
+  'x-session-id',
+  'x-priority',
+  'anthropic-version',
+  'anthropic-beta',
+  'anthropic-dangerous-direct-browser-access',
+  'openai-organization',
+  'openai-project',
+  'openai-beta',
+  'idempotency-key',
+  'traceparent',
+  'user-agent',
+  ...stainlessHeaders.map((name) => `x-stainless-${name}`),
+];
+
+/** What a page may read of an answer. */
+const exposedHeaders =
+  'x-request-id, request-id, x-gateway-error, x-gateway-queue-ms, retry-after, retry-after-ms, x-should-retry';
+
+/** Gives the CORS headers of an answer to a request from `origin`. */
+export type CorsHeaders = (origin: string | null) => Readonly<Record<string, string>>;
+
+/** @param allowedOrigins the origins of pages that may read answers; `*` for any */
+export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
+  const exposed = { 'access-control-expose-headers': exposedHeaders };
+  const any = { 'access-control-allow-origin': '*', ...exposed };
+  if (allowedOrigins.includes('*')) return () => any;
+  const refused = { vary: 'Origin' };
+  const byOrigin = new Map(
+    allowedOrigins.map((origin) => [
+      origin,
+      { 'access-control-allow-origin': origin, vary: 'Origin', ...exposed },
+    ]),
+  );
+  return (origin) => (origin === null ? undefined : byOrigin.get(origin)) ?? refused;
+}
+
+/** The plugin that answers every OPTIONS request. */
+export function preflight(allowedOrigins: readonly string[]) {
+  const plugin = new Elysia({ handler: { standardHostname: false } }).use(
+    cors({
+      origin: [...allowedOrigins],
+      methods: ['GET', 'POST', 'OPTIONS'],
+      allowedHeaders,
+      exposeHeaders: [],
+      credentials: false,
+      maxAge: 7200,
+    }),
+  );
+  return new Elysia({ name: 'preflight' }).options('/*', function answerPreflight({ request }) {
+    return plugin.handle(request);
+  });
+}

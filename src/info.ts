@@ -1,0 +1,66 @@
+/**
+ * What anybody may ask without a key: what this is, whether it lives, whether it can be given requests. Liveness never
+ * fails because an engine is away; readiness does.
+ */
+import { Elysia } from 'elysia';
+import type { CorsHeaders } from './cors.ts';
+import type { LiveRequests } from './live.ts';
+import type { Pool } from './pool.ts';
+import { routes } from './routes.ts';
+
+export interface InfoOptions {
+  version: string;
+  live: LiveRequests;
+  pool: Pool;
+  corsHeaders: CorsHeaders;
+  isDraining: () => boolean;
+  /** Seconds since the start. */
+  uptimeSeconds: () => number;
+}
+
+const links = {
+  docs: '/docs',
+  redoc: '/redoc',
+  openapi: '/openapi.json',
+  health: '/health',
+  ready: '/ready',
+};
+
+const endpoints = routes.map(({ method, path, summary }) => ({
+  method,
+  path: path.replace('/*', '/{id}'),
+  summary,
+}));
+
+/** The plugin with `/`, `/health` and `/ready`. */
+export function info(options: InfoOptions) {
+  const { version, live, pool, isDraining, uptimeSeconds } = options;
+
+  function answer(request: Request, body: object, status = 200): Response {
+    const headers = {
+      ...options.corsHeaders(request.headers.get('origin')),
+      'cache-control': 'no-store',
+    };
+    return Response.json(body, { status, headers });
+  }
+
+  return new Elysia({ name: 'info' })
+    .get('/', function describe({ request }) {
+      return answer(request, { name: 'LLM Gateway', version, endpoints, links });
+    })
+    .get('/health', function reportHealth({ request }) {
+      const { id, kind, state, slots } = pool.upstream;
+      return answer(request, {
+        status: 'ok',
+        version,
+        uptimeSeconds: Math.floor(uptimeSeconds()),
+        inFlight: live.size,
+        upstreams: [{ id, kind, state, slots }],
+      });
+    })
+    .get('/ready', function reportReadiness({ request }) {
+      if (isDraining()) return answer(request, { status: 'draining' }, 503);
+      if (!pool.isUsable()) return answer(request, { status: 'no_upstream' }, 503);
+      return answer(request, { status: 'ready' });
+    });
+}

@@ -1,0 +1,162 @@
+/**
+ * Reads and edits JSON in its bytes: whoever passes a body on must not parse and stringify it, which turns 1.0 into 1
+ * and rounds large integers. The scanner trusts that `parseObject` or the engine has judged the syntax; on bytes that
+ * are no JSON it ends at the last byte and never throws.
+ */
+import { GatewayError } from './errors.ts';
+
+/** One member of an object or element of an array, as byte offsets `[start, end)` of its value. */
+export interface Span {
+  key: string;
+  start: number;
+  end: number;
+}
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPEN_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/** Gives the bytes `[start, end)` as text. */
+export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString();
+}
+
+/** Parses a body that must be one JSON object; throws `invalid_json` for anything else. */
+export function parseObject(bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(textOf(bytes));
+  } catch (cause) {
+    // The parser's own message quotes the body: it stays out of the answer and of the log.
+    throw new GatewayError('invalid_json', { message: invalidJsonMessage(bytes), cause });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new GatewayError('invalid_json', {
+      message: 'The body must be one JSON object, such as {"prompt": "Hello"}.',
+    });
+  }
+  return value as Record<string, unknown>;
+}
+
+function invalidJsonMessage(bytes: Uint8Array): string {
+  return bytes.length === 0
+    ? 'The body is empty; it must be one JSON object, such as {"prompt": "Hello"}.'
+    : 'The body is not valid JSON. Check quotes, commas and that it is sent uncompressed, as UTF-8.';
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
+function skipSpace(bytes: Uint8Array, offset: number): number {
+  while (isSpace(bytes[offset])) offset++;
+  return offset;
+}
+
+/** Gives the offset behind the string that opens at `offset`. */
+function skipString(bytes: Uint8Array, offset: number): number {
+  let end = offset;
+  do {
+    end = bytes.indexOf(QUOTE, end + 1);
+    if (end === -1) return bytes.length;
+    let backslashes = 0;
+    while (bytes[end - 1 - backslashes] === BACKSLASH) backslashes++;
+    if (backslashes % 2 === 0) return end + 1;
+  } while (true);
+}
+
+/** Gives the offset behind the value that begins at `offset`. */
+function skipValue(bytes: Uint8Array, offset: number): number {
+  let depth = 0;
+  for (let i = offset; i < bytes.length;) {
+    const byte = bytes[i];
+    if (byte === QUOTE) {
+      i = skipString(bytes, i);
+      if (depth === 0) return i;
+      continue;
+    }
+    if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+      if (depth === 0) return i;
+      if (--depth === 0) return i + 1;
+    } else if (depth === 0 && (byte === COMMA || isSpace(byte))) return i;
+    i++;
+  }
+  return bytes.length;
+}
+
+/** Gives the members of the object, or the elements of the array, that begins at or after `offset`, in their order. */
+export function spans(bytes: Uint8Array, offset = 0): Span[] {
+  const found: Span[] = [];
+  let i = skipSpace(bytes, offset);
+  const isObject = bytes[i] === OPEN_BRACE;
+  if (!isObject && bytes[i] !== OPEN_BRACKET) return found;
+  i = skipSpace(bytes, i + 1);
+  while (i < bytes.length && bytes[i] !== CLOSE_BRACE && bytes[i] !== CLOSE_BRACKET) {
+    let key = String(found.length);
+    if (isObject) {
+      const keyEnd = skipString(bytes, i);
+      key = unquote(textOf(bytes, i, keyEnd));
+      i = skipSpace(bytes, keyEnd);
+      if (bytes[i] !== COLON) return found;
+      i = skipSpace(bytes, i + 1);
+    }
+    const end = skipValue(bytes, i);
+    found.push({ key, start: i, end });
+    i = skipSpace(bytes, end);
+    if (bytes[i] !== COMMA) return found;
+    i = skipSpace(bytes, i + 1);
+  }
+  return found;
+}
+
+function unquote(quoted: string): string {
+  try {
+    return String(JSON.parse(quoted));
+  } catch {
+    return quoted; // No JSON string: whatever it is, it is no key that anybody asks for.
+  }
+}
+
+/**
+ * Gives the object with some top-level members set to new values, spliced in at their byte offsets; every other byte
+ * stays as it is. A key that stands twice is replaced twice, since parsers differ in which one wins; one that is
+ * missing becomes the first member.
+ */
+export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uint8Array {
+  const members = spans(bytes);
+  const parts: Uint8Array[] = [];
+  const opening = bytes.indexOf(OPEN_BRACE) + 1;
+  const missing = Object.keys(edits).filter((key) => !members.some((member) => member.key === key));
+  const added = missing.map((key) => `${JSON.stringify(key)}:${JSON.stringify(edits[key])}`);
+  const separator = added.length > 0 && members.length > 0 ? ',' : '';
+  parts.push(bytes.subarray(0, opening), Buffer.from(added.join(',') + separator));
+  let from = opening;
+  for (const { key, start, end } of members) {
+    if (!Object.hasOwn(edits, key)) continue;
+    parts.push(bytes.subarray(from, start), Buffer.from(JSON.stringify(edits[key])));
+    from = end;
+  }
+  parts.push(bytes.subarray(from));
+  return Buffer.concat(parts);
+}
+
+/** Finds the value of the last `"key":` in the bytes, at any depth, and parses it; `undefined` where there is none. */
+export function lastValueOf(bytes: Uint8Array, key: string): unknown {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const at = buffer.lastIndexOf(`"${key}"`);
+  if (at === -1) return undefined;
+  const colon = skipSpace(bytes, at + key.length + 2);
+  if (bytes[colon] !== COLON) return undefined;
+  const start = skipSpace(bytes, colon + 1);
+  try {
+    return JSON.parse(textOf(bytes, start, skipValue(bytes, start)));
+  } catch {
+    return undefined; // Cut or malformed: then the figure is not known.
+  }
+}

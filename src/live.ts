@@ -1,0 +1,206 @@
+/**
+ * The requests in flight: phase, tokens, age, and the one place from which each can be ended. It decides which deadline
+ * has passed; it neither reads a clock nor sets a timer.
+ */
+import { GatewayError, type ErrorCode } from './errors.ts';
+import type { Caller } from './keys.ts';
+import type { Route } from './routes.ts';
+
+/** body: the client is sending. queued: waits for a slot. waiting: the engine has it. streaming: it answers. */
+export type Phase = 'body' | 'queued' | 'waiting' | 'streaming';
+
+export type Outcome = 'done' | 'failed' | 'aborted';
+
+/** What is known of tokens; absent where the engine did not say. */
+export interface Tokens {
+  promptTokens?: number;
+  cachedTokens?: number;
+  completionTokens?: number;
+}
+
+/** The record of one request that has ended; written exactly once. Times in milliseconds. */
+export interface Settlement extends Tokens {
+  requestId: string;
+  caller: Caller;
+  route: string;
+  model: string | undefined;
+  upstream: string | undefined;
+  /** What the client got, or would have got: 499 when it had left. */
+  status: number;
+  code: ErrorCode | undefined;
+  outcome: Outcome;
+  stream: boolean;
+  queuedMs: number;
+  /** From the engine having the request to the first byte of its answer. */
+  firstByteMs: number | undefined;
+  totalMs: number;
+  tokensAre: 'exact' | 'estimated' | undefined;
+  bytesIn: number;
+  bytesOut: number;
+  clientGone: boolean;
+}
+
+/** Hears of every request; must not throw. */
+export interface RequestObserver {
+  started(request: LiveRequest): void;
+  /** It has been open for long and goes on. */
+  isLong(request: LiveRequest): void;
+  /** @param cause what lay under the failure, for the log alone */
+  settled(record: Settlement, cause: unknown): void;
+}
+
+/** How long each wait may take, in milliseconds; 0 for as long as it likes. */
+export interface Deadlines {
+  connectTimeoutMs: number;
+  firstByteTimeoutMs: number;
+  idleTimeoutMs: number;
+  totalTimeoutMs: number;
+  requestBodyTimeoutMs: number;
+}
+
+/** One request in flight. The proxy writes its fields; everybody else reads them and may call `abort`. */
+export class LiveRequest {
+  phase: Phase = 'body';
+  model: string | undefined;
+  upstream: string | undefined;
+  /** Whether the client asked for a stream, or the engine answers with one. */
+  stream = false;
+  status = 0;
+  /** When the engine was asked, and when it sent its first and its latest byte; 0 while it has not. */
+  sentAt = 0;
+  firstByteAt = 0;
+  lastByteAt = 0;
+  queuedMs = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  /** Frames of the answer that carried data, as an estimate of its tokens. */
+  frames = 0;
+  tokens: Tokens = {};
+  /** Whether the engine is known to have sent headers, which proves the connection. */
+  hasHeaders = false;
+  /** Whether it has been open for long enough to be worth a line in the log. */
+  isLong = false;
+  /** Why it was ended from outside; `undefined` while nobody has. */
+  code: ErrorCode | undefined;
+  /** Called once by `abort`, for a wait that does not take a signal. */
+  onAbort: ((error: GatewayError) => void) | undefined;
+  readonly #controller = new AbortController();
+
+  constructor(
+    readonly id: string,
+    readonly route: Route,
+    readonly caller: Caller,
+    readonly startedAt: number,
+  ) {}
+
+  /** Ends the exchange with the engine; the reason of the abort is a GatewayError with the first code given. */
+  abort(code: ErrorCode): void {
+    if (this.code !== undefined) return;
+    this.code = code;
+    const error = new GatewayError(code);
+    this.onAbort?.(error);
+    this.#controller.abort(error);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Gives the record of a request that has ended. */
+  settlement(outcome: Outcome, code: ErrorCode | undefined, now: number): Settlement {
+    const isExact =
+      this.tokens.completionTokens !== undefined || this.tokens.promptTokens !== undefined;
+    const estimate = this.frames > 0 ? { completionTokens: this.frames } : {};
+    return {
+      requestId: this.id,
+      caller: this.caller,
+      route: this.route.path,
+      model: this.model,
+      upstream: this.upstream,
+      status: this.status,
+      code,
+      outcome,
+      stream: this.stream,
+      queuedMs: this.queuedMs,
+      firstByteMs: this.firstByteAt === 0 ? undefined : this.firstByteAt - this.sentAt,
+      totalMs: now - this.startedAt,
+      ...(isExact ? this.tokens : estimate),
+      tokensAre: isExact ? 'exact' : this.frames > 0 ? 'estimated' : undefined,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
+      clientGone: code === 'client_closed_request',
+    };
+  }
+}
+
+function hasPassed(since: number, limitMs: number, now: number): boolean {
+  return limitMs > 0 && now - since >= limitMs;
+}
+
+/**
+ * Pure decision: the code of the deadline that this request has passed, if any.
+ * @param provenAt when the upstream last proved that it takes connections: until the connection is proven, its own
+ *   deadline counts, so that an address that swallows packets does not cost a prefill-sized wait
+ * @param now milliseconds on the clock of the request's times
+ */
+export function overdue(
+  request: LiveRequest,
+  deadlines: Deadlines,
+  provenAt: number,
+  now: number,
+): ErrorCode | undefined {
+  if (request.phase === 'queued') return undefined;
+  if (request.phase === 'body') {
+    const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, now);
+    return isLate ? 'request_body_timeout' : undefined;
+  }
+  if (!request.hasHeaders && provenAt < request.sentAt) {
+    if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, now)) return 'connect_timeout';
+  }
+  if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, now)) return 'total_timeout';
+  // A plain answer is silent until it is whole.
+  if (!request.stream) return undefined;
+  if (request.firstByteAt === 0) {
+    const isLate = hasPassed(request.sentAt, deadlines.firstByteTimeoutMs, now);
+    return isLate ? 'first_byte_timeout' : undefined;
+  }
+  return hasPassed(request.lastByteAt, deadlines.idleTimeoutMs, now) ? 'idle_timeout' : undefined;
+}
+
+/** Every request in flight. */
+export class LiveRequests implements Iterable<LiveRequest> {
+  readonly #requests = new Set<LiveRequest>();
+  #whenEmpty: (() => void)[] = [];
+
+  get size(): number {
+    return this.#requests.size;
+  }
+
+  [Symbol.iterator](): Iterator<LiveRequest> {
+    return this.#requests[Symbol.iterator]();
+  }
+
+  add(request: LiveRequest): void {
+    this.#requests.add(request);
+  }
+
+  /** Takes a request out; `false` when it was not in any more, so that whoever ends it does so once. */
+  remove(request: LiveRequest): boolean {
+    const wasIn = this.#requests.delete(request);
+    if (this.#requests.size === 0) {
+      for (const resolve of this.#whenEmpty) resolve();
+      this.#whenEmpty = [];
+    }
+    return wasIn;
+  }
+
+  abortAll(code: ErrorCode): void {
+    for (const request of this.#requests) request.abort(code);
+  }
+
+  /** Resolves when no request is in flight. */
+  async empty(): Promise<void> {
+    if (this.#requests.size > 0)
+      await new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * The log: one JSON object a line, or a readable form on a terminal. Secrets are masked here, on every line that
+ * leaves, and never at the caller. Writing happens aside: a reader that stalls costs lines, never a request.
+ */
+import { write } from 'node:fs';
+import { promisify } from 'node:util';
+import pino from 'pino';
+
+export const logLevels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
+export type LogLevel = (typeof logLevels)[number];
+export type Log = pino.Logger;
+
+const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
+
+/** What looks like a key is masked even where nobody has registered it. */
+const keyLike = String.raw`\bsk-[\w-]{6,}|(?<=\bBearer )[\w.~+/=-]{6,}`;
+
+/** Gives a function that replaces every secret, and whatever looks like a key, by `***`. */
+export function secretMasker(secrets: readonly string[]): (text: string) => string {
+  const forms = secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
+  const literal = [...new Set(forms)]
+    .sort((a, b) => b.length - a.length)
+    .map((form) => form.replace(/[.*+?^${}()|[\]\\/-]/g, String.raw`\$&`));
+  const pattern = new RegExp([...literal, keyLike].join('|'), 'gi');
+  return (text) => text.replace(pattern, '***');
+}
+
+/** How much waits for a reader that stalls before lines are lost. */
+const maxWaitingCharacters = 8 * 1024 * 1024;
+/** Lines are gathered this long, so that many share one write. */
+const gatherMs = 10;
+
+const writeTo = promisify(write);
+
+/** Writes lines to a file descriptor in batches, aside from whoever logs. */
+export class LineSink {
+  #waiting = '';
+  #lost = 0;
+  #draining: Promise<void> | undefined;
+
+  constructor(
+    private readonly fd: number,
+    private readonly mask: (text: string) => string,
+  ) {}
+
+  write(line: string): void {
+    if (this.#waiting.length > maxWaitingCharacters) {
+      this.#lost++;
+      return;
+    }
+    this.#waiting += line;
+    this.#draining ??= this.#drain();
+  }
+
+  /** Resolves when everything is written, or after `timeoutMs` where nobody reads. */
+  async close(timeoutMs: number): Promise<void> {
+    await Promise.race([this.#draining, Bun.sleep(timeoutMs)]);
+  }
+
+  async #drain(): Promise<void> {
+    await Bun.sleep(gatherMs);
+    while (this.#waiting !== '') await this.#writeAll(Buffer.from(this.#take()));
+    this.#draining = undefined;
+  }
+
+  #take(): string {
+    const lost = this.#lost;
+    const text = this.mask(this.#waiting);
+    this.#waiting = '';
+    this.#lost = 0;
+    if (lost === 0) return text;
+    return `${text}${JSON.stringify({ level: 'WARNING', msg: 'log lines were lost', lost })}\n`;
+  }
+
+  async #writeAll(bytes: Buffer): Promise<void> {
+    for (let from = 0; from < bytes.length;) {
+      try {
+        from += (await writeTo(this.fd, bytes, from)).bytesWritten;
+      } catch (error) {
+        // EAGAIN: a pipe whose reader is slow. Anything else: nobody is there to read the log.
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+        await Bun.sleep(gatherMs);
+      }
+    }
+  }
+}
+
+/**
+ * Makes the log.
+ * @param options.isPretty the readable form instead of JSON lines
+ * @param options.sink where the lines go
+ */
+export async function createLog(options: {
+  level: LogLevel;
+  isPretty: boolean;
+  sink: LineSink;
+}): Promise<Log> {
+  const { level, isPretty, sink } = options;
+  const settings: pino.LoggerOptions = {
+    level: pinoLevels[level],
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+  };
+  if (!isPretty) {
+    const formatters = { level: (label: string) => ({ level: levelName(label) }) };
+    return pino({ ...settings, formatters }, sink);
+  }
+  // Only a terminal needs it, so only a terminal pays for loading it.
+  const { default: pretty } = await import('pino-pretty');
+  const stream = pretty({ colorize: true, singleLine: true, translateTime: 'HH:MM:ss.l' });
+  stream.on('data', (line: Buffer) => sink.write(line.toString()));
+  return pino(settings, stream);
+}
+
+function levelName(label: string): string {
+  return label === 'warn' ? 'WARNING' : label.toUpperCase();
+}

@@ -1,0 +1,16 @@
+/**
+ * One model of an engine's list, as the engine describes it.
+ */
+import { GatewayError } from './errors.ts';
+import { spans, textOf } from './json.ts';
+
+/** Finds a model by its id: the bytes of its entry in the list. Throws `model_not_found`. */
+export function findModel(list: Uint8Array, id: string): Uint8Array {
+  const data = spans(list).find(({ key }) => key === 'data');
+  for (const { start, end } of data ? spans(list, data.start) : []) {
+    const model = list.subarray(start, end);
+    const named = spans(model).find(({ key }) => key === 'id');
+    if (named && textOf(model, named.start, named.end) === JSON.stringify(id)) return model;
+  }
+  throw new GatewayError('model_not_found', { param: 'model' });
+}

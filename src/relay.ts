@@ -1,0 +1,128 @@
+/**
+ * Passes an engine's answer on to the client: bytes as they come, read only as fast as the client takes them, with an
+ * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
+ * a reset everywhere else; nothing that was cut ever looks whole.
+ */
+import { errorFrame, GatewayError, type Family } from './errors.ts';
+import { lastValueOf } from './json.ts';
+import type { Outcome } from './live.ts';
+import { FrameStage, isLastFrame, type FrameObserver } from './sse.ts';
+
+/** The frames that say how a stream ended and what it cost: the first and the last few. */
+export class StreamEnds implements FrameObserver {
+  /** Frames that carried data; comments are not among them. */
+  frames = 0;
+  #first: Uint8Array | undefined;
+  readonly #last: Uint8Array[] = [];
+
+  observe(bytes: Uint8Array, start: number, end: number): void {
+    if (bytes[start] === COLON) return;
+    const frame = bytes.subarray(start, end);
+    if (this.frames++ === 0) this.#first = frame;
+    this.#last[this.frames % keptFrames] = frame;
+  }
+
+  get lastFrame(): Uint8Array | undefined {
+    return this.#last[this.frames % keptFrames];
+  }
+
+  /** The kept frames in their order, as one text. */
+  bytes(): Uint8Array {
+    const last = [1, 2, 3].map((i) => this.#last[(this.frames + i) % keptFrames]);
+    return Buffer.concat([this.#first, ...last].filter((frame) => frame !== undefined));
+  }
+}
+
+const COLON = 0x3a;
+/** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */
+const keptFrames = 3;
+
+export interface RelayOptions {
+  reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> };
+  /** The first chunk, already read. */
+  first: Uint8Array;
+  family: Family;
+  /** Watches the frames; `undefined` for a body that is no event stream or is encoded. */
+  ends: StreamEnds | undefined;
+  /** Whether only the closing of the connection ends the body, so that its last frame must tell whether it is whole. */
+  isCloseDelimited: boolean;
+  onChunk(bytes: number): void;
+  /** Turns what the reader threw into the error that the client is told. */
+  explain(error: unknown): GatewayError;
+  /** The client has cancelled. */
+  onCancel(): void;
+  /** Called once, before the body ends. */
+  finish(outcome: Outcome, error?: GatewayError): void;
+}
+
+/** Makes the body of the answer to the client. */
+export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
+  const { reader, family, ends, isCloseDelimited, onChunk, explain, onCancel, finish } = options;
+  const stage = ends && new FrameStage(ends);
+  let first: Uint8Array | undefined = options.first;
+
+  function isComplete(): boolean {
+    return ends?.lastFrame !== undefined && isLastFrame(ends.lastFrame);
+  }
+
+  async function fail(
+    controller: ReadableStreamDefaultController<Uint8Array>,
+    error: GatewayError,
+  ): Promise<void> {
+    // The engine had said its last word before the connection broke: nothing is missing.
+    if (error.code === 'upstream_reset' && stage?.isAtBoundary && isComplete()) {
+      finish('done');
+      controller.close();
+      return;
+    }
+    finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
+    if (stage?.isAtBoundary) {
+      const sequence = ends?.lastFrame && lastValueOf(ends.lastFrame, 'sequence_number');
+      const next = typeof sequence === 'number' ? sequence + 1 : 0;
+      controller.enqueue(Buffer.from(errorFrame(error, family, next)));
+      controller.close();
+      return;
+    }
+    // An error in the same turn as an enqueue drops that chunk, and a microtask is not enough.
+    await Bun.sleep(0);
+    // Without an argument: with one, Bun prints it with the engine's URL.
+    controller.error();
+  }
+
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          for (;;) {
+            let chunk = first;
+            first = undefined;
+            if (chunk === undefined) {
+              const { done, value } = await reader.read();
+              if (done || value === undefined) break;
+              chunk = value;
+            }
+            onChunk(chunk.length);
+            const passed = stage === undefined ? chunk : stage.push(chunk);
+            if (passed === undefined) continue;
+            controller.enqueue(passed);
+            return;
+          }
+        } catch (error) {
+          return await fail(controller, explain(error));
+        }
+        if (isCloseDelimited && ends !== undefined && !isComplete()) {
+          return await fail(controller, new GatewayError('upstream_reset'));
+        }
+        const rest = stage?.end();
+        if (rest !== undefined) controller.enqueue(rest);
+        finish('done');
+        controller.close();
+      },
+      cancel() {
+        onCancel();
+        finish('aborted', new GatewayError('client_closed_request'));
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

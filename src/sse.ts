@@ -1,0 +1,120 @@
+/**
+ * The stage of an event stream: it finds where frames end, shows each to `observe`, and leaves out the ones that
+ * `drop` asks for. It never changes a byte of a frame; what is not dropped leaves as it came.
+ * Source: the event stream format of the HTML standard, section 9.2.6 (lines end in LF, CR LF or CR).
+ */
+
+export interface FrameObserver {
+  /** Sees each whole frame, its blank line included, as `bytes[start, end)`. The bytes may be kept, never written. */
+  observe(bytes: Uint8Array, start: number, end: number): void;
+  /** Where given, says which frames the client does not get. Unfinished frames then wait for their end. */
+  drop?(bytes: Uint8Array, start: number, end: number): boolean;
+}
+
+const LF = 10;
+const CR = 13;
+/** A frame longer than this is passed on unseen: an engine that never ends one must not fill the memory. */
+const maxFrameBytes = 4 * 1024 * 1024;
+
+export class FrameStage {
+  /** The bytes of the frame that has not ended yet, as they came. */
+  #parts: Uint8Array[] = [];
+  #partsLength = 0;
+  /** Whether the frame that has not ended yet is too long to be seen. */
+  #tooLong = false;
+  /** Whether the current line has no byte yet. */
+  #lineIsEmpty = true;
+  /** Whether the last byte was a CR, so that an LF next to it ends no further line. */
+  #afterCr = false;
+
+  constructor(private readonly observer: FrameObserver) {}
+
+  /** Whether every frame so far has ended, so that a frame of the gateway's own would be read as one. */
+  get isAtBoundary(): boolean {
+    return this.#parts.length === 0 && !this.#tooLong;
+  }
+
+  /** Takes the next chunk as it arrived; gives the bytes to pass on, `undefined` for none yet. */
+  push(chunk: Uint8Array): Uint8Array | undefined {
+    const isDropping = this.observer.drop !== undefined;
+    const kept: Uint8Array[] = [];
+    let start = 0;
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i];
+      if (byte !== LF && byte !== CR) {
+        this.#lineIsEmpty = false;
+        this.#afterCr = false;
+        continue;
+      }
+      const continuesCr = byte === LF && this.#afterCr;
+      this.#afterCr = byte === CR;
+      if (continuesCr) continue;
+      if (!this.#lineIsEmpty) {
+        this.#lineIsEmpty = true;
+        continue;
+      }
+      if (byte === CR && chunk[i + 1] === LF) {
+        i++;
+        this.#afterCr = false;
+      }
+      const keeps = this.#endFrame(chunk, start, i + 1);
+      if (isDropping && keeps !== undefined) kept.push(keeps);
+      start = i + 1;
+    }
+    if (start < chunk.length) {
+      const passed = this.#hold(chunk.subarray(start));
+      if (isDropping && passed !== undefined) kept.push(passed);
+    }
+    if (!isDropping) return chunk;
+    return kept.length === 0 ? undefined : Buffer.concat(kept);
+  }
+
+  /** Gives what is still held when the stream has ended in the middle of a frame. */
+  end(): Uint8Array | undefined {
+    return this.observer.drop === undefined || this.#parts.length === 0
+      ? undefined
+      : Buffer.concat(this.#parts);
+  }
+
+  /** Shows the frame that ends at `end` of the chunk; gives its bytes unless they are dropped. */
+  #endFrame(chunk: Uint8Array, start: number, end: number): Uint8Array | undefined {
+    if (this.#tooLong) {
+      this.#tooLong = false;
+      return chunk.subarray(start, end);
+    }
+    let bytes = chunk;
+    if (this.#parts.length > 0) {
+      bytes = Buffer.concat([...this.#parts, chunk.subarray(start, end)]);
+      [start, end] = [0, bytes.length];
+      this.#parts = [];
+      this.#partsLength = 0;
+    }
+    this.observer.observe(bytes, start, end);
+    return this.observer.drop?.(bytes, start, end) ? undefined : bytes.subarray(start, end);
+  }
+
+  /** Keeps the beginning of a frame until its end comes; gives it back where it has become too long. */
+  #hold(part: Uint8Array): Uint8Array | undefined {
+    if (this.#tooLong) return part;
+    this.#parts.push(part);
+    this.#partsLength += part.length;
+    if (this.#partsLength <= maxFrameBytes) return undefined;
+    const passed = Buffer.concat(this.#parts);
+    this.#tooLong = true;
+    this.#parts = [];
+    this.#partsLength = 0;
+    return passed;
+  }
+}
+
+/**
+ * Says whether a frame is the last one of its family, after which a stream is complete: `[DONE]`, `message_stop`,
+ * the end of a response, `"stop":true` of llama.cpp's native format, the `done` of audio, or an error.
+ */
+export function isLastFrame(frame: Uint8Array): boolean {
+  const text = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).toString('latin1');
+  return lastFrame.test(text);
+}
+
+const lastFrame =
+  /^data: ?\[DONE\]|^event: ?(message_stop|error|response\.(completed|failed|incomplete))\s*$|^data: ?\{.*"stop": ?true[,}]|^data: ?\{"type": ?"(speech\.audio|transcript\.text)\.done"/m;

@@ -18,6 +18,15 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
   allowedOrigins: readonly string[];
 }
 
+/** What `renderError` gets of the context; the id is there once `deriveCaller` has run. */
+interface Failed {
+  code: string | number;
+  error: unknown;
+  request: Request;
+  path: string;
+  requestId?: string;
+}
+
 /** Composes the app; it listens nowhere yet. */
 export function createApp(options: AppOptions) {
   const { log, corsHeaders, allowedOrigins } = options;
@@ -41,19 +50,24 @@ export function createApp(options: AppOptions) {
   }
 
   const app = new Elysia({ name: 'app', handler: { standardHostname: false } })
-    .onError(function renderError(context) {
-      const { code, error: thrown, request, path } = context;
+    // Elysia reads off the parameters what a hook needs and prepares that for every request: name only these.
+    .onError(function renderError({
+      code,
+      error: thrown,
+      request,
+      path,
+      requestId: derived,
+    }: Failed) {
       const known = code === 'NOT_FOUND' ? refusal(path) : thrown;
       const error =
         known instanceof GatewayError
           ? known
           : new GatewayError('internal_error', { cause: known });
       // Past `deriveCaller` the proxy has told its observer; what was refused before is logged here.
-      const wasObserved = 'requestId' in context;
-      const requestId = wasObserved ? String(context.requestId) : requestIdOf(request.headers);
-      if (error.code === 'internal_error')
+      const requestId = derived ?? requestIdOf(request.headers);
+      if (error.code === 'internal_error') {
         log.error({ requestId, path, err: thrown }, 'gateway failed');
-      else if (!wasObserved) {
+      } else if (derived === undefined) {
         const { method } = request;
         log[levelOf(error.code)](
           { requestId, method, path, status: error.status, code: error.code },

@@ -1,0 +1,275 @@
+/**
+ * Loads the configuration from the command line, the environment, a YAML file and the defaults, and checks all of it.
+ * It reads nothing by itself (each source and `readFile` are arguments) and never quotes a secret's value.
+ */
+import { Value } from '@sinclair/typebox/value';
+import { allowed, isList, propertyOf, rows, valueOf, valueSchema, wordsOf } from './settings.ts';
+import type { Config, Row } from './settings.ts';
+
+export {
+  configJsonSchema,
+  describeConfig,
+  maskKey,
+  serverBaseUrl,
+  settings,
+  settingsMarkdown,
+} from './settings.ts';
+export type { Config } from './settings.ts';
+
+/** The configuration is wrong: one line for every problem, with its variable or path, what was found, what is allowed. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+
+  constructor(readonly problems: string[]) {
+    super(`The configuration is wrong:\n${problems.map((problem) => `- ${problem}`).join('\n')}`);
+  }
+}
+
+function fail(problem: string): never {
+  throw new ConfigError([problem]);
+}
+
+type Environment = Record<string, string | undefined>;
+
+export interface Sources {
+  env: Environment;
+  /** The YAML file, when there is one. */
+  file?: { path: string; text: string };
+  /** From the command line, under the names of the environment. */
+  overrides?: Record<string, string>;
+  /** Reads a file named by a `*_FILE` variable; may throw. */
+  readFile: (path: string) => string;
+}
+
+/** A value as a source gave it. `label` names its place in messages; a `hidden` one is not quoted there. */
+interface Found {
+  label: string;
+  value: unknown;
+  hidden: boolean;
+}
+
+/** Looks a variable up in one source, under its name in the environment. */
+type Layer = (name: string) => Found | undefined;
+
+/** Gives what a message may say of a value: nothing of a hidden one, nor of what may be a URL with credentials. */
+function shown(value: unknown, hidden: boolean): string {
+  if (value === null) return 'nothing';
+  if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a mapping';
+  if (typeof value !== 'string') return hidden ? `a ${typeof value} without quotes` : `${value}`;
+  if (hidden || value.length > 80 || /[@?#\r\n]/.test(value)) {
+    return `${value.length} characters (not shown)`;
+  }
+  return JSON.stringify(value);
+}
+
+function environmentLayer(env: Environment): Layer {
+  return (name) => {
+    const value = env[name]?.trim();
+    return value ? { label: name, value, hidden: false } : undefined;
+  };
+}
+
+function overrideLayer(overrides: Record<string, string>): Layer {
+  return (name) => {
+    const value = overrides[name];
+    const label = `--${name.toLowerCase().replaceAll('_', '-')}`;
+    return value === undefined ? undefined : { label, value, hidden: false };
+  };
+}
+
+/** Gives `text` with every `${NAME}` filled in from `env`; `$${` stands for a plain `${`. Adds to `problems`. */
+function interpolate(text: string, env: Environment, problems: string[]): string {
+  return text.replace(/\$?\$\{([^}]*)\}?/g, (whole, name: string) => {
+    if (whole.startsWith('$$')) return whole.slice(1);
+    if (!/^\$\{[A-Za-z_]\w*\}$/.test(whole)) {
+      problems.push('a ${ that is not of the form ${NAME}; write $${ for a plain ${');
+      return '';
+    }
+    const value = Object.hasOwn(env, name) ? env[name] : undefined;
+    if (!value) problems.push(`\${${name}} is not set in the environment`);
+    return value ?? '';
+  });
+}
+
+function fileLayer(path: string, values: Map<string, unknown>, env: Environment): Layer {
+  return (name) => {
+    const key = name.toLowerCase();
+    const label = `${path}: ${key}`;
+    const given = values.get(key) ?? '';
+    if (given === '') return undefined;
+    const problems: string[] = [];
+    let hidden = false;
+    const fill = (item: unknown) => {
+      if (typeof item !== 'string') return item;
+      hidden ||= item.includes('${');
+      return interpolate(item, env, problems);
+    };
+    const value = Array.isArray(given) ? given.map(fill) : fill(given);
+    if (problems.length > 0) throw new ConfigError(problems.map((text) => `${label}: ${text}`));
+    return { label, value, hidden };
+  };
+}
+
+/** Gives the entries of a YAML file under their keys. Throws a ConfigError when it is not one mapping. */
+function parseFile(path: string, text: string): Map<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = Bun.YAML.parse(text) ?? {};
+  } catch (cause) {
+    return fail(`${path}: ${cause instanceof Error ? cause.message : 'not valid YAML'}`);
+  }
+  if (typeof parsed === 'object' && !Array.isArray(parsed)) return new Map(Object.entries(parsed!));
+  return fail(`${path}: found ${shown(parsed, true)}; allowed is a mapping of settings`);
+}
+
+/** Gives a problem for each key that no setting has. */
+function unknownKeys(path: string, keys: Iterable<string>): string[] {
+  const known = rows.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]));
+  const letters = (name: string) => name.toLowerCase().replace(/[_-]/g, '');
+  return [...keys].flatMap((key) => {
+    const near = known.find((name) => letters(name) === letters(key))?.toLowerCase();
+    if (near === key) return [];
+    // A key that is no name may be a whole line in the form of a .env file, with a secret in it.
+    if (!/^\w[\w-]{0,40}$/.test(key)) {
+      return [`${path}: a key of ${key.length} characters (not shown) is no name of a setting`];
+    }
+    return [`${path}: no setting is called "${key}"${near ? `; did you mean ${near}?` : ''}`];
+  });
+}
+
+/** Gives the content of the file that a `*_FILE` variable names. Throws a ConfigError without it. */
+function readSecret(named: Found, readFile: Sources['readFile']): Found {
+  const { label, value: path, hidden } = named;
+  if (typeof path !== 'string') {
+    return fail(`${label}: found ${shown(path, hidden)}; allowed is the path of a file`);
+  }
+  const file = hidden ? 'the file' : `the file ${JSON.stringify(path)}`;
+  let text: string;
+  try {
+    text = readFile(path).trim();
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
+    return fail(`${label}: cannot read ${file}${code}`);
+  }
+  if (text === '') fail(`${label}: ${file} is empty`);
+  return { label: `${label}, ${file}`, value: text, hidden: true };
+}
+
+/** Gives the value of the first layer that has one. Throws a ConfigError when that layer contradicts itself. */
+function find(row: Row, layers: Layer[], readFile: Sources['readFile']): Found {
+  for (const layer of layers) {
+    const direct = layer(row.env);
+    const file = row.secret ? layer(`${row.env}_FILE`) : undefined;
+    if (direct && file) fail(`${direct.label} and ${file.label} are both set; keep one of them`);
+    if (direct) return { ...direct, hidden: direct.hidden || row.secret };
+    if (file) return readSecret(file, readFile);
+  }
+  return { label: row.env, value: row.default, hidden: false };
+}
+
+/** Gives one value in its own type, still unchecked. Throws what `decode` throws. */
+function coerce(row: Row, given: unknown): unknown {
+  if (typeof given !== 'string') return given;
+  const schema = valueSchema(row);
+  const text = row.decode(given.trim());
+  if (schema['type'] === 'integer' && /^\d+$/.test(text)) return Number(text);
+  return wordsOf(schema).find((value) => value.toLowerCase() === text.toLowerCase()) ?? text;
+}
+
+/** Gives the entries of a list: those of a YAML list, or the parts of a string between commas and line ends. */
+function entriesOf(value: unknown): unknown[] {
+  if (typeof value === 'string') return value.split(/[,\r\n]/).filter((part) => part.trim() !== '');
+  return Array.isArray(value) ? value : [value];
+}
+
+/** Gives the value of a setting, checked. Throws a ConfigError with every problem of it. */
+function accept(row: Row, { label, value, hidden }: Found): unknown {
+  if (value === undefined) return undefined;
+  const schema = valueSchema(row);
+  const given = isList(row) ? entriesOf(value) : [value];
+  const problems: string[] = [];
+  const accepted = given.map((item, index) => {
+    const place = isList(row) ? `${label}: entry ${index + 1} of ${given.length},` : `${label}:`;
+    let coerced: unknown;
+    let reason = '';
+    try {
+      coerced = coerce(row, item);
+    } catch (cause) {
+      reason = ` (${cause instanceof Error ? cause.message : cause})`;
+    }
+    if (reason || !Value.Check(schema, coerced)) {
+      const found = `found ${shown(item, hidden)}${reason}`;
+      problems.push(`${place} ${found}; allowed is ${allowed(schema)}`);
+    }
+    return coerced;
+  });
+  if (row.schema['uniqueItems']) {
+    for (const [index, item] of accepted.entries()) {
+      const first = accepted.indexOf(item);
+      if (first < index) problems.push(`${label}: entry ${index + 1} repeats entry ${first + 1}`);
+    }
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return isList(row) ? accepted : accepted[0];
+}
+
+const pairs = [
+  ['TRUSTED_USER_HEADER', 'TRUSTED_USER_KEYS'],
+  ['TLS_CERT_FILE', 'TLS_KEY_FILE'],
+] as const;
+
+/** Gives the problems between settings that are good by themselves. Those in `broken` are not judged again. */
+function contradictions(config: Config, broken: ReadonlySet<string>): string[] {
+  const problems: string[] = [];
+  for (const pair of pairs) {
+    if (pair.some((env) => broken.has(env))) continue;
+    const missing = pair.filter((env) => [valueOf(config, env) ?? []].flat().length === 0);
+    if (missing.length !== 1) continue;
+    problems.push(`${missing[0]}: not set; allowed is both of ${pair.join(' and ')} or neither`);
+  }
+  if (broken.has('ALLOWED_API_KEYS') || broken.has('TRUSTED_USER_KEYS')) return problems;
+  const { allowedApiKeys, trustedUserKeys } = config;
+  for (const [index, key] of trustedUserKeys.entries()) {
+    if (allowedApiKeys.includes(key)) continue;
+    problems.push(
+      `TRUSTED_USER_KEYS: entry ${index + 1} of ${trustedUserKeys.length} is not in ALLOWED_API_KEYS`,
+    );
+  }
+  return problems;
+}
+
+/**
+ * Gives the configuration; command line before environment before file before default, and an empty variable is none.
+ * Throws a ConfigError with every problem, never with the value of a secret.
+ */
+export function loadConfig({ env, file, overrides = {}, readFile }: Sources): Config {
+  const problems: string[] = [];
+  /** Gives what `work` gives; or keeps its problems and gives undefined. */
+  function attempt<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      problems.push(...error.problems);
+      return undefined;
+    }
+  }
+  const layers = [overrideLayer(overrides), environmentLayer(env)];
+  if (file) {
+    const values = attempt(() => parseFile(file.path, file.text)) ?? new Map<string, unknown>();
+    problems.push(...unknownKeys(file.path, values.keys()));
+    layers.push(fileLayer(file.path, values, env));
+  }
+  const broken = new Set<string>();
+  const config = Object.fromEntries(
+    rows.map((row) => {
+      const before = problems.length;
+      const value = attempt(() => accept(row, find(row, layers, readFile)));
+      if (problems.length > before) broken.add(row.env);
+      return [propertyOf(row.env), value];
+    }),
+  ) as Config; // The rows are the type's own source; a broken one never leaves this function.
+  problems.push(...contradictions(config, broken));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.freeze(config);
+}

@@ -1,0 +1,279 @@
+/**
+ * The table of settings and all that is said from it: the type of the configuration, its redacted print, the README's
+ * table, the JSON Schema. It reads no source (config.ts does) and never shows a secret's value.
+ */
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+
+// A schema's `description` says which values it allows, a setting's description what they are for.
+// 2 ** 31 - 1 ms (24.8 days) is the longest delay of a timer: a longer one would fire at once.
+const milliseconds = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 });
+const pemFile = Type.String({ pattern: '^[^\\r\\n]+$', description: 'the path of a PEM file' });
+const clientKeys = Type.Array(
+  Type.String({
+    pattern: '^[!-+\\--~]{8,}$',
+    description: 'a key of at least 8 visible ASCII characters without space or comma',
+  }),
+  { uniqueItems: true },
+);
+
+function oneOf<const T extends readonly string[]>(...values: T) {
+  return Type.Unsafe<T[number]>(Type.Union(values.map((value) => Type.Literal(value))));
+}
+
+interface Extras {
+  /** Its value stands in no message and no print, and `<NAME>_FILE` may name a file that holds it. */
+  secret?: boolean;
+  /** Turns a given string into what is checked and kept; its Error says why it cannot, without the string. */
+  decode?: (text: string) => string;
+}
+
+const secret = { secret: true } as const;
+const lowerCase = { decode: (text: string) => text.toLowerCase() } as const;
+
+function setting<const Env extends string, S extends TSchema, D extends Static<S> | undefined>(
+  env: Env,
+  schema: S,
+  fallback: D,
+  description: string,
+  extras: Extras = {},
+) {
+  const { secret = false, decode = (text: string) => text } = extras;
+  return { env, schema, default: fallback, description, secret, decode };
+}
+
+function timeout<const Env extends string>(env: Env, fallback: number, description: string) {
+  return setting(env, milliseconds, fallback, `${description}, in milliseconds; 0 is no limit.`);
+}
+
+/**
+ * Gives the base of an inference server's URL: without `/v1`, `/v1/completions`, `/v1/chat/completions` and slashes at
+ * its end, with its path prefix. Throws an Error that says what is wrong and never quotes the URL.
+ */
+export function serverBaseUrl(text: string): string {
+  if (text.includes(',')) throw new Error('several servers are not supported yet, name one');
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new Error('it does not start with http:// or https://, or is no URL');
+  }
+  // Any @: a password with a slash in it leaves the @ in what parses as the path.
+  if (/[?#@]/.test(text)) {
+    throw new Error('no query, fragment or credentials in it, use LLM_SERVER_API_KEY for a key');
+  }
+  const path = url.pathname.replace(/\/+$/, '').replace(/\/v1(\/(chat\/)?completions)?$/, '');
+  return url.origin + path.replace(/\/+$/, '');
+}
+
+/** Every setting, in the order of the documentation. The YAML key is the name in lower case. */
+export const settings = [
+  setting(
+    'HOST',
+    Type.String({ pattern: '^\\S+$', description: 'a host name or IP address' }),
+    '0.0.0.0',
+    'Address to listen on.',
+  ),
+  setting(
+    'PORT',
+    Type.Integer({ minimum: 0, maximum: 65_535 }),
+    12_000,
+    'Port to listen on; 0 takes any free one.',
+  ),
+  setting(
+    'ALLOWED_API_KEYS',
+    clientKeys,
+    [],
+    'Keys of the clients, comma-separated. Without one `bun run start` prints a fresh one and stops.',
+    secret,
+  ),
+  setting(
+    'LLM_SERVER_URL',
+    Type.String({ description: 'one http:// or https:// URL, with or without /v1/completions' }),
+    'http://localhost:8080/v1/completions',
+    'The inference server.',
+    { decode: serverBaseUrl },
+  ),
+  setting(
+    'LLM_SERVER_API_KEY',
+    Type.String({ pattern: '^[!-~]+$', description: 'visible ASCII characters without space' }),
+    undefined,
+    'Key that the inference server wants from the gateway.',
+    secret,
+  ),
+  setting(
+    'LLM_SERVER_KIND',
+    oneOf('auto', 'llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'),
+    'auto',
+    'Kind of the inference server; auto asks it.',
+  ),
+  setting(
+    'LOG_LEVEL',
+    oneOf('DEBUG', 'INFO', 'WARNING', 'ERROR'),
+    'INFO',
+    'Least severe lines to log.',
+  ),
+  setting(
+    'LOG_FORMAT',
+    oneOf('auto', 'json', 'pretty'),
+    'auto',
+    'Form of the log lines; auto is pretty on a terminal and json elsewhere.',
+  ),
+  setting(
+    'CORS_ALLOWED_ORIGINS',
+    Type.Array(
+      Type.String({
+        pattern: '^(\\*|[a-z][a-z0-9+.-]*://[^\\s/,]+)$',
+        description: '* or an origin such as https://chat.example.org, without a path',
+      }),
+    ),
+    ['*'],
+    'Web pages whose scripts may call the gateway, comma-separated; a key is needed all the same.',
+    lowerCase,
+  ),
+  setting(
+    'MAX_BODY_BYTES',
+    Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 }),
+    33_554_432,
+    'Largest request body, in bytes.',
+  ),
+  timeout('CONNECT_TIMEOUT_MS', 5_000, 'Longest wait for a connection to the inference server'),
+  timeout('FIRST_BYTE_TIMEOUT_MS', 600_000, 'Longest wait for the first byte of a stream'),
+  timeout('IDLE_TIMEOUT_MS', 300_000, 'Longest silence within a stream'),
+  timeout('TOTAL_TIMEOUT_MS', 3_600_000, 'Longest time at the inference server'),
+  timeout('REQUEST_BODY_TIMEOUT_MS', 60_000, 'Longest wait for the body of a request'),
+  setting(
+    'SHUTDOWN_GRACE_MS',
+    milliseconds,
+    30_000,
+    'How long requests may go on after SIGTERM, in milliseconds; 0 ends them at once.',
+  ),
+  setting(
+    'TRUSTED_USER_HEADER',
+    // A header with a credential must not become a user's name: names are logged.
+    Type.String({
+      pattern: "^(?!(authorization|x-api-key|cookie)$)[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+      description: 'the name of a header that carries no credential',
+    }),
+    undefined,
+    'Header in which a key of TRUSTED_USER_KEYS names its user, such as x-openwebui-user-id.',
+    lowerCase,
+  ),
+  setting(
+    'TRUSTED_USER_KEYS',
+    clientKeys,
+    [],
+    'Those of ALLOWED_API_KEYS that may name their user, comma-separated.',
+    secret,
+  ),
+  setting(
+    'TLS_CERT_FILE',
+    pemFile,
+    undefined,
+    'Certificate chain; with TLS_KEY_FILE it serves HTTPS.',
+  ),
+  setting('TLS_KEY_FILE', pemFile, undefined, 'Private key of the certificate.'),
+] as const;
+
+type Setting = (typeof settings)[number];
+/** Any row of the table, for code that treats all alike. */
+export type Row = ReturnType<typeof setting>;
+export const rows: readonly Row[] = settings;
+
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
+  : Lowercase<Name>;
+
+/** The settings under their names in camelCase; `undefined` where an optional one is not set. */
+export type Config = {
+  readonly [S in Setting as CamelCase<S['env']>]: undefined extends S['default']
+    ? Static<S['schema']> | undefined
+    : Static<S['schema']>;
+};
+
+/** Gives the property of the configuration that a variable stands for. */
+export function propertyOf(env: string): string {
+  return env.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** Gives the value of a variable, where the code has its name but not its type. */
+export function valueOf(config: Config, env: string): unknown {
+  return (config as Record<string, unknown>)[propertyOf(env)];
+}
+
+export function isList(row: Row): boolean {
+  return row.schema['type'] === 'array';
+}
+
+/** Gives the schema of one value: of the setting, or of an entry where the setting is a list. */
+export function valueSchema(row: Row): TSchema {
+  return isList(row) ? row.schema['items'] : row.schema;
+}
+
+/** Gives the words that a schema allows; none where it allows more than words. */
+export function wordsOf(schema: TSchema): string[] {
+  return (schema['anyOf'] ?? []).map((option: TSchema) => option['const']);
+}
+
+/** Says which values a schema allows. */
+export function allowed(schema: TSchema): string {
+  if (schema['anyOf']) return `one of ${wordsOf(schema).join(', ')} (in any case)`;
+  if (schema['type'] !== 'integer') return schema.description ?? '';
+  return `a whole number from ${schema['minimum']} to ${schema['maximum']}`;
+}
+
+/**
+ * Gives what logs may show of a key: its first 3 and last 4 characters when it has 16 or more, its last 2 when it has 8
+ * or more, nothing of a shorter one.
+ */
+export function maskKey(key: string): string {
+  if (key.length >= 16) return `${key.slice(0, 3)}…${key.slice(-4)}`;
+  return key.length >= 8 ? `…${key.slice(-2)}` : '…';
+}
+
+/** Gives the effective configuration in the form of the YAML file, one line a setting; secrets as comments, masked. */
+export function describeConfig(config: Config): string {
+  const lines = rows.map(({ env, secret }) => {
+    const value = valueOf(config, env);
+    const set = [value ?? []].flat();
+    if (set.length === 0) return `${env.toLowerCase()}: # not set`;
+    if (!secret) return `${env.toLowerCase()}: ${Bun.YAML.stringify(value)}`;
+    const hints = set.map((key) => maskKey(String(key))).join(', ');
+    return `${env.toLowerCase()}: # ${set.length} ${set.length === 1 ? 'key' : 'keys'}: ${hints}`;
+  });
+  return `${lines.join('\n')}\n`;
+}
+
+/** Gives the JSON Schema of the YAML file, for editors: strings may hold `${NAME}`, lists may be comma-separated. */
+export function configJsonSchema(): object {
+  const properties: Record<string, TSchema> = {};
+  const filledIn = Type.String({ pattern: '\\$\\{' });
+  for (const row of rows) {
+    const key = row.env.toLowerCase();
+    const value = valueSchema(row);
+    const lowerCase = wordsOf(value).map((word) => Type.Literal(word.toLowerCase()));
+    const one = Type.Union([value, ...lowerCase, filledIn]);
+    properties[key] = Type.Union(isList(row) ? [Type.Array(one), Type.String()] : one.anyOf, {
+      description: `${row.description} Allowed: ${allowed(value)}.`,
+      ...(row.default === undefined || row.secret ? {} : { default: row.default }),
+    });
+    if (row.secret) {
+      properties[`${key}_file`] = Type.String({ description: `A file that holds ${key}.` });
+    }
+  }
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: 'LLM Gateway',
+    type: 'object',
+    properties,
+    additionalProperties: false,
+  };
+}
+
+/** Gives the README's table of settings. */
+export function settingsMarkdown(): string {
+  const lines = rows.map((row) => {
+    const fallback = [row.default ?? []].flat().join(',');
+    const names = row.secret ? `\`${row.env}\`, \`${row.env}_FILE\`` : `\`${row.env}\``;
+    const use = `${row.description} Allowed: ${allowed(valueSchema(row))}.`;
+    return `| ${names} | ${fallback && `\`${fallback}\``} | ${use} |`;
+  });
+  return ['| Setting | Default | What it is |', '| --- | --- | --- |', ...lines, ''].join('\n');
+}

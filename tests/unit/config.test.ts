@@ -1,0 +1,487 @@
+/**
+ * The settings: where each comes from, what each refuses, and that no secret is ever shown.
+ */
+import { describe, expect, test } from 'bun:test';
+import { ConfigError, describeConfig, loadConfig } from '../../src/config.ts';
+import type { Config } from '../../src/config.ts';
+
+type Sources = Parameters<typeof loadConfig>[0];
+
+/** Files by path; what is not there cannot be read. */
+function reader(files: Record<string, string>) {
+  return (path: string): string => {
+    const text = files[path];
+    if (text !== undefined) return text;
+    throw Object.assign(new Error(`ENOENT: no such file, open '${path}'`), { code: 'ENOENT' });
+  };
+}
+
+function load(sources: Partial<Sources> = {}, files: Record<string, string> = {}): Config {
+  return loadConfig({ env: {}, readFile: reader(files), ...sources });
+}
+
+function yaml(text: string): { path: string; text: string } {
+  return { path: 'gateway.yaml', text };
+}
+
+/** Gives the problems of sources that must be refused. */
+function problemsOf(
+  sources: Partial<Sources>,
+  files: Record<string, string> = {},
+): readonly string[] {
+  try {
+    load(sources, files);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+describe('sources', () => {
+  test('gives the documented defaults without any source', () => {
+    expect({ ...load() }).toStrictEqual({
+      host: '0.0.0.0',
+      port: 12_000,
+      allowedApiKeys: [],
+      llmServerUrl: 'http://localhost:8080',
+      llmServerApiKey: undefined,
+      llmServerKind: 'auto',
+      logLevel: 'INFO',
+      logFormat: 'auto',
+      corsAllowedOrigins: ['*'],
+      maxBodyBytes: 33_554_432,
+      connectTimeoutMs: 5_000,
+      firstByteTimeoutMs: 600_000,
+      idleTimeoutMs: 300_000,
+      totalTimeoutMs: 3_600_000,
+      requestBodyTimeoutMs: 60_000,
+      shutdownGraceMs: 30_000,
+      trustedUserHeader: undefined,
+      trustedUserKeys: [],
+      tlsCertFile: undefined,
+      tlsKeyFile: undefined,
+    });
+  });
+
+  test('types the properties by the schema', () => {
+    const config = load();
+    const port: number = config.port;
+    const level: 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR' = config.logLevel;
+    const key: string | undefined = config.llmServerApiKey;
+    const keys: string[] = config.allowedApiKeys;
+    expect([port, level, key, keys]).toEqual([12_000, 'INFO', undefined, []]);
+    // @ts-expect-error -- an optional setting may be undefined
+    const certain: string = config.llmServerApiKey;
+    expect(certain).toBeUndefined();
+  });
+
+  test('takes the command line before the environment before the file before the default', () => {
+    const file = yaml('port: 1\nhost: file\nlog_level: ERROR\nidle_timeout_ms: 7');
+    const env = { PORT: '2', HOST: 'environment' };
+    const config = load({ file, env, overrides: { PORT: '3' } });
+    expect(config.port).toBe(3);
+    expect(config.host).toBe('environment');
+    expect(config.logLevel).toBe('ERROR');
+    expect(config.idleTimeoutMs).toBe(7);
+    expect(config.totalTimeoutMs).toBe(3_600_000);
+  });
+
+  test('judges the value that counts, not the ones it replaces', () => {
+    expect(load({ file: yaml('port: ${GONE}'), env: { PORT: '2' } }).port).toBe(2);
+  });
+
+  test('takes empty and blank variables as not set', () => {
+    const config = load({ env: { PORT: '', LLM_SERVER_API_KEY: '  ', CORS_ALLOWED_ORIGINS: '' } });
+    expect(config.port).toBe(12_000);
+    expect(config.llmServerApiKey).toBeUndefined();
+    expect(config.corsAllowedOrigins).toEqual(['*']);
+  });
+
+  test('reads words in any case and gives them in one', () => {
+    const env = { LOG_LEVEL: 'dEbUg', LOG_FORMAT: 'JSON', LLM_SERVER_KIND: 'vLLM' };
+    expect(load({ env })).toMatchObject({
+      logLevel: 'DEBUG',
+      logFormat: 'json',
+      llmServerKind: 'vllm',
+    });
+  });
+
+  test('splits lists at commas and line ends, trims them and drops the blanks', () => {
+    for (const text of ['sk-test-key-1, sk-test-key-2,', 'sk-test-key-1\r\n\r\nsk-test-key-2\n']) {
+      const { allowedApiKeys } = load({ env: { ALLOWED_API_KEYS: text } });
+      expect(allowedApiKeys).toEqual(['sk-test-key-1', 'sk-test-key-2']);
+    }
+  });
+
+  test('gives a configuration that cannot be changed', () => {
+    expect(Object.isFrozen(load())).toBe(true);
+  });
+});
+
+describe('the YAML file', () => {
+  test('takes lists as lists and as strings with commas', () => {
+    const wanted = ['https://a.example', 'http://localhost:3000'];
+    const list = 'cors_allowed_origins:\n  - https://a.example\n  - http://localhost:3000\n';
+    const text = 'cors_allowed_origins: "https://a.example, http://localhost:3000"';
+    expect(load({ file: yaml(list) }).corsAllowedOrigins).toEqual(wanted);
+    expect(load({ file: yaml(text) }).corsAllowedOrigins).toEqual(wanted);
+    expect(load({ file: yaml('cors_allowed_origins: []') }).corsAllowedOrigins).toEqual([]);
+  });
+
+  test('takes an empty file and empty values as nothing', () => {
+    expect(load({ file: yaml('') })).toEqual(load());
+    expect(load({ file: yaml('# nothing yet\n') })).toEqual(load());
+    expect(load({ file: yaml('port:\nhost: ""\n') })).toEqual(load());
+  });
+
+  test('fills ${NAME} in from the environment, in strings and in lists', () => {
+    const file = yaml(
+      'port: ${MY_PORT}\nllm_server_url: http://${ENGINE}:${ENGINE_PORT}/v1\nallowed_api_keys: ["${ONE}", sk-test-key-2]',
+    );
+    const env = { MY_PORT: '4', ENGINE: 'gpu', ENGINE_PORT: '5', ONE: 'sk-test-key-1' };
+    expect(load({ file, env })).toMatchObject({
+      port: 4,
+      llmServerUrl: 'http://gpu:5',
+      allowedApiKeys: ['sk-test-key-1', 'sk-test-key-2'],
+    });
+  });
+
+  test('fills in once: what a variable holds is not filled in again', () => {
+    const file = yaml('tls_cert_file: ${A}\ntls_key_file: k');
+    expect(load({ file, env: { A: '${B}', B: 'no' } }).tlsCertFile).toBe('${B}');
+  });
+
+  test('leaves a plain ${ where it is escaped', () => {
+    const file = yaml('tls_cert_file: /a/$${b}.pem\ntls_key_file: /a/$b.pem');
+    expect(load({ file })).toMatchObject({
+      tlsCertFile: '/a/${b}.pem',
+      tlsKeyFile: '/a/$b.pem',
+    });
+  });
+
+  test('fails for every variable that is not set or empty, and for a malformed one', () => {
+    const file = yaml('llm_server_url: http://${A}:${B}/${toString}\nhost: ${C-x}\nlog_level: ${D');
+    expect(problemsOf({ file, env: { B: '' } })).toEqual([
+      'gateway.yaml: host: a ${ that is not of the form ${NAME}; write $${ for a plain ${',
+      'gateway.yaml: llm_server_url: ${A} is not set in the environment',
+      'gateway.yaml: llm_server_url: ${B} is not set in the environment',
+      'gateway.yaml: llm_server_url: ${toString} is not set in the environment',
+      'gateway.yaml: log_level: a ${ that is not of the form ${NAME}; write $${ for a plain ${',
+    ]);
+  });
+
+  test('refuses keys it does not know and names a near one', () => {
+    const text =
+      'prot: 1\nconnectTimeoutMs: 1\nLOG-LEVEL: INFO\nhost_file: x\n__proto__: 1\nPORT=1 a: 2';
+    expect(problemsOf({ file: yaml(text) })).toEqual([
+      'gateway.yaml: no setting is called "prot"',
+      'gateway.yaml: no setting is called "connectTimeoutMs"; did you mean connect_timeout_ms?',
+      'gateway.yaml: no setting is called "LOG-LEVEL"; did you mean log_level?',
+      'gateway.yaml: no setting is called "host_file"',
+      'gateway.yaml: no setting is called "__proto__"',
+      'gateway.yaml: a key of 8 characters (not shown) is no name of a setting',
+    ]);
+  });
+
+  test.each(['- port: 1', 'port', '5', 'port: 1\n---\nhost: x'])(
+    'refuses a file that is not one mapping: %j',
+    (text) => {
+      expect(problemsOf({ file: yaml(text) })).toEqual([
+        expect.stringMatching(/^gateway.yaml: found .*; allowed is a mapping of settings$/),
+      ]);
+    },
+  );
+
+  test('refuses a file that is not YAML, and judges the environment all the same', () => {
+    const problems = problemsOf({ file: yaml('port: [1'), env: { PORT: 'x' } });
+    expect(problems).toHaveLength(2);
+    expect(problems[0]).toStartWith('gateway.yaml: YAML Parse error');
+    expect(problems[1]).toStartWith('PORT: found "x"');
+  });
+
+  test('refuses values of the wrong kind', () => {
+    const text =
+      'host: {a: 1}\nport: 1.5\nlog_level: true\nallowed_api_keys: [12345678, {}, null]\ntls_key_file: [x]';
+    const key = 'allowed is a key of at least 8 visible ASCII characters without space or comma';
+    expect(problemsOf({ file: yaml(text) })).toEqual([
+      'gateway.yaml: host: found a mapping; allowed is a host name or IP address',
+      'gateway.yaml: port: found 1.5; allowed is a whole number from 0 to 65535',
+      `gateway.yaml: allowed_api_keys: entry 1 of 3, found a number without quotes; ${key}`,
+      `gateway.yaml: allowed_api_keys: entry 2 of 3, found a mapping; ${key}`,
+      `gateway.yaml: allowed_api_keys: entry 3 of 3, found nothing; ${key}`,
+      'gateway.yaml: log_level: found true; allowed is one of DEBUG, INFO, WARNING, ERROR (in any case)',
+      'gateway.yaml: tls_key_file: found a list; allowed is the path of a PEM file',
+    ]);
+  });
+});
+
+describe('secrets in files', () => {
+  const files = {
+    '/run/keys': 'sk-test-key-1\nsk-test-key-2, sk-test-key-3\r\n',
+    '/run/engine': 'token-abc\n',
+    '/run/trusted': 'sk-test-key-2\n',
+    '/run/empty': ' \n',
+  };
+
+  test('reads each *_FILE variable, from the environment and from the YAML file', () => {
+    const names = {
+      ALLOWED_API_KEYS_FILE: '/run/keys',
+      LLM_SERVER_API_KEY_FILE: '/run/engine',
+      TRUSTED_USER_KEYS_FILE: '/run/trusted',
+      TRUSTED_USER_HEADER: 'x-user',
+    };
+    const wanted = {
+      allowedApiKeys: ['sk-test-key-1', 'sk-test-key-2', 'sk-test-key-3'],
+      llmServerApiKey: 'token-abc',
+      trustedUserKeys: ['sk-test-key-2'],
+    };
+    expect(load({ env: names }, files)).toMatchObject(wanted);
+    const lines = Object.entries(names).map(([name, value]) => `${name.toLowerCase()}: ${value}`);
+    expect(load({ file: yaml(lines.join('\n')) }, files)).toMatchObject(wanted);
+  });
+
+  test('refuses a secret beside its file, unless a stronger source has either', () => {
+    const env = { ALLOWED_API_KEYS: 'sk-test-key-1', ALLOWED_API_KEYS_FILE: '/run/keys' };
+    expect(problemsOf({ env }, files)).toEqual([
+      'ALLOWED_API_KEYS and ALLOWED_API_KEYS_FILE are both set; keep one of them',
+    ]);
+    const file = yaml('allowed_api_keys: sk-test-key-9');
+    expect(
+      load({ file, env: { ALLOWED_API_KEYS_FILE: '/run/keys' } }, files).allowedApiKeys,
+    ).toHaveLength(3);
+  });
+
+  test('names the variable and the path of a file that is away or empty', () => {
+    const env = { ALLOWED_API_KEYS_FILE: '/run/gone', LLM_SERVER_API_KEY_FILE: '/run/empty' };
+    expect(problemsOf({ env }, files)).toEqual([
+      'ALLOWED_API_KEYS_FILE: cannot read the file "/run/gone" (ENOENT)',
+      'LLM_SERVER_API_KEY_FILE: the file "/run/empty" is empty',
+    ]);
+    expect(problemsOf({ file: yaml('allowed_api_keys_file: 5') })).toEqual([
+      'gateway.yaml: allowed_api_keys_file: found 5; allowed is the path of a file',
+    ]);
+  });
+
+  test('has no *_FILE variable for what is no secret', () => {
+    expect(load({ env: { HOST_FILE: '/run/keys' } }, files).host).toBe('0.0.0.0');
+  });
+});
+
+describe('the rules', () => {
+  test.each([
+    ['PORT', ['0', '65535'], ['-1', '65536', '1.5', '1e3', '0x10', 'http']],
+    ['MAX_BODY_BYTES', ['1', '2147483647'], ['0', '2147483648', '32MB']],
+    ['CONNECT_TIMEOUT_MS', ['0', '2147483647'], ['-1', '2147483648', '5s']],
+    ['FIRST_BYTE_TIMEOUT_MS', ['0'], ['-1']],
+    ['IDLE_TIMEOUT_MS', ['0'], ['-1']],
+    ['TOTAL_TIMEOUT_MS', ['0'], ['-1']],
+    ['REQUEST_BODY_TIMEOUT_MS', ['0'], ['-1']],
+    ['SHUTDOWN_GRACE_MS', ['0'], ['-1']],
+    ['HOST', ['127.0.0.1', '::', 'localhost'], ['two hosts']],
+    ['LLM_SERVER_KIND', ['auto', 'llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'], ['tgi']],
+    ['LOG_LEVEL', ['debug', 'Info', 'WARNING', 'error'], ['WARN', 'trace']],
+    ['LOG_FORMAT', ['auto', 'json', 'pretty'], ['text']],
+    ['LLM_SERVER_API_KEY', ['EMPTY', 'a,b'], ['two words', 'ключ']],
+    [
+      'CORS_ALLOWED_ORIGINS',
+      ['*', 'https://Chat.example', 'http://localhost:3000,app://obsidian.md'],
+      ['https://a.example/', 'chat.example', 'https://a.example, b'],
+    ],
+    [
+      'ALLOWED_API_KEYS',
+      ['sk-test-key-1', '12345678', '!~{}[]\'"'],
+      ['1234567', 'sk-test key-1', 'sk-тест-key-1', 'sk-test-key-1,sk-test-key-1'],
+    ],
+  ] as const)('%s takes %j and refuses %j', (env, good, bad) => {
+    for (const value of good) expect(() => load({ env: { [env]: value } })).not.toThrow();
+    for (const value of bad) {
+      const [problem, ...others] = problemsOf({ env: { [env]: value } });
+      expect(problem).toStartWith(`${env}: `);
+      expect(others).toEqual([]);
+    }
+  });
+
+  test('gives origins and the header of users in lower case', () => {
+    const env = {
+      CORS_ALLOWED_ORIGINS: 'https://Chat.Example',
+      TRUSTED_USER_HEADER: 'X-OpenWebUI-User-Id',
+      TRUSTED_USER_KEYS: 'sk-test-key-1',
+      ALLOWED_API_KEYS: 'sk-test-key-1',
+    };
+    expect(load({ env })).toMatchObject({
+      corsAllowedOrigins: ['https://chat.example'],
+      trustedUserHeader: 'x-openwebui-user-id',
+      trustedUserKeys: ['sk-test-key-1'],
+    });
+  });
+
+  test.each(['Authorization', 'x-api-key', 'Cookie', 'x user', 'x:user'])(
+    'refuses %j as the header of users',
+    (name) => {
+      const env = {
+        TRUSTED_USER_HEADER: name,
+        TRUSTED_USER_KEYS: 'sk-test-key-1',
+        ALLOWED_API_KEYS: 'sk-test-key-1',
+      };
+      expect(problemsOf({ env })).toEqual([
+        `TRUSTED_USER_HEADER: found "${name}"; allowed is the name of a header that carries no credential`,
+      ]);
+    },
+  );
+
+  test('wants the header of users and the trusted keys together', () => {
+    const keys = { ALLOWED_API_KEYS: 'sk-test-key-1' };
+    const rule = 'allowed is both of TRUSTED_USER_HEADER and TRUSTED_USER_KEYS or neither';
+    expect(problemsOf({ env: { ...keys, TRUSTED_USER_HEADER: 'x-user' } })).toEqual([
+      `TRUSTED_USER_KEYS: not set; ${rule}`,
+    ]);
+    expect(problemsOf({ env: { ...keys, TRUSTED_USER_KEYS: 'sk-test-key-1' } })).toEqual([
+      `TRUSTED_USER_HEADER: not set; ${rule}`,
+    ]);
+  });
+
+  test('wants every trusted key among the allowed ones', () => {
+    const env = {
+      ALLOWED_API_KEYS: 'sk-test-key-1',
+      TRUSTED_USER_KEYS: 'sk-test-key-1,sk-test-key-2',
+      TRUSTED_USER_HEADER: 'x-user',
+    };
+    expect(problemsOf({ env })).toEqual([
+      'TRUSTED_USER_KEYS: entry 2 of 2 is not in ALLOWED_API_KEYS',
+    ]);
+  });
+
+  test('wants the certificate and its key together', () => {
+    const rule = 'allowed is both of TLS_CERT_FILE and TLS_KEY_FILE or neither';
+    expect(problemsOf({ env: { TLS_CERT_FILE: 'a' } })).toEqual([`TLS_KEY_FILE: not set; ${rule}`]);
+    expect(problemsOf({ env: { TLS_KEY_FILE: 'a' } })).toEqual([`TLS_CERT_FILE: not set; ${rule}`]);
+    const both = { TLS_CERT_FILE: 'a', TLS_KEY_FILE: 'b' };
+    expect(load({ env: both })).toMatchObject({ tlsCertFile: 'a', tlsKeyFile: 'b' });
+  });
+
+  test('reports every problem at once, each with its place', () => {
+    const problems = problemsOf({
+      env: {
+        PORT: '70000',
+        LOG_LEVEL: 'loud',
+        ALLOWED_API_KEYS: 'short,sk-test-key-1,sk-test-key-1',
+        LLM_SERVER_URL: 'ftp://engine',
+        LLM_SERVER_API_KEY_FILE: '/run/gone',
+        TRUSTED_USER_HEADER: 'x-user',
+        TLS_CERT_FILE: 'a',
+      },
+      file: yaml('colour: red\nidle_timeout_ms: soon\nmax_body_bytes: ${GONE}'),
+      overrides: { HOST: 'two hosts' },
+    });
+    expect(problems).toEqual([
+      'gateway.yaml: no setting is called "colour"',
+      '--host: found "two hosts"; allowed is a host name or IP address',
+      'PORT: found "70000"; allowed is a whole number from 0 to 65535',
+      'ALLOWED_API_KEYS: entry 1 of 3, found 5 characters (not shown); allowed is a key of at least 8 visible ASCII characters without space or comma',
+      'ALLOWED_API_KEYS: entry 3 repeats entry 2',
+      'LLM_SERVER_URL: found "ftp://engine" (it does not start with http:// or https://, or is no URL); allowed is one http:// or https:// URL, with or without /v1/completions',
+      'LLM_SERVER_API_KEY_FILE: cannot read the file "/run/gone" (ENOENT)',
+      'LOG_LEVEL: found "loud"; allowed is one of DEBUG, INFO, WARNING, ERROR (in any case)',
+      'gateway.yaml: max_body_bytes: ${GONE} is not set in the environment',
+      'gateway.yaml: idle_timeout_ms: found "soon"; allowed is a whole number from 0 to 2147483647',
+      'TRUSTED_USER_KEYS: not set; allowed is both of TRUSTED_USER_HEADER and TRUSTED_USER_KEYS or neither',
+      'TLS_KEY_FILE: not set; allowed is both of TLS_CERT_FILE and TLS_KEY_FILE or neither',
+    ]);
+  });
+
+  test('puts every problem into the message of the error', () => {
+    const error = new ConfigError(['one', 'two']);
+    expect(error.message).toBe('The configuration is wrong:\n- one\n- two');
+  });
+});
+
+describe('secrets', () => {
+  /** A generator of numbers from 0 to 1 that gives the same ones in every run (mulberry32). */
+  function seeded(seed: number): () => number {
+    let state = seed;
+    return () => {
+      state = (state + 0x6d2b79f5) | 0;
+      let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    };
+  }
+
+  test('stand in no message and in no print, wherever they were given and whatever is wrong', () => {
+    const random = seeded(20_261_124);
+    const pick = <T>(...options: T[]): T => options[Math.floor(random() * options.length)] as T;
+    const alphabet = 'abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789-_+/=#$@?:{}';
+    const secretOf = (length: number) =>
+      Array.from({ length }, () => alphabet[Math.floor(random() * alphabet.length)]).join('');
+    let printed = 0;
+    let refused = 0;
+    for (let round = 0; round < 2_000; round++) {
+      const secrets = Array.from({ length: 4 }, () => secretOf(12 + Math.floor(random() * 30)));
+      const [one, two, three, four] = secrets as [string, string, string, string];
+      const wrong = pick(`${one},${one}`, `${one} ${two}`, `${one},é${two}`);
+      const keys = pick(one, `${one},${two}`, `${two}\n${one}\n`, wrong);
+      const quoted = JSON.stringify(keys).replaceAll('${', '$${');
+      const goodFile = pick(
+        undefined,
+        `allowed_api_keys: ${quoted}`,
+        `allowed_api_keys: [${quoted}]`,
+      );
+      const badFile = pick(
+        `allowed_api_keys: [${quoted}, 5]`,
+        `allowed_api_keys: {a: ${quoted}}`,
+        `allowed_api_keys: [${quoted}`,
+        quoted,
+        `[${quoted}]`,
+        `${JSON.stringify(`ALLOWED_API_KEYS=${keys}`)}: 5`,
+        'allowed_api_keys: ${THEIR_KEY}\nport: ${THEIR_KEY}\nhost: ${THEIR_KEY} ${THEIR_KEY}',
+        'llm_server_url: ${THEIR_KEY}\ncors_allowed_origins: ["${THEIR_KEY}"]',
+        'allowed_api_keys_file: /run/${THEIR_KEY}',
+      );
+      const file = pick(goodFile, goodFile, badFile);
+      const env = {
+        THEIR_KEY: four,
+        ...pick<Record<string, string>>(
+          {},
+          { ALLOWED_API_KEYS: keys },
+          { ALLOWED_API_KEYS_FILE: '/run/keys' },
+          { ALLOWED_API_KEYS: keys, ALLOWED_API_KEYS_FILE: '/run/keys' },
+        ),
+        ...pick<Record<string, string>>(
+          { LLM_SERVER_API_KEY: three },
+          { LLM_SERVER_API_KEY_FILE: '/run/engine' },
+          { LLM_SERVER_API_KEY: `${three} ${three}` },
+          { LLM_SERVER_URL: `http://user:${three}@engine` },
+          { LLM_SERVER_URL: `http://engine/v1?key=${three}` },
+        ),
+        ...pick<Record<string, string>>(
+          {},
+          { TRUSTED_USER_KEYS: one, TRUSTED_USER_HEADER: 'x-user' },
+          { TRUSTED_USER_KEYS: `${one},${three}` },
+        ),
+      };
+      const overrides = pick<Record<string, string>>({}, {}, { ALLOWED_API_KEYS: keys });
+      let output: string;
+      try {
+        output = describeConfig(
+          load(
+            { env, overrides, ...(file === undefined ? {} : { file: yaml(file) }) },
+            { '/run/keys': `${keys}\n`, '/run/engine': pick(three, `${three}\n${four}\n`) },
+          ),
+        );
+        printed++;
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        output = `${error.message}\n${error.stack}\n${Bun.inspect(error)}`;
+        refused++;
+      }
+      // A part of a secret is too much as well; a hint has at most 4 of its characters in one piece.
+      for (const secret of secrets) {
+        expect(output).not.toContain(secret.slice(0, 6));
+        expect(output).not.toContain(secret.slice(-6));
+      }
+    }
+    expect(printed).toBeGreaterThan(100);
+    expect(refused).toBeGreaterThan(100);
+  });
+});

@@ -1,0 +1,122 @@
+/**
+ * Wires the parts from a configuration, listens, and ends cleanly on a signal: unready first, streams may end until the
+ * grace is over, then the rest is ended truthfully.
+ */
+import { isIP } from 'node:net';
+import { accessLog } from './accesslog.ts';
+import { createApp } from './app.ts';
+import { maskKey, type Config } from './config.ts';
+import { corsHeaders } from './cors.ts';
+import { KeyRing } from './keys.ts';
+import { LiveRequests } from './live.ts';
+import { createLog, LineSink, secretMasker } from './log.ts';
+import { Pool } from './pool.ts';
+
+export interface Running {
+  /** Where it listens; `undefined` when it could not, and the log says why. */
+  url: string | undefined;
+  /** The exit code, once it has ended and the log is written. */
+  ended: Promise<0 | 1>;
+}
+
+/** How long the last frames get to leave, and the log to be written. */
+const lastWordsMs = 500;
+
+const documentedKeys = /^sk-test-key-/;
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+/** Starts the gateway; resolves when it listens or has failed to. */
+export async function serve(config: Config, version: string): Promise<Running> {
+  const { allowedApiKeys, trustedUserKeys, llmServerApiKey, host: hostname, port } = config;
+  const secrets =
+    llmServerApiKey === undefined ? allowedApiKeys : [...allowedApiKeys, llmServerApiKey];
+  const sink = new LineSink(process.stdout.fd, secretMasker(secrets));
+  const isPretty =
+    config.logFormat === 'auto' ? process.stdout.isTTY : config.logFormat === 'pretty';
+  const log = await createLog({ level: config.logLevel, isPretty, sink });
+  const ended = Promise.withResolvers<0 | 1>();
+
+  async function end(code: 0 | 1): Promise<void> {
+    await sink.close(lastWordsMs);
+    ended.resolve(code);
+  }
+
+  const now = () => performance.now();
+  const startedAt = now();
+  const live = new LiveRequests();
+  const pool = new Pool({
+    url: config.llmServerUrl,
+    apiKey: llmServerApiKey,
+    kind: config.llmServerKind,
+    log,
+    now,
+  });
+  let isDraining = false;
+  const app = createApp({
+    version,
+    log,
+    live,
+    pool,
+    now,
+    keys: new KeyRing(allowedApiKeys, trustedUserKeys, maskKey),
+    trustedUserHeader: config.trustedUserHeader,
+    deadlines: config,
+    maxBodyBytes: config.maxBodyBytes,
+    allowedOrigins: config.corsAllowedOrigins,
+    corsHeaders: corsHeaders(config.corsAllowedOrigins),
+    observer: accessLog(log),
+    isDraining: () => isDraining,
+    uptimeSeconds: () => (now() - startedAt) / 1000,
+  });
+
+  try {
+    const { tlsCertFile, tlsKeyFile } = config;
+    const tls =
+      tlsCertFile === undefined || tlsKeyFile === undefined
+        ? undefined
+        : { cert: await Bun.file(tlsCertFile).text(), key: await Bun.file(tlsKeyFile).text() };
+    app.listen({
+      hostname,
+      port,
+      reusePort: false,
+      // Above the gateway's own bound, which answers with an envelope.
+      maxRequestBodySize: config.maxBodyBytes * 2 + 1024 * 1024,
+      ...(tls && { tls }),
+    });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const reason = code === 'EADDRINUSE' ? 'another program listens there' : String(error);
+    log.error({ hostname, port, code }, `cannot listen on ${hostname}:${port}: ${reason}`);
+    await end(1);
+    return { url: undefined, ended: ended.promise };
+  }
+
+  async function drain(signal: NodeJS.Signals): Promise<void> {
+    if (isDraining) {
+      log.warn({ signal }, 'ending at once');
+      return await end(1);
+    }
+    isDraining = true;
+    log.info({ signal, inFlight: live.size }, 'draining');
+    await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs)]);
+    if (live.size > 0) log.warn({ inFlight: live.size }, 'ending what is still open');
+    live.abortAll('shutting_down');
+    await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
+    await app.server?.stop(true);
+    pool.close();
+    log.info('stopped');
+    return await end(0);
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void drain(signal));
+
+  const url = String(app.server?.url ?? '').replace(/\/$/, '');
+  log.info({ url, version, upstream: config.llmServerUrl }, 'listening');
+  if (!isLoopback(hostname) && allowedApiKeys.some((key) => documentedKeys.test(key))) {
+    log.warn('a key from the documentation is in use and other machines can reach this gateway');
+  }
+  void pool.sight();
+  return { url, ended: ended.promise };
+}

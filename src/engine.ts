@@ -23,9 +23,9 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 /**
  * Finds out the kind: llama.cpp by `/props`, SGLang by `/get_server_info`, Ollama by `/api/version`, vLLM by
- * `/version`. Throws what `ask` throws when the engine is away.
+ * `/version`; `undefined` when it was too slow to say. Throws what `ask` throws when the engine is away.
  */
-export async function sightEngine(ask: AskEngine): Promise<EngineSighting> {
+export async function sightEngine(ask: AskEngine): Promise<EngineSighting | undefined> {
   const props = await ask('/props');
   if (isRecord(props?.json)) {
     const slots = props.json['total_slots'];
@@ -37,7 +37,7 @@ export async function sightEngine(ask: AskEngine): Promise<EngineSighting> {
   const version = await ask('/version');
   if (isRecord(version?.json) && typeof version.json['version'] === 'string')
     return { kind: 'vllm' };
-  return { kind: 'unknown' };
+  return version === undefined ? undefined : { kind: 'unknown' };
 }
 
 /**

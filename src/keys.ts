@@ -21,6 +21,9 @@ interface KeyRecord {
   isTrusted: boolean;
 }
 
+/** A user's name stands in logs and records. */
+const maxUserLength = 128;
+
 function digestOf(key: string): Buffer {
   return createHash('sha256').update(key).digest();
 }
@@ -58,6 +61,10 @@ export class KeyRing {
     }
     if (found === undefined) return undefined;
     const { keyId, hint, isTrusted } = found;
-    return { keyId, principal: isTrusted && user ? `${keyId}/${user}` : keyId, hint };
+    return {
+      keyId,
+      principal: isTrusted && user ? `${keyId}/${user.slice(0, maxUserLength)}` : keyId,
+      hint,
+    };
   }
 }

@@ -154,24 +154,32 @@ export class Pool {
     clearTimeout(this.#retry);
   }
 
-  #learn({ kind, slots }: EngineSighting): void {
+  #learn(sighting: EngineSighting | undefined): void {
     const { upstream } = this;
-    const known = this.#fixedKind ?? kind;
-    if (known !== upstream.kind)
-      this.#log.info({ upstream: upstream.id, kind: known, slots }, 'upstream is');
-    upstream.kind = known;
-    upstream.slots = slots;
-    upstream.state = 'up';
-    upstream.provenAt = this.#now();
     this.#retryMs = firstRetryMs;
-    // It may be loading its model, or be a proxy whose engine is not there yet.
-    if (known === 'unknown') this.#lookAgain(longestRetryMs);
+    if (sighting !== undefined) {
+      const kind = this.#fixedKind ?? sighting.kind;
+      const { slots } = sighting;
+      if (kind !== upstream.kind) {
+        this.#log.info({ upstream: upstream.id, kind, slots }, 'upstream kind found');
+      }
+      upstream.kind = kind;
+      upstream.slots = slots;
+    }
+    // It may be busy, be loading its model, or be a proxy whose engine is not there yet.
+    const isKnown = upstream.kind !== 'unknown';
+    if (!isKnown || (upstream.kind === 'llama.cpp' && upstream.slots === undefined)) {
+      this.#lookAgain(longestRetryMs);
+    }
   }
 
   #lookAgain(afterMs = this.#retryMs): void {
-    if (this.#isClosed) return;
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.sight(), afterMs * (0.75 + Math.random() / 2));
+    if (this.#isClosed || this.#retry !== undefined) return;
+    const again = () => {
+      this.#retry = undefined;
+      void this.sight();
+    };
+    this.#retry = setTimeout(again, afterMs * (0.75 + Math.random() / 2));
     this.#retry.unref();
     this.#retryMs = Math.min(afterMs * 2, longestRetryMs);
   }
@@ -189,6 +197,7 @@ export class Pool {
       throw new GatewayError('upstream_unreachable', { cause: error });
     });
     if (response === undefined) return undefined;
+    this.prove(this.upstream);
     const json: unknown = response.ok ? await response.json().catch(() => undefined) : undefined;
     if (!response.ok) await response.body?.cancel();
     return { json, headers: response.headers };

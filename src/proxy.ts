@@ -98,8 +98,9 @@ export function proxy(options: ProxyOptions) {
         observer.isLong(entry);
       }
       const isDoubtful = entry.phase === 'waiting' && !entry.hasHeaders && provenAt < entry.sentAt;
-      if (isDoubtful && at - entry.sentAt >= doubtMs) {
-        pool.proveByConnecting(pool.upstream, deadlines.connectTimeoutMs || askedAgainMs);
+      const { connectTimeoutMs } = deadlines;
+      if (connectTimeoutMs > 0 && isDoubtful && at - entry.sentAt >= doubtMs) {
+        pool.proveByConnecting(pool.upstream, connectTimeoutMs);
       }
     }
     if (live.size === 0) {
@@ -148,7 +149,8 @@ export function proxy(options: ProxyOptions) {
       entry.phase = 'waiting';
       entry.upstream = upstream.id;
       entry.sentAt = now();
-      const { search } = new URL(request.url, 'http://gateway');
+      const query = request.url.indexOf('?');
+      const search = query === -1 ? '' : request.url.slice(query);
       const path = modelId === undefined ? route.path + search : '/v1/models';
       const answer = await fetch(upstream.url + path, {
         ...connection,
@@ -184,12 +186,10 @@ export function proxy(options: ProxyOptions) {
       if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
       if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
       entry.status = status;
-      const headers = {
-        ...answerHeaders(answer.headers),
-        ...options.corsHeaders(request.headers.get('origin')),
-        'x-request-id': entry.id,
-        'x-gateway-queue-ms': String(entry.queuedMs),
-      } as Record<string, string>;
+      const headers = answerHeaders(answer.headers) as Record<string, string>;
+      Object.assign(headers, options.corsHeaders(request.headers.get('origin')));
+      headers['x-request-id'] = entry.id;
+      headers['x-gateway-queue-ms'] = String(entry.queuedMs);
       if (route.family === 'anthropic') headers['request-id'] ??= entry.id;
 
       const type = headers['content-type'] ?? '';
@@ -264,7 +264,7 @@ export function proxy(options: ProxyOptions) {
           throw new GatewayError('shutting_down', { headers: { 'retry-after': '1' } });
         }
         const entry = new LiveRequest(requestId, route, caller, now());
-        const modelId = isLookup ? decodeURIComponent((params as { '*': string })['*']) : undefined;
+        const modelId = isLookup ? decoded((params as { '*': string })['*']) : undefined;
         return exchange(entry, request, server, modelId);
       },
       { parse: 'none' },
@@ -273,8 +273,13 @@ export function proxy(options: ProxyOptions) {
   return plugin;
 }
 
-/** How long a doubted connection is given when it has no deadline of its own. */
-const askedAgainMs = 5_000;
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment; // A stray percent sign: no model is called that, and the answer says so.
+  }
+}
 
 function assertWhole(json: Uint8Array): void {
   try {

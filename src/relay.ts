@@ -75,7 +75,12 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
       controller.close();
       return;
     }
-    finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
+    if (error.code === 'client_closed_request') {
+      finish('aborted', error);
+      controller.error();
+      return;
+    }
+    finish('failed', error);
     if (stage?.isAtBoundary) {
       const sequence = ends?.lastFrame && lastValueOf(ends.lastFrame, 'sequence_number');
       const next = typeof sequence === 'number' ? sequence + 1 : 0;

@@ -99,7 +99,11 @@ export function proxy(options: ProxyOptions) {
       }
       const isDoubtful = entry.phase === 'waiting' && !entry.hasHeaders && provenAt < entry.sentAt;
       const { connectTimeoutMs } = deadlines;
-      if (connectTimeoutMs > 0 && isDoubtful && at - entry.sentAt >= doubtMs) {
+      if (
+        connectTimeoutMs > 0 &&
+        isDoubtful &&
+        at - entry.sentAt >= Math.min(doubtMs, connectTimeoutMs / 2)
+      ) {
         pool.proveByConnecting(pool.upstream, connectTimeoutMs);
       }
     }
@@ -196,7 +200,8 @@ export function proxy(options: ProxyOptions) {
       const isEventStream = type.startsWith('text/event-stream');
       const length = answer.headers.get('content-length');
       const isCloseDelimited = length === null && !answer.headers.has('transfer-encoding');
-      const isJson = type.startsWith('application/json');
+      // An encoded body tells by its own end whether it is whole.
+      const isJson = type.startsWith('application/json') && !answer.headers.has('content-encoding');
       const isSmall = length !== null && Number(length) <= maxBufferedBytes;
       const isEmpty = nullBodyStatuses.has(status) || answer.body === null;
       if (
@@ -211,7 +216,7 @@ export function proxy(options: ProxyOptions) {
         entry.tokens = readTokens(bytes);
         const found = modelId === undefined || status !== 200 ? bytes : findModel(bytes, modelId);
         finish('done');
-        return new Response(isEmpty ? null : found, { status, headers });
+        return answerOf(isEmpty ? null : found, status, headers);
       }
 
       entry.stream ||= isEventStream;
@@ -220,7 +225,7 @@ export function proxy(options: ProxyOptions) {
       if (done || first === undefined) {
         if (isCloseDelimited) throw new GatewayError('upstream_reset');
         finish('done');
-        return new Response(null, { status, headers });
+        return answerOf(null, status, headers);
       }
       entry.phase = 'streaming';
       if (isEventStream) {
@@ -235,6 +240,7 @@ export function proxy(options: ProxyOptions) {
         family: route.family,
         ends,
         isCloseDelimited,
+        signal: entry.signal,
         onChunk(bytes) {
           answered(bytes);
           if (ends !== undefined) entry.frames = ends.frames;
@@ -249,7 +255,7 @@ export function proxy(options: ProxyOptions) {
           finish(outcome, error);
         },
       });
-      return new Response(body, { status, headers });
+      return answerOf(body, status, headers);
     }
   }
 
@@ -271,6 +277,21 @@ export function proxy(options: ProxyOptions) {
     );
   }
   return plugin;
+}
+
+/** Makes the answer to the client; several cookies stay several, which a record of headers would join. */
+function answerOf(
+  body: ConstructorParameters<typeof Response>[0],
+  status: number,
+  headers: Record<string, string | string[]>,
+): Response {
+  const { 'set-cookie': cookies, ...others } = headers;
+  if (cookies === undefined) {
+    return new Response(body, { status, headers: headers as Record<string, string> });
+  }
+  const response = new Response(body, { status, headers: others as Record<string, string> });
+  for (const cookie of [cookies].flat()) response.headers.append('set-cookie', cookie);
+  return response;
 }
 
 function decoded(segment: string): string {

@@ -51,6 +51,8 @@ export interface RelayOptions {
   explain(error: unknown): GatewayError;
   /** The client has cancelled. */
   onCancel(): void;
+  /** Aborted when the exchange with the engine has been ended from outside. */
+  signal: AbortSignal;
   /** Called once, before the body ends. */
   finish(outcome: Outcome, error?: GatewayError): void;
 }
@@ -60,6 +62,8 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
   const { reader, family, ends, isCloseDelimited, onChunk, explain, onCancel, finish } = options;
   const stage = ends && new FrameStage(ends);
   let first: Uint8Array | undefined = options.first;
+  /** Whether a read is under way, which then fails by itself when the exchange is ended. */
+  let isPulling = false;
 
   function isComplete(): boolean {
     return ends?.lastFrame !== undefined && isLastFrame(ends.lastFrame);
@@ -96,7 +100,17 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
 
   return new ReadableStream<Uint8Array>(
     {
+      start(controller) {
+        options.signal.addEventListener('abort', () => {
+          // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
+          if (isPulling) return;
+          const error = explain(options.signal.reason);
+          finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
+          controller.error();
+        });
+      },
       async pull(controller) {
+        isPulling = true;
         try {
           for (;;) {
             let chunk = first;
@@ -114,6 +128,8 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
           }
         } catch (error) {
           return await fail(controller, explain(error));
+        } finally {
+          isPulling = false;
         }
         if (isCloseDelimited && ends !== undefined && !isComplete()) {
           return await fail(controller, new GatewayError('upstream_reset'));

@@ -1,0 +1,118 @@
+/**
+ * The generating routes of the simulated engine: which prompts their bodies have, which shape their answers get, and
+ * the answers themselves, plain, streamed, or huge on demand.
+ */
+import { messages, responses } from './demo-events.ts';
+import type { Faults } from './demo-faults.ts';
+import type { Job, Workshop } from './demo-generate.ts';
+import { generate, hugePlain, hugeStream, merge, partsOf } from './demo-generate.ts';
+import type { Engine } from './demo-prompts.ts';
+import * as prompts from './demo-prompts.ts';
+import type { Json, Prompt, Run, Shape } from './demo-run.ts';
+import { chat, completions, native, transcriptions } from './demo-shapes.ts';
+import type { Answer, Part } from './demo-wire.ts';
+import { jsonAnswer, jsonHeaders, streamAnswer, untilGone } from './demo-wire.ts';
+
+export interface Generating {
+  shape: Shape;
+  /** Whether the body is multipart, not JSON. */
+  isForm?: boolean;
+  prompts(body: Json): Prompt[];
+}
+
+const toComplete = { shape: completions, prompts: prompts.promptsFromCompletion };
+const toCompleteNatively = { shape: native, prompts: prompts.promptsFromCompletion };
+const toFillIn = { shape: native, prompts: prompts.promptsFromInfill };
+const toChat = {
+  shape: chat,
+  prompts: (body: Json) => [prompts.promptFromChat(body['messages'])],
+};
+const toRespond = {
+  shape: responses,
+  prompts: (body: Json) => [prompts.promptFromChat(prompts.responsesMessages(body))],
+};
+const toMessage = {
+  shape: messages,
+  prompts: (body: Json) => [prompts.promptFromChat(prompts.anthropicMessages(body))],
+};
+const toTranscribe = {
+  shape: transcriptions,
+  isForm: true,
+  prompts: (body: Json) => prompts.promptsFrom(body['audio']),
+};
+
+/** By path, all POST. */
+export const generatings: Readonly<Record<string, Generating>> = {
+  '/v1/completions': toComplete,
+  '/completion': toCompleteNatively,
+  '/completions': toCompleteNatively,
+  '/infill': toFillIn,
+  '/v1/chat/completions': toChat,
+  '/chat/completions': toChat,
+  '/v1/responses': toRespond,
+  '/responses': toRespond,
+  '/v1/messages': toMessage,
+  '/v1/audio/transcriptions': toTranscribe,
+  '/v1/audio/translations': toTranscribe,
+  '/audio/transcriptions': toTranscribe,
+};
+
+/** What an answer needs beside the body: the engine, the request's job, and its faults. */
+export interface Setting {
+  engine: Engine;
+  workshop: Workshop;
+  job: Job;
+  asked: Faults;
+}
+
+/** Runs to the end and keeps only the figures; with the fault `hang` it stays in its slot until the client leaves. */
+export async function occupy(run: Run, { workshop, job, asked }: Setting): Promise<void> {
+  for await (const _position of generate(run, workshop, job)) {
+    if (asked.has('hang')) await untilGone(job.signal);
+  }
+}
+
+/** Computes the prompt and gives the parts while the slot is still taken. */
+async function* inSlot(run: Run, { workshop, job }: Setting, parts: AsyncIterable<Part>) {
+  for await (const _position of generate({ ...run, output: [] }, workshop, job)) yield* parts;
+}
+
+async function* streamOf(
+  runs: readonly Run[],
+  shape: Shape,
+  isUsageWanted: boolean,
+  setting: Setting,
+): AsyncGenerator<Part> {
+  const { workshop, job, asked } = setting;
+  const hugeBytes = asked.get('huge');
+  const streams = runs.map((run) => {
+    if (hugeBytes === undefined) return partsOf(run, shape, generate(run, workshop, job));
+    return inSlot(run, setting, hugeStream(run, shape, hugeBytes, job.signal));
+  });
+  yield* merge(streams);
+  const ending = shape.ending(runs, isUsageWanted);
+  if (ending !== '') yield { kind: 'closing', bytes: Buffer.from(ending) };
+}
+
+/** Answers a generating route; throws the engine's 400 for a body that it cannot work on. */
+export async function answerWith(
+  { shape, prompts: promptsOf }: Generating,
+  body: Json,
+  setting: Setting,
+): Promise<Answer> {
+  const { engine, job, asked } = setting;
+  const runs = prompts.runsOf(promptsOf(body), body, engine);
+  const isStream = body['stream'] === true || body['stream'] === 'true';
+  const lengthBytes = asked.get('huge');
+  if (isStream && !asked.has('hang')) {
+    const options = body['stream_options'];
+    const isUsageWanted = prompts.isObject(options) && options['include_usage'] === true;
+    return streamAnswer(streamOf(runs, shape, isUsageWanted, setting));
+  }
+  if (lengthBytes !== undefined) {
+    const parts = inSlot(runs[0] as Run, setting, hugePlain(lengthBytes, job.signal));
+    return { status: 200, headers: jsonHeaders, body: parts, lengthBytes };
+  }
+  await Promise.all(runs.map((run) => occupy(run, setting)));
+  return jsonAnswer(shape.plain(runs));
+}

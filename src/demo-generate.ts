@@ -1,0 +1,159 @@
+/**
+ * Runs generations of the simulated engine in its slots, at the speeds that were set, and gives the parts of their
+ * streams. It waits for real time, since a simulated engine must take some; it knows nothing of HTTP.
+ */
+import type { PrefixCache, Slots, Task } from './demo-model.ts';
+import { detokenize } from './demo-model.ts';
+import type { Run, Shape } from './demo-run.ts';
+import type { Part } from './demo-wire.ts';
+import { pause } from './demo-wire.ts';
+
+export interface Speeds {
+  /** The part of the time to the first token that does not depend on the prompt. */
+  firstTokenMs: number;
+  /** 0 for at once. Tokens that the cache holds take no time. */
+  prefillTokensPerSecond: number;
+  /** Of one slot; 0 for as fast as possible. */
+  tokensPerSecond: number;
+}
+
+/** Where runs take place. */
+export interface Workshop {
+  slots: Slots;
+  cache: PrefixCache;
+  speeds: Speeds;
+}
+
+/** The request that a run belongs to. */
+export interface Job {
+  /** Aborted when its client is gone. */
+  signal: AbortSignal;
+  /** Called whenever one of its runs gets its slot. */
+  started(): void;
+}
+
+/** Generates so many tokens between two looks at the sockets when no speed is set. */
+const tokensInARow = 32;
+
+function durationMs(count: number, perSecond: number): number {
+  return perSecond > 0 ? (count * 1000) / perSecond : 0;
+}
+
+/**
+ * Takes a slot, computes the prompt, and yields `-1` when that is done and then the position of each token as it is
+ * decoded. The slot is free when it returns, throws or is left. Fills in the run's figures.
+ */
+export async function* generate(
+  run: Run,
+  { slots, cache, speeds }: Workshop,
+  { signal, started }: Job,
+): AsyncGenerator<number> {
+  const prompt = run.prompt.tokens;
+  const task: Task = { promptTokens: prompt.length, cachedTokens: 0, decodedTokens: 0 };
+  const slot = await slots.acquire(task, signal);
+  try {
+    started();
+    // An engine computes at least the last token of a prompt, to have something to go on from.
+    run.cachedTokens = Math.max(0, Math.min(cache.lengthOf(prompt), prompt.length - 1));
+    task.cachedTokens = run.cachedTokens;
+    const computed = prompt.length - run.cachedTokens;
+    run.promptMs = speeds.firstTokenMs + durationMs(computed, speeds.prefillTokensPerSecond);
+    run.predictedMs = durationMs(run.output.length, speeds.tokensPerSecond);
+    if (run.promptMs > 0) await pause(run.promptMs, signal);
+    cache.hold(prompt);
+    yield -1;
+
+    const begunMs = performance.now();
+    for (let position = 0; position < run.output.length; position++) {
+      const dueMs = begunMs + durationMs(position, speeds.tokensPerSecond);
+      const waitMs = dueMs - performance.now();
+      if (waitMs >= 1) await pause(waitMs, signal);
+      else if (position % tokensInARow === tokensInARow - 1) await pause(0, signal);
+      task.decodedTokens++;
+      yield position;
+    }
+    cache.hold([...prompt, ...run.output]);
+  } finally {
+    slots.release(slot);
+  }
+}
+
+/** Gives the parts of one run's stream, all but what ends the whole answer. */
+export async function* partsOf(
+  run: Run,
+  shape: Shape,
+  positions: AsyncIterable<number>,
+): AsyncGenerator<Part> {
+  for await (const position of positions) {
+    if (position >= 0) {
+      const piece = detokenize([run.output[position] as number]);
+      yield { kind: 'token', bytes: Buffer.from(shape.token(run, piece, position)) };
+      continue;
+    }
+    const opening = shape.opening(run);
+    if (opening !== '') yield { kind: 'opening', bytes: Buffer.from(opening) };
+  }
+  yield { kind: 'closing', bytes: Buffer.from(shape.closing(run)) };
+}
+
+/** Gives what several generators give, in the order in which it comes; ends them all when it is left. */
+export async function* merge<T>(generators: readonly AsyncGenerator<T>[]): AsyncGenerator<T> {
+  const [only] = generators;
+  if (only !== undefined && generators.length === 1) return yield* only;
+  async function next(generator: AsyncGenerator<T>) {
+    return { generator, result: await generator.next() };
+  }
+  const pending = new Map<AsyncGenerator<T>, ReturnType<typeof next>>();
+  function advance(generator: AsyncGenerator<T>): void {
+    const promise = next(generator);
+    // It is looked at in the next round; a failure before that must not count as one that nobody handles.
+    promise.catch(() => {});
+    pending.set(generator, promise);
+  }
+  generators.forEach(advance);
+  try {
+    while (pending.size > 0) {
+      const { generator, result } = await Promise.race(pending.values());
+      if (result.done) {
+        pending.delete(generator);
+        continue;
+      }
+      advance(generator);
+      yield result.value;
+    }
+  } finally {
+    const left = generators.map((generator) => generator.return(undefined));
+    await Promise.allSettled([...left, ...pending.values()]);
+  }
+}
+
+const hugeFrameBytes = 64 * 1024;
+const hugeFramesInARow = 16;
+
+/** Gives the parts of a stream of at least that many bytes, all tokens alike. */
+export async function* hugeStream(
+  run: Run,
+  shape: Shape,
+  bytes: number,
+  signal: AbortSignal,
+): AsyncGenerator<Part> {
+  const frame = Buffer.from(shape.token(run, 'x'.repeat(hugeFrameBytes), 0));
+  for (let count = 0; count * frame.length < bytes; count++) {
+    if (count % hugeFramesInARow === 0) await pause(0, signal);
+    yield { kind: 'token', bytes: frame };
+  }
+  yield { kind: 'closing', bytes: Buffer.from(shape.closing(run)) };
+}
+
+/** Gives the parts of one JSON string of that many bytes, its quotes included. */
+export async function* hugePlain(bytes: number, signal: AbortSignal): AsyncGenerator<Part> {
+  const piece = Buffer.alloc(hugeFrameBytes, 'x');
+  const quote: Part = { kind: 'closing', bytes: Buffer.from('"') };
+  yield quote;
+  let left = bytes - 2;
+  for (let count = 0; left > 0; count++, left -= piece.length) {
+    if (count % hugeFramesInARow === 0) await pause(0, signal);
+    yield { kind: 'token', bytes: piece.subarray(0, left) };
+  }
+  yield quote;
+}

@@ -1,0 +1,164 @@
+/**
+ * Reads from a request's body what the simulated engine works on: prompts, their tokens, and the runs that they become.
+ * It judges only what the engine cannot do without.
+ */
+import type { Json, Prompt, Run } from './demo-run.ts';
+import { answerTo, detokenize, hashOf, tokenize } from './demo-model.ts';
+import { EngineError } from './demo-wire.ts';
+
+const defaultAnswerTokens = 64;
+const maxRuns = 128;
+
+export function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Parses a body; throws a 400 when it is no JSON object. */
+export function parseBody(bytes: Uint8Array): Json {
+  let body: unknown;
+  try {
+    body = JSON.parse(Buffer.from(bytes).toString());
+  } catch {
+    throw new EngineError(400, 'invalid_request_error', 'parse error: the body is not JSON');
+  }
+  if (isObject(body)) return body;
+  throw new EngineError(400, 'invalid_request_error', 'the body is not a JSON object');
+}
+
+/** Parses a multipart body: its fields, and the file's name and size as `audio`. */
+export async function parseForm(bytes: Uint8Array, contentType: string): Promise<Json> {
+  const body: Json = {};
+  try {
+    const headers = { 'content-type': contentType };
+    const form = await new Response(Buffer.from(bytes), { headers }).formData();
+    for (const [name, value] of form) {
+      if (typeof value === 'string') body[name] = value;
+      else body['audio'] = `${value.name}, ${value.size} bytes`;
+    }
+  } catch {
+    throw new EngineError(400, 'invalid_request_error', 'the body is not multipart/form-data');
+  }
+  if (body['audio'] !== undefined) return body;
+  throw new EngineError(400, 'invalid_request_error', "'file' is required");
+}
+
+function promptOf(text: string, subject = text): Prompt {
+  return { tokens: tokenize(text), subject };
+}
+
+/** Gives one prompt of a text, of tokens, or of tokens and texts mixed. */
+function promptFrom(value: unknown): Prompt {
+  if (!Array.isArray(value)) return promptOf(typeof value === 'string' ? value : '');
+  const tokens = value.flatMap((item) => (typeof item === 'number' ? item : tokenize(`${item}`)));
+  return { tokens, subject: detokenize(tokens) };
+}
+
+/** Gives the prompts of a `prompt`, `input` or `content`: one, or one for each element of a list. */
+export function promptsFrom(value: unknown): Prompt[] {
+  const isList = Array.isArray(value) && !value.some((item) => typeof item === 'number');
+  return isList ? value.map(promptFrom) : [promptFrom(value)];
+}
+
+/** Gives the prompts of a body for `/v1/completions` or `/completion`, which must have some. */
+export function promptsFromCompletion({ prompt, prompt_embeds }: Json): Prompt[] {
+  if (prompt !== undefined || prompt_embeds !== undefined) return promptsFrom(prompt);
+  throw new EngineError(400, 'invalid_request_error', "key 'prompt' not found");
+}
+
+/** Gives the prompt of a body for `/infill`. */
+export function promptsFromInfill({ input_prefix, prompt, input_suffix }: Json): Prompt[] {
+  return promptsFrom([input_prefix, prompt, input_suffix].map((part) => part ?? '').join(''));
+}
+
+/** Gives the text of a message's content: a string, or the text parts of a list. */
+function textOf(content: unknown): string {
+  if (typeof content === 'string') return content;
+  if (!Array.isArray(content)) return '';
+  return content.map((part) => (isObject(part) ? String(part['text'] ?? '') : '')).join('');
+}
+
+/** Renders messages in the template of the simulated model. */
+export function renderChat(messages: unknown): string {
+  if (!Array.isArray(messages)) {
+    throw new EngineError(400, 'invalid_request_error', "'messages' is required");
+  }
+  const rendered = messages.filter(isObject).map(({ role, content }) => {
+    return `<|im_start|>${String(role)}\n${textOf(content)}<|im_end|>\n`;
+  });
+  return `${rendered.join('')}<|im_start|>assistant\n`;
+}
+
+/** Gives the prompt of a conversation; the answer takes up its last message. */
+export function promptFromChat(messages: unknown): Prompt {
+  const text = renderChat(messages);
+  const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
+  return promptOf(text, isObject(last) ? textOf(last['content']) : '');
+}
+
+/** Gives the messages of an Anthropic body, its `system` as the first. */
+export function anthropicMessages({ system, messages }: Json): unknown {
+  if (system === undefined || !Array.isArray(messages)) return messages;
+  return [{ role: 'system', content: system }, ...messages];
+}
+
+/** Gives the messages of a Responses body: `input`, with `instructions` as the first. */
+export function responsesMessages({ instructions, input }: Json): unknown {
+  const messages = typeof input === 'string' ? [{ role: 'user', content: input }] : input;
+  if (typeof instructions !== 'string' || !Array.isArray(messages)) return messages;
+  return [{ role: 'system', content: instructions }, ...messages];
+}
+
+/** How many tokens the answer gets, by whichever of the families' names the limit has; `undefined` for no limit. */
+function limitOf(body: Json): number | undefined {
+  const names = ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'n_predict'];
+  for (const name of names) {
+    const limit = body[name];
+    if (typeof limit === 'number' && limit >= 0) return Math.floor(limit);
+  }
+  return undefined;
+}
+
+/** What the engine is, where a run needs to know it. */
+export interface Engine {
+  model: string;
+  /** Of one slot. */
+  contextTokens: number;
+}
+
+/** Gives a run of the prompt; throws llama.cpp's 400 when that does not fit. */
+export function runOf(prompt: Prompt, body: Json, { model, contextTokens }: Engine): Run {
+  const promptTokens = prompt.tokens.length;
+  const room = contextTokens - promptTokens;
+  if (room <= 0) {
+    const fault = `exceeds the available context size (${contextTokens} tokens)`;
+    const message = `request (${promptTokens} tokens) ${fault}, try increasing it`;
+    const more = { n_prompt_tokens: promptTokens, n_ctx: contextTokens };
+    throw new EngineError(400, 'exceed_context_size_error', message, more);
+  }
+  const limit = limitOf(body);
+  return {
+    id: hashOf(prompt.tokens).toString(16).padStart(8, '0'),
+    index: 0,
+    model: typeof body['model'] === 'string' ? body['model'] : model,
+    prompt,
+    cachedTokens: 0,
+    output: answerTo(prompt.subject, Math.min(limit ?? defaultAnswerTokens, room)),
+    finish: limit === undefined && room >= defaultAnswerTokens ? 'stop' : 'length',
+    promptMs: 0,
+    predictedMs: 0,
+  };
+}
+
+/** Gives a run for each of the `n` choices of each prompt, all under the first one's id. */
+export function runsOf(prompts: readonly Prompt[], body: Json, engine: Engine): Run[] {
+  const choices = typeof body['n'] === 'number' ? Math.max(1, Math.floor(body['n'])) : 1;
+  const count = prompts.length * choices;
+  if (count === 0 || count > maxRuns) {
+    const message = `${count} answers at once; possible are 1 to ${maxRuns}`;
+    throw new EngineError(400, 'invalid_request_error', message);
+  }
+  const runs = prompts.flatMap((prompt) => {
+    return Array.from({ length: choices }, () => runOf(prompt, body, engine));
+  });
+  return runs.map((run, index) => ({ ...run, index, id: (runs[0] as Run).id }));
+}

@@ -1,0 +1,141 @@
+/**
+ * How the OpenAI families and llama.cpp's native format shape a generated answer, plain and streamed. Pure: it makes
+ * text of what was generated and nothing else. Ids and dates follow from the prompt, so that one request has one answer.
+ */
+import { detokenize } from './demo-model.ts';
+import type { Json, Run, Shape } from './demo-run.ts';
+import { countsOf, created, first, frame, none } from './demo-run.ts';
+
+const system_fingerprint = 'simulated';
+
+function usageOf(runs: readonly Run[]): Json {
+  const counts = countsOf(runs);
+  return {
+    completion_tokens: counts.completion,
+    prompt_tokens: counts.prompt,
+    total_tokens: counts.total,
+    prompt_tokens_details: { cached_tokens: counts.cached },
+  };
+}
+
+function perSecond(count: number, ms: number): number {
+  return ms > 0 ? (count * 1000) / ms : 0;
+}
+
+/** The times are those that were simulated, not measured ones. */
+function timingsOf(run: Run): Json {
+  const computed = run.prompt.tokens.length - run.cachedTokens;
+  return {
+    cache_n: run.cachedTokens,
+    prompt_n: computed,
+    prompt_ms: run.promptMs,
+    prompt_per_second: perSecond(computed, run.promptMs),
+    predicted_n: run.output.length,
+    predicted_ms: run.predictedMs,
+    predicted_per_second: perSecond(run.output.length, run.predictedMs),
+  };
+}
+
+const done = (): string => 'data: [DONE]\n\n';
+
+function completionChunk(run: Run, text: string, finish_reason: string | null, more: Json = {}) {
+  const { index, model } = run;
+  const choices = [{ text, index, logprobs: null, finish_reason }];
+  const head = { choices, created, model, system_fingerprint, object: 'text_completion' };
+  return { ...head, ...more, id: `chatcmpl-${run.id}` };
+}
+
+export const completions: Shape = {
+  plain(runs) {
+    const choices = runs.map(({ output, index, finish }) => {
+      return { text: detokenize(output), index, logprobs: null, finish_reason: finish };
+    });
+    const usage = usageOf(runs);
+    const timings = timingsOf(first(runs));
+    return { ...completionChunk(first(runs), '', null, { usage }), choices, timings };
+  },
+  opening: none,
+  token: (run, piece) => frame(completionChunk(run, piece, null)),
+  closing(run) {
+    const more = { usage: usageOf([run]), timings: timingsOf(run) };
+    return frame(completionChunk(run, '', run.finish, more));
+  },
+  ending: done,
+};
+
+function chatChunk(run: Run, delta: Json, finish_reason: string | null = null): Json {
+  const { index, model } = run;
+  const choices = [{ finish_reason, index, delta }];
+  const object = 'chat.completion.chunk';
+  return { choices, created, id: `chatcmpl-${run.id}`, model, system_fingerprint, object };
+}
+
+export const chat: Shape = {
+  plain(runs) {
+    const choices = runs.map(({ finish, index, output }) => {
+      const message = { role: 'assistant', content: detokenize(output) };
+      return { finish_reason: finish, index, message };
+    });
+    const head = { ...chatChunk(first(runs), {}), choices, object: 'chat.completion' };
+    return { ...head, usage: usageOf(runs), timings: timingsOf(first(runs)) };
+  },
+  opening: (run) => frame(chatChunk(run, { role: 'assistant', content: null })),
+  token: (run, content) => frame(chatChunk(run, { content })),
+  closing: (run) => frame({ ...chatChunk(run, {}, run.finish), timings: timingsOf(run) }),
+  ending(runs, includeUsage) {
+    if (!includeUsage) return done();
+    const usage = usageOf(runs);
+    const last = { ...chatChunk(first(runs), {}), choices: [], usage };
+    return frame({ ...last, timings: timingsOf(first(runs)) }) + done();
+  },
+};
+
+function nativeResult(run: Run, content: string): Json {
+  return {
+    index: run.index,
+    content,
+    tokens: [],
+    stop: true,
+    model: run.model,
+    tokens_predicted: run.output.length,
+    tokens_evaluated: run.prompt.tokens.length,
+    truncated: false,
+    stop_type: run.finish === 'length' ? 'limit' : 'eos',
+    stopping_word: '',
+    tokens_cached: run.prompt.tokens.length + run.output.length,
+    timings: timingsOf(run),
+  };
+}
+
+/** llama.cpp's own format of `/completion` and `/infill`. */
+export const native: Shape = {
+  plain(runs) {
+    const results = runs.map((run) => nativeResult(run, detokenize(run.output)));
+    return results.length === 1 ? results[0] : results;
+  },
+  opening: none,
+  token({ index, output, prompt }, content, position) {
+    const tokens = [output[position]];
+    const counts = { tokens_predicted: position + 1, tokens_evaluated: prompt.tokens.length };
+    return frame({ index, content, tokens, stop: false, id_slot: -1, ...counts });
+  },
+  closing: (run) => frame(nativeResult(run, '')),
+  ending: none,
+};
+
+/** `/v1/audio/transcriptions` and `/translations`; the form is already read. */
+export const transcriptions: Shape = {
+  plain: (runs) => ({ text: detokenize(first(runs).output), usage: audioUsage(first(runs)) }),
+  opening: none,
+  token: (_run, delta) => frame({ type: 'transcript.text.delta', delta }),
+  closing(run) {
+    const text = detokenize(run.output);
+    return frame({ type: 'transcript.text.done', text, usage: audioUsage(run) });
+  },
+  ending: none,
+};
+
+function audioUsage(run: Run): Json {
+  const { prompt, completion, total: total_tokens } = countsOf([run]);
+  return { type: 'tokens', input_tokens: prompt, output_tokens: completion, total_tokens };
+}

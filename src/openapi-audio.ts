@@ -1,0 +1,64 @@
+/**
+ * The bodies of OpenAI's audio routes as the specification shows them: forms that carry a recording, and sound. Fields
+ * that are not named here are allowed and pass unchanged.
+ */
+import { boolean, json, number, object, ref, string } from './openapi-parts.ts';
+import type { Content, RouteDoc, Schema } from './openapi-parts.ts';
+
+const tag = 'OpenAI';
+
+export const audioSchemas: Record<string, Schema> = {
+  AudioRequest: object(
+    {
+      file: string('The recording.', { format: 'binary' }),
+      model: string('The model.'),
+      language: string('The language spoken, as an ISO 639-1 code.'),
+      prompt: string('A text that leads into the recording.'),
+      response_format: string('`json`, `text`, `srt`, `verbose_json` or `vtt`.'),
+      temperature: number(),
+      stream: boolean(),
+    },
+    ['file'],
+  ),
+  Transcription: object({ text: string() }, ['text']),
+  SpeechRequest: object(
+    {
+      model: string('The model. May be left out where the engine serves only one.', {
+        nullable: true,
+      }),
+      input: string('What to say.'),
+      voice: string(),
+      response_format: string('`mp3`, `opus`, `aac`, `flac`, `wav` or `pcm`.'),
+      speed: number(),
+    },
+    ['input'],
+  ),
+};
+
+const audio: Pick<RouteDoc, 'body' | 'answer'> = {
+  body: { 'multipart/form-data': { schema: ref('AudioRequest') } },
+  answer: {
+    ...json('Transcription', { 'A transcription': { text: 'Привет! Как дела?' } }),
+    'text/plain': { schema: string('With `response_format` `text`, `srt` or `vtt`.') },
+    'text/event-stream': { schema: string('With `stream`, where the engine can.') },
+  },
+};
+
+const sound: Content = {
+  'audio/mpeg': { schema: string(undefined, { format: 'binary' }) },
+  'audio/wav': { schema: string(undefined, { format: 'binary' }) },
+  'application/octet-stream': { schema: string(undefined, { format: 'binary' }) },
+};
+
+export const audioDocs: Record<string, RouteDoc> = {
+  '/v1/audio/transcriptions': { tag, ...audio },
+  '/v1/audio/translations': { tag, ...audio },
+  '/v1/audio/speech': {
+    tag,
+    description: 'The answer is sound. Swagger UI cannot play it: save it with `curl -o`.',
+    body: json('SpeechRequest', {
+      'A greeting': { input: 'Привет! Как дела?', voice: 'alloy', response_format: 'wav' },
+    }),
+    answer: sound,
+  },
+};

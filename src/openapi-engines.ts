@@ -1,0 +1,276 @@
+/**
+ * The formats of the engines' own as the specification shows them: llama.cpp's native routes, reranking, vLLM's scores.
+ * Only the fields that are commonly used; all others are allowed and pass unchanged.
+ */
+import {
+  anyObject,
+  anyOf,
+  arrayOf,
+  boolean,
+  dataFrames,
+  eventStream,
+  integer,
+  json,
+  number,
+  object,
+  ref,
+  string,
+} from './openapi-parts.ts';
+import type { RouteDoc, Schema } from './openapi-parts.ts';
+
+const tag = 'llama.cpp';
+
+const model = string('The model. May be left out where the engine serves only one.', {
+  nullable: true,
+});
+const texts = anyOf('A text, or several.', string(), arrayOf(string()));
+
+/** The fields that steer llama.cpp's own generation. */
+const nativeSampling: Record<string, Schema> = {
+  n_predict: integer('The most tokens to generate; -1 for no bound of its own.'),
+  temperature: number(),
+  top_k: integer(),
+  top_p: number(),
+  min_p: number(),
+  repeat_penalty: number(),
+  seed: integer(),
+  stop: arrayOf(string()),
+  stream: boolean('Send the answer as an event stream while it is generated.'),
+  cache_prompt: boolean('Keep and reuse what the last prompt in the slot had in common.'),
+  n_probs: integer(),
+  samplers: arrayOf(string()),
+};
+
+export const engineSchemas: Record<string, Schema> = {
+  NativeCompletionRequest: object(
+    {
+      model,
+      prompt: anyOf(
+        'A text, tokens and texts mixed, or a list of such prompts.',
+        string(),
+        arrayOf(anyOf('A text or a token; or a prompt.', string(), integer(), arrayOf(integer()))),
+        anyObject(),
+      ),
+      ...nativeSampling,
+      grammar: string('A grammar that the answer must follow (GBNF).'),
+      json_schema: anyObject('A JSON Schema that the answer must follow.'),
+    },
+    ['prompt'],
+  ),
+  NativeCompletion: object(
+    {
+      index: integer(),
+      content: string(),
+      tokens: arrayOf(integer()),
+      stop: boolean('True in the last event of a stream.'),
+      stop_type: string('`none`, `eos`, `limit` or `word`.'),
+      model: string(),
+      tokens_predicted: integer(),
+      tokens_evaluated: integer(),
+      truncated: boolean(),
+      timings: anyObject(),
+    },
+    ['content', 'stop'],
+  ),
+  NativeCompletions: anyOf(
+    'One completion, or a list when several prompts were sent.',
+    ref('NativeCompletion'),
+    arrayOf(ref('NativeCompletion')),
+  ),
+  InfillRequest: object(
+    {
+      model,
+      input_prefix: string('The code before the gap.'),
+      input_suffix: string('The code after the gap.'),
+      input_extra: arrayOf(object({ filename: string(), text: string() }), 'Other files.'),
+      prompt: string('What the gap begins with.'),
+      ...nativeSampling,
+    },
+    ['input_prefix', 'input_suffix'],
+  ),
+  NativeEmbeddingRequest: {
+    ...object({ model, content: texts, input: texts }),
+    anyOf: [
+      { title: 'llama.cpp’s name', required: ['content'] },
+      { title: 'OpenAI’s name', required: ['input'] },
+    ],
+  },
+  NativeEmbeddings: arrayOf(
+    object({ index: integer(), embedding: arrayOf(arrayOf(number())) }, ['embedding']),
+    'One vector a text, or one a token where the engine does not pool.',
+  ),
+  TokenizeRequest: object(
+    {
+      content: string(),
+      add_special: boolean('Begin with the tokens that a prompt begins with.'),
+      parse_special: boolean('Read the names of special tokens as such tokens.'),
+      with_pieces: boolean('Answer with the text of each token too.'),
+    },
+    ['content'],
+  ),
+  Tokens: object(
+    {
+      tokens: arrayOf(
+        anyOf(
+          'A token, with `with_pieces` also its text, or its bytes where they are not text.',
+          integer(),
+          object({ id: integer(), piece: anyOf('', string(), arrayOf(integer())) }, ['id']),
+        ),
+      ),
+    },
+    ['tokens'],
+  ),
+  DetokenizeRequest: object({ tokens: arrayOf(integer()) }, ['tokens']),
+  DetokenizedText: object({ content: string() }, ['content']),
+  AppliedTemplate: object({ prompt: string() }, ['prompt']),
+  RerankRequest: object(
+    {
+      model,
+      query: string(),
+      documents: arrayOf(anyOf('A document.', string(), anyObject())),
+      top_n: integer('How many of the best to answer with.'),
+    },
+    ['query', 'documents'],
+  ),
+  Ranking: object(
+    {
+      model: string(),
+      results: arrayOf(
+        object({ index: integer('The place in `documents`.'), relevance_score: number() }, [
+          'index',
+          'relevance_score',
+        ]),
+      ),
+      usage: ref('Usage'),
+    },
+    ['results'],
+  ),
+  ScoreRequest: object({ model, text_1: texts, text_2: texts }, ['text_1', 'text_2']),
+  ScoreList: object(
+    {
+      object: string('`list`'),
+      model: string(),
+      data: arrayOf(object({ index: integer(), score: number() }, ['score'])),
+      usage: ref('Usage'),
+    },
+    ['data'],
+  ),
+};
+
+const nativeAnswer: RouteDoc['answer'] = {
+  ...json('NativeCompletions', {
+    'A completion': {
+      index: 0,
+      content: ' Хорошо!',
+      tokens: [],
+      stop: true,
+      stop_type: 'eos',
+      model: 'smollm2',
+      tokens_predicted: 2,
+      tokens_evaluated: 8,
+    },
+  }),
+  ...eventStream(
+    'With `stream: true`: each event holds a NativeCompletion. A whole stream ends with one whose `stop` is true.',
+    dataFrames(
+      { index: 0, content: ' Хорошо!', tokens: [13], stop: false },
+      { index: 0, content: '', tokens: [], stop: true, stop_type: 'eos', model: 'smollm2' },
+    ),
+  ),
+};
+
+const nativeCompletion: RouteDoc = {
+  tag,
+  body: json('NativeCompletionRequest', {
+    'A completion': { prompt: 'Привет! Как дела?', n_predict: 100, temperature: 0.7 },
+    'A streamed completion': { prompt: 'Привет! Как дела?', n_predict: 100, stream: true },
+  }),
+  answer: nativeAnswer,
+};
+
+const nativeEmbedding: RouteDoc = {
+  tag,
+  body: json('NativeEmbeddingRequest', { 'One text': { content: 'Привет!' } }),
+  answer: json('NativeEmbeddings', {
+    'One vector, shortened': [{ index: 0, embedding: [[-0.0129, -0.0188, 0.0007]] }],
+  }),
+};
+
+const rerank: RouteDoc = {
+  tag: 'Ranking and scoring',
+  body: json('RerankRequest', {
+    'Two documents': {
+      query: 'Где живут панды?',
+      documents: ['Панда живёт в Китае.', 'Сегодня идёт дождь.'],
+      top_n: 1,
+    },
+  }),
+  answer: json('Ranking', {
+    'The better one': { model: 'reranker', results: [{ index: 0, relevance_score: 4.2 }] },
+  }),
+};
+
+export const engineDocs: Record<string, RouteDoc> = {
+  '/v1/rerank': rerank,
+  '/v1/reranking': rerank,
+  '/rerank': { ...rerank, tag },
+  '/reranking': { ...rerank, tag },
+  '/v1/score': {
+    tag: 'Ranking and scoring',
+    body: json('ScoreRequest', {
+      'One pair': { text_1: 'Где живут панды?', text_2: 'Панда живёт в Китае.' },
+    }),
+    answer: json('ScoreList', {
+      'One score': {
+        object: 'list',
+        model: 'reranker',
+        data: [{ index: 0, object: 'score', score: 0.98 }],
+      },
+    }),
+  },
+  '/completion': nativeCompletion,
+  '/completions': nativeCompletion,
+  '/infill': {
+    tag,
+    body: json('InfillRequest', {
+      'A gap in a function': {
+        input_prefix: 'def add(a, b):\n    ',
+        input_suffix: '\n\nprint(add(1, 2))\n',
+        n_predict: 32,
+      },
+    }),
+    answer: nativeAnswer,
+  },
+  '/embedding': nativeEmbedding,
+  '/embeddings': nativeEmbedding,
+  '/tokenize': {
+    tag,
+    body: json('TokenizeRequest', {
+      'A text': { content: 'Hi there' },
+      'With the text of each token': { content: 'Hi there', with_pieces: true },
+    }),
+    answer: json('Tokens', {
+      'Two tokens': { tokens: [26843, 665] },
+      'With their text': {
+        tokens: [
+          { id: 26843, piece: 'Hi' },
+          { id: 665, piece: ' there' },
+        ],
+      },
+    }),
+  },
+  '/detokenize': {
+    tag,
+    body: json('DetokenizeRequest', { 'Two tokens': { tokens: [26843, 665] } }),
+    answer: json('DetokenizedText', { 'Their text': { content: 'Hi there' } }),
+  },
+  '/apply-template': {
+    tag,
+    body: json('ChatCompletionRequest', {
+      'A conversation': { messages: [{ role: 'user', content: 'Hi' }] },
+    }),
+    answer: json('AppliedTemplate', {
+      'The prompt': { prompt: '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n' },
+    }),
+  },
+};

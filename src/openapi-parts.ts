@@ -1,0 +1,97 @@
+/**
+ * What the pages of the specification are written with: types, and short forms for schemas, examples and event streams.
+ * Pure data and pure functions; it knows no route and no family.
+ */
+import type { OpenAPIV3 } from 'openapi-types';
+
+export type Schema = OpenAPIV3.SchemaObject | OpenAPIV3.ReferenceObject;
+export type Content = Record<string, OpenAPIV3.MediaTypeObject>;
+
+/** What the specification says of one proxied path, beside what routes.ts says of it. */
+export interface RouteDoc {
+  tag: string;
+  description?: string;
+  parameters?: OpenAPIV3.ParameterObject[];
+  /** The body of the request by content type; absent where the route takes none. */
+  body?: Content;
+  /** The answer with status 200 by content type. */
+  answer: Content;
+}
+
+const scalar =
+  (type: OpenAPIV3.NonArraySchemaObjectType) =>
+  (description?: string, more: Partial<OpenAPIV3.NonArraySchemaObject> = {}): Schema => ({
+    type,
+    ...(description === undefined ? {} : { description }),
+    ...more,
+  });
+
+export const string = scalar('string');
+export const integer = scalar('integer');
+export const number = scalar('number');
+export const boolean = scalar('boolean');
+/** An object of which nothing more is said here. */
+export const anyObject = scalar('object');
+
+/** Gives a reference to one of the specification's named schemas. */
+export function ref(name: string): OpenAPIV3.ReferenceObject {
+  return { $ref: `#/components/schemas/${name}` };
+}
+
+export function arrayOf(items: Schema, description?: string): Schema {
+  return { type: 'array', items, ...(description === undefined ? {} : { description }) };
+}
+
+/** Gives a schema that allows any of several shapes. */
+export function anyOf(description: string, ...shapes: Schema[]): Schema {
+  return { description, anyOf: shapes };
+}
+
+/** Gives an object schema. Unknown fields are allowed in it: engines have their own, and they pass. */
+export function object(
+  properties: Record<string, Schema>,
+  required: string[] = [],
+  description?: string,
+): OpenAPIV3.NonArraySchemaObject {
+  return {
+    type: 'object',
+    ...(description === undefined ? {} : { description }),
+    properties,
+    ...(required.length > 0 ? { required } : {}),
+    additionalProperties: true,
+  };
+}
+
+/** Gives a JSON body: the named schema and its examples by title. */
+export function json(schema: string, examples: Record<string, unknown>): Content {
+  return { 'application/json': { schema: ref(schema), examples: titled(examples) } };
+}
+
+/** Gives an event stream, with one example made of `frames`. */
+export function eventStream(description: string, frames: string[]): Content {
+  return {
+    'text/event-stream': {
+      schema: { type: 'string', description },
+      examples: titled({ 'A whole stream': frames.join('') }),
+    },
+  };
+}
+
+/** Gives the frames of a stream whose events have no names, as OpenAI's completions and llama.cpp send them. */
+export function dataFrames(...events: (object | '[DONE]')[]): string[] {
+  return events.map((event) => `data: ${event === '[DONE]' ? event : JSON.stringify(event)}\n\n`);
+}
+
+/** Gives the frames of a stream whose events are named by their `type`, as Anthropic and Responses send them. */
+export function namedFrames(...events: { type: string; [field: string]: unknown }[]): string[] {
+  return events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+}
+
+function titled(examples: Record<string, unknown>): Record<string, OpenAPIV3.ExampleObject> {
+  return Object.fromEntries(
+    Object.entries(examples).map(([title, value], index) => [
+      `example${index + 1}`,
+      { summary: title, value },
+    ]),
+  );
+}

@@ -1,0 +1,123 @@
+/**
+ * What anybody may ask without a key, as the specification shows it: what the gateway is, whether it lives, whether it
+ * can be given requests, and the pages of the documentation.
+ */
+import type { OpenAPIV3 } from 'openapi-types';
+import { arrayOf, integer, json, object, ref, string } from './openapi-parts.ts';
+import type { Content, Schema } from './openapi-parts.ts';
+
+export const publicSchemas: Record<string, Schema> = {
+  Gateway: object(
+    {
+      name: string(),
+      version: string(),
+      endpoints: arrayOf(
+        object({ method: string(), path: string(), summary: string() }, [
+          'method',
+          'path',
+          'summary',
+        ]),
+      ),
+      links: object(
+        Object.fromEntries(
+          ['docs', 'redoc', 'openapi', 'health', 'ready'].map((name) => [name, string()]),
+        ),
+      ),
+    },
+    ['name', 'version', 'endpoints', 'links'],
+  ),
+  Health: object(
+    {
+      status: string(undefined, { enum: ['ok'] }),
+      version: string(),
+      uptimeSeconds: integer(),
+      inFlight: integer('Requests that are open now.'),
+      upstreams: arrayOf(ref('UpstreamHealth')),
+    },
+    ['status', 'version', 'uptimeSeconds', 'inFlight', 'upstreams'],
+  ),
+  UpstreamHealth: object(
+    {
+      id: string(),
+      kind: string('What the engine was seen to be, for instance `llama.cpp` or `vllm`.'),
+      state: string('What was last seen of it, for instance `up` or `away`.'),
+      slots: integer('How many requests it runs at once, where it says so.'),
+    },
+    ['id', 'kind', 'state'],
+  ),
+  Readiness: object({ status: string(undefined, { enum: ['ready', 'draining', 'no_upstream'] }) }, [
+    'status',
+  ]),
+};
+
+const html: Content = { 'text/html': { schema: { type: 'string' } } };
+
+function operation(
+  path: string,
+  summary: string,
+  content: Content,
+  more: { description?: string; responses?: OpenAPIV3.ResponsesObject } = {},
+) {
+  const { responses, ...rest } = more;
+  return {
+    method: 'GET' as const,
+    path,
+    operation: {
+      tags: ['Gateway'],
+      summary,
+      ...rest,
+      responses: { 200: { description: summary, content }, ...responses },
+      security: [],
+    },
+  };
+}
+
+export const publicOperations = [
+  operation(
+    '/',
+    'What this gateway is and what it has',
+    json('Gateway', {
+      'In short': {
+        name: 'LLM Gateway',
+        version: '0.1.0',
+        endpoints: [{ method: 'POST', path: '/v1/completions', summary: 'Complete a prompt' }],
+        links: { docs: '/docs', redoc: '/redoc', openapi: '/openapi.json' },
+      },
+    }),
+  ),
+  operation(
+    '/health',
+    'Whether the gateway lives',
+    json('Health', {
+      'One engine': {
+        status: 'ok',
+        version: '0.1.0',
+        uptimeSeconds: 60,
+        inFlight: 1,
+        upstreams: [{ id: 'default', kind: 'llama.cpp', state: 'up', slots: 4 }],
+      },
+    }),
+    { description: 'Never a failure because an engine is away.' },
+  ),
+  operation(
+    '/ready',
+    'Whether requests can be sent',
+    json('Readiness', { Ready: { status: 'ready' } }),
+    {
+      responses: {
+        503: {
+          description: 'The gateway is draining, or no engine can be used.',
+          content: json('Readiness', {
+            'Shutting down': { status: 'draining' },
+            'No engine': { status: 'no_upstream' },
+          }),
+        },
+      },
+    },
+  ),
+  operation('/docs', 'This description as Swagger UI', html),
+  operation('/redoc', 'This description as ReDoc', html),
+  operation('/openapi.json', 'This description as OpenAPI 3.0', {
+    'application/json': { schema: { type: 'object' } },
+  }),
+];

@@ -1,0 +1,245 @@
+/**
+ * The allow-list: each route of the table reaches its own path at the engine, and nothing else reaches the engine at
+ * all, however it is spelled.
+ */
+import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
+import { startDemoEngine } from '../../src/demo.ts';
+import { routes } from '../../src/routes.ts';
+import { key, startGateway } from '../gateway.ts';
+import { RawConnection } from '../raw.ts';
+
+const engine = startDemoEngine();
+const gateway = await startGateway({ LLM_SERVER_URL: engine.url });
+await gateway.logged((line) => 'kind' in line);
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await engine.stop();
+});
+
+beforeEach(() => {
+  engine.requests.length = 0;
+});
+
+const withKey = { authorization: `Bearer ${key}` };
+/** Enough for every route of the engine to work on. */
+const everything = JSON.stringify({
+  prompt: 'a',
+  messages: [{ role: 'user', content: 'a' }],
+  input: 'a',
+  content: 'a',
+  query: 'a',
+  documents: ['a'],
+  text_1: 'a',
+  text_2: 'b',
+  tokens: [1],
+  input_prefix: 'a',
+  input_suffix: 'b',
+  max_tokens: 1,
+});
+
+function received(): string[] {
+  return engine.requests.map(({ method, path }) => `${method} ${path}`);
+}
+
+/** Sends a target as it stands: no library cleans it up. */
+async function ask(method: string, target: string, credentials = `Bearer ${key}`) {
+  using connection = await RawConnection.open(gateway.url);
+  const authorization = credentials && `Authorization: ${credentials}\r\n`;
+  const head = `${method} ${target} HTTP/1.1\r\nHost: gateway\r\n${authorization}`;
+  const length = method === 'POST' ? `Content-Length: ${Buffer.byteLength(everything)}\r\n` : '';
+  return await connection.ask(`${head}${length}\r\n${method === 'POST' ? everything : ''}`, {
+    hasBody: method !== 'HEAD',
+  });
+}
+
+const table = routes.filter(({ path }) => !path.endsWith('/*'));
+
+describe('a route of the table', () => {
+  test.each(table.map(({ method, path, body }) => [method, path, body] as const))(
+    'reaches the engine: %s %s',
+    async (method, path, body) => {
+      const form = new FormData();
+      form.set('file', new Blob(['RIFF']), 'a.wav');
+      const answer = await fetch(`${gateway.url}${path}?a=1&b=%20x&c=/../`, {
+        method,
+        headers: withKey,
+        ...(method === 'GET' ? {} : { body: body === 'multipart' ? form : everything }),
+      });
+      await answer.bytes();
+      expect(answer.status).toBe(200);
+      expect(received()).toEqual([`${method} ${path}?a=1&b=%20x&c=/../`]);
+    },
+  );
+});
+
+const administrative = [
+  'GET /slots',
+  'POST /slots/0?action=save',
+  'POST /slots/0?action=restore',
+  'POST /slots/0?action=erase',
+  'GET /props',
+  'POST /props',
+  'GET /metrics',
+  'GET /lora-adapters',
+  'POST /lora-adapters',
+  'POST /models/load',
+  'POST /models/unload',
+  'GET /models/demo',
+  'GET /v1/health',
+  'GET /v1/stream',
+  'GET /v1/stream/1',
+  'POST /v1/stream/1',
+  'DELETE /v1/stream/1',
+  'POST /v1/chat/completions/control',
+  'GET /tools',
+  'POST /tools',
+  'GET /cors-proxy?url=http://localhost/',
+  'POST /cors-proxy',
+  'GET /version',
+  'GET /get_server_info',
+  'POST /flush_cache',
+  'POST /update_weights_from_disk',
+  'POST /reset_prefix_cache',
+  'POST /v1/load_lora_adapter',
+  'POST /v1/unload_lora_adapter',
+  'POST /sleep',
+  'POST /wake_up',
+  'GET /server_info',
+  'GET /api/version',
+  'GET /api/tags',
+  'POST /api/generate',
+  'POST /api/pull',
+  'DELETE /api/delete',
+  'GET /v1/realtime',
+  'GET /v1/files',
+  'GET /v1/responses/resp_1',
+  'DELETE /v1/responses/resp_1',
+  'POST /v1/responses/resp_1/cancel',
+  'GET /v1/messages/batches',
+  'GET /favicon.ico',
+  'GET /index.html',
+  'GET /.env',
+];
+
+const tricks = [
+  'GET //v1/models',
+  'GET ///v1/models',
+  'GET /v1//models',
+  'POST //v1/completions',
+  'GET /v1/../slots',
+  'GET /v1/models/../../slots',
+  'GET /v1/models/../../../slots',
+  'GET /v1/models/%2e%2e/%2e%2e/slots',
+  'GET /v1/models/.%2e/%2E./slots',
+  'GET /v1/models/..%2f..%2fslots',
+  'GET /v1/models/..%5c..%5cslots',
+  'GET /v1/models/..\\..\\slots',
+  'GET /v1/models/demo/../../../slots',
+  'GET /v1/models/..;/..;/slots',
+  'GET /v1%2fmodels',
+  'GET /%2e/slots',
+  'GET /v1/%6dodels',
+  'GET /V1/models',
+  'GET /v1/Models',
+  'GET /v1/models/',
+  'GET /models/',
+  'POST /v1/completions/',
+  'POST /v1/chat/completions/',
+  'POST /v1/completions%20',
+  'POST /v1/completions%00',
+  'POST /v1/completions;a=b',
+  'POST /v1/completions.json',
+  'POST /v1/completions/../../slots/0?action=erase',
+  'POST /v1/completions/..%2f..%2fslots%2f0?action=erase',
+  'POST /v1/completions%3f/../../props',
+  'GET /v1/models/*',
+  'GET /*',
+  'GET http://127.0.0.1/slots',
+  'GET http://127.0.0.1/v1/models/../../slots',
+];
+
+function familyOf(target: string): 'anthropic' | 'openai' {
+  return target.startsWith('/v1/messages') ? 'anthropic' : 'openai';
+}
+
+describe('everything else', () => {
+  test.each([...administrative, ...tricks])('is 404, with a key: %s', async (line) => {
+    const [method = '', target = ''] = line.split(' ');
+    const answer = await ask(method, target);
+    expect(answer.status).toBe(404);
+    expect(answer.headers.get('x-gateway-error')).toMatch(/^(unknown_route|model_not_found)$/);
+    const body: unknown = JSON.parse(answer.body.toString());
+    if (familyOf(target) === 'anthropic') {
+      expect(body).toMatchObject({ type: 'error', error: { type: 'not_found_error' } });
+      expect(answer.headers.has('request-id')).toBe(true);
+    } else {
+      expect(body).toMatchObject({ error: { type: 'invalid_request_error' } });
+    }
+    // A look-up of a model asks for the list, whatever the name.
+    expect(received().filter((request) => request !== 'GET /v1/models')).toEqual([]);
+  });
+
+  // With a name behind it, /v1/models/ is a route and needs a key.
+  const unknown = [...administrative, ...tricks].filter(
+    (line) => !/\/v1\/models\/(?!\.\.\/|%2e%2e|\.%2e)./.test(line) || line.includes('../'),
+  );
+  test.each(unknown)('is 404, without a key: %s', async (line) => {
+    const [method = '', target = ''] = line.split(' ');
+    const answer = await ask(method, target, '');
+    expect(answer.status).toBe(404);
+    expect(answer.headers.get('x-gateway-error')).toBe('unknown_route');
+    expect(received()).toEqual([]);
+  });
+});
+
+/** Gives the methods that an Allow header names; OPTIONS may be among them, since it answers everywhere. */
+function allowed(header: string | null): string[] {
+  const names = header?.split(',').map((name) => name.trim()) ?? [];
+  return names.filter((name) => name !== 'OPTIONS').toSorted();
+}
+
+describe('the wrong method', () => {
+  const paths = [...table.map(({ method, path }) => [method, path] as const)];
+  const pages = ['/', '/health', '/ready', '/docs', '/redoc', '/openapi.json'];
+  const all = [
+    ...paths,
+    ['GET', '/v1/models/demo'] as const,
+    ...pages.map((path) => ['GET', path] as const),
+  ];
+  test.each(all)('is 405, and Allow names the right ones: %s %s', async (method, path) => {
+    const right = method === 'GET' ? ['GET', 'HEAD'] : ['POST'];
+    const wrong = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE'].filter(
+      (name) => !right.includes(name),
+    );
+    for (const name of wrong) {
+      for (const credentials of [`Bearer ${key}`, '']) {
+        const answer = await ask(name, path, credentials);
+        expect([name, answer.status]).toEqual([name, 405]);
+        expect(answer.headers.get('x-gateway-error')).toBe('method_not_allowed');
+        expect(allowed(answer.headers.get('allow'))).toEqual(right);
+      }
+    }
+    expect(received()).toEqual([]);
+  });
+});
+
+describe('HEAD', () => {
+  test.each([
+    '/v1/models',
+    '/models',
+    '/v1/models/demo',
+    '/',
+    '/health',
+    '/ready',
+    '/openapi.json',
+  ])('on %s is GET without the body, and the connection goes on', async (path) => {
+    using connection = await RawConnection.open(gateway.url);
+    const lines = `${path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ${key}\r\n\r\n`;
+    const head = await connection.ask(`HEAD ${lines}`, { hasBody: false });
+    const get = await connection.ask(`GET ${lines}`);
+    expect([head.status, get.status]).toEqual([200, 200]);
+    expect(head.headers.get('content-length')).toBe(String(get.body.length));
+    expect(head.headers.get('content-type')).toBe(get.headers.get('content-type'));
+  });
+});

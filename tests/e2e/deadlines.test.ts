@@ -1,0 +1,243 @@
+/**
+ * Every wait at the engine has its own deadline and its own code, a deadline of 0 is none, and no deadline takes one
+ * kind of wait for another. Where something must not happen, another request's deadline tells that its time has passed.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { openBlackHole } from '../blackhole.ts';
+import { ask, send, type Asked } from '../exchange.ts';
+import { startGateway, type Gateway } from '../gateway.ts';
+import { chunk, lastChunk, plain, startUpstream, streamHead, type Upstream } from '../upstream.ts';
+import { soon, until } from '../wait.ts';
+
+setDefaultTimeout(30_000);
+
+const stream: Asked = { body: { prompt: 'x', stream: true } };
+const whole: Asked = { body: { prompt: 'x' } };
+const frame = 'data: {"choices":[{"text":"a"}]}\n\n';
+const noLimits = {
+  CONNECT_TIMEOUT_MS: '0',
+  FIRST_BYTE_TIMEOUT_MS: '0',
+  IDLE_TIMEOUT_MS: '0',
+  TOTAL_TIMEOUT_MS: '0',
+};
+
+/** What the engine does with the next requests: nothing, until a test says otherwise. */
+let answer: Parameters<typeof startUpstream>[0] = () => {};
+let engine: Upstream;
+const gateways: Gateway[] = [];
+
+async function startBehind(env: Record<string, string>, url = engine.url): Promise<Gateway> {
+  const gateway = await startGateway({ LLM_SERVER_URL: url, LLM_SERVER_KIND: 'openai', ...env });
+  gateways.push(gateway);
+  return gateway;
+}
+
+/** Gives the line about the end of the only request with that id. */
+function endOf(gateway: Gateway, requestId: string | undefined) {
+  const ended = gateway.logged(
+    (line) => line['msg'] === 'request ended' && line['requestId'] === requestId,
+  );
+  return soon('the line about its end', ended, 10_000);
+}
+
+beforeAll(async () => {
+  engine = await startUpstream((request, wire) => answer(request, wire));
+});
+
+afterAll(async () => {
+  for (const gateway of gateways) await gateway[Symbol.asyncDispose]();
+  await engine.stop();
+});
+
+describe('first byte and idle, of streams alone', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startBehind({
+      ...noLimits,
+      FIRST_BYTE_TIMEOUT_MS: '400',
+      IDLE_TIMEOUT_MS: '400',
+    });
+  });
+
+  test('a stream without a first byte ends with first_byte_timeout, and is not to be repeated', async () => {
+    let isOver = false;
+    answer = (_request, wire) => void wire.over.then(() => (isOver = true));
+    const exchange = await ask(gateway.url, stream);
+    expect(exchange.status).toBe(504);
+    expect(exchange.header('x-gateway-error')).toBe('first_byte_timeout');
+    expect(exchange.header('x-should-retry')).toBe('false');
+    expect(JSON.parse(exchange.text).error.code).toBe('first_byte_timeout');
+    await until('the engine is left', () => isOver);
+    const line = await endOf(gateway, exchange.header('x-request-id'));
+    expect(line).toMatchObject({ status: 504, outcome: 'failed', code: 'first_byte_timeout' });
+  });
+
+  test('headers alone are no first byte', async () => {
+    answer = (_request, wire) => wire.write(streamHead);
+    const exchange = await ask(gateway.url, stream);
+    expect(exchange.header('x-gateway-error')).toBe('first_byte_timeout');
+  });
+
+  test('a stream that stands still ends with idle_timeout as its last frame', async () => {
+    let isOver = false;
+    answer = (_request, wire) => {
+      wire.write(streamHead);
+      wire.write(chunk(frame));
+      void wire.over.then(() => (isOver = true));
+    };
+    const exchange = await ask(gateway.url, stream);
+    expect(exchange.ending).toBe('whole');
+    const [first, last, ...more] = exchange.text.split('\n\n');
+    expect(`${first}\n\n`).toBe(frame);
+    expect(JSON.parse(String(last).slice('data: '.length)).error.code).toBe('idle_timeout');
+    expect(more).toEqual(['']);
+    await until('the engine is left', () => isOver);
+    const line = await endOf(gateway, exchange.header('x-request-id'));
+    expect(line).toMatchObject({ status: 200, outcome: 'failed', code: 'idle_timeout' });
+  });
+
+  test('a plain answer is silent for as long as it takes', async () => {
+    let release = () => {};
+    answer = (_request, wire) => (release = () => wire.write(plain('{"ok":1}')));
+    const slow = await send(gateway.url, whole);
+    await until('the engine has it', () => engine.requests.at(-1)?.body.length === 14);
+    answer = () => {};
+    for (let i = 0; i < 3; i++) {
+      const late = await ask(gateway.url, stream);
+      expect(late.header('x-gateway-error')).toBe('first_byte_timeout');
+    }
+    expect(slow.ending).toBe('open');
+    release();
+    expect((await slow.ended()).text).toBe('{"ok":1}');
+  });
+
+  test('every byte of a stream starts its idle time anew, comments too', async () => {
+    answer = (_request, wire) => {
+      wire.write(streamHead);
+      let left = 8;
+      const timer = setInterval(() => {
+        wire.write(chunk(--left > 0 ? ': still here\n\n' : `data: [DONE]\n\n`));
+        if (left > 0) return;
+        clearInterval(timer);
+        wire.write(lastChunk);
+      }, 100);
+    };
+    const exchange = await ask(gateway.url, stream);
+    expect(exchange.text).toBe(`${': still here\n\n'.repeat(7)}data: [DONE]\n\n`);
+  });
+});
+
+describe('total', () => {
+  let gateway: Gateway;
+  beforeAll(async () => {
+    gateway = await startBehind({ ...noLimits, TOTAL_TIMEOUT_MS: '900' });
+  });
+
+  test('bounds a plain answer', async () => {
+    answer = () => {};
+    const exchange = await ask(gateway.url, whole);
+    expect(exchange.status).toBe(504);
+    expect(exchange.header('x-gateway-error')).toBe('total_timeout');
+    expect(exchange.header('x-should-retry')).toBe('false');
+  });
+
+  test('bounds a stream that never stands still, with the error as its last frame', async () => {
+    answer = (_request, wire) => {
+      wire.write(streamHead);
+      const timer = setInterval(() => wire.write(chunk(frame)), 50);
+      void wire.over.then(() => clearInterval(timer));
+    };
+    const exchange = await ask(gateway.url, stream);
+    expect(exchange.ending).toBe('whole');
+    const frames = exchange.text.split('\n\n').slice(0, -1);
+    const last = String(frames.pop());
+    expect(JSON.parse(last.slice('data: '.length)).error.code).toBe('total_timeout');
+    expect(new Set(frames)).toEqual(new Set([frame.trimEnd()]));
+  });
+
+  test('ends the request of a client that does not read', async () => {
+    const many = chunk(`data: ${'x'.repeat(64 * 1024)}\n\n`);
+    let isOver = false;
+    answer = (_request, wire) => {
+      wire.write(streamHead);
+      for (let i = 0; i < 800; i++) wire.write(many);
+      void wire.over.then(() => (isOver = true));
+    };
+    const exchange = await send(gateway.url, stream);
+    await exchange.hasBytes();
+    exchange.pause();
+    await until('the engine is left', () => isOver);
+    const line = await endOf(gateway, exchange.header('x-request-id'));
+    expect(line).toMatchObject({ outcome: 'failed', code: 'total_timeout' });
+    const health = (await (await fetch(`${gateway.url}/health`)).json()) as { inFlight: number };
+    expect(health.inFlight).toBe(0);
+    exchange.resume();
+    expect((await exchange.ended()).ending).not.toBe('whole');
+  });
+});
+
+describe('connect', () => {
+  test('an address that takes no connection ends with connect_timeout, each time', async () => {
+    await using hole = await openBlackHole();
+    const gateway = await startBehind({ ...noLimits, CONNECT_TIMEOUT_MS: '700' }, hole.url);
+    for (const asked of [whole, stream]) {
+      const exchange = await ask(gateway.url, asked);
+      expect(exchange.status).toBe(504);
+      expect(exchange.header('x-gateway-error')).toBe('connect_timeout');
+      expect(exchange.header('x-should-retry')).toBe('false');
+    }
+  });
+
+  test('while it is asked what it is, a silent address does not pass for one that answers', async () => {
+    await using hole = await openBlackHole();
+    const env = { ...noLimits, LLM_SERVER_KIND: 'auto', CONNECT_TIMEOUT_MS: '2500' };
+    const gateway = await startBehind(env, hole.url);
+    // The questions take longer than two of these together, so that one of them is open when the last is given up.
+    for (let i = 0; i < 4; i++) {
+      const exchange = await ask(gateway.url, whole);
+      expect(exchange.header('x-gateway-error')).toBe('connect_timeout');
+    }
+    const health = (await (await fetch(`${gateway.url}/health`)).json()) as {
+      upstreams: { state: string }[];
+    };
+    expect(health.upstreams[0]?.state).not.toBe('up');
+  });
+
+  for (const limitMs of [1_000, 300]) {
+    test(`an engine that is busy for longer than ${limitMs} ms is no address that takes no connection`, async () => {
+      await using hole = await openBlackHole();
+      const env = { ...noLimits, CONNECT_TIMEOUT_MS: String(limitMs) };
+      const [gateway, clock] = [await startBehind(env), await startBehind(env, hole.url)];
+      let release = () => {};
+      answer = (_request, wire) => (release = () => wire.write(plain('{"ok":1}')));
+      const slow = await send(gateway.url, whole);
+      for (let i = 0; i < 2; i++) {
+        const late = await ask(clock.url, whole);
+        expect(late.header('x-gateway-error')).toBe('connect_timeout');
+      }
+      release();
+      await slow.ended();
+      expect([slow.status, slow.text]).toEqual([200, '{"ok":1}']);
+    });
+  }
+});
+
+test('a deadline of 0 is none', async () => {
+  const gateway = await startBehind(noLimits);
+  const clock = await startBehind({ ...noLimits, TOTAL_TIMEOUT_MS: '600' });
+  const releases: (() => void)[] = [];
+  answer = (request, wire) => {
+    const isStream = request.body.includes('stream');
+    if (isStream) wire.write(streamHead);
+    const rest = [chunk('data: [DONE]\n\n'), lastChunk];
+    releases.push(() => wire.write(isStream ? Buffer.concat(rest) : plain('{"ok":1}')));
+  };
+  const [silent, slow] = await Promise.all([send(gateway.url, stream), send(gateway.url, whole)]);
+  await until('the engine has both', () => releases.length === 2);
+  for (let i = 0; i < 3; i++) {
+    expect((await ask(clock.url, whole)).header('x-gateway-error')).toBe('total_timeout');
+  }
+  for (const release of releases) release();
+  expect((await silent.ended()).text).toBe('data: [DONE]\n\n');
+  expect((await slow.ended()).text).toBe('{"ok":1}');
+});

@@ -1,0 +1,27 @@
+/**
+ * How the tests here ask an engine or a gateway. The key goes along always; an engine without keys does not look at it.
+ * Every question has a connection of its own.
+ */
+import { key } from '../gateway.ts';
+
+export type Json = Record<string, unknown>;
+
+const json = { 'content-type': 'application/json' };
+
+/** Posts a JSON body, or bytes of another type when `headers` says so. */
+export function post(
+  url: string,
+  body: Json | string,
+  headers: Record<string, string> = json,
+): Promise<Response> {
+  return fetch(url, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+    keepalive: false,
+  });
+}
+
+export function get(url: string): Promise<Response> {
+  return fetch(url, { headers: { authorization: `Bearer ${key}` }, keepalive: false });
+}

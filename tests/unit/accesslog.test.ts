@@ -1,0 +1,170 @@
+/**
+ * The log's lines about requests: their levels and fields, and that neither messages of failures nor bodies get in.
+ */
+import { describe, expect, test } from 'bun:test';
+import pino from 'pino';
+import { accessLog, levelOf } from '../../src/accesslog.ts';
+import { errorTable, type ErrorCode } from '../../src/errors.ts';
+import { LiveRequest } from '../../src/live.ts';
+import { routes } from '../../src/routes.ts';
+
+const caller = { keyId: '00112233', principal: '00112233/eva', hint: 'sk-…4f2a' };
+
+/** An access log at that level, with the lines that it has written. */
+function logging(level: 'debug' | 'info' | 'error' = 'debug') {
+  const lines: Record<string, unknown>[] = [];
+  const log = pino(
+    { level, base: null },
+    { write: (line: string) => lines.push(JSON.parse(line)) },
+  );
+  return { lines, observer: accessLog(log) };
+}
+
+function request(): LiveRequest {
+  const route = routes.find(({ path }) => path === '/v1/chat/completions');
+  if (route === undefined) throw new Error('no such route');
+  return Object.assign(new LiveRequest('id-1', route, caller, 100), {
+    model: 'qwen3-8b',
+    upstream: 'engine',
+    status: 200,
+    stream: true,
+    sentAt: 110,
+    firstByteAt: 160.06,
+    bytesIn: 11,
+    bytesOut: 22,
+    tokens: { promptTokens: 7, cachedTokens: 4, completionTokens: 3 },
+  });
+}
+
+const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
+  invalid_json: 'info',
+  missing_field: 'info',
+  invalid_field: 'info',
+  missing_api_key: 'warn',
+  invalid_api_key: 'warn',
+  unknown_route: 'info',
+  model_not_found: 'info',
+  method_not_allowed: 'info',
+  request_body_timeout: 'warn',
+  body_too_large: 'info',
+  client_closed_request: 'info',
+  internal_error: 'error',
+  upstream_unreachable: 'error',
+  upstream_reset: 'error',
+  upstream_malformed: 'error',
+  upstream_auth_failed: 'error',
+  no_healthy_upstream: 'warn',
+  shutting_down: 'warn',
+  stopped_by_operator: 'warn',
+  connect_timeout: 'warn',
+  first_byte_timeout: 'warn',
+  idle_timeout: 'warn',
+  total_timeout: 'warn',
+};
+
+describe('levelOf', () => {
+  test.each(Object.keys(errorTable) as ErrorCode[])('%s', (code) => {
+    expect(levelOf(code)).toBe(levels[code]);
+  });
+
+  test('of a request that ended well is info', () => {
+    expect(levelOf(undefined)).toBe('info');
+  });
+});
+
+describe('started', () => {
+  test('is a line at DEBUG that says who asks for what', () => {
+    const { lines, observer } = logging();
+    observer.started(request());
+    expect(lines).toEqual([
+      expect.objectContaining({
+        level: 20,
+        msg: 'request started',
+        requestId: 'id-1',
+        caller: 'sk-…4f2a',
+        principal: '00112233/eva',
+        route: '/v1/chat/completions',
+      }),
+    ]);
+  });
+
+  test('is no line above DEBUG', () => {
+    const { lines, observer } = logging('info');
+    observer.started(request());
+    expect(lines).toEqual([]);
+  });
+});
+
+test('a request that is open for long is a line at INFO with its phase', () => {
+  const { lines, observer } = logging('info');
+  observer.isLong(Object.assign(request(), { phase: 'waiting' }));
+  expect(lines).toEqual([
+    expect.objectContaining({
+      level: 30,
+      msg: 'request is still open',
+      requestId: 'id-1',
+      model: 'qwen3-8b',
+      phase: 'waiting',
+    }),
+  ]);
+});
+
+describe('settled', () => {
+  test('is one line with every figure, times to a tenth of a millisecond', () => {
+    const { lines, observer } = logging('info');
+    observer.settled(request().settlement('done', undefined, 1_100.123), undefined);
+    const [{ time, ...line } = {}] = lines;
+    expect(typeof time).toBe('number');
+    expect(line).toEqual({
+      level: 30,
+      msg: 'request ended',
+      requestId: 'id-1',
+      caller: 'sk-…4f2a',
+      principal: '00112233/eva',
+      route: '/v1/chat/completions',
+      model: 'qwen3-8b',
+      upstream: 'engine',
+      status: 200,
+      outcome: 'done',
+      stream: true,
+      bytesIn: 11,
+      bytesOut: 22,
+      queuedMs: 0,
+      firstByteMs: 50.1,
+      totalMs: 1000.1,
+      promptTokens: 7,
+      cachedTokens: 4,
+      completionTokens: 3,
+      tokensAre: 'exact',
+    });
+    expect(lines.length).toBe(1);
+  });
+
+  test('has the level of its code', () => {
+    const { lines, observer } = logging();
+    for (const code of ['client_closed_request', 'idle_timeout', 'upstream_reset'] as const) {
+      observer.settled(request().settlement('failed', code, 200), undefined);
+    }
+    expect(lines.map(({ level, code }) => [level, code])).toEqual([
+      [30, 'client_closed_request'],
+      [40, 'idle_timeout'],
+      [50, 'upstream_reset'],
+    ]);
+  });
+
+  test.each([
+    [
+      Object.assign(new Error('http://10.0.0.7 said: secret prompt'), { code: 'ECONNRESET' }),
+      'ECONNRESET',
+    ],
+    [new TypeError('secret prompt'), 'TypeError'],
+    ['secret prompt', undefined],
+    [{ code: 'secret prompt' }, undefined],
+    [undefined, undefined],
+  ])('names the cause of a failure by its code alone: %p', (cause, expected) => {
+    const { lines, observer } = logging();
+    observer.settled(request().settlement('failed', 'upstream_reset', 200), cause);
+    expect(lines[0]?.['cause']).toBe(expected as never);
+    expect(JSON.stringify(lines)).not.toContain('secret prompt');
+  });
+});

@@ -1,0 +1,411 @@
+/** Each fault of the simulated engine, as it looks on the wire and as fetch sees it. */
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { gunzipSync } from 'node:zlib';
+import type { FaultName } from '../../src/demo-faults.ts';
+import { faults } from '../../src/demo-faults.ts';
+import type { DemoEngine } from '../../src/demo.ts';
+import { startDemoEngine } from '../../src/demo.ts';
+import type { RawClient } from './socket.ts';
+import { bodyOf, chunksOf, connect, post } from './socket.ts';
+
+const body = { prompt: 'Привет', max_tokens: 6 };
+const lastChunk = '0\r\n\r\n';
+const done = 'data: [DONE]\n\n';
+
+let engine: DemoEngine;
+const clients: RawClient[] = [];
+
+beforeEach(() => {
+  engine = startDemoEngine({ cacheTokens: 0 });
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.leave();
+  await engine.stop();
+});
+
+interface Asked {
+  stream?: boolean;
+  path?: string;
+  headers?: Record<string, string>;
+}
+
+/** Asks on a raw socket. */
+async function ask(fault: string, { stream = false, path, headers }: Asked = {}) {
+  const client = await connect(engine.port);
+  clients.push(client);
+  const all = { 'X-Demo-Fault': fault, ...headers };
+  client.write(post(path ?? '/v1/completions', { ...body, stream }, all));
+  return client;
+}
+
+function fetched(fault: string, stream = false): Promise<Response> {
+  return fetch(`${engine.url}/v1/completions`, {
+    method: 'POST',
+    body: JSON.stringify({ ...body, stream }),
+    headers: { 'x-demo-fault': fault },
+  });
+}
+
+/** What the same request gets without a fault. */
+async function wholeBody(stream: boolean): Promise<string> {
+  return (await fetched('', stream)).text();
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await engine.changed();
+}
+
+/** Leaves, and sees the engine notice. */
+async function leave(client: RawClient): Promise<void> {
+  client.leave();
+  await until(() => engine.requests[0]?.state === 'aborted');
+  expect(engine.busySlots()).toBe(0);
+}
+
+/** Lets the engine answer others a few times, so that it had every opportunity to go on with the one in question. */
+async function letItGoOn(): Promise<void> {
+  for (let i = 0; i < 10; i++) await (await fetch(`${engine.url}/health`)).bytes();
+}
+
+function tokensIn(text: string): number {
+  return text.split('"finish_reason":null').length - 1;
+}
+
+describe('before the head', () => {
+  test.each([true, false])('hang takes a slot and never answers, stream: %p', async (stream) => {
+    const client = await ask('hang', { stream });
+    await until(() => engine.busySlots() === 1);
+    await letItGoOn();
+    expect(client.text()).toBe('');
+    expect(engine.requests[0]?.state).toBe('running');
+    await leave(client);
+  });
+
+  test.each(['/tokenize', '/v1/embeddings'])('hang works at %s', async (path) => {
+    const client = await ask('hang', { path });
+    await until(() => engine.requests[0]?.state === 'running');
+    await letItGoOn();
+    expect(client.text()).toBe('');
+    await leave(client);
+  });
+
+  test('reset', async () => {
+    const client = await ask('reset');
+    expect(await client.ended).toBe('reset');
+    expect(client.text()).toBe('');
+    await until(() => engine.requests[0]?.state === 'done');
+  });
+
+  test('empty-close', async () => {
+    const client = await ask('empty-close');
+    expect(await client.ended).toBe('fin');
+    expect(client.text()).toBe('');
+  });
+
+  test('not-http', async () => {
+    const client = await ask('not-http');
+    expect(await client.ended).toBe('fin');
+    expect(client.text()).toContain('this is not HTTP');
+    await expect(fetched('not-http')).rejects.toMatchObject({ code: 'Malformed_HTTP_Response' });
+  });
+});
+
+describe('in a stream', () => {
+  test('hang-body sends the head alone', async () => {
+    const client = await ask('hang-body', { stream: true });
+    await client.until((text) => text.endsWith('\r\n\r\n'));
+    await letItGoOn();
+    expect(bodyOf(client.text())).toBe('');
+    expect(client.text()).toContain('text/event-stream');
+    await leave(client);
+  });
+
+  test.each([0, 3, 6])('reset-mid=%d', async (tokens) => {
+    const client = await ask(`reset-mid=${tokens}`, { stream: true });
+    expect(await client.ended).toBe('reset');
+    expect(tokensIn(client.text())).toBe(tokens);
+    expect(client.text()).not.toContain('[DONE]');
+    await until(() => engine.requests[0]?.state === 'done');
+    expect(engine.busySlots()).toBe(0);
+  });
+
+  test.each([0, 3, 6])('cut=%d', async (tokens) => {
+    const client = await ask(`cut=${tokens}`, { stream: true });
+    expect(await client.ended).toBe('fin');
+    expect(tokensIn(client.text())).toBe(tokens);
+    expect(client.text()).not.toContain(lastChunk);
+    expect(client.text()).not.toContain('[DONE]');
+    expect(client.text()).toStartWith('HTTP/1.1 200 OK\r\n');
+    const read = fetched(`cut=${tokens}`, true).then((response) => response.text());
+    await expect(read).rejects.toThrow();
+  });
+
+  test('cut-frame=2 ends within the third event', async () => {
+    const client = await ask('cut-frame=2', { stream: true });
+    expect(await client.ended).toBe('fin');
+    const chunks = chunksOf(bodyOf(client.text()));
+    expect(chunks).toHaveLength(3);
+    expect(chunks[1]).toEndWith('\n\n');
+    expect(chunks[2]).toMatch(/^data: \{.*[^}\n]$/);
+  });
+
+  test('stall=2 sends two tokens and stays', async () => {
+    const client = await ask('stall=2', { stream: true });
+    await client.until((text) => tokensIn(text) === 2);
+    await letItGoOn();
+    expect(tokensIn(client.text())).toBe(2);
+    expect(engine.busySlots()).toBe(1);
+    await leave(client);
+  });
+
+  test('malformed=2 sends an event that is not JSON and goes on', async () => {
+    const text = await (await fetched('malformed=2', true)).text();
+    const events = text.split('\n\n');
+    expect(() => JSON.parse(events[2]?.slice('data: '.length) ?? '')).toThrow();
+    expect(events.toSpliced(2, 1).join('\n\n')).toBe(await wholeBody(true));
+  });
+
+  test('a cut stream ends every choice, those in the queue too', async () => {
+    const client = await connect(engine.port);
+    clients.push(client);
+    const many = { ...body, n: 8, stream: true };
+    client.write(post('/v1/completions', many, { 'X-Demo-Fault': 'cut=1' }));
+    expect(await client.ended).toBe('fin');
+    await until(() => engine.requests[0]?.state === 'done');
+    expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
+  });
+
+  test('a whole stream follows where there are fewer tokens than the fault counts', async () => {
+    expect(await (await fetched('cut=7', true)).text()).toBe(await wholeBody(true));
+  });
+});
+
+describe('in a plain body', () => {
+  test('hang-body sends the head alone', async () => {
+    const client = await ask('hang-body');
+    await client.until((text) => text.endsWith('\r\n\r\n'));
+    await letItGoOn();
+    expect(bodyOf(client.text())).toBe('');
+    await leave(client);
+  });
+
+  test.each(['cut-plain', 'cut=3', 'cut-frame=3', 'reset-mid=3'])(
+    '%s sends half of it',
+    async (fault) => {
+      const client = await ask(fault);
+      expect(await client.ended).toBe(fault === 'reset-mid=3' ? 'reset' : 'fin');
+      const whole = await wholeBody(false);
+      const length = Buffer.byteLength(whole);
+      expect(client.text()).toContain(`\r\nContent-Length: ${length}\r\n`);
+      const sent = bodyOf(client.text());
+      expect(sent.length).toBeLessThan(length);
+      expect(sent.length).toBeGreaterThan(10);
+      await expect(fetched(fault).then((response) => response.text())).rejects.toThrow();
+    },
+  );
+
+  test('stall sends half of it and stays', async () => {
+    const client = await ask('stall');
+    await client.until((text) => bodyOf(text).length > 10);
+    await letItGoOn();
+    expect(bodyOf(client.text()).length).toBeLessThan((await wholeBody(false)).length);
+    await leave(client);
+  });
+});
+
+describe('framing', () => {
+  test.each([true, false])('close-delimited is whole, stream: %p', async (stream) => {
+    const client = await ask('close-delimited', { stream });
+    expect(await client.ended).toBe('fin');
+    expect(client.text()).not.toMatch(/content-length|transfer-encoding/i);
+    expect(client.text()).toContain('\r\nConnection: close\r\n');
+    expect(Buffer.from(bodyOf(client.text()), 'latin1').toString()).toBe(await wholeBody(stream));
+  });
+
+  test('close-delimited-cut=2 ends like that, but without its last event', async () => {
+    const client = await ask('close-delimited-cut=2', { stream: true });
+    expect(await client.ended).toBe('fin');
+    expect(client.text()).not.toMatch(/content-length|transfer-encoding/i);
+    expect(tokensIn(client.text())).toBe(2);
+    expect(client.text()).toEndWith('\n\n');
+    expect(client.text()).not.toContain('[DONE]');
+  });
+
+  test('split-utf8 sends every byte of a stream as a chunk of its own', async () => {
+    const client = await ask('split-utf8', { stream: true });
+    await client.until((text) => text.endsWith(lastChunk));
+    const chunks = chunksOf(bodyOf(client.text()));
+    expect(chunks.pop()).toBe('');
+    expect(chunks.every((chunk) => chunk.length === 1)).toBe(true);
+    const whole = await wholeBody(true);
+    expect(Buffer.from(chunks.join(''), 'latin1').toString()).toBe(whole);
+    expect(whole).toContain('🤖');
+    expect(await (await fetched('split-utf8', true)).text()).toBe(whole);
+  });
+
+  test('drip waits after each byte', async () => {
+    const client = await ask('drip=60000', { stream: true });
+    await client.until((text) => bodyOf(text).length > 0);
+    await letItGoOn();
+    expect(bodyOf(client.text())).toBe('1\r\nd\r\n');
+    await leave(client);
+  });
+
+  test('drip ends as it should', async () => {
+    const client = await ask('drip=1', { path: '/tokenize', headers: { Connection: 'close' } });
+    expect(await client.ended).toBe('fin');
+    expect(bodyOf(client.text())).toBe('{"tokens":[]}');
+  });
+
+  test('a client that leaves between two bytes ends every choice that is being decoded', async () => {
+    await engine.stop();
+    engine = startDemoEngine({ tokensPerSecond: 0.01 });
+    const client = await connect(engine.port);
+    clients.push(client);
+    const many = { ...body, n: 2, stream: true };
+    client.write(post('/v1/completions', many, { 'X-Demo-Fault': 'split-utf8' }));
+    await client.until((text) => bodyOf(text).length > 0);
+    expect(engine.busySlots()).toBe(2);
+    await leave(client);
+  });
+
+  test('split-utf8 sends a plain body byte by byte, under its length', async () => {
+    const whole = await wholeBody(false);
+    const response = await fetched('split-utf8');
+    expect(response.headers.get('content-length')).toBe(String(Buffer.byteLength(whole)));
+    expect(await response.text()).toBe(whole);
+  });
+
+  test('faults combine', async () => {
+    const client = await ask('close-delimited, split-utf8', { stream: true });
+    expect(await client.ended).toBe('fin');
+    expect(Buffer.from(bodyOf(client.text()), 'latin1').toString()).toBe(await wholeBody(true));
+  });
+
+  test('gzip encodes a plain body', async () => {
+    const client = await ask('gzip', { headers: { Connection: 'close' } });
+    await client.ended;
+    expect(client.text()).toContain('\r\nContent-Encoding: gzip\r\n');
+    const encoded = Buffer.from(bodyOf(client.text()), 'latin1');
+    expect(client.text()).toContain(`\r\nContent-Length: ${encoded.length}\r\n`);
+    expect(gunzipSync(encoded).toString()).toBe(await wholeBody(false));
+  });
+
+  test('gzip encodes a stream, an event a chunk', async () => {
+    const client = await ask('gzip', { stream: true });
+    await client.until((text) => text.endsWith(lastChunk));
+    const chunks = chunksOf(bodyOf(client.text()));
+    const whole = await wholeBody(true);
+    expect(chunks.length).toBeGreaterThanOrEqual(whole.split('\n\n').length - 1);
+    expect(gunzipSync(Buffer.from(chunks.join(''), 'latin1')).toString()).toBe(whole);
+    expect(await (await fetched('gzip', true)).text()).toBe(whole);
+  });
+
+  test('gzip shows each event when it is sent, not when the stream ends', async () => {
+    const response = await fetched('gzip, stall=2', true);
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    while (tokensIn(text) < 2) text += (await reader?.read())?.value ?? '';
+    await reader?.cancel();
+    expect(text).not.toContain('[DONE]');
+  });
+});
+
+describe('huge', () => {
+  const bytes = 60_000_000;
+
+  test('a plain body has that many bytes, and is JSON', async () => {
+    const response = await fetched(`huge=${bytes}`);
+    expect(response.headers.get('content-length')).toBe(String(bytes));
+    const text = await response.text();
+    expect(text.length).toBe(bytes);
+    expect(JSON.parse(text)).toHaveLength(bytes - 2);
+  });
+
+  test('a stream has at least that many bytes, and ends as it should', async () => {
+    const text = await (await fetched(`huge=${bytes}`, true)).text();
+    expect(text.length).toBeGreaterThanOrEqual(bytes);
+    expect(text.length).toBeLessThan(bytes + 200_000);
+    expect(text).toEndWith(done);
+  });
+
+  test.each([true, false])('stops when the client does not read, stream: %p', async (stream) => {
+    const client = await connect(engine.port);
+    clients.push(client);
+    client.pause();
+    const fault = { 'X-Demo-Fault': `huge=${bytes}` };
+    client.write(post('/v1/completions', { ...body, stream }, fault));
+    await until(() => engine.busySlots() === 1);
+    const [request] = engine.requests;
+    let sent: number | undefined;
+    while (sent !== request?.sentBytes) {
+      sent = request?.sentBytes;
+      await letItGoOn();
+    }
+    expect(sent).toBeGreaterThan(10_000);
+    expect(sent).toBeLessThan(bytes / 2);
+    client.resume();
+    await until(() => request?.state === 'done');
+    expect(request?.sentBytes).toBeGreaterThan(bytes);
+  });
+
+  test.each([
+    ['a plain answer', body],
+    ['a stream', { ...body, stream: true }],
+  ])('a client that leaves %s unread frees what it had', async (_name, asked) => {
+    const client = await connect(engine.port);
+    clients.push(client);
+    client.pause();
+    client.write(post('/v1/completions', asked, { 'X-Demo-Fault': `huge=${bytes}` }));
+    await until(() => engine.busySlots() > 0);
+    await letItGoOn();
+    await leave(client);
+  });
+});
+
+describe('error answers', () => {
+  test.each([
+    ['error-500', 500, 'server_error', 'Simulated failure'],
+    ['error-503-loading', 503, 'unavailable_error', 'Loading model'],
+    ['error-429', 429, 'rate_limit_error', 'Simulated: too many requests'],
+    ['error-401', 401, 'authentication_error', 'Invalid API Key'],
+    ['status=418', 418, 'server_error', 'Simulated status 418'],
+  ])('%s', async (fault, code, type, message) => {
+    const response = await fetched(fault, true);
+    expect(response.status).toBe(code);
+    expect(await response.json()).toEqual({ error: { code, message, type } });
+    expect(response.headers.get('retry-after')).toBe(fault === 'error-429' ? '7' : null);
+  });
+
+  test.each([199, 600, 999])('status=%d reaches the wire, however odd', async (status) => {
+    const client = await ask(`status=${status}`, { headers: { Connection: 'close' } });
+    await client.ended;
+    expect(client.text()).toStartWith(`HTTP/1.1 ${status} `);
+  });
+
+  test('status=204 has no body', async () => {
+    const response = await fetched('status=204');
+    expect([response.status, await response.text()]).toEqual([204, '']);
+  });
+
+  test('cors answers as llama.cpp does to an origin', async () => {
+    const headers = { Origin: 'http://page.example' };
+    const init = { headers: { 'x-demo-fault': 'cors', ...headers } };
+    const response = await fetch(`${engine.url}/v1/models`, init);
+    expect(response.headers.get('access-control-allow-origin')).toBe('http://page.example');
+    expect(response.headers.get('access-control-allow-credentials')).toBe('true');
+    const without = await fetched('cors');
+    expect(without.headers.get('access-control-allow-origin')).toBe('http://engine.example');
+  });
+
+  test.each(['stal=2', 'cut=x', 'cut=-1', 'toString'])(
+    '%s is no fault: a 400 lists them',
+    async (fault) => {
+      const response = await fetched(fault);
+      expect(response.status).toBe(400);
+      const message = await response.text();
+      for (const name of Object.keys(faults) as FaultName[]) expect(message).toContain(name);
+    },
+  );
+});

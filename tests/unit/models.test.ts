@@ -1,0 +1,60 @@
+/**
+ * One model looked up in an engine's list, as the bytes in which the engine describes it.
+ */
+import { describe, expect, test } from 'bun:test';
+import { textOf } from '../../src/json.ts';
+import { findModel } from '../../src/models.ts';
+
+const list = Buffer.from(
+  `{"object":"list", "models":[{"id":"decoy"}],
+   "data": [ {"id":"qwen3-8b","created":1.0} , {"meta":{"id":"nested"},"id":"org/name:Q4_K_M", "size":12345678901234567890},
+   {"object":"model"}, "text", {"id":"модель"} ]}`,
+);
+
+function find(id: string, bytes: Uint8Array = list): string {
+  return textOf(findModel(bytes, id));
+}
+
+describe('findModel', () => {
+  test.each([
+    ['qwen3-8b', '{"id":"qwen3-8b","created":1.0}'],
+    [
+      'org/name:Q4_K_M',
+      '{"meta":{"id":"nested"},"id":"org/name:Q4_K_M", "size":12345678901234567890}',
+    ],
+    ['модель', '{"id":"модель"}'],
+  ])('gives the entry of %j as the engine wrote it', (id, entry) => {
+    expect(find(id)).toBe(entry);
+  });
+
+  test.each([
+    String.raw`{"data":[{"id":"org\/name"}]}`,
+    String.raw`{"data":[{"id":"\u006frg/name"}]}`,
+  ])('finds an id that the engine writes with escapes: %s', (text) => {
+    expect(find('org/name', Buffer.from(text))).toBe(text.slice('{"data":['.length, -2));
+  });
+
+  test.each(['', 'qwen3', 'decoy', 'nested', 'model', 'text', 'QWEN3-8B', '"qwen3-8b"'])(
+    'finds no %j',
+    (id) => {
+      expect(() => find(id)).toThrow(
+        expect.objectContaining({ code: 'model_not_found', status: 404, param: 'model' }),
+      );
+    },
+  );
+
+  test.each([
+    '',
+    '{}',
+    '[]',
+    '{"data":null}',
+    '{"data":{"id":"x"}}',
+    '{"data":[{"id":"x"',
+    'no JSON',
+    '{"data":[',
+  ])('finds nothing in %j', (text) => {
+    expect(() => find('y', Buffer.from(text))).toThrow(
+      expect.objectContaining({ code: 'model_not_found' }),
+    );
+  });
+});

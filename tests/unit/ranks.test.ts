@@ -1,0 +1,125 @@
+/**
+ * The import ranks: a file of src imports only from a lower rank, which forbids cycles and keeps the graph shallow.
+ * Ranks 0 and 1 neither import Elysia nor open sockets, so that their tests never wait. A type counts as an import.
+ */
+import { describe, expect, test } from 'bun:test';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const words = (text: string) => text.trim().split(/\s+/);
+
+/** The files of each rank, from 0 up. */
+const ranks: readonly (readonly string[])[] = [
+  words(
+    `errors log headers sse json routes settings runtime openapi-parts demo-model demo-run demo-wire`,
+  ),
+  words(`config keys live engine sessions models
+    openapi-anthropic openapi-audio openapi-engines openapi-errors openapi-openai openapi-public openapi-responses
+    demo-events demo-faults demo-generate demo-prompts demo-shapes`),
+  words(`tokens relay body accesslog pool auth cors openapi demo-answers demo-http demo-lookups`),
+  words(`proxy info docs demo`),
+  words(`app`),
+  words(`serve`),
+  words(`index`),
+];
+
+const src = join(import.meta.dir, '../../src');
+const names = readdirSync(src)
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+  .map((file) => file.slice(0, -3))
+  .sort();
+
+function rankOf(name: string): number {
+  return ranks.findIndex((rank) => rank.includes(name));
+}
+
+/** Gives the source without its comments. */
+function codeOf(name: string): string {
+  return readFileSync(join(src, `${name}.ts`), 'utf8')
+    .replace(/^\s*\/\*[^]*?\*\//gm, '')
+    .replace(/(^|\s)\/\/.*$/gm, '$1');
+}
+
+/** Gives what a source imports: statements, types among them, re-exports and calls of `import`. */
+function importsOf(code: string): string[] {
+  const statements = code.matchAll(
+    /^(?:import|export)\b(?:[\w\s{},*]*?\bfrom)?\s*['"]([^'"]+)['"]/gm,
+  );
+  const calls = code.matchAll(/\bimport\(\s*['"]([^'"]+)['"]/g);
+  return [...statements, ...calls].map((match) => match[1] as string);
+}
+
+/** Gives the name of a file of src, `undefined` for a package. */
+function fileOf(specifier: string): string | undefined {
+  return /^\.\/([\w-]+)\.ts$/.exec(specifier)?.[1];
+}
+
+test('the table has every file of src, each once, and no other', () => {
+  expect(ranks.flat().sort()).toEqual(names);
+});
+
+test('the imports that are read are those that the transpiler sees, and types', () => {
+  const transpiler = new Bun.Transpiler({ loader: 'ts' });
+  for (const name of names) {
+    const source = readFileSync(join(src, `${name}.ts`), 'utf8').replace(/^#!.*/, '');
+    const read = importsOf(codeOf(name));
+    for (const { path } of transpiler.scanImports(source)) expect(read).toContain(path);
+  }
+  expect(
+    importsOf(`import './a.ts';
+import type { A } from './b.ts';
+import {
+  b,
+  type C,
+} from './c.ts';
+export * from './d.ts';
+export { x } from "./e.ts";
+const f = await import('./f.ts');
+export const g = 'from "./g.ts"';`),
+  ).toEqual(['./a.ts', './b.ts', './c.ts', './d.ts', './e.ts', './f.ts']);
+});
+
+describe.each(names)('%s.ts', (name) => {
+  const imports = importsOf(codeOf(name));
+
+  test('imports only from lower ranks', () => {
+    const tooHigh = imports.filter((specifier) => {
+      const file = fileOf(specifier);
+      return file !== undefined && rankOf(file) >= rankOf(name);
+    });
+    expect(tooHigh).toEqual([]);
+  });
+
+  test('names the files of src that it imports as ./name.ts', () => {
+    const relative = imports.filter((specifier) => specifier.startsWith('.'));
+    const other = relative.filter((specifier) => fileOf(specifier) === undefined);
+    expect(other).toEqual(name === 'index' ? ['../package.json'] : []);
+  });
+});
+
+const sockets = /^(node:)?(net|tls|http|https|http2|dgram|dns|dns\/promises)$|^(undici|ws)$/;
+const opening =
+  /\bfetch\(|\bnew (WebSocket|EventSource)\b|\bBun\.(serve|listen|connect|udpSocket|redis|sql|dns|FetchSession|fetch)\b/;
+
+describe.each(ranks.slice(0, 2).flat())('%s.ts, of rank 0 or 1,', (name) => {
+  const code = codeOf(name);
+
+  test('does not import Elysia', () => {
+    expect(
+      importsOf(code).filter((specifier) => /^(@elysiajs\/|elysia\b)/.test(specifier)),
+    ).toEqual([]);
+  });
+
+  test('opens no socket', () => {
+    expect(importsOf(code).filter((specifier) => sockets.test(specifier))).toEqual([]);
+    expect(code).not.toMatch(opening);
+  });
+});
+
+test('only the command line reads the environment and arguments, and only it exits', () => {
+  const reading = names.filter((name) =>
+    /\bprocess\b.*\b(env|argv|exit)\b|\b(env|argv)\b.*= process\b/.test(codeOf(name)),
+  );
+  // runtime.ts is the part of the command line that must come before every other import.
+  expect(reading).toEqual(['index', 'runtime']);
+});

@@ -1,0 +1,416 @@
+/**
+ * The relay's endings: each true to what happened, each told exactly once; and that it reads only what is asked for.
+ */
+import { describe, expect, test } from 'bun:test';
+import { GatewayError, type ErrorCode, type Family } from '../../src/errors.ts';
+import type { Outcome } from '../../src/live.ts';
+import { relay, StreamEnds } from '../../src/relay.ts';
+import { bytesOf, transcript, transcripts } from './transcripts.ts';
+
+/** What the engine does next: send bytes, or break with a code. Behind the last step it ends in order. */
+type Step = string | { breaks: ErrorCode };
+
+interface Setup {
+  /** The first is a chunk: the relay begins when one is there. */
+  steps: [string, ...Step[]];
+  family?: Family;
+  isCloseDelimited?: boolean;
+  ends?: StreamEnds | undefined;
+}
+
+interface Ending {
+  outcome: Outcome;
+  code: ErrorCode | undefined;
+}
+
+/** Starts a relay and tells what becomes of it. */
+function start(setup: Setup) {
+  const { family = 'openai', isCloseDelimited = false } = setup;
+  const ends = 'ends' in setup ? setup.ends : new StreamEnds();
+  const steps = setup.steps.slice(1);
+  const endings: Ending[] = [];
+  const seen = { reads: 0, bytes: 0, cancels: 0 };
+  const stream = relay({
+    reader: {
+      async read() {
+        seen.reads++;
+        const step = steps.shift();
+        if (step === undefined) return { done: true };
+        if (typeof step === 'string') return { done: false, value: bytesOf([step]) };
+        throw new GatewayError(step.breaks);
+      },
+    },
+    first: bytesOf([setup.steps[0]]),
+    family,
+    ends,
+    isCloseDelimited,
+    onChunk: (bytes) => (seen.bytes += bytes),
+    explain: (error) => error as GatewayError,
+    onCancel: () => seen.cancels++,
+    finish: (outcome, error) => endings.push({ outcome, code: error?.code }),
+  });
+  return {
+    stream,
+    get reader() {
+      return stream.getReader();
+    },
+    endings,
+    seen,
+  };
+}
+
+/** Reads to the end; `wasReset` when the body broke instead of ending. */
+async function drain(reader: ReadableStreamDefaultReader<Uint8Array>) {
+  let text = '';
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return { text, wasReset: false };
+      text += Buffer.from(value).toString();
+    }
+  } catch (error) {
+    return { text, wasReset: true, error };
+  }
+}
+
+const reset = { breaks: 'upstream_reset' } as const;
+const done = 'data: [DONE]\n\n';
+
+/** Gives the data of the last frame of a text. */
+function lastData(text: string): Record<string, unknown> {
+  return JSON.parse(text.slice(text.lastIndexOf('data: ') + 6));
+}
+
+describe('a body that ends in order', () => {
+  test('passes whole and is done, before the client sees its end', async () => {
+    const { reader, endings, seen } = start({ steps: ['data: 1\n\n', done] });
+    await reader.read();
+    await reader.read();
+    expect(endings).toEqual([]);
+    expect(await reader.read()).toEqual({ done: true, value: undefined });
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+    expect(seen.bytes).toBe('data: 1\n\n'.length + done.length);
+  });
+
+  test('is done where the transport says so, whatever its last frame is', async () => {
+    const { reader, endings } = start({ steps: ['data: 1\n\n', 'data: half'] });
+    expect(await drain(reader)).toEqual({ text: 'data: 1\n\ndata: half', wasReset: false });
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+
+  test('passes without being watched when it is no event stream', async () => {
+    const { reader, endings } = start({ steps: ['\x00\n\n', 'x'], ends: undefined });
+    expect(await drain(reader)).toEqual({ text: '\x00\n\nx', wasReset: false });
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+
+  test('is done when only its closing ends it and nobody can tell more', async () => {
+    const { reader, endings } = start({ steps: ['x'], ends: undefined, isCloseDelimited: true });
+    expect(await drain(reader)).toEqual({ text: 'x', wasReset: false });
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+});
+
+describe('a stream that only its closing ends', () => {
+  test.each([...transcripts])(
+    'is done behind the last frame of $name',
+    async ({ frames, family }) => {
+      const [first = '', ...rest] = frames;
+      const { reader, endings } = start({
+        steps: [first, ...rest],
+        family,
+        isCloseDelimited: true,
+      });
+      expect(await drain(reader)).toEqual({ text: frames.join(''), wasReset: false });
+      expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+    },
+  );
+
+  test('has failed without its last frame, and says so', async () => {
+    const { reader, endings } = start({ steps: ['data: {"a":1}\n\n'], isCloseDelimited: true });
+    const { text, wasReset } = await drain(reader);
+    expect(wasReset).toBe(false);
+    expect(text).toStartWith('data: {"a":1}\n\ndata: {"error":{');
+    expect(text).not.toContain('[DONE]');
+    expect(endings).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
+  });
+
+  test('has failed inside a frame, and breaks', async () => {
+    const { reader, endings } = start({ steps: ['data: {"a":1}\n\nda'], isCloseDelimited: true });
+    expect(await drain(reader)).toMatchObject({ text: 'data: {"a":1}\n\nda', wasReset: true });
+    expect(endings).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
+  });
+
+  test('gets no second error behind the one that the engine sent', async () => {
+    const own = 'data: {"error":{"code":500,"message":"slot failed","type":"server_error"}}\n\n';
+    const { reader } = start({ steps: ['data: {"a":1}\n\n', own], isCloseDelimited: true });
+    expect(await drain(reader)).toEqual({ text: `data: {"a":1}\n\n${own}`, wasReset: false });
+  });
+});
+
+describe('an engine that breaks between frames', () => {
+  test("ends an OpenAI stream with the family's error and closes", async () => {
+    const { reader, endings } = start({ steps: ['data: {"a":1}\n\n', reset] });
+    const { text, wasReset } = await drain(reader);
+    expect(wasReset).toBe(false);
+    expect(text).toStartWith('data: {"a":1}\n\ndata: {');
+    expect(text).toEndWith('}\n\n');
+    expect(text).not.toContain('[DONE]');
+    expect(lastData(text)).toMatchObject({
+      error: { type: 'server_error', code: 'upstream_reset', param: null },
+    });
+    expect(endings).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
+  });
+
+  test('ends an Anthropic stream with an error event', async () => {
+    const [first = ''] = transcript('Anthropic messages').frames;
+    const { reader } = start({ steps: [first, reset], family: 'anthropic' });
+    const { text, wasReset } = await drain(reader);
+    expect(wasReset).toBe(false);
+    expect(text.slice(first.length)).toStartWith('event: error\ndata: {');
+    expect(lastData(text)).toMatchObject({ type: 'error', error: { type: 'api_error' } });
+  });
+
+  test('ends a Responses stream with an error event that counts on', async () => {
+    const [first = '', second = ''] = transcript('Responses').frames;
+    const { reader } = start({ steps: [first, second, reset], family: 'responses' });
+    const { text } = await drain(reader);
+    expect(text.slice(first.length + second.length)).toStartWith('event: error\ndata: {');
+    expect(lastData(text)).toMatchObject({
+      type: 'error',
+      code: 'upstream_reset',
+      sequence_number: 2,
+    });
+  });
+
+  test('counts from 0 in a Responses stream without a numbered event', async () => {
+    const { reader } = start({ steps: [': wait\n\n', reset], family: 'responses' });
+    const { text } = await drain(reader);
+    expect(lastData(text)).toMatchObject({ sequence_number: 0 });
+  });
+
+  test.each(['idle_timeout', 'total_timeout', 'shutting_down', 'stopped_by_operator'] as const)(
+    'tells the client that it was %s',
+    async (code) => {
+      const { reader, endings } = start({ steps: ['data: {"a":1}\n\n', { breaks: code }] });
+      const { text } = await drain(reader);
+      expect(lastData(text)).toMatchObject({ error: { code } });
+      expect(endings).toEqual([{ outcome: 'failed', code }]);
+    },
+  );
+
+  test('counts a client that left as aborted', async () => {
+    const { reader, endings } = start({
+      steps: ['data: 1\n\n', { breaks: 'client_closed_request' }],
+    });
+    await drain(reader);
+    expect(endings).toEqual([{ outcome: 'aborted', code: 'client_closed_request' }]);
+  });
+
+  test('after a CR LF that was cut counts as between frames', async () => {
+    const { reader } = start({ steps: ['data: {"a":1}\r\n\r', '\n', reset] });
+    const { text, wasReset } = await drain(reader);
+    expect(wasReset).toBe(false);
+    expect(lastData(text)).toMatchObject({ error: { code: 'upstream_reset' } });
+  });
+});
+
+describe('an engine that breaks inside a frame', () => {
+  test('breaks the body behind the bytes that came, without a frame of ours', async () => {
+    const { reader, endings } = start({ steps: ['data: {"a":1}\n\n', 'data: {"b"', reset] });
+    expect(await drain(reader)).toEqual({
+      text: 'data: {"a":1}\n\ndata: {"b"',
+      wasReset: true,
+      error: undefined,
+    });
+    expect(endings).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
+  });
+
+  test('resets the socket, behind every byte that came', async () => {
+    using server = Bun.serve({
+      port: 0,
+      hostname: '127.0.0.1',
+      fetch() {
+        const { stream } = start({ steps: ['data: {"a":1}\n\n', 'data: {"b"', reset] });
+        return new Response(stream);
+      },
+    });
+    const answer = await fetch(server.url);
+    const body = (answer.body as ReadableStream<Uint8Array>).getReader();
+    expect(await drain(body)).toMatchObject({
+      text: 'data: {"a":1}\n\ndata: {"b"',
+      wasReset: true,
+    });
+  });
+
+  test('breaks a body that is not watched', async () => {
+    const { reader, endings } = start({ steps: ['x\n\n', reset], ends: undefined });
+    expect(await drain(reader)).toMatchObject({ text: 'x\n\n', wasReset: true });
+    expect(endings).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
+  });
+});
+
+describe('an engine that breaks behind its last frame', () => {
+  test.each([...transcripts])('has ended $name truly', async ({ frames, family }) => {
+    const [first = '', ...rest] = frames;
+    const { reader, endings } = start({ steps: [first, ...rest, reset], family });
+    expect(await drain(reader)).toEqual({ text: frames.join(''), wasReset: false });
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+
+  test('has ended truly when the last CR LF was cut', async () => {
+    const { reader, endings } = start({ steps: ['data: [DONE]\r\n\r', '\n', reset] });
+    expect(await drain(reader)).toEqual({ text: 'data: [DONE]\r\n\r\n', wasReset: false });
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+
+  test.each(['idle_timeout', 'total_timeout', 'shutting_down', 'upstream_malformed'] as const)(
+    'gets no error event behind [DONE] for %s',
+    async (code) => {
+      const { reader } = start({ steps: ['data: 1\n\n', done, { breaks: code }] });
+      expect(await drain(reader)).toEqual({ text: `data: 1\n\n${done}`, wasReset: false });
+    },
+  );
+});
+
+describe('a client that cancels', () => {
+  test('is settled once as aborted, and the exchange is ended', async () => {
+    const { reader, endings, seen } = start({ steps: ['data: 1\n\n', 'data: 2\n\n'] });
+    await reader.read();
+    await reader.cancel();
+    expect(seen.cancels).toBe(1);
+    expect(endings).toEqual([{ outcome: 'aborted', code: 'client_closed_request' }]);
+  });
+
+  /** Starts a relay whose second read is answered by hand, asks for it, and cancels. */
+  async function cancelDuringRead() {
+    const { promise, resolve, reject } = Promise.withResolvers<{
+      done: boolean;
+      value: Uint8Array;
+    }>();
+    const asked = Promise.withResolvers<void>();
+    const endings: Outcome[] = [];
+    const body = relay({
+      reader: {
+        read: () => {
+          asked.resolve();
+          return promise;
+        },
+      },
+      first: bytesOf(['data: 1\n\n']),
+      family: 'openai',
+      ends: new StreamEnds(),
+      isCloseDelimited: false,
+      onChunk: () => {},
+      explain: () => new GatewayError('client_closed_request'),
+      onCancel: () => {},
+      finish: (outcome) => endings.push(outcome),
+    });
+    const reader = body.getReader();
+    await reader.read();
+    const pending = reader.read();
+    await asked.promise;
+    await reader.cancel();
+    expect((await pending).done).toBe(true);
+    return { endings, resolve, reject };
+  }
+
+  test('while a read is open is settled once, also when the read then breaks', async () => {
+    const { endings, reject } = await cancelDuringRead();
+    reject(new GatewayError('client_closed_request'));
+    await Bun.sleep(0);
+    await Bun.sleep(0);
+    expect(endings).toEqual(['aborted']);
+  });
+
+  test('while a read is open is settled once, also when the read still gives bytes', async () => {
+    const { endings, resolve } = await cancelDuringRead();
+    resolve({ done: false, value: bytesOf(['data: 2\n\n']) });
+    await Bun.sleep(0);
+    await Bun.sleep(0);
+    expect(endings).toEqual(['aborted']);
+  });
+});
+
+describe('back-pressure', () => {
+  test('reads nothing before the client asks, and then one chunk for one', async () => {
+    const { reader, seen } = start({ steps: ['1', '2', '3'], ends: undefined });
+    await Bun.sleep(0);
+    expect(seen).toMatchObject({ reads: 0, bytes: 0 });
+    await reader.read();
+    await Bun.sleep(0);
+    expect(seen).toMatchObject({ reads: 0, bytes: 1 });
+    await reader.read();
+    await Bun.sleep(0);
+    expect(seen).toMatchObject({ reads: 1, bytes: 2 });
+  });
+
+  test('reads on only as long as every frame is dropped', async () => {
+    class DropsOdd extends StreamEnds {
+      drop(bytes: Uint8Array, start: number): boolean {
+        return (bytes[start + 6] as number) % 2 === 1;
+      }
+    }
+    const steps = ['data: 1\n\n', 'data: 3\n\n', 'data: 4\n\n', 'data: 5\n\n'] as [
+      string,
+      ...Step[],
+    ];
+    const { reader, seen } = start({ steps, ends: new DropsOdd() });
+    const { value } = await reader.read();
+    expect(Buffer.from(value ?? []).toString()).toBe('data: 4\n\n');
+    await Bun.sleep(0);
+    expect(seen.reads).toBe(2);
+    expect(await drain(reader)).toEqual({ text: '', wasReset: false });
+  });
+});
+
+describe('StreamEnds', () => {
+  function watched(...frames: string[]): StreamEnds {
+    const ends = new StreamEnds();
+    for (const frame of frames) ends.observe(bytesOf([frame]), 0, Buffer.byteLength(frame));
+    return ends;
+  }
+  const text = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString();
+
+  test('keeps the first frame and the last three, in their order', () => {
+    const ends = watched('data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n', 'data: 4\n\n', 'data: 5\n\n');
+    expect(text(ends.bytes())).toBe('data: 1\n\ndata: 3\n\ndata: 4\n\ndata: 5\n\n');
+    expect(text(ends.lastFrame)).toBe('data: 5\n\n');
+    expect(ends.frames).toBe(5);
+  });
+
+  test('gives no frame twice', () => {
+    const ends = watched('data: 1\n\n', 'data: 2\n\n');
+    expect(text(ends.bytes())).toBe('data: 1\n\ndata: 2\n\n');
+  });
+
+  test('has no last frame before the first', () => {
+    expect(watched().lastFrame).toBeUndefined();
+    expect(watched().bytes().length).toBe(0);
+  });
+
+  test.each([
+    ': comment\n\n',
+    ':\r\n\r\n',
+    '\n',
+    '\r\n',
+    'id: 7\n\n',
+    'retry: 10\n\n',
+    'event: x\n\n',
+  ])('does not count %j, which carries no data', (frame) => {
+    const ends = watched(done, frame);
+    expect(ends.frames).toBe(1);
+    expect(text(ends.lastFrame)).toBe(done);
+  });
+
+  test.each([
+    ': keep-alive\ndata: [DONE]\n\n',
+    'id: 7\ndata: [DONE]\n\n',
+    '\uFEFFdata: [DONE]\n\n',
+    'event: x\rdata: [DONE]\r\r',
+  ])('counts %j, which carries data', (frame) => {
+    const ends = watched(frame);
+    expect(ends.frames).toBe(1);
+    expect(text(ends.lastFrame)).toBe(frame);
+  });
+});

@@ -49,7 +49,12 @@ export function createApp(options: AppOptions) {
     return new GatewayError('method_not_allowed', { headers: { allow: methods.join(', ') } });
   }
 
-  const app = new Elysia({ name: 'app', handler: { standardHostname: false } })
+  const app = new Elysia({
+    name: 'app',
+    handler: { standardHostname: false },
+    // One router, compiled route by route as they are first used: half the start-up time of handing all to Bun's.
+    systemRouter: false,
+  })
     // Elysia reads off the parameters what a hook needs and prepares that for every request: name only these.
     .onError(function renderError({
       code,

@@ -34,7 +34,13 @@ const keptFromEngine = new Set([
   'x-request-id',
 ]);
 
-const keptFromClient = new Set([...hopByHop, 'content-length', 'x-request-id']);
+const keptFromClient = new Set([
+  ...hopByHop,
+  'content-length',
+  'x-request-id',
+  // It says that the gateway itself failed: an engine, perhaps a gateway too, cannot say that.
+  'x-gateway-error',
+]);
 
 /** Gives the names that a Connection header adds to the hop-by-hop ones. */
 function namedByConnection(value: string | undefined): string[] {
@@ -96,5 +102,5 @@ export function presentedKey(headers: Headers): string | undefined {
   if (authorization !== null && authorization.slice(0, 7).toLowerCase() === 'bearer ') {
     return authorization.slice(7).trim() || undefined;
   }
-  return headers.get('x-api-key') ?? undefined;
+  return headers.get('x-api-key')?.trim() || undefined;
 }

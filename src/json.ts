@@ -149,14 +149,22 @@ export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uin
 /** Finds the value of the last `"key":` in the bytes, at any depth, and parses it; `undefined` where there is none. */
 export function lastValueOf(bytes: Uint8Array, key: string): unknown {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const at = buffer.lastIndexOf(`"${key}"`);
-  if (at === -1) return undefined;
-  const colon = skipSpace(bytes, at + key.length + 2);
-  if (bytes[colon] !== COLON) return undefined;
-  const start = skipSpace(bytes, colon + 1);
-  try {
-    return JSON.parse(textOf(bytes, start, skipValue(bytes, start)));
-  } catch {
-    return undefined; // Cut or malformed: then the figure is not known.
+  const quoted = `"${key}"`;
+  for (
+    let at = buffer.lastIndexOf(quoted);
+    at !== -1;
+    at = at === 0 ? -1 : buffer.lastIndexOf(quoted, at - 1)
+  ) {
+    const colon = skipSpace(bytes, at + quoted.length);
+    // Behind a backslash the quote is the end of something inside a string.
+    const isKey = bytes[colon] === COLON && bytes[at - 1] !== BACKSLASH;
+    if (!isKey) continue;
+    const start = skipSpace(bytes, colon + 1);
+    try {
+      return JSON.parse(textOf(bytes, start, skipValue(bytes, start)));
+    } catch {
+      return undefined; // Cut or malformed: then the figure is not known.
+    }
   }
+  return undefined;
 }

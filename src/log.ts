@@ -18,7 +18,9 @@ const bearer = /\b(Bearer )[\w.~+/=-]{6,}/gi;
 
 /** Gives a function that replaces every secret, and whatever looks like a key, by `***`. */
 export function secretMasker(secrets: readonly string[]): (text: string) => string {
-  const forms = secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)]);
+  const escaped = (text: string) => JSON.stringify(text).slice(1, -1);
+  // A line can hold JSON that holds JSON.
+  const forms = secrets.flatMap((secret) => [secret, escaped(secret), escaped(escaped(secret))]);
   const literals = [...new Set(forms)].sort((a, b) => b.length - a.length);
   return (text) => {
     let masked = text;
@@ -108,10 +110,9 @@ export async function createLog(options: {
     return pino({ ...settings, formatters }, sink);
   }
   // Only a terminal needs it, so only a terminal pays for loading it.
-  const { default: pretty } = await import('pino-pretty');
-  const stream = pretty({ colorize: true, singleLine: true, translateTime: 'HH:MM:ss.l' });
-  stream.on('data', (line: Buffer) => sink.write(line.toString()));
-  return pino(settings, stream);
+  const { prettyFactory } = await import('pino-pretty');
+  const readable = prettyFactory({ colorize: true, singleLine: true, translateTime: 'HH:MM:ss.l' });
+  return pino(settings, { write: (line) => sink.write(readable(line)) });
 }
 
 function levelName(label: string): string {

@@ -8,9 +8,15 @@ import { spans, textOf } from './json.ts';
 export function findModel(list: Uint8Array, id: string): Uint8Array {
   const data = spans(list).find(({ key }) => key === 'data');
   for (const { start, end } of data ? spans(list, data.start) : []) {
-    const model = list.subarray(start, end);
-    const named = spans(model).find(({ key }) => key === 'id');
-    if (named && textOf(model, named.start, named.end) === JSON.stringify(id)) return model;
+    if (idOf(textOf(list, start, end)) === id) return list.subarray(start, end);
   }
   throw new GatewayError('model_not_found', { param: 'model' });
+}
+
+function idOf(entry: string): unknown {
+  try {
+    return (JSON.parse(entry) as { id?: unknown } | null)?.id;
+  } catch {
+    return undefined; // No JSON: nobody can ask for it.
+  }
 }

@@ -250,7 +250,7 @@ export function proxy(options: ProxyOptions) {
         finish(outcome, error) {
           if (ends !== undefined) {
             entry.frames = ends.frames;
-            entry.tokens = readTokens(ends.bytes());
+            entry.tokens = readTokens(ends.lastFrames(), ends.first);
           }
           finish(outcome, error);
         },

@@ -12,28 +12,37 @@ import { FrameStage, isLastFrame, type FrameObserver } from './sse.ts';
 export class StreamEnds implements FrameObserver {
   /** Frames that carried data; comments are not among them. */
   frames = 0;
-  #first: Uint8Array | undefined;
+  /** The first one; of a stream of one, `lastFrames` has it. */
+  first: Uint8Array | undefined;
   readonly #last: Uint8Array[] = [];
 
   observe(bytes: Uint8Array, start: number, end: number): void {
-    if (bytes[start] === COLON) return;
     const frame = bytes.subarray(start, end);
-    if (this.frames++ === 0) this.#first = frame;
-    this.#last[this.frames % keptFrames] = frame;
+    if (!hasData(frame)) return;
+    this.#last[++this.frames % keptFrames] = frame;
+    if (this.frames === 1) this.first = frame;
   }
 
   get lastFrame(): Uint8Array | undefined {
     return this.#last[this.frames % keptFrames];
   }
 
-  /** The kept frames in their order, as one text. */
-  bytes(): Uint8Array {
+  /** The last few in their order, as one text; the first is among them only when there is no other. */
+  lastFrames(): Uint8Array {
     const last = [1, 2, 3].map((i) => this.#last[(this.frames + i) % keptFrames]);
-    return Buffer.concat([this.#first, ...last].filter((frame) => frame !== undefined));
+    const isWanted = (frame: Uint8Array | undefined) =>
+      frame !== undefined && (frame !== this.first || this.frames === 1);
+    return Buffer.concat(last.filter(isWanted) as Uint8Array[]);
   }
 }
 
-const COLON = 0x3a;
+/** Most frames begin with their data; others have an event's name, an id or a comment in front of it. */
+function hasData(frame: Uint8Array): boolean {
+  if (frame[0] === 0x64 && frame[1] === 0x61) return true;
+  const text = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
+  return text.includes('\ndata:') || text.includes('\rdata:') || text.includes('\uFEFFdata:');
+}
+
 /** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */
 const keptFrames = 3;
 
@@ -59,11 +68,17 @@ export interface RelayOptions {
 
 /** Makes the body of the answer to the client. */
 export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
-  const { reader, family, ends, isCloseDelimited, onChunk, explain, onCancel, finish } = options;
+  const { reader, family, ends, isCloseDelimited, onChunk, explain, onCancel, signal } = options;
   const stage = ends && new FrameStage(ends);
   let first: Uint8Array | undefined = options.first;
   /** Whether a read is under way, which then fails by itself when the exchange is ended. */
   let isPulling = false;
+  let hasFinished = false;
+
+  function finish(outcome: Outcome, error?: GatewayError): void {
+    hasFinished = true;
+    options.finish(outcome, error);
+  }
 
   function isComplete(): boolean {
     return ends?.lastFrame !== undefined && isLastFrame(ends.lastFrame);
@@ -73,8 +88,9 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
     controller: ReadableStreamDefaultController<Uint8Array>,
     error: GatewayError,
   ): Promise<void> {
-    // The engine had said its last word before the connection broke: nothing is missing.
-    if (error.code === 'upstream_reset' && stage?.isAtBoundary && isComplete()) {
+    if (hasFinished) return;
+    // The engine had said its last word before anything broke: nothing is missing.
+    if (error.code !== 'client_closed_request' && stage?.isAtBoundary && isComplete()) {
       finish('done');
       controller.close();
       return;
@@ -101,10 +117,10 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
-        options.signal.addEventListener('abort', () => {
+        signal.addEventListener('abort', () => {
           // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
-          if (isPulling) return;
-          const error = explain(options.signal.reason);
+          if (isPulling || hasFinished) return;
+          const error = explain(signal.reason);
           finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
           controller.error();
         });
@@ -141,7 +157,7 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
       },
       cancel() {
         onCancel();
-        finish('aborted', new GatewayError('client_closed_request'));
+        if (!hasFinished) finish('aborted', new GatewayError('client_closed_request'));
       },
     },
     { highWaterMark: 0 },

@@ -5,7 +5,10 @@
  */
 
 export interface FrameObserver {
-  /** Sees each whole frame, its blank line included, as `bytes[start, end)`. The bytes may be kept, never written. */
+  /**
+   * Sees each whole frame, its blank line included, as `bytes[start, end)`; of a last CR LF only the CR, since nobody
+   * can wait for that LF to call the frame whole. The bytes may be kept, never written.
+   */
   observe(bytes: Uint8Array, start: number, end: number): void;
   /** Where given, says which frames the client does not get. Unfinished frames then wait for their end. */
   drop?(bytes: Uint8Array, start: number, end: number): boolean;
@@ -17,21 +20,23 @@ const CR = 13;
 const maxFrameBytes = 4 * 1024 * 1024;
 
 export class FrameStage {
-  /** The bytes of the frame that has not ended yet, as they came. */
-  #parts: Uint8Array[] = [];
-  #partsLength = 0;
+  /** The bytes of the frame that has not ended yet: the first `#heldLength` of a buffer that grows. */
+  #held = new Uint8Array(0);
+  #heldLength = 0;
   /** Whether the frame that has not ended yet is too long to be seen. */
-  #tooLong = false;
+  #isTooLong = false;
   /** Whether the current line has no byte yet. */
   #lineIsEmpty = true;
   /** Whether the last byte was a CR, so that an LF next to it ends no further line. */
   #afterCr = false;
+  /** Whether the last frame that ended was passed on, and so would be an LF that still belongs to it. */
+  #wasKept = true;
 
   constructor(private readonly observer: FrameObserver) {}
 
   /** Whether every frame so far has ended, so that a frame of the gateway's own would be read as one. */
   get isAtBoundary(): boolean {
-    return this.#parts.length === 0 && !this.#tooLong;
+    return this.#heldLength === 0 && !this.#isTooLong;
   }
 
   /** Takes the next chunk as it arrived; gives the bytes to pass on, `undefined` for none yet. */
@@ -48,14 +53,17 @@ export class FrameStage {
       }
       const continuesCr = byte === LF && this.#afterCr;
       this.#afterCr = byte === CR;
-      if (continuesCr) continue;
+      if (continuesCr) {
+        // The LF of a blank line whose CR has ended a frame already: it goes where that frame went.
+        if (i === start && this.isAtBoundary) {
+          start = i + 1;
+          if (isDropping && this.#wasKept) kept.push(chunk.subarray(i, start));
+        }
+        continue;
+      }
       if (!this.#lineIsEmpty) {
         this.#lineIsEmpty = true;
         continue;
-      }
-      if (byte === CR && chunk[i + 1] === LF) {
-        i++;
-        this.#afterCr = false;
       }
       const keeps = this.#endFrame(chunk, start, i + 1);
       if (isDropping && keeps !== undefined) kept.push(keeps);
@@ -71,38 +79,45 @@ export class FrameStage {
 
   /** Gives what is still held when the stream has ended in the middle of a frame. */
   end(): Uint8Array | undefined {
-    return this.observer.drop === undefined || this.#parts.length === 0
-      ? undefined
-      : Buffer.concat(this.#parts);
+    if (this.observer.drop === undefined || this.#heldLength === 0) return undefined;
+    return this.#held.slice(0, this.#heldLength);
   }
 
   /** Shows the frame that ends at `end` of the chunk; gives its bytes unless they are dropped. */
   #endFrame(chunk: Uint8Array, start: number, end: number): Uint8Array | undefined {
-    if (this.#tooLong) {
-      this.#tooLong = false;
+    if (this.#isTooLong) {
+      this.#isTooLong = false;
+      this.#wasKept = true;
       return chunk.subarray(start, end);
     }
     let bytes = chunk;
-    if (this.#parts.length > 0) {
-      bytes = Buffer.concat([...this.#parts, chunk.subarray(start, end)]);
+    if (this.#heldLength > 0) {
+      const held = this.#held.subarray(0, this.#heldLength);
+      bytes = Buffer.concat([held, chunk.subarray(start, end)]);
       [start, end] = [0, bytes.length];
-      this.#parts = [];
-      this.#partsLength = 0;
+      this.#heldLength = 0;
     }
     this.observer.observe(bytes, start, end);
-    return this.observer.drop?.(bytes, start, end) ? undefined : bytes.subarray(start, end);
+    this.#wasKept = !this.observer.drop?.(bytes, start, end);
+    return this.#wasKept ? bytes.subarray(start, end) : undefined;
   }
 
   /** Keeps the beginning of a frame until its end comes; gives it back where it has become too long. */
   #hold(part: Uint8Array): Uint8Array | undefined {
-    if (this.#tooLong) return part;
-    this.#parts.push(part);
-    this.#partsLength += part.length;
-    if (this.#partsLength <= maxFrameBytes) return undefined;
-    const passed = Buffer.concat(this.#parts);
-    this.#tooLong = true;
-    this.#parts = [];
-    this.#partsLength = 0;
+    if (this.#isTooLong) return part;
+    const length = this.#heldLength + part.length;
+    if (length > this.#held.length) {
+      const grown = new Uint8Array(Math.max(2 * this.#held.length, length));
+      grown.set(this.#held.subarray(0, this.#heldLength));
+      this.#held = grown;
+    }
+    this.#held.set(part, this.#heldLength);
+    this.#heldLength = length;
+    if (length <= maxFrameBytes) return undefined;
+    const passed = this.#held.subarray(0, length);
+    this.#isTooLong = true;
+    this.#held = new Uint8Array(0);
+    this.#heldLength = 0;
     return passed;
   }
 }
@@ -117,4 +132,4 @@ export function isLastFrame(frame: Uint8Array): boolean {
 }
 
 const lastFrame =
-  /^data: ?\[DONE\]|^event: ?(message_stop|error|response\.(completed|failed|incomplete))\s*$|^data: ?\{.*"stop": ?true[,}]|^data: ?\{"type": ?"(speech\.audio|transcript\.text)\.done"/m;
+  /^data: ?\[DONE\]|^event: ?(message_stop|error|response\.(completed|failed|incomplete))\s*$|^data: ?\{.*"stop": ?true[,}]|^data: ?\{"error": ?\{|^data: ?\{"type": ?"(speech\.audio|transcript\.text)\.done"/m;

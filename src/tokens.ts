@@ -17,30 +17,40 @@ function defined(tokens: Record<keyof Tokens, number | undefined>): Tokens {
 }
 
 /**
- * Reads `usage` (OpenAI, Responses, Anthropic) or llama.cpp's `timings` from an answer or from frames of a stream.
- * Anthropic counts cached prompt tokens apart from the others; here a prompt's tokens always include them.
+ * Reads `usage` (OpenAI, Responses, Anthropic) or llama.cpp's `timings`. Anthropic counts prompt tokens that were read
+ * from or written to a cache apart; here a prompt's tokens are all of them.
+ * @param end an answer, or the last frames of a stream
+ * @param beginning the first frame of a stream: Anthropic says there what the prompt was
  */
-export function readTokens(bytes: Uint8Array): Tokens {
-  const usage = lastValueOf(bytes, 'usage');
-  const prompt = numberAt(usage, 'prompt_tokens') ?? numberAt(usage, 'input_tokens');
-  const completion = numberAt(usage, 'completion_tokens') ?? numberAt(usage, 'output_tokens');
-  if (prompt !== undefined || completion !== undefined) {
-    const apart = numberAt(usage, 'cache_read_input_tokens');
-    return defined({
-      promptTokens: prompt === undefined ? undefined : prompt + (apart ?? 0),
-      cachedTokens:
-        apart ??
-        numberAt(usage, 'prompt_tokens_details', 'cached_tokens') ??
-        numberAt(usage, 'input_tokens_details', 'cached_tokens'),
-      completionTokens: completion,
-    });
+export function readTokens(end: Uint8Array, beginning?: Uint8Array): Tokens {
+  const usage = lastValueOf(end, 'usage');
+  const completionTokens = numberAt(usage, 'completion_tokens') ?? numberAt(usage, 'output_tokens');
+  let prompt = readPrompt(usage);
+  if (prompt.promptTokens === undefined && beginning !== undefined) {
+    prompt = readPrompt(lastValueOf(beginning, 'usage'));
   }
-  const timings = lastValueOf(bytes, 'timings');
+  if (prompt.promptTokens !== undefined || completionTokens !== undefined) {
+    return defined({ ...prompt, completionTokens });
+  }
+  const timings = lastValueOf(end, 'timings');
   const computed = numberAt(timings, 'prompt_n');
-  const cached = numberAt(timings, 'cache_n');
+  const cachedTokens = numberAt(timings, 'cache_n');
   return defined({
-    promptTokens: computed === undefined ? undefined : computed + (cached ?? 0),
-    cachedTokens: cached,
+    promptTokens: computed === undefined ? undefined : computed + (cachedTokens ?? 0),
+    cachedTokens,
     completionTokens: numberAt(timings, 'predicted_n'),
   });
+}
+
+function readPrompt(usage: unknown) {
+  const tokens = numberAt(usage, 'prompt_tokens') ?? numberAt(usage, 'input_tokens');
+  const read = numberAt(usage, 'cache_read_input_tokens');
+  const written = numberAt(usage, 'cache_creation_input_tokens');
+  return {
+    promptTokens: tokens === undefined ? undefined : tokens + (read ?? 0) + (written ?? 0),
+    cachedTokens:
+      read ??
+      numberAt(usage, 'prompt_tokens_details', 'cached_tokens') ??
+      numberAt(usage, 'input_tokens_details', 'cached_tokens'),
+  };
 }

@@ -180,9 +180,10 @@ describe('everything else', () => {
     expect(received().filter((request) => request !== 'GET /v1/models')).toEqual([]);
   });
 
-  // With a name behind it, /v1/models/ is a route and needs a key.
+  // What lies behind /v1/models/ is a name, and asking for it needs a key.
   const unknown = [...administrative, ...tricks].filter(
-    (line) => !/\/v1\/models\/(?!\.\.\/|%2e%2e|\.%2e)./.test(line) || line.includes('../'),
+    (line) =>
+      !new URL(line.split(' ')[1] ?? '', 'http://gateway').pathname.startsWith('/v1/models/'),
   );
   test.each(unknown)('is 404, without a key: %s', async (line) => {
     const [method = '', target = ''] = line.split(' ');
@@ -200,7 +201,7 @@ function allowed(header: string | null): string[] {
 }
 
 describe('the wrong method', () => {
-  const paths = [...table.map(({ method, path }) => [method, path] as const)];
+  const paths = table.map(({ method, path }) => [method, path] as const);
   const pages = ['/', '/health', '/ready', '/docs', '/redoc', '/openapi.json'];
   const all = [
     ...paths,

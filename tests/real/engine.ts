@@ -93,7 +93,8 @@ export async function startRealEngine(options: RealEngineOptions = {}): Promise<
   });
 
   async function slots(): Promise<{ id: number; is_processing: boolean }[]> {
-    return (await fetch(`${url}/slots`, { keepalive: false })).json();
+    const answer = await fetch(`${url}/slots`, { keepalive: false });
+    return (await answer.json()) as { id: number; is_processing: boolean }[];
   }
 
   async function idle(): Promise<void> {

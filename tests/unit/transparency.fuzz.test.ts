@@ -192,6 +192,7 @@ describe.each([...transcripts])('$name', ({ frames, family, dataFrames }) => {
         onChunk: (count) => (taken += count),
         explain: (cause) => new GatewayError('internal_error', { cause }),
         onCancel: () => endings.push('aborted'),
+        signal: new AbortController().signal,
         finish: (outcome) => endings.push(outcome),
       });
       const got = await new Response(body).bytes();

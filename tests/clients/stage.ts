@@ -1,0 +1,77 @@
+/**
+ * What the official clients are tried on: the gateway in front of the simulated engine and in front of the real one,
+ * both with the same face. Every client does the same on each.
+ */
+import { startDemoEngine } from '../../src/demo.ts';
+import { startGateway } from '../gateway.ts';
+import { requireRealEngine, startRealEngine } from '../real/engine.ts';
+import { until } from '../wait.ts';
+
+export interface Stage {
+  /** The gateway, without `/v1`. */
+  url: string;
+  /** A gateway whose engine embeds; the real one does either that or generate. */
+  embeddingUrl: string;
+  /** A gateway whose engine is not there. */
+  lonelyUrl: string;
+  model: string;
+  /** Resolves when the engine works on something. */
+  busy(): Promise<void>;
+  /** Resolves when the engine works on nothing any more; rejects when it has answered an endless question instead. */
+  freed(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Nothing listens there: the port is reserved, and only root could use it. */
+const nowhere = 'http://127.0.0.1:1';
+
+/** Spread into a question, it makes the answer last longer than anybody waits. */
+export const endless = { max_tokens: 3_500, ignore_eos: true };
+
+async function startDemoStage(): Promise<Stage> {
+  const stack = new AsyncDisposableStack();
+  const engine = startDemoEngine({ tokensPerSecond: 100 });
+  stack.defer(() => engine.stop());
+  const gateway = stack.use(await startGateway({ LLM_SERVER_URL: engine.url }));
+  const lonely = stack.use(await startGateway({ LLM_SERVER_URL: nowhere }));
+  return {
+    url: gateway.url,
+    embeddingUrl: gateway.url,
+    lonelyUrl: lonely.url,
+    model: 'demo',
+    busy: () => until('a slot is busy', () => engine.busySlots() > 0),
+    freed: () => until('every slot is idle', () => engine.busySlots() === 0),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+async function startRealStage(): Promise<Stage> {
+  const stack = new AsyncDisposableStack();
+  const engine = stack.use(await startRealEngine({ contextTokens: 8_192 }));
+  const embedding = stack.use(await startRealEngine({ embedding: true }));
+  const gateway = stack.use(await startGateway({ LLM_SERVER_URL: engine.url }));
+  const embedder = stack.use(await startGateway({ LLM_SERVER_URL: embedding.url }));
+  const lonely = stack.use(await startGateway({ LLM_SERVER_URL: nowhere }));
+  async function isBusy(): Promise<boolean> {
+    return (await engine.slots()).some((slot) => slot.is_processing);
+  }
+  async function freed(): Promise<void> {
+    await engine.idle();
+    const { tokens_predicted_total: tokens = 0 } = await engine.counters();
+    if (tokens >= endless.max_tokens) throw new Error(`the engine went on, for ${tokens} tokens`);
+  }
+  return {
+    url: gateway.url,
+    embeddingUrl: embedder.url,
+    lonelyUrl: lonely.url,
+    model: 'smollm2',
+    busy: () => until('a slot is busy', isBusy),
+    freed,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+export const stages = [
+  { name: 'the simulated engine', isThere: true, start: startDemoStage },
+  { name: 'the real engine', isThere: requireRealEngine(), start: startRealStage },
+];

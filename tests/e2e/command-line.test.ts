@@ -1,0 +1,365 @@
+/**
+ * The command line, as a user types it: what it prints, how it ends, what it refuses. Each command is a process of its
+ * own in an empty folder, so that no .env of anybody is read.
+ */
+import { afterAll, describe, expect, test } from 'bun:test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { version } from '../../package.json';
+import { startDemoEngine } from '../../src/demo.ts';
+import { cleanEnvironment, gatewayCommand, key, startGateway } from '../gateway.ts';
+import { until } from '../wait.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'command-line-'));
+const engine = startDemoEngine({ apiKey: 'engine-key-1' });
+
+afterAll(async () => {
+  rmSync(folder, { recursive: true });
+  await engine.stop();
+});
+
+function write(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+function spawn(args: string[], env: Record<string, string> = {}, cwd = folder) {
+  return Bun.spawn(gatewayCommand(...args), {
+    cwd,
+    env: cleanEnvironment(env),
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  });
+}
+
+/** Runs a command to its end. */
+async function run(args: string[], env: Record<string, string> = {}, cwd = folder) {
+  const child = spawn(args, env, cwd);
+  const [stdout, stderr, code] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { stdout, stderr, code };
+}
+
+describe('llm-gateway', () => {
+  test.each(['--help', '-h', 'serve --help'])(
+    '%s prints every command and option',
+    async (line) => {
+      const { stdout, stderr, code } = await run(line.split(' '));
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      for (const word of [
+        'serve',
+        'demo',
+        'check-config',
+        '--schema',
+        '--config',
+        '--host',
+        '--port',
+        '--help',
+        '--version',
+      ]) {
+        expect(stdout).toContain(word);
+      }
+    },
+  );
+
+  test.each(['--version', '-v'])('%s prints the version and nothing else', async (flag) => {
+    expect(await run([flag])).toEqual({ stdout: `${version}\n`, stderr: '', code: 0 });
+  });
+
+  const bad: Record<string, string[]> = {
+    'a command that there is not': ['start'],
+    'an option that there is not': ['--verbose'],
+    'a word too many': ['serve', 'now'],
+    'an option without its value': ['--port'],
+    'a value for an option that has none': ['--help=yes'],
+    'an option of another command': ['serve', '--schema'],
+  };
+  test.each(Object.entries(bad))('%s is bad usage: 2', async (_what, args) => {
+    const { stdout, stderr, code } = await run(args, { ALLOWED_API_KEYS: key });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/^llm-gateway: \S/);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+});
+
+describe('check-config', () => {
+  const env = {
+    ALLOWED_API_KEYS: `${key},sk-another-key-1234567890`,
+    LLM_SERVER_URL: 'http://localhost:9/v1/completions',
+    LLM_SERVER_API_KEY: 'engine-secret-key-1',
+    LOG_LEVEL: 'debug',
+  };
+
+  test('prints the effective configuration with secrets masked', async () => {
+    const { stdout, stderr, code } = await run(['check-config', '--port', '7'], env);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('log_level: DEBUG');
+    expect(stdout).toContain('port: 7\n');
+    expect(stdout).toContain('http://localhost:9');
+    expect(stdout).toContain('max_body_bytes: 33554432');
+    expect(stdout).not.toMatch(/sk-test-key-1|sk-another-key-1234567890|engine-secret-key-1/);
+  });
+
+  test('accepts what it has printed as a file', async () => {
+    const { stdout } = await run(['check-config'], env);
+    const path = write('effective.yaml', stdout);
+    const again = await run(['check-config', '--config', path]);
+    expect(again.code).toBe(0);
+    // Secrets are comments there, so they alone are lost.
+    const withoutSecrets = (text: string) => text.replace(/^.*_keys?:.*$/gm, '');
+    expect(withoutSecrets(again.stdout)).toBe(withoutSecrets(stdout));
+  });
+
+  test('lists every problem at once and ends with 1', async () => {
+    const path = write('wrong.yaml', 'idle_timeout_ms: soon\nno_such_setting: 1\n');
+    const { stdout, stderr, code } = await run(['check-config', '--config', path], {
+      ...env,
+      PORT: 'abc',
+      LOG_LEVEL: 'LOUD',
+      LLM_SERVER_URL: 'ftp://x',
+      MAX_BODY_BYTES: '-1',
+      TLS_CERT_FILE: '/cert.pem',
+      LLM_SERVER_API_KEY: 'has a space',
+    });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    for (const name of [
+      'PORT',
+      'LOG_LEVEL',
+      'LLM_SERVER_URL',
+      'MAX_BODY_BYTES',
+      'TLS_KEY_FILE',
+      'LLM_SERVER_API_KEY',
+      'idle_timeout_ms',
+      'no_such_setting',
+    ]) {
+      expect(stderr).toContain(name);
+    }
+    expect(stderr).not.toContain('has a space');
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  test('serve and demo refuse the same, with the same words', async () => {
+    const wrong = { ...env, PORT: 'abc', LOG_LEVEL: 'LOUD' };
+    const checked = await run(['check-config'], wrong);
+    for (const args of [[], ['serve'], ['demo']]) {
+      expect(await run(args, wrong)).toEqual({ stdout: '', stderr: checked.stderr, code: 1 });
+    }
+  });
+
+  test('--schema prints a JSON Schema that names every setting', async () => {
+    const { stdout, code } = await run(['check-config', '--schema']);
+    expect(code).toBe(0);
+    const schema = JSON.parse(stdout) as { $schema: string; properties: object };
+    expect(schema.$schema).toContain('json-schema.org');
+    const printed = (await run(['check-config'], env)).stdout;
+    const names = printed.split('\n').flatMap((line) => /^(\w+):/.exec(line)?.[1] ?? []);
+    expect(names.length).toBeGreaterThan(10);
+    expect(schema.properties).toContainAllKeys([
+      ...names,
+      ...names.filter((name) => /_keys?$/.test(name)).map((name) => `${name}_file`),
+    ]);
+  });
+});
+
+describe('serve', () => {
+  test('refuses to run without a key, and prints a fresh one that works', async () => {
+    const freshOf = async () => {
+      const { stdout, stderr, code } = await run([], { LLM_SERVER_URL: engine.url });
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(/no API key/i);
+      return /ALLOWED_API_KEYS=(\S+)/.exec(stderr)?.[1] ?? '';
+    };
+    const [one, other] = await Promise.all([freshOf(), freshOf()]);
+    expect(one).toMatch(/^sk-[\w-]{32,}$/);
+    expect(other).not.toBe(one);
+
+    await using gateway = await startGateway({
+      LLM_SERVER_URL: engine.url,
+      ALLOWED_API_KEYS: one,
+      LLM_SERVER_API_KEY: 'engine-key-1',
+    });
+    const headers = { authorization: `Bearer ${one}` };
+    expect((await fetch(`${gateway.url}/v1/models`, { headers })).status).toBe(200);
+  });
+
+  test.each(['', ' , ,'])('takes ALLOWED_API_KEYS=%j for no key', async (keys) => {
+    expect((await run(['serve'], { ALLOWED_API_KEYS: keys })).code).toBe(1);
+  });
+
+  test('takes a busy port for an error: 1, and the first goes on alone', async () => {
+    await using first = await startGateway({ LLM_SERVER_URL: engine.url });
+    const { port } = new URL(first.url);
+    const second = await run(['serve', '--host', '127.0.0.1', '--port', port], {
+      ALLOWED_API_KEYS: key,
+    });
+    expect(second.code).toBe(1);
+    const line = JSON.parse(second.stdout.trim()) as Record<string, unknown>;
+    expect(line).toMatchObject({ level: 'ERROR', code: 'EADDRINUSE', port: Number(port) });
+    expect(String(line['msg'])).toContain(`127.0.0.1:${port}`);
+    expect(second.stderr).toBe('');
+    expect((await fetch(`${first.url}/health`)).status).toBe(200);
+  });
+
+  test('lets --host and --port win over the environment', async () => {
+    await using gateway = await startGateway(
+      { LLM_SERVER_URL: engine.url, HOST: '192.0.2.1', PORT: '1' },
+      ['--host', 'localhost', '--port', '0'],
+    );
+    expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
+    expect(gateway.url).toStartWith('http://localhost:');
+  });
+
+  test('reads a file with ${ENV}, and the environment wins over it', async () => {
+    const path = write(
+      'gateway.yaml',
+      'llm_server_url: http://127.0.0.1:${ENGINE_PORT}/v1/completions\n' +
+        'llm_server_api_key: ${ENGINE_KEY}\nlog_level: error\nallowed_api_keys: [sk-of-the-file-1]\n',
+    );
+    await using gateway = await startGateway(
+      { ENGINE_PORT: String(engine.port), ENGINE_KEY: 'engine-key-1', LOG_LEVEL: 'INFO' },
+      ['serve', '--config', path],
+    );
+    const ask = (given: string) =>
+      fetch(`${gateway.url}/v1/models`, { headers: { authorization: `Bearer ${given}` } });
+    expect((await ask(key)).status).toBe(200);
+    expect((await ask('sk-of-the-file-1')).status).toBe(403);
+  });
+
+  test('refuses a file with a ${ENV} that is not set, and says which', async () => {
+    const path = write('unset.yaml', 'llm_server_url: http://${NO_SUCH_HOST}:1\n');
+    const { stderr, code } = await run(['--config', path], { ALLOWED_API_KEYS: key });
+    expect(code).toBe(1);
+    expect(stderr).toContain('NO_SUCH_HOST');
+    expect(stderr).toContain('llm_server_url');
+  });
+
+  test.each([
+    ['that is not there', 'missing.yaml', undefined],
+    ['that is no YAML', 'broken.yaml', 'a: [1,\nb: }'],
+    ['that is a list', 'list.yaml', '- 1\n- 2\n'],
+  ])('refuses a file %s and names it', async (_what, name, text) => {
+    const path = text === undefined ? join(folder, name) : write(name, text);
+    const { stderr, code } = await run(['--config', path], { ALLOWED_API_KEYS: key });
+    expect(code).toBe(1);
+    expect(stderr).toContain(name);
+    expect(stderr).not.toMatch(/^\s+at /m);
+  });
+
+  test('reads secrets from files', async () => {
+    const keys = write('keys', 'sk-in-a-file-0001\nsk-in-a-file-0002\n');
+    const engineKey = write('engine-key', 'engine-key-1\n');
+    await using gateway = await startGateway({
+      ALLOWED_API_KEYS: '',
+      ALLOWED_API_KEYS_FILE: keys,
+      LLM_SERVER_URL: engine.url,
+      LLM_SERVER_API_KEY_FILE: engineKey,
+      TRUSTED_USER_HEADER: 'x-user',
+      TRUSTED_USER_KEYS_FILE: write('trusted', 'sk-in-a-file-0002'),
+    });
+    for (const given of ['sk-in-a-file-0001', 'sk-in-a-file-0002']) {
+      const headers = { 'x-api-key': given, 'x-user': 'alice', 'x-request-id': given.slice(-4) };
+      expect((await fetch(`${gateway.url}/v1/models`, { headers })).status).toBe(200);
+    }
+    const principal = async (id: string) =>
+      (await gateway.logged(({ requestId, status }) => requestId === id && status === 200))[
+        'principal'
+      ];
+    expect(await principal('0001')).not.toContain('alice');
+    expect(await principal('0002')).toEndWith('/alice');
+  });
+
+  test.each([
+    ['is not there', '/no/such/file', {}],
+    ['competes with its own variable', '/dev/null', { LLM_SERVER_API_KEY: 'engine-key-1' }],
+  ])('refuses a secret whose file %s', async (_what, path, more) => {
+    const env = { ALLOWED_API_KEYS: key, LLM_SERVER_API_KEY_FILE: path, ...more };
+    const { stderr, code } = await run([], env);
+    expect(code).toBe(1);
+    expect(stderr).toContain('LLM_SERVER_API_KEY_FILE');
+  });
+
+  test('reads .env of the working directory, and the environment wins over it', async () => {
+    const home = mkdtempSync(join(folder, 'home-'));
+    writeFileSync(
+      join(home, '.env'),
+      'ALLOWED_API_KEYS=sk-of-dot-env-1\nMAX_BODY_BYTES=77\nPORT=78\n',
+    );
+    const { stdout, code } = await run(['check-config'], { PORT: '79' }, home);
+    expect(code).toBe(0);
+    expect(stdout).toContain('max_body_bytes: 77\n');
+    expect(stdout).toContain('port: 79\n');
+    expect(stdout).toMatch(/allowed_api_keys: # 1 key/);
+  });
+});
+
+describe('demo', () => {
+  test('prints an address, a key and curl commands that answer, plain and streamed', async () => {
+    const child = spawn(['demo', '--port', '0']);
+    let printed = '';
+    const collected = (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of child.stdout) printed += decoder.decode(chunk, { stream: true });
+    })();
+    try {
+      await until('the demo has printed how to try it', () => printed.includes('Ctrl-C'));
+      expect(/address\s+(http:\/\/127\.0\.0\.1:\d+)/.exec(printed)).not.toBeNull();
+      expect(/key\s+(sk-\S+)/.exec(printed)).not.toBeNull();
+      // A command may go on in the next line, behind a backslash.
+      const commands = printed.replaceAll('\\\n', ' ').match(/curl .*'$/gm) ?? [];
+      const answers = await Promise.all(
+        commands.map((command) =>
+          Bun.spawn(['sh', '-c', command], {
+            env: cleanEnvironment(),
+            stdout: 'pipe',
+            stderr: 'ignore',
+          }).stdout.text(),
+        ),
+      );
+      expect(answers).toHaveLength(2);
+      const [plain = '', streamed = ''] = answers;
+      expect(JSON.parse(plain)).toMatchObject({
+        object: 'text_completion',
+        choices: [{ text: expect.stringContaining('simulated') }],
+      });
+      expect(streamed.match(/^data: \{/gm)?.length).toBeGreaterThan(2);
+      expect(streamed).toEndWith('data: [DONE]\n\n');
+    } finally {
+      child.kill('SIGTERM');
+    }
+    expect(await child.exited).toBe(0);
+    await collected;
+    expect(await child.stderr.text()).toBe('');
+  });
+
+  test('listens on port 12000 of loopback unless told otherwise', async () => {
+    // Whether that port is free here does not matter: either way the log names it.
+    const child = spawn(['demo']);
+    const reader = child.stdout.getReader();
+    let printed = '';
+    while (!printed.includes('\n')) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      printed += Buffer.from(value).toString();
+    }
+    child.kill('SIGKILL');
+    await child.exited;
+    expect(printed).toContain('127.0.0.1:12000');
+  });
+
+  test('ignores the settings of another engine', async () => {
+    const env = {
+      LLM_SERVER_URL: 'http://127.0.0.1:9',
+      LLM_SERVER_API_KEY: 'of-another',
+      PORT: '0',
+    };
+    await using gateway = await startGateway(env, ['demo']);
+    const headers = { authorization: `Bearer ${key}` };
+    expect((await fetch(`${gateway.url}/v1/models`, { headers })).status).toBe(200);
+  });
+});

@@ -1,0 +1,308 @@
+/**
+ * Errors say who failed: the gateway's own in the envelope of the family, with a code and advice on repeating; the
+ * engine's just as they came.
+ */
+import { afterAll, describe, expect, test } from 'bun:test';
+import { startDemoEngine } from '../../src/demo.ts';
+import { key, startGateway } from '../gateway.ts';
+
+const engine = startDemoEngine();
+const gone = startDemoEngine();
+await gone.stop();
+const gateway = await startGateway({
+  LLM_SERVER_URL: engine.url,
+  MAX_BODY_BYTES: '1000',
+  TOTAL_TIMEOUT_MS: '300',
+});
+const lonely = await startGateway({ LLM_SERVER_URL: gone.url });
+await gateway.logged((line) => 'kind' in line);
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await lonely[Symbol.asyncDispose]();
+  await engine.stop();
+});
+
+interface Asked {
+  url?: string;
+  method?: string;
+  /** Default: the one of the family. */
+  path?: string;
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+const authorization = `Bearer ${key}`;
+const body = JSON.stringify({
+  prompt: 'a',
+  input: 'a',
+  messages: [{ role: 'user', content: 'a' }],
+  max_tokens: 2,
+});
+
+function ask(asked: Asked, path: string): Promise<Response> {
+  const { url = gateway.url, method = 'POST', headers = {} } = asked;
+  const hasBody = method !== 'GET';
+  return fetch(url + (asked.path ?? path), {
+    method,
+    headers: { authorization, ...headers },
+    ...(hasBody ? { body: asked.body ?? body } : {}),
+  });
+}
+
+interface Expected {
+  status: number;
+  code: string;
+  openaiType: string;
+  anthropicType: string;
+  param?: string;
+  /** Whether a client's SDK is told not to repeat it. */
+  isFinal?: true;
+}
+
+const requestErrors = {
+  openaiType: 'invalid_request_error',
+  anthropicType: 'invalid_request_error',
+};
+const serverErrors = { openaiType: 'server_error', anthropicType: 'api_error' };
+const fault = (name: string): Asked => ({ headers: { 'x-demo-fault': name } });
+
+const table: Record<string, [Asked, Expected]> = {
+  'bad JSON': [{ body: '{' }, { status: 400, code: 'invalid_json', ...requestErrors }],
+  'a field of the wrong type': [
+    { body: '{"prompt":"a","model":1}' },
+    { status: 400, code: 'invalid_field', param: 'model', ...requestErrors },
+  ],
+  'no key': [
+    { headers: { authorization: '' } },
+    {
+      status: 401,
+      code: 'missing_api_key',
+      openaiType: 'authentication_error',
+      anthropicType: 'authentication_error',
+    },
+  ],
+  'a wrong key': [
+    { headers: { authorization: 'Bearer sk-wrong' } },
+    {
+      status: 403,
+      code: 'invalid_api_key',
+      openaiType: 'permission_error',
+      anthropicType: 'permission_error',
+    },
+  ],
+  'the wrong method': [
+    { method: 'DELETE' },
+    { status: 405, code: 'method_not_allowed', ...requestErrors },
+  ],
+  'too large a body': [
+    { body: 'x'.repeat(1001) },
+    {
+      status: 413,
+      code: 'body_too_large',
+      openaiType: 'invalid_request_error',
+      anthropicType: 'request_too_large',
+    },
+  ],
+  'an engine that is not there': [
+    { url: lonely.url },
+    { status: 502, code: 'upstream_unreachable', ...serverErrors },
+  ],
+  'an engine that resets the connection': [
+    fault('reset'),
+    { status: 502, code: 'upstream_reset', isFinal: true, ...serverErrors },
+  ],
+  'an engine that says nothing': [
+    fault('empty-close'),
+    { status: 502, code: 'upstream_reset', isFinal: true, ...serverErrors },
+  ],
+  'an engine that speaks no HTTP': [
+    fault('not-http'),
+    { status: 502, code: 'upstream_malformed', isFinal: true, ...serverErrors },
+  ],
+  'an engine that answers with a status beyond HTTP': [
+    fault('status=600'),
+    { status: 502, code: 'upstream_malformed', isFinal: true, ...serverErrors },
+  ],
+  'an engine that refuses our key': [
+    fault('error-401'),
+    { status: 502, code: 'upstream_auth_failed', isFinal: true, ...serverErrors },
+  ],
+  'an engine that hangs': [
+    fault('hang'),
+    { status: 504, code: 'total_timeout', isFinal: true, ...serverErrors },
+  ],
+};
+
+/** By family: a path of it, and what its body looks like. */
+const families = {
+  OpenAI: '/v1/completions',
+  Responses: '/v1/responses',
+  Anthropic: '/v1/messages',
+  'llama.cpp': '/completion',
+};
+
+describe.each(Object.entries(families))('in the envelope of %s', (family, path) => {
+  const isAnthropic = family === 'Anthropic';
+
+  async function expectError(answer: Response, expected: Expected): Promise<void> {
+    const { status, code, openaiType, anthropicType, param = null, isFinal } = expected;
+    expect(answer.status).toBe(status);
+    expect(answer.headers.get('content-type')).toBe('application/json; charset=utf-8');
+    expect(answer.headers.get('x-gateway-error')).toBe(code);
+    expect(answer.headers.get('x-should-retry')).toBe(isFinal ? 'false' : null);
+    const id = answer.headers.get('x-request-id');
+    expect(id).toMatch(/^[\w.-]+$/);
+    expect(answer.headers.get('request-id')).toBe(isAnthropic ? id : null);
+    const message = expect.stringMatching(/^["A-Z].{20,}[.)]$/);
+    const text = await answer.text();
+    // Where the engine is, is nobody's business.
+    expect(text).not.toMatch(/127\.0\.0\.1|localhost/);
+    expect(JSON.parse(text)).toEqual(
+      isAnthropic
+        ? { type: 'error', error: { type: anthropicType, message } }
+        : { error: { message, type: openaiType, param, code } },
+    );
+  }
+
+  test.each(Object.entries(table))('%s', async (_what, [asked, expected]) => {
+    await expectError(await ask(asked, path), expected);
+  });
+
+  test.each(Object.entries(table).filter(([, [asked]]) => asked.body === undefined))(
+    'to a client that wants a stream: %s',
+    async (_what, [asked, expected]) => {
+      const streamed = body.replace('{', '{"stream":true,');
+      await expectError(await ask({ ...asked, body: streamed }, path), expected);
+    },
+  );
+
+  test('no such route', async () => {
+    const answer = await ask({}, `${path}/unknown`);
+    await expectError(answer, {
+      status: 404,
+      code: 'unknown_route',
+      openaiType: 'invalid_request_error',
+      anthropicType: 'not_found_error',
+    });
+  });
+});
+
+describe("the engine's own errors", () => {
+  const faults = [
+    'error-500',
+    'error-429',
+    'error-503-loading',
+    'status=400',
+    'status=404',
+    'status=408',
+    'status=409',
+    'status=413',
+    'status=418',
+    'status=422',
+    'status=502',
+    'status=504',
+    'status=529',
+    'status=599',
+    'no-such-fault',
+  ];
+  const cases = faults.flatMap((name) =>
+    Object.entries(families).map(([family, path]) => [name, family, path] as const),
+  );
+
+  test.each(cases)('pass untouched: %s, %s', async (name, family, path) => {
+    const direct = await ask({ url: engine.url, ...fault(name) }, path);
+    const answer = await ask(fault(name), path);
+    expect(answer.status).toBe(direct.status);
+    expect(await answer.text()).toBe(await direct.text());
+    for (const header of ['content-type', 'retry-after', 'content-length', 'server']) {
+      expect(answer.headers.get(header)).toBe(direct.headers.get(header));
+    }
+    expect(answer.headers.has('x-gateway-error')).toBe(false);
+    expect(answer.headers.has('x-should-retry')).toBe(false);
+    const id = answer.headers.get('x-request-id');
+    expect(answer.headers.get('request-id')).toBe(family === 'Anthropic' ? id : null);
+  });
+
+  test('keep their Retry-After', async () => {
+    const answer = await ask(fault('error-429'), '/v1/completions');
+    expect(answer.status).toBe(429);
+    expect(answer.headers.get('retry-after')).toBe('7');
+  });
+
+  test.each(cases.slice(0, 12))(
+    'pass untouched to a client that wants a stream: %s, %s',
+    async (...row) => {
+      const [name, , path] = row;
+      const streamed = { body: body.replace('{', '{"stream":true,'), ...fault(name) };
+      const direct = await ask({ url: engine.url, ...streamed }, path);
+      const answer = await ask(streamed, path);
+      expect(answer.status).toBe(direct.status);
+      expect(await answer.text()).toBe(await direct.text());
+    },
+  );
+
+  test.each([204, 205, 302, 304, 307])('%d passes and is not followed', async (status) => {
+    const before = engine.requests.length;
+    const answer = await fetch(`${gateway.url}/v1/completions`, {
+      method: 'POST',
+      headers: { authorization, ...fault(`status=${status}`).headers },
+      body,
+      redirect: 'manual',
+    });
+    expect(answer.status).toBe(status);
+    expect(engine.requests.length).toBe(before + 1);
+  });
+});
+
+describe('the request id', () => {
+  const answers: Record<string, Asked> = {
+    'an answer': {},
+    'a stream': { body: body.replace('{', '{"stream":true,') },
+    "an engine's error": fault('error-500'),
+    "a gateway's error": fault('reset'),
+    'a refusal': { headers: { authorization: '' } },
+    'no such route': { path: '/unknown' },
+  };
+  test.each(Object.entries(answers))('is echoed: %s', async (_what, asked) => {
+    for (const id of ['a', 'A-b_c.0', 'x'.repeat(128)]) {
+      const headers = { ...asked.headers, 'x-request-id': id };
+      const answer = await ask({ ...asked, headers }, '/v1/completions');
+      expect(answer.headers.get('x-request-id')).toBe(id);
+      await answer.bytes();
+    }
+  });
+
+  test.each(Object.entries(answers))('is made where it is missing or bad: %s', async (...row) => {
+    const [, asked] = row;
+    const seen = new Set<string>();
+    const bad = ['', 'x'.repeat(129), 'a b', 'a/b', 'a"b', 'é', '<script>'];
+    for (const id of [undefined, ...bad]) {
+      const headers = { ...asked.headers, ...(id === undefined ? {} : { 'x-request-id': id }) };
+      const answer = await ask({ ...asked, headers }, '/v1/completions');
+      const made = answer.headers.get('x-request-id') ?? '';
+      expect(made).toMatch(/^[A-Za-z0-9._-]{1,128}$/);
+      expect(bad).not.toContain(made);
+      seen.add(made);
+      await answer.bytes();
+    }
+    expect(seen.size).toBe(bad.length + 1);
+  });
+
+  test('is the one that the engine gets', async () => {
+    const echoed = await ask({ headers: { 'x-request-id': 'of-the-client' } }, '/v1/completions');
+    await echoed.bytes();
+    expect(engine.requests.at(-1)?.headers['x-request-id']).toBe('of-the-client');
+    const made = await ask({ headers: { 'x-request-id': 'not valid' } }, '/v1/completions');
+    await made.bytes();
+    expect(engine.requests.at(-1)?.headers['x-request-id']).toBe(
+      made.headers.get('x-request-id') ?? '',
+    );
+  });
+
+  test('is request-id too on a good answer of the Anthropic family', async () => {
+    const answer = await ask({ headers: { 'x-request-id': 'mine' } }, '/v1/messages');
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('request-id')).toBe('mine');
+  });
+});

@@ -1,0 +1,139 @@
+/**
+ * What anybody may ask: what this is, whether it lives, whether it can be given requests. The engine comes, goes and
+ * comes back on one port.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { version } from '../../package.json';
+import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
+import { key, startGateway, type Gateway } from '../gateway.ts';
+import { until } from '../wait.ts';
+
+let engine: DemoEngine = startDemoEngine({ slots: 3 });
+const { port } = engine;
+let gateway: Gateway;
+
+beforeAll(async () => {
+  await engine.stop();
+  gateway = await startGateway({ LLM_SERVER_URL: engine.url });
+});
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await engine.stop();
+});
+
+function get(path: string): Promise<Response> {
+  return fetch(gateway.url + path);
+}
+
+/** Gives what /health says of the upstream. */
+async function upstream(): Promise<unknown> {
+  const { upstreams } = (await (await get('/health')).json()) as { upstreams: unknown[] };
+  expect(upstreams).toHaveLength(1);
+  return upstreams[0];
+}
+
+async function readiness(): Promise<number> {
+  const answer = await get('/ready');
+  await answer.bytes();
+  return answer.status;
+}
+
+function complete(headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
+  return fetch(`${gateway.url}/v1/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, ...headers },
+    body: '{"prompt":"a","max_tokens":1}',
+    ...(signal ? { signal } : {}),
+  });
+}
+
+describe('without an engine', () => {
+  test('/health is fine and says that the engine is away', async () => {
+    await gateway.logged((line) => line['msg'] === 'upstream cannot be reached');
+    const answer = await get('/health');
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect(await answer.json()).toMatchObject({ status: 'ok', version, inFlight: 0 });
+    expect(await upstream()).toMatchObject({ id: expect.any(String), state: 'away' });
+  });
+
+  test('/ready is 503 and says why', async () => {
+    const answer = await get('/ready');
+    expect(answer.status).toBe(503);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect(await answer.json()).toEqual({ status: 'no_upstream' });
+  });
+
+  test('/ and the pages answer all the same', async () => {
+    for (const path of ['/', '/docs', '/redoc', '/openapi.json']) {
+      const answer = await get(path);
+      expect(answer.status).toBe(200);
+      await answer.bytes();
+    }
+  });
+
+  test('the engine is found when it comes, without any request', async () => {
+    engine = startDemoEngine({ port, slots: 3 });
+    await until('the gateway is ready', async () => (await readiness()) === 200);
+    expect(await (await get('/ready')).json()).toEqual({ status: 'ready' });
+    expect(await upstream()).toMatchObject({ kind: 'llama.cpp', state: 'up', slots: 3 });
+  });
+});
+
+describe('with an engine', () => {
+  test('/health counts what is in flight', async () => {
+    const inFlight = async () =>
+      ((await (await get('/health')).json()) as { inFlight: number }).inFlight;
+    const leaving = new AbortController();
+    const open = [1, 2].map(() => complete({ 'x-demo-fault': 'hang' }, leaving.signal));
+    await until('both are in flight', async () => (await inFlight()) === 2);
+    leaving.abort();
+    await Promise.allSettled(open);
+    await until('none is in flight', async () => (await inFlight()) === 0);
+  });
+
+  test('/health tells how long the gateway has been up, in whole seconds', async () => {
+    const { uptimeSeconds } = (await (await get('/health')).json()) as { uptimeSeconds: unknown };
+    expect(uptimeSeconds).toBeNumber();
+    expect(Number.isInteger(uptimeSeconds)).toBe(true);
+    await until('a second has passed', async () => {
+      const later = (await (await get('/health')).json()) as { uptimeSeconds: number };
+      return later.uptimeSeconds > Number(uptimeSeconds);
+    });
+  });
+
+  test('/ready is 503 once a request has missed it, and 200 again when it is back', async () => {
+    await engine.stop();
+    expect((await complete()).status).toBe(502);
+    expect(await readiness()).toBe(503);
+    expect(await upstream()).toMatchObject({ state: 'away' });
+    engine = startDemoEngine({ port, slots: 3 });
+    await until('the gateway is ready again', async () => (await readiness()) === 200);
+    expect((await complete()).status).toBe(200);
+  });
+
+  test.each(['error-500', 'reset', 'not-http'])(
+    '/ready stays 200 when it only fails: %s',
+    async (fault) => {
+      await (await complete({ 'x-demo-fault': fault })).bytes();
+      expect(await readiness()).toBe(200);
+    },
+  );
+});
+
+describe('GET /', () => {
+  test('says what this is', async () => {
+    expect(await (await get('/')).json()).toMatchObject({ name: 'LLM Gateway', version });
+  });
+
+  test('links only to what is there', async () => {
+    const { links } = (await (await get('/')).json()) as { links: Record<string, string> };
+    expect(Object.keys(links).toSorted()).toEqual(['docs', 'health', 'openapi', 'ready', 'redoc']);
+    for (const path of Object.values(links)) {
+      const answer = await get(path);
+      expect(answer.status).toBe(200);
+      await answer.bytes();
+    }
+  });
+});

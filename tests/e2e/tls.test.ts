@@ -1,0 +1,136 @@
+/**
+ * HTTPS from the gateway itself, with a certificate made here; and a certificate that cannot be used, which is an error
+ * that says so.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startDemoEngine } from '../../src/demo.ts';
+import { cleanEnvironment, gatewayCommand, key, startGateway, type Gateway } from '../gateway.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tls-'));
+const engine = startDemoEngine();
+let gateway: Gateway;
+
+/** Makes a certificate for localhost; gives the two paths. */
+function makeCertificate(name: string): { cert: string; key: string } {
+  const files = { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
+  const options =
+    'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost ' +
+    '-addext subjectAltName=DNS:localhost,IP:127.0.0.1';
+  const made = Bun.spawnSync([
+    'openssl',
+    ...options.split(' '),
+    '-keyout',
+    files.key,
+    '-out',
+    files.cert,
+  ]);
+  expect(made.exitCode).toBe(0);
+  return files;
+}
+
+const own = makeCertificate('own');
+const other = makeCertificate('other');
+const ca = readFileSync(own.cert, 'utf8');
+
+beforeAll(async () => {
+  gateway = await startGateway({
+    LLM_SERVER_URL: engine.url,
+    TLS_CERT_FILE: own.cert,
+    TLS_KEY_FILE: own.key,
+  });
+});
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await engine.stop();
+  rmSync(folder, { recursive: true });
+});
+
+function ask(path: string, body?: string): Promise<Response> {
+  return fetch(gateway.url + path, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: { authorization: `Bearer ${key}` },
+    ...(body === undefined ? {} : { body }),
+    tls: { ca },
+  });
+}
+
+describe('with a certificate', () => {
+  test('the address is https', () => {
+    expect(gateway.url).toStartWith('https://');
+  });
+
+  test('answers', async () => {
+    expect((await ask('/health')).status).toBe(200);
+    const answer = await ask('/v1/completions', '{"prompt":"a","max_tokens":3}');
+    expect(await answer.json()).toMatchObject({ object: 'text_completion' });
+  });
+
+  test('streams', async () => {
+    const text = await (await ask('/v1/completions', '{"prompt":"a","stream":true}')).text();
+    expect(text).toEndWith('data: [DONE]\n\n');
+  });
+
+  test('takes a body of 5 MB', async () => {
+    const body = `{"prompt":"a","max_tokens":1,"image":"${'A'.repeat(5_000_000)}"}`;
+    expect((await ask('/v1/completions', body)).status).toBe(200);
+    expect(engine.requests.at(-1)?.body.length).toBe(body.length);
+  });
+
+  test('is the one of the file, which others do not trust', async () => {
+    const stranger = fetch(`${gateway.url}/health`, {
+      tls: { ca: readFileSync(other.cert, 'utf8') },
+    });
+    expect(stranger).rejects.toThrow(/certificate/i);
+  });
+
+  test('speaks no plain HTTP', async () => {
+    const plain = fetch(gateway.url.replace('https:', 'http:'));
+    expect(plain).rejects.toThrow();
+  });
+});
+
+describe('a certificate that cannot be used', () => {
+  const cases: Record<string, { cert: string; key: string }> = {
+    'is not there': { cert: join(folder, 'missing.pem'), key: own.key },
+    'has no key there': { cert: own.cert, key: join(folder, 'missing.key') },
+    'is a folder': { cert: folder, key: own.key },
+    'is no PEM': { cert: join(folder, 'text'), key: own.key },
+    'is empty': { cert: join(folder, 'empty'), key: own.key },
+    'has a key that is no PEM': { cert: own.cert, key: join(folder, 'text') },
+    'has the key of another': { cert: own.cert, key: other.key },
+  };
+  writeFileSync(join(folder, 'text'), 'no certificate\n');
+  writeFileSync(join(folder, 'empty'), '');
+
+  test.each(Object.entries(cases))('and %s ends with 1 and says so', async (_what, files) => {
+    const child = Bun.spawn(gatewayCommand(), {
+      cwd: folder,
+      env: cleanEnvironment({
+        HOST: '127.0.0.1',
+        PORT: '0',
+        ALLOWED_API_KEYS: key,
+        TLS_CERT_FILE: files.cert,
+        TLS_KEY_FILE: files.key,
+      }),
+      stdin: 'ignore',
+      stdout: 'pipe',
+      stderr: 'pipe',
+    });
+    const timer = setTimeout(() => child.kill('SIGKILL'), 4_000);
+    const [stdout, stderr, code] = await Promise.all([
+      child.stdout.text(),
+      child.stderr.text(),
+      child.exited,
+    ]);
+    clearTimeout(timer);
+    expect(code).toBe(1);
+    expect(stdout + stderr).toMatch(/TLS_CERT_FILE|TLS_KEY_FILE|certificate|key|\.pem|PEM/);
+    expect(stdout).not.toContain('"listening"');
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(stdout + stderr).not.toContain('PRIVATE KEY');
+  });
+});

@@ -16,6 +16,11 @@ export function levelOf(code: ErrorCode | undefined): Level {
   return status === 401 || status === 403 || status === 408 || status > 502 ? 'warn' : 'info';
 }
 
+/** The client names the model, at whatever length. */
+function shortened(model: string | undefined): string | undefined {
+  return model?.slice(0, 200);
+}
+
 function rounded(milliseconds: number | undefined): number | undefined {
   return milliseconds === undefined ? undefined : Math.round(milliseconds * 10) / 10;
 }
@@ -28,7 +33,13 @@ function causeOf(cause: unknown): string | undefined {
 
 function opening(request: LiveRequest) {
   const { id: requestId, caller, route, model } = request;
-  return { requestId, caller: caller.hint, principal: caller.principal, route: route.path, model };
+  return {
+    requestId,
+    caller: caller.hint,
+    principal: caller.principal,
+    route: route.path,
+    model: shortened(model),
+  };
 }
 
 /** Makes the observer that logs. */
@@ -47,7 +58,7 @@ export function accessLog(log: Log): RequestObserver {
           caller: record.caller.hint,
           principal: record.caller.principal,
           route: record.route,
-          model: record.model,
+          model: shortened(record.model),
           upstream: record.upstream,
           status: record.status,
           outcome: record.outcome,

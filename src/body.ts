@@ -33,14 +33,15 @@ export async function readBody(
 
 /** Reads a body of unknown length until it ends or has more than `maxBytes`. */
 async function readCounted(request: Request, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-  const parts: Uint8Array[] = [];
+  const sink = new Bun.ArrayBufferSink();
+  sink.start({ asUint8Array: true });
   let length = 0;
   for await (const part of request.body ?? []) {
-    parts.push(part);
+    sink.write(part);
     length += part.length;
     if (length > maxBytes) break;
   }
-  return Buffer.concat(parts);
+  return sink.end() as Uint8Array<ArrayBuffer>;
 }
 
 /** Takes from the body what the gateway needs, and refuses what no engine could answer. */

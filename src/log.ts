@@ -16,11 +16,15 @@ const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'erro
 const keyLike = /\bsk-[\w-]{6,}/g;
 const bearer = /\b(Bearer )[\w.~+/=-]{6,}/gi;
 
+/** Some engines want any word for a key; to mask `x` everywhere would make the lines unreadable. */
+const minSecretLength = 6;
+
 /** Gives a function that replaces every secret, and whatever looks like a key, by `***`. */
 export function secretMasker(secrets: readonly string[]): (text: string) => string {
   const escaped = (text: string) => JSON.stringify(text).slice(1, -1);
   // A line can hold JSON that holds JSON.
-  const forms = secrets.flatMap((secret) => [secret, escaped(secret), escaped(escaped(secret))]);
+  const long = secrets.filter((secret) => secret.length >= minSecretLength);
+  const forms = long.flatMap((secret) => [secret, escaped(secret), escaped(escaped(secret))]);
   const literals = [...new Set(forms)].sort((a, b) => b.length - a.length);
   return (text) => {
     let masked = text;

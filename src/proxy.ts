@@ -68,7 +68,10 @@ const unreachable = new Set([
 
 /** Turns what `fetch` or the body of an answer threw into the error that the client is told. */
 function explainFailure(error: unknown, request: LiveRequest): GatewayError {
-  if (request.code !== undefined) return new GatewayError(request.code);
+  if (request.code !== undefined) {
+    // The engine had the request: a repeat by the client's SDK would only add load.
+    return new GatewayError(request.code, { headers: { 'x-should-retry': 'false' } });
+  }
   if (error instanceof GatewayError) return error;
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   if (unreachable.has(code) || /CERT|TLS|SSL|SIGNATURE/.test(code)) {
@@ -80,7 +83,7 @@ function explainFailure(error: unknown, request: LiveRequest): GatewayError {
 
 /** The plugin with every route of the table. */
 export function proxy(options: ProxyOptions) {
-  const { pool, live, deadlines, maxBodyBytes, observer, now } = options;
+  const { pool, live, deadlines, maxBodyBytes, observer, isDraining, now } = options;
   let sweeping: ReturnType<typeof setInterval> | undefined;
 
   /** Looks at every open request: one timer for all of them, and none while there is none. */
@@ -144,6 +147,9 @@ export function proxy(options: ProxyOptions) {
     clientGone.addEventListener('abort', () => entry.abort('client_closed_request'));
     try {
       if (clientGone.aborted) throw new GatewayError('client_closed_request');
+      if (isDraining()) {
+        throw new GatewayError('shutting_down', { headers: { 'retry-after': '1' } });
+      }
       const body = route.body === 'none' ? undefined : await readBody(request, entry, maxBodyBytes);
       if (body !== undefined && route.body === 'json') inspect(route, body, entry);
 
@@ -162,7 +168,8 @@ export function proxy(options: ProxyOptions) {
         headers: upstreamHeaders(request.headers, entry.id, upstream.apiKey),
         body: body ?? null,
         signal: entry.signal,
-        decompress: false,
+        // Only a list in which one model is looked up has to be read.
+        decompress: modelId !== undefined,
         redirect: 'manual',
         timeout: false,
       });
@@ -191,7 +198,11 @@ export function proxy(options: ProxyOptions) {
       if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
       entry.status = status;
       const headers = answerHeaders(answer.headers) as Record<string, string>;
+      if (modelId !== undefined) delete headers['content-encoding'];
+      const { vary } = headers;
       Object.assign(headers, options.corsHeaders(request.headers.get('origin')));
+      if (vary !== undefined && headers['vary'] !== vary)
+        headers['vary'] = `${vary}, ${headers['vary']}`;
       headers['x-request-id'] = entry.id;
       headers['x-gateway-queue-ms'] = String(entry.queuedMs);
       if (route.family === 'anthropic') headers['request-id'] ??= entry.id;
@@ -265,12 +276,9 @@ export function proxy(options: ProxyOptions) {
     plugin.route(
       route.method,
       route.path,
-      function proxyRequest({ request, server, requestId, caller, params }) {
-        if (options.isDraining()) {
-          throw new GatewayError('shutting_down', { headers: { 'retry-after': '1' } });
-        }
+      function proxyRequest({ request, server, requestId, caller }) {
         const entry = new LiveRequest(requestId, route, caller, now());
-        const modelId = isLookup ? decoded((params as { '*': string })['*']) : undefined;
+        const modelId = isLookup ? lookedUp(request.url) : undefined;
         return exchange(entry, request, server, modelId);
       },
       { parse: 'none' },
@@ -294,13 +302,18 @@ function answerOf(
   return response;
 }
 
-function decoded(segment: string): string {
+/** Gives the id that a path under /v1/models/ names; an absolute target, or none of a host, changes nothing. */
+function lookedUp(url: string): string {
+  const path = url.split('?', 1)[0] as string;
+  const id = path.slice(path.indexOf(modelsPath) + modelsPath.length);
   try {
-    return decodeURIComponent(segment);
+    return decodeURIComponent(id);
   } catch {
-    return segment; // A stray percent sign: no model is called that, and the answer says so.
+    return id; // A stray percent sign: no model is called that, and the answer says so.
   }
 }
+
+const modelsPath = '/v1/models/';
 
 function assertWhole(json: Uint8Array): void {
   try {

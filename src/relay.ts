@@ -150,6 +150,7 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
         if (isCloseDelimited && ends !== undefined && !isComplete()) {
           return await fail(controller, new GatewayError('upstream_reset'));
         }
+        if (hasFinished) return;
         const rest = stage?.end();
         if (rest !== undefined) controller.enqueue(rest);
         finish('done');

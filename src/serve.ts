@@ -28,6 +28,23 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
+/** Reads the certificate and its key, where they are configured. Throws an Error that names the file. */
+async function readCertificate({ tlsCertFile, tlsKeyFile }: Config) {
+  const read = (setting: string, path: string) =>
+    Bun.file(path)
+      .text()
+      .catch((error: unknown) => {
+        throw new Error(
+          `${setting}: cannot read ${path}: ${error instanceof Error ? error.message : error}`,
+        );
+      });
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  return {
+    cert: await read('TLS_CERT_FILE', tlsCertFile),
+    key: await read('TLS_KEY_FILE', tlsKeyFile),
+  };
+}
+
 /** Starts the gateway; resolves when it listens or has failed to. */
 export async function serve(config: Config, version: string): Promise<Running> {
   const { allowedApiKeys, trustedUserKeys, llmServerApiKey, host: hostname, port } = config;
@@ -73,17 +90,13 @@ export async function serve(config: Config, version: string): Promise<Running> {
   });
 
   try {
-    const { tlsCertFile, tlsKeyFile } = config;
-    const tls =
-      tlsCertFile === undefined || tlsKeyFile === undefined
-        ? undefined
-        : { cert: await Bun.file(tlsCertFile).text(), key: await Bun.file(tlsKeyFile).text() };
+    const tls = await readCertificate(config);
     app.listen({
       hostname,
       port,
       reusePort: false,
-      // Above the gateway's own bound, which answers with an envelope.
-      maxRequestBodySize: config.maxBodyBytes * 2 + 1024 * 1024,
+      // Bun's own refusal has no envelope: the gateway counts, and never reads more than its bound.
+      maxRequestBodySize: 2 ** 50,
       ...(tls && { tls }),
     });
   } catch (error) {

@@ -5,13 +5,13 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import Anthropic from '@anthropic-ai/sdk';
 import { key } from '../gateway.ts';
-import { endless, type Stage, stages } from './stage.ts';
+import { brief, endless, type Stage, stages } from './stage.ts';
 
 setDefaultTimeout(90_000);
 
 const messages = [{ role: 'user' as const, content: 'Say hello.' }];
 
-for (const { name, isThere, start } of stages) {
+for (const { name, isThere, hasFaults, start } of stages) {
   describe.skipIf(!isThere)(`@anthropic-ai/sdk before ${name}`, () => {
     let stage: Stage;
     let anthropic: Anthropic;
@@ -21,7 +21,7 @@ for (const { name, isThere, start } of stages) {
     }
 
     function create(client: Anthropic) {
-      return client.messages.create({ model: stage.model, messages, max_tokens: 5 });
+      return client.messages.create({ model: stage.model, messages, ...brief });
     }
 
     beforeAll(async () => {
@@ -44,7 +44,7 @@ for (const { name, isThere, start } of stages) {
     });
 
     test('streams a message', async () => {
-      const asked = { model: stage.model, messages, max_tokens: 5 };
+      const asked = { model: stage.model, messages, ...brief };
       const stream = anthropic.messages.stream(asked);
       let text = '';
       stream.on('text', (delta) => (text += delta));
@@ -94,6 +94,20 @@ for (const { name, isThere, start } of stages) {
       stream.once('text', () => stream.abort());
       expect(await ended).toBeInstanceOf(Anthropic.APIUserAbortError);
       await stage.freed();
+    });
+
+    if (!hasFaults) return;
+    test('throws APIError from a stream that the engine cuts, after what has come', async () => {
+      const stream = anthropic.messages.stream(
+        { model: stage.model, messages, max_tokens: 9 },
+        { headers: { 'x-demo-fault': 'cut=3' } },
+      );
+      let deltas = 0;
+      stream.on('text', () => deltas++);
+      const error = await stream.done().catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(Anthropic.APIError);
+      expect(error).toMatchObject({ type: 'api_error' });
+      expect(deltas).toBe(3);
     });
   });
 }

@@ -5,13 +5,13 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import OpenAI from 'openai';
 import { key } from '../gateway.ts';
-import { endless, type Stage, stages } from './stage.ts';
+import { brief, endless, type Stage, stages } from './stage.ts';
 
 setDefaultTimeout(90_000);
 
 const messages = [{ role: 'user' as const, content: 'Say hello.' }];
 
-for (const { name, isThere, start } of stages) {
+for (const { name, isThere, hasFaults, start } of stages) {
   describe.skipIf(!isThere)(`openai before ${name}`, () => {
     let stage: Stage;
     let openai: OpenAI;
@@ -41,14 +41,14 @@ for (const { name, isThere, start } of stages) {
 
     test('completes a prompt', async () => {
       const { model } = stage;
-      const answer = await openai.completions.create({ model, prompt: 'Hello', max_tokens: 5 });
+      const answer = await openai.completions.create({ model, prompt: 'Hello', ...brief });
       expect(answer.choices[0]?.text).not.toBe('');
       expect(answer.usage?.completion_tokens).toBe(5);
     });
 
     test('streams a completion', async () => {
       const { model } = stage;
-      const asked = { model, prompt: 'Hello', max_tokens: 5, stream: true } as const;
+      const asked = { model, prompt: 'Hello', ...brief, stream: true } as const;
       let text = '';
       let finish: string | null = null;
       for await (const { choices } of await openai.completions.create(asked)) {
@@ -61,7 +61,7 @@ for (const { name, isThere, start } of stages) {
 
     test('answers a conversation', async () => {
       const { model } = stage;
-      const answer = await openai.chat.completions.create({ model, messages, max_tokens: 5 });
+      const answer = await openai.chat.completions.create({ model, messages, ...brief });
       expect(answer.choices[0]?.message.content).not.toBe('');
       expect(answer.usage?.completion_tokens).toBe(5);
     });
@@ -70,7 +70,7 @@ for (const { name, isThere, start } of stages) {
       const stream = openai.chat.completions.stream({
         model: stage.model,
         messages,
-        max_tokens: 5,
+        ...brief,
         stream_options: { include_usage: true },
       });
       const { choices, usage } = await stream.finalChatCompletion();
@@ -79,7 +79,12 @@ for (const { name, isThere, start } of stages) {
     });
 
     test('creates a response, plain and streamed', async () => {
-      const asked = { model: stage.model, input: 'Say hello.', max_output_tokens: 5 };
+      const asked = {
+        model: stage.model,
+        input: 'Say hello.',
+        max_output_tokens: 5,
+        temperature: 0,
+      };
       expect((await openai.responses.create(asked)).output_text).not.toBe('');
       const types: string[] = [];
       for await (const { type } of await openai.responses.create({ ...asked, stream: true })) {
@@ -161,6 +166,22 @@ for (const { name, isThere, start } of stages) {
       controller.abort();
       expect(await thrown).toBeInstanceOf(OpenAI.APIUserAbortError);
       await stage.freed();
+    });
+
+    if (!hasFaults) return;
+    test('throws APIError from a stream that the engine cuts, after what has come', async () => {
+      const stream = await openai.chat.completions.create(
+        { model: stage.model, messages, stream: true },
+        { headers: { 'x-demo-fault': 'cut=3' } },
+      );
+      let chunks = 0;
+      async function readAll(): Promise<void> {
+        for await (const _chunk of stream) chunks++;
+      }
+      const error = await readAll().catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(OpenAI.APIError);
+      expect(error).toMatchObject({ code: 'upstream_reset', type: 'server_error' });
+      expect(chunks).toBeGreaterThanOrEqual(3);
     });
   });
 }

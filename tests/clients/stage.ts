@@ -25,8 +25,14 @@ export interface Stage {
 /** Nothing listens there: the port is reserved, and only root could use it. */
 const nowhere = 'http://127.0.0.1:1';
 
+/**
+ * Spread into a question, it makes the answer five tokens long, and always the same: llama.cpp leaves out the first
+ * event of an Anthropic stream when its first token is a part of a character.
+ */
+export const brief = { max_tokens: 5, temperature: 0 };
+
 /** Spread into a question, it makes the answer last longer than anybody waits. */
-export const endless = { max_tokens: 3_500, ignore_eos: true };
+export const endless = { max_tokens: 3_500, temperature: 0, ignore_eos: true };
 
 async function startDemoStage(): Promise<Stage> {
   const stack = new AsyncDisposableStack();
@@ -71,7 +77,13 @@ async function startRealStage(): Promise<Stage> {
   };
 }
 
+/** `hasFaults`: it fails as the header `x-demo-fault` asks. */
 export const stages = [
-  { name: 'the simulated engine', isThere: true, start: startDemoStage },
-  { name: 'the real engine', isThere: requireRealEngine(), start: startRealStage },
+  { name: 'the simulated engine', isThere: true, hasFaults: true, start: startDemoStage },
+  {
+    name: 'the real engine',
+    isThere: requireRealEngine(),
+    hasFaults: false,
+    start: startRealStage,
+  },
 ];

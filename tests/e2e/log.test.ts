@@ -119,11 +119,29 @@ describe('a request', () => {
       body: `${plain},"stream_options":{"include_usage":true}}`,
     });
     expect(exact).toMatchObject({ stream: true, completionTokens: 3, tokensAre: 'exact' });
-    const cut = await lineAbout({
-      body: `${plain}}`,
-      headers: { 'x-demo-fault': 'cut=2' },
+    // It leaves after two of them, before the engine has counted.
+    const leaving = new AbortController();
+    const headers = {
+      authorization: `Bearer ${key}`,
+      'x-request-id': 'left',
+      'x-demo-fault': 'stall=2',
+    };
+    const { signal } = leaving;
+    const url = `${gateway.url}/v1/completions`;
+    const answer = await fetch(url, { method: 'POST', headers, body: `${plain}}`, signal });
+    const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+    let text = '';
+    while ((text.match(/\n\n/g)?.length ?? 0) < 2) {
+      text += Buffer.from((await reader.read()).value ?? []).toString();
+    }
+    leaving.abort();
+    const left = await lineOf('left', 'request ended');
+    expect(left).toMatchObject({
+      outcome: 'aborted',
+      completionTokens: 2,
+      tokensAre: 'estimated',
+      bytesOut: Buffer.byteLength(text),
     });
-    expect(cut).toMatchObject({ stream: true, completionTokens: 2, tokensAre: 'estimated' });
   });
 
   test('has a line at its start at DEBUG', async () => {

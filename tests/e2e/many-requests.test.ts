@@ -39,7 +39,9 @@ for (const kind of ['llama.cpp', 'openai']) {
     const answers = streams.map(({ status, ending, text }) => `${status} ${ending} ${text}`);
     expect(new Set(answers)).toEqual(new Set([`200 whole ${first}${done}`]));
     expect(engine.requests).toHaveLength(count);
-    const unhappy = gateway.logs.filter(({ level }) => level !== 'info' && level !== 30);
-    expect(unhappy).toEqual([]);
+    const ended = () => gateway.logs.filter(({ msg }) => msg === 'request ended');
+    await until('all are in the log', () => ended().length === count);
+    expect(new Set(ended().map(({ outcome }) => outcome))).toEqual(new Set(['done']));
+    expect(gateway.logs.filter(({ level }) => level !== 'INFO')).toEqual([]);
   });
 }

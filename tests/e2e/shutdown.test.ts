@@ -71,8 +71,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 
   test(`${signal}: an idle gateway ends at once`, async () => {
     await using gateway = await startBehind(600_000);
-    const held = await send(gateway.url, { path: '/health' });
-    await held.ended();
+    // Its connection stays open.
+    expect((await fetch(`${gateway.url}/health`)).ok).toBe(true);
     gateway.kill(signal);
     expect(await exitOf(gateway)).toBe(0);
   });

@@ -1,0 +1,68 @@
+/**
+ * What comes slowly and in the smallest pieces passes as it comes: nothing waits for more, and nothing changes where a
+ * character or a frame is split.
+ */
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
+import { startDemoEngine } from '../../src/demo.ts';
+import { ask, send, type Asked } from '../exchange.ts';
+import { startGateway, type Gateway } from '../gateway.ts';
+import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../upstream.ts';
+
+setDefaultTimeout(30_000);
+
+const engine = startDemoEngine();
+let gateway: Gateway;
+
+beforeAll(async () => {
+  gateway = await startGateway({ LLM_SERVER_URL: engine.url });
+});
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await engine.stop();
+});
+
+const words = 'Привет 👋🏽 日本語 👨‍👩‍👧‍👦';
+const bodies: Record<string, object> = {
+  '/v1/completions': { prompt: words, max_tokens: 30 },
+  '/v1/chat/completions': { messages: [{ role: 'user', content: words }], max_tokens: 30 },
+  '/v1/messages': { messages: [{ role: 'user', content: words }], max_tokens: 30 },
+};
+
+for (const path in bodies) {
+  for (const stream of [true, false]) {
+    test(`${path}, ${stream ? 'streamed' : 'plain'}, byte by byte`, async () => {
+      const asked: Asked = { path, body: { ...bodies[path], stream } };
+      // The first one fills the engine's prefix cache, which an answer tells of.
+      await ask(engine.url, asked);
+      const direct = await ask(engine.url, asked);
+      expect(direct.body.length).toBeGreaterThan(direct.text.length);
+      for (const fault of ['split-utf8', 'drip=1']) {
+        const exchange = await ask(gateway.url, { ...asked, headers: { 'X-Demo-Fault': fault } });
+        expect([exchange.status, exchange.ending]).toEqual([200, 'whole']);
+        expect(exchange.text).toBe(direct.text);
+        expect(exchange.body.equals(direct.body)).toBe(true);
+      }
+    });
+  }
+}
+
+test('each piece reaches the client before the engine sends the next, whole frame or not', async () => {
+  let wire: Wire | undefined;
+  await using slow = await startUpstream((_request, its) => {
+    wire = its;
+    its.write(streamHead);
+  });
+  await using relay = await startGateway({ LLM_SERVER_URL: slow.url, LLM_SERVER_KIND: 'openai' });
+  const frames = `data: {"text":"${words}"}\n\n: note\n\ndata: [DONE]\n\n`;
+  const exchange = await send(relay.url, { body: { prompt: 'x', stream: true } });
+  await exchange.until('the engine has it', () => wire !== undefined);
+  let sent = 0;
+  for (const byte of Buffer.from(frames)) {
+    wire?.write(chunk(Uint8Array.of(byte)));
+    await exchange.hasBytes(++sent);
+  }
+  wire?.write(lastChunk);
+  await exchange.ended();
+  expect([exchange.text, exchange.ending]).toEqual([frames, 'whole']);
+});

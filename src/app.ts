@@ -40,7 +40,9 @@ export function createApp(options: AppOptions) {
           ? path.startsWith(route.path.slice(0, -1))
           : route.path === path),
     );
-    return [...new Set(matching.map(({ method }) => method))];
+    return [
+      ...new Set(matching.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : method))),
+    ];
   }
 
   function refusal(path: string): GatewayError {

@@ -32,7 +32,7 @@ test('an engine that closes idle connections in silence costs no request and rep
     LLM_SERVER_KIND: 'openai',
   });
   const random = randomFrom(20_262);
-  const rounds = 4;
+  const rounds = 3;
   const clients = Array.from({ length: 100 }, async (_, client) => {
     const answers: string[] = [];
     for (let round = 0; round < rounds; round++) {

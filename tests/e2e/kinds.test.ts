@@ -42,9 +42,10 @@ describe('auto finds', () => {
     test(kind, async () => {
       await using engine = await startUpstream(() => {}, { lookups });
       await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
-      await until('all is asked', () => engine.questions.length >= Object.keys(lookups).length);
+      // Until the last answer it is unknown in any case.
+      const last = kind === 'unknown' ? '/version' : '/props';
+      await until('it is asked', () => engine.questions.includes(last));
       await untilKnown(gateway, { kind, state: 'up' });
-      expect(engine.questions[0]).toBe('/props');
       expect(engine.requests).toEqual([]);
     });
   }
@@ -123,9 +124,7 @@ describe('LLM_SERVER_URL', () => {
   });
   afterAll(() => engine.stop());
 
-  const forms = ['', '/', '/v1', '/v1/', '/v1/completions', '/v1/chat/completions'];
-  const prefixed = ['/llm', '/llm/', '/llm/v1', '/llm/v1/completions', '/a/b/v1'];
-  for (const form of [...forms, ...prefixed]) {
+  for (const form of ['', '/v1/', '/v1/completions', '/llm/', '/a/b/v1/completions']) {
     test(JSON.stringify(form), async () => {
       await using gateway = await startGateway({ LLM_SERVER_URL: engine.url + form });
       const prefix = /^(\/llm|\/a\/b|)/.exec(form)?.[0];

@@ -24,9 +24,9 @@ afterAll(async () => {
 
 const words = 'Привет 👋🏽 日本語 👨‍👩‍👧‍👦';
 const bodies: Record<string, object> = {
-  '/v1/completions': { prompt: words, max_tokens: 30 },
-  '/v1/chat/completions': { messages: [{ role: 'user', content: words }], max_tokens: 30 },
-  '/v1/messages': { messages: [{ role: 'user', content: words }], max_tokens: 30 },
+  '/v1/completions': { prompt: words, max_tokens: 4 },
+  '/v1/chat/completions': { messages: [{ role: 'user', content: words }], max_tokens: 4 },
+  '/v1/messages': { messages: [{ role: 'user', content: words }], max_tokens: 4 },
 };
 
 for (const path in bodies) {

@@ -3,19 +3,19 @@
  * every route that the gateway proxies, but has no model; its answers say so. It fails on demand (demo-faults.ts).
  * For first runs, tests and benchmarks; it refuses nothing that a real engine must refuse for safety.
  */
-import type { Setting } from './demo-answers.ts';
-import { answerWith, generatings, occupy } from './demo-answers.ts';
-import type { Faults } from './demo-faults.ts';
-import { deliver, faultAnswer, invalidKey, parseFaults, strikeAtOnce } from './demo-faults.ts';
-import type { Connection, HttpRequest } from './demo-http.ts';
-import { ConnectionOver, startHttpServer } from './demo-http.ts';
-import type { Reading } from './demo-lookups.ts';
-import { lookups, readings } from './demo-lookups.ts';
-import { PrefixCache, Slots } from './demo-model.ts';
-import { parseBody, parseForm, promptsFrom, runOf } from './demo-prompts.ts';
-import type { Json } from './demo-run.ts';
-import type { Answer } from './demo-wire.ts';
-import { EngineError, jsonAnswer, untilGone } from './demo-wire.ts';
+import type { Setting } from './demo/answers.ts';
+import { answerWith, generatings, occupy } from './demo/answers.ts';
+import type { Faults } from './demo/faults.ts';
+import { deliver, faultAnswer, invalidKey, parseFaults, strikeAtOnce } from './demo/faults.ts';
+import type { Connection, HttpRequest } from './demo/http.ts';
+import { ConnectionOver, startHttpServer } from './demo/http.ts';
+import type { Reading } from './demo/lookups.ts';
+import { lookups, readings } from './demo/lookups.ts';
+import { PrefixCache, Slots } from './demo/model.ts';
+import { parseBody, parseForm, promptsFrom, runOf } from './demo/prompts.ts';
+import type { Json } from './demo/run.ts';
+import type { Answer } from './demo/wire.ts';
+import { EngineError, jsonAnswer, untilGone } from './demo/wire.ts';
 
 export interface DemoOptions {
   /** Default 127.0.0.1. */

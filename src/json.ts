@@ -60,14 +60,16 @@ function skipSpace(bytes: Uint8Array, offset: number): number {
 
 /** Gives the offset behind the string that opens at `offset`. */
 function skipString(bytes: Uint8Array, offset: number): number {
-  let end = offset;
-  do {
-    end = bytes.indexOf(QUOTE, end + 1);
-    if (end === -1) return bytes.length;
+  for (
+    let end = bytes.indexOf(QUOTE, offset + 1);
+    end !== -1;
+    end = bytes.indexOf(QUOTE, end + 1)
+  ) {
     let backslashes = 0;
     while (bytes[end - 1 - backslashes] === BACKSLASH) backslashes++;
     if (backslashes % 2 === 0) return end + 1;
-  } while (true);
+  }
+  return bytes.length;
 }
 
 /** Gives the offset behind the value that begins at `offset`. */

@@ -4,20 +4,20 @@
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { errorFrame, GatewayError } from './errors.ts';
-import { anthropicDocs, anthropicSchemas } from './openapi-anthropic.ts';
-import { audioDocs, audioSchemas } from './openapi-audio.ts';
-import { engineDocs, engineSchemas } from './openapi-engines.ts';
+import { anthropicDocs, anthropicSchemas } from './openapi/anthropic.ts';
+import { audioDocs, audioSchemas } from './openapi/audio.ts';
+import { engineDocs, engineSchemas } from './openapi/engines.ts';
 import {
   commonHeaders,
   errorSchemas,
   ErrorResponses,
   errorTableText,
   responseHeaders,
-} from './openapi-errors.ts';
-import { openaiDocs, openaiSchemas } from './openapi-openai.ts';
-import type { RouteDoc } from './openapi-parts.ts';
-import { publicOperations, publicSchemas } from './openapi-public.ts';
-import { responsesDocs, responsesSchemas } from './openapi-responses.ts';
+} from './openapi/errors.ts';
+import { openaiDocs, openaiSchemas } from './openapi/openai.ts';
+import type { RouteDoc } from './openapi/parts.ts';
+import { publicOperations, publicSchemas } from './openapi/public.ts';
+import { responsesDocs, responsesSchemas } from './openapi/responses.ts';
 import { routes, type Route } from './routes.ts';
 
 /** One operation, and the path it stands at as OpenAPI writes paths. */

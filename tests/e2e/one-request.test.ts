@@ -3,7 +3,7 @@
  * asked again.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { faults } from '../../src/demo-faults.ts';
+import { faults } from '../../src/demo/faults.ts';
 import { startDemoEngine } from '../../src/demo.ts';
 import { send } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';

@@ -4,17 +4,17 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 const words = (text: string) => text.trim().split(/\s+/);
 
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
-  words(`errors log headers sse settings runtime openapi-parts demo-model demo-run demo-wire`),
+  words(`errors log headers sse settings runtime openapi/parts demo/model demo/run demo/wire`),
   words(`config keys engine sessions json routes
-    openapi-anthropic openapi-audio openapi-engines openapi-openai openapi-public openapi-responses
-    demo-events demo-faults demo-generate demo-prompts demo-shapes`),
-  words(`live models cors openapi-errors demo-answers demo-http demo-lookups`),
+    openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
+    demo/events demo/faults demo/generate demo/prompts demo/shapes`),
+  words(`live models cors openapi/errors demo/answers demo/http demo/lookups`),
   words(`tokens relay body accesslog pool auth openapi demo`),
   words(`proxy info docs`),
   words(`app`),
@@ -23,7 +23,7 @@ const ranks: readonly (readonly string[])[] = [
 ];
 
 const src = join(import.meta.dir, '../../src');
-const names = readdirSync(src)
+const names = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
   .map((file) => file.slice(0, -3))
   .sort();
@@ -48,9 +48,11 @@ function importsOf(code: string): string[] {
   return [...statements, ...calls].map((match) => match[1] as string);
 }
 
-/** Gives the name of a file of src, `undefined` for a package. */
-function fileOf(specifier: string): string | undefined {
-  return /^\.\/([\w-]+)\.ts$/.exec(specifier)?.[1];
+/** Gives the name of the file of src that `name` imports, `undefined` for a package. */
+function fileOf(name: string, specifier: string): string | undefined {
+  if (!specifier.startsWith('.') || !specifier.endsWith('.ts')) return undefined;
+  const path = relative(src, join(src, dirname(name), specifier));
+  return path.slice(0, -3);
 }
 
 test('the table has every file of src, each once, and no other', () => {
@@ -83,7 +85,7 @@ describe.each(names)('%s.ts', (name) => {
 
   test('imports only from lower ranks', () => {
     const tooHigh = imports.filter((specifier) => {
-      const file = fileOf(specifier);
+      const file = fileOf(name, specifier);
       return file !== undefined && rankOf(file) >= rankOf(name);
     });
     expect(tooHigh).toEqual([]);
@@ -91,7 +93,7 @@ describe.each(names)('%s.ts', (name) => {
 
   test('names the files of src that it imports as ./name.ts', () => {
     const relative = imports.filter((specifier) => specifier.startsWith('.'));
-    const other = relative.filter((specifier) => fileOf(specifier) === undefined);
+    const other = relative.filter((specifier) => fileOf(name, specifier) === undefined);
     expect(other).toEqual(name === 'index' ? ['../package.json'] : []);
   });
 });

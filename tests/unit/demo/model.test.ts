@@ -1,7 +1,7 @@
 /** The tokenizer, the words, the prefix cache and the slots of the simulated engine. */
 import { describe, expect, test } from 'bun:test';
-import type { Task } from '../../src/demo-model.ts';
-import { PrefixCache, Slots, answerTo, detokenize, tokenize } from '../../src/demo-model.ts';
+import type { Task } from '../../../src/demo/model.ts';
+import { PrefixCache, Slots, answerTo, detokenize, tokenize } from '../../../src/demo/model.ts';
 
 const texts = [
   '',

@@ -3,11 +3,11 @@
  * the other: each code that a route can end with, in the envelope of its family.
  */
 import type { OpenAPIV3 } from 'openapi-types';
-import { errorBody, errorTable, GatewayError } from './errors.ts';
-import type { ErrorCode, Family } from './errors.ts';
-import { object, ref, string } from './openapi-parts.ts';
-import type { Schema } from './openapi-parts.ts';
-import type { Route } from './routes.ts';
+import { errorBody, errorTable, GatewayError } from '../errors.ts';
+import type { ErrorCode, Family } from '../errors.ts';
+import { object, ref, string } from './parts.ts';
+import type { Schema } from './parts.ts';
+import type { Route } from '../routes.ts';
 
 type Envelope = 'openai' | 'anthropic';
 

@@ -3,8 +3,8 @@
  * can be given requests, and the pages of the documentation.
  */
 import type { OpenAPIV3 } from 'openapi-types';
-import { arrayOf, integer, json, object, ref, string } from './openapi-parts.ts';
-import type { Content, Schema } from './openapi-parts.ts';
+import { arrayOf, integer, json, object, ref, string } from './parts.ts';
+import type { Content, Schema } from './parts.ts';
 
 export const publicSchemas: Record<string, Schema> = {
   Gateway: object(

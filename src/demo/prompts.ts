@@ -2,9 +2,9 @@
  * Reads from a request's body what the simulated engine works on: prompts, their tokens, and the runs that they become.
  * It judges only what the engine cannot do without.
  */
-import type { Json, Prompt, Run } from './demo-run.ts';
-import { answerTo, detokenize, hashOf, tokenize } from './demo-model.ts';
-import { EngineError } from './demo-wire.ts';
+import type { Json, Prompt, Run } from './run.ts';
+import { answerTo, detokenize, hashOf, tokenize } from './model.ts';
+import { EngineError } from './wire.ts';
 
 const defaultAnswerTokens = 64;
 const maxRuns = 128;

@@ -1,12 +1,12 @@
 /** Each fault of the simulated engine, as it looks on the wire and as fetch sees it. */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { gunzipSync } from 'node:zlib';
-import type { FaultName } from '../../src/demo-faults.ts';
-import { faults } from '../../src/demo-faults.ts';
-import type { DemoEngine } from '../../src/demo.ts';
-import { startDemoEngine } from '../../src/demo.ts';
-import type { RawClient } from './socket.ts';
-import { bodyOf, chunksOf, connect, post } from './socket.ts';
+import type { FaultName } from '../../../src/demo/faults.ts';
+import { faults } from '../../../src/demo/faults.ts';
+import type { DemoEngine } from '../../../src/demo.ts';
+import { startDemoEngine } from '../../../src/demo.ts';
+import type { RawClient } from '../socket.ts';
+import { bodyOf, chunksOf, connect, post } from '../socket.ts';
 
 const body = { prompt: 'Привет', max_tokens: 6 };
 const lastChunk = '0\r\n\r\n';

@@ -2,8 +2,8 @@
  * The bodies of OpenAI's audio routes as the specification shows them: forms that carry a recording, and sound. Fields
  * that are not named here are allowed and pass unchanged.
  */
-import { boolean, json, number, object, ref, string } from './openapi-parts.ts';
-import type { Content, RouteDoc, Schema } from './openapi-parts.ts';
+import { boolean, json, number, object, ref, string } from './parts.ts';
+import type { Content, RouteDoc, Schema } from './parts.ts';
 
 const tag = 'OpenAI';
 

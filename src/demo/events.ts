@@ -2,9 +2,9 @@
  * How Anthropic messages and OpenAI responses, whose streams are made of named events, shape a generated answer. Pure,
  * as demo-shapes.ts is.
  */
-import { detokenize } from './demo-model.ts';
-import type { Json, Run, Shape } from './demo-run.ts';
-import { countsOf, created, first, frame, none } from './demo-run.ts';
+import { detokenize } from './model.ts';
+import type { Json, Run, Shape } from './run.ts';
+import { countsOf, created, first, frame, none } from './run.ts';
 
 /** A frame that is named after its `type`, as Anthropic and Responses have it. */
 function event(data: { type: string } & Json): string {

@@ -4,7 +4,7 @@
  * looks like is the handler's business. It is made for loopback and for well-behaved clients, not for the internet.
  */
 import type { Socket } from 'bun';
-import type { Wire } from './demo-wire.ts';
+import type { Wire } from './wire.ts';
 
 export interface HttpRequest {
   method: string;

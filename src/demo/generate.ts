@@ -2,11 +2,11 @@
  * Runs generations of the simulated engine in its slots, at the speeds that were set, and gives the parts of their
  * streams. It waits for real time, since a simulated engine must take some; it knows nothing of HTTP.
  */
-import type { PrefixCache, Slots, Task } from './demo-model.ts';
-import { detokenize } from './demo-model.ts';
-import type { Run, Shape } from './demo-run.ts';
-import type { Part } from './demo-wire.ts';
-import { pause } from './demo-wire.ts';
+import type { PrefixCache, Slots, Task } from './model.ts';
+import { detokenize } from './model.ts';
+import type { Run, Shape } from './run.ts';
+import type { Part } from './wire.ts';
+import { pause } from './wire.ts';
 
 export interface Speeds {
   /** The part of the time to the first token that does not depend on the prompt. */

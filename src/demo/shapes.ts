@@ -2,9 +2,9 @@
  * How the OpenAI families and llama.cpp's native format shape a generated answer, plain and streamed. Pure: it makes
  * text of what was generated and nothing else. Ids and dates follow from the prompt, so that one request has one answer.
  */
-import { detokenize } from './demo-model.ts';
-import type { Json, Run, Shape } from './demo-run.ts';
-import { countsOf, created, first, frame, none } from './demo-run.ts';
+import { detokenize } from './model.ts';
+import type { Json, Run, Shape } from './run.ts';
+import { countsOf, created, first, frame, none } from './run.ts';
 
 const system_fingerprint = 'simulated';
 

@@ -5,16 +5,8 @@
  * Where a fault strikes "after N tokens" of a stream, it strikes a plain body in its middle.
  */
 import { constants, createGzip, gzipSync } from 'node:zlib';
-import type { Answer, Part, Wire } from './demo-wire.ts';
-import {
-  EngineError,
-  chunkOf,
-  headOf,
-  jsonAnswer,
-  lastChunk,
-  pause,
-  untilGone,
-} from './demo-wire.ts';
+import type { Answer, Part, Wire } from './wire.ts';
+import { EngineError, chunkOf, headOf, jsonAnswer, lastChunk, pause, untilGone } from './wire.ts';
 
 /** What each does, for whoever reads a request, a test or an error message. */
 export const faults = {

@@ -2,16 +2,16 @@
  * The generating routes of the simulated engine: which prompts their bodies have, which shape their answers get, and
  * the answers themselves, plain, streamed, or huge on demand.
  */
-import { messages, responses } from './demo-events.ts';
-import type { Faults } from './demo-faults.ts';
-import type { Job, Workshop } from './demo-generate.ts';
-import { generate, hugePlain, hugeStream, merge, partsOf } from './demo-generate.ts';
-import type { Engine } from './demo-prompts.ts';
-import * as prompts from './demo-prompts.ts';
-import type { Json, Prompt, Run, Shape } from './demo-run.ts';
-import { chat, completions, native, transcriptions } from './demo-shapes.ts';
-import type { Answer, Part } from './demo-wire.ts';
-import { jsonAnswer, jsonHeaders, streamAnswer, untilGone } from './demo-wire.ts';
+import { messages, responses } from './events.ts';
+import type { Faults } from './faults.ts';
+import type { Job, Workshop } from './generate.ts';
+import { generate, hugePlain, hugeStream, merge, partsOf } from './generate.ts';
+import type { Engine } from './prompts.ts';
+import * as prompts from './prompts.ts';
+import type { Json, Prompt, Run, Shape } from './run.ts';
+import { chat, completions, native, transcriptions } from './shapes.ts';
+import type { Answer, Part } from './wire.ts';
+import { jsonAnswer, jsonHeaders, streamAnswer, untilGone } from './wire.ts';
 
 export interface Generating {
   shape: Shape;

@@ -2,10 +2,10 @@
  * What the simulated engine answers without generating a token: what it is and has, tokens and templates, and the
  * routes that only read their input, such as embeddings. Pure; numbers follow from the texts alone.
  */
-import type { Task } from './demo-model.ts';
-import type { Json } from './demo-run.ts';
-import { detokenize, hashOf, tokenize } from './demo-model.ts';
-import type { Engine } from './demo-prompts.ts';
+import type { Task } from './model.ts';
+import type { Json } from './run.ts';
+import { detokenize, hashOf, tokenize } from './model.ts';
+import type { Engine } from './prompts.ts';
 import {
   anthropicMessages,
   isObject,
@@ -13,7 +13,7 @@ import {
   promptsFrom,
   renderChat,
   responsesMessages,
-} from './demo-prompts.ts';
+} from './prompts.ts';
 
 /** What a lookup may tell about the engine. */
 export interface EngineView extends Engine {

@@ -15,8 +15,8 @@ import {
   object,
   ref,
   string,
-} from './openapi-parts.ts';
-import type { RouteDoc, Schema } from './openapi-parts.ts';
+} from './parts.ts';
+import type { RouteDoc, Schema } from './parts.ts';
 
 export const responsesSchemas: Record<string, Schema> = {
   ResponseRequest: object(

@@ -18,6 +18,17 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
   allowedOrigins: readonly string[];
 }
 
+/**
+ * Elysia looks for the path from the eighth character of the URL on: right behind `http://`, wrong behind `https://`,
+ * and wrong in the bare path that HTTP/1.0 without Host leaves. This shows it such a URL as one that it reads right.
+ */
+function withReadableUrl(request: Request): Request {
+  const { url } = request;
+  if (url.startsWith('http://')) return request;
+  const value = url.startsWith('/') ? `http://gateway${url}` : url.replace(/^https:/, 'http:');
+  return Object.defineProperty(request, 'url', { value });
+}
+
 /** What `renderError` gets of the context; the id is there once `deriveCaller` has run. */
 interface Failed {
   code: string | number;
@@ -57,6 +68,7 @@ export function createApp(options: AppOptions) {
     strictPath: true,
     handler: { standardHostname: false },
   })
+    .wrap((handle) => (request: Request) => handle(withReadableUrl(request)))
     // Elysia reads off the parameters what a hook needs and prepares that for every request: name only these.
     .onError(function renderError({
       code,

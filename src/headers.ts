@@ -34,17 +34,26 @@ const keptFromEngine = new Set([
   'x-request-id',
 ]);
 
-const keptFromClient = new Set([
+const keptFromClient = [
   ...hopByHop,
   'content-length',
   'x-request-id',
   // It says that the gateway itself failed: an engine, perhaps a gateway too, cannot say that.
   'x-gateway-error',
-]);
+  // A browser refuses two answers about origins.
+  'access-control-allow-origin',
+  'access-control-allow-credentials',
+  'access-control-allow-headers',
+  'access-control-allow-methods',
+  'access-control-allow-private-network',
+  'access-control-expose-headers',
+  'access-control-max-age',
+];
 
 /** Gives the names that a Connection header adds to the hop-by-hop ones. */
-function namedByConnection(value: string | undefined): string[] {
-  return value === undefined ? [] : value.split(',').map((name) => name.trim().toLowerCase());
+function namedByConnection(value: string | null): string[] {
+  if (value === null) return [];
+  return value.split(',').flatMap((name) => name.trim().toLowerCase() || []);
 }
 
 /**
@@ -63,7 +72,7 @@ export function upstreamHeaders(
   for (const name in all) {
     if (!keptFromEngine.has(name)) headers[name] = all[name] as string;
   }
-  for (const name of namedByConnection(all['connection'])) delete headers[name];
+  for (const name of namedByConnection(all['connection'] ?? null)) delete headers[name];
   headers['accept-encoding'] = 'identity';
   headers['x-request-id'] = requestId;
   if (apiKey !== undefined) headers['authorization'] = `Bearer ${apiKey}`;
@@ -72,19 +81,12 @@ export function upstreamHeaders(
 
 /**
  * Gives the headers of the engine's answer as they go to the client: without those of the connection, without the
- * length (the body sets it anew) and without the engine's CORS headers, since a browser refuses two.
+ * length (the body sets it anew) and without the engine's CORS headers.
  */
-export function answerHeaders(upstream: Headers): Record<string, string | string[]> {
-  const all = upstream.toJSON() as Record<string, string | string[]>;
-  const headers: Record<string, string | string[]> = {};
-  for (const name in all) {
-    if (keptFromClient.has(name) || name.startsWith('access-control-')) continue;
-    headers[name] = all[name] as string | string[];
-  }
-  const connection = all['connection'];
-  if (connection !== undefined) {
-    for (const name of namedByConnection(String(connection))) delete headers[name];
-  }
+export function answerHeaders(upstream: Headers): Headers {
+  const headers = new Headers(upstream);
+  for (const name of namedByConnection(upstream.get('connection'))) headers.delete(name);
+  for (const name of keptFromClient) headers.delete(name);
   return headers;
 }
 

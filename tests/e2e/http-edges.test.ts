@@ -53,6 +53,10 @@ describe('is served', () => {
       post('/v1/chat/completions', '', 'HTTP/1.0'),
       'POST /v1/chat/completions',
     ],
+    'a model over HTTP/1.0 without Host': [
+      get('/v1/models/demo', '', 'HTTP/1.0'),
+      'GET /v1/models',
+    ],
     'an absolute target': [get('http://elsewhere.example/v1/models'), 'GET /v1/models'],
     'an absolute target with a query': [
       post('http://elsewhere.example:81/v1/completions?a=http://b/?c'),

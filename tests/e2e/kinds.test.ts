@@ -30,7 +30,7 @@ async function untilKnown(gateway: Gateway, expected: Partial<Known>): Promise<v
   });
 }
 
-describe('auto finds', () => {
+describe.concurrent('auto finds', () => {
   const version = { version: '0.11.0' };
   const engines = [
     ['vllm', { '/version': version }],

@@ -74,6 +74,30 @@ describe('with a certificate', () => {
     expect(text).toEndWith('data: [DONE]\n\n');
   });
 
+  test('looks a model up', async () => {
+    const answer = await ask('/v1/models/demo');
+    expect(answer.status).toBe(200);
+    expect(await answer.json()).toMatchObject({ id: 'demo' });
+  });
+
+  test('refuses in the right envelope, with the right status', async () => {
+    const bad = await ask('/v1/messages', '{');
+    expect(bad.status).toBe(400);
+    expect(await bad.json()).toMatchObject({ type: 'error' });
+    const unknown = await ask('/v1/messages/unknown');
+    expect(unknown.status).toBe(404);
+    expect(await unknown.json()).toMatchObject({ error: { type: 'not_found_error' } });
+    const wrong = await ask('/v1/completions');
+    expect(wrong.status).toBe(405);
+    expect(wrong.headers.get('allow')).toBe('POST');
+  });
+
+  test('answers a preflight', async () => {
+    const url = `${gateway.url}/v1/completions`;
+    const answer = await fetch(url, { method: 'OPTIONS', tls: { ca } });
+    expect(answer.status).toBe(204);
+  });
+
   test('takes a body of 5 MB', async () => {
     const body = `{"prompt":"a","max_tokens":1,"image":"${'A'.repeat(5_000_000)}"}`;
     expect((await ask('/v1/completions', body)).status).toBe(200);

@@ -15,8 +15,9 @@ const ranks: readonly (readonly string[])[] = [
     openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
     demo/events demo/faults demo/generate demo/prompts demo/shapes`),
   words(`live models cors openapi/errors demo/answers demo/http demo/lookups`),
-  words(`tokens relay body accesslog pool auth openapi demo`),
-  words(`proxy info docs`),
+  words(`tokens relay body failure accesslog pool auth openapi demo`),
+  words(`answer info docs`),
+  words(`proxy`),
   words(`app`),
   words(`serve`),
   words(`index`),

@@ -1,0 +1,124 @@
+/**
+ * The answer to the client, made from the engine's: status and headers as they came but for the documented few, the
+ * body whole where it is small and relayed where it is not. It answers nothing before the first byte of a body is
+ * there, so that a failure until then can still be told by a status.
+ */
+import { GatewayError } from './errors.ts';
+import { explainFailure } from './failure.ts';
+import { answerHeaders } from './headers.ts';
+import { textOf } from './json.ts';
+import type { LiveRequest, Outcome } from './live.ts';
+import { findModel } from './models.ts';
+import { relay, StreamEnds } from './relay.ts';
+import { readTokens } from './tokens.ts';
+
+export interface AnswerOptions {
+  entry: LiveRequest;
+  corsHeaders: Readonly<Record<string, string>>;
+  /** The model that is looked up in the engine's list. */
+  modelId: string | undefined;
+  now: () => number;
+  /** Settles the request; called once, when the body has ended or failed. */
+  finish: (outcome: Outcome, error?: GatewayError) => void;
+}
+
+/** An answer up to this size is read whole: it keeps its length, and a cut one becomes a true 502. */
+const maxWholeBytes = 1024 * 1024;
+
+const nullBodyStatuses = new Set([204, 205, 304]);
+
+/** Makes the answer. Throws a GatewayError, or what reading the body throws, while no byte has gone to the client. */
+export async function answerClient(upstream: Response, options: AnswerOptions): Promise<Response> {
+  const { entry, modelId } = options;
+  const { status } = upstream;
+  if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
+  if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
+  entry.status = status;
+  const headers = headersFor(upstream, options);
+  const type = headers.get('content-type') ?? '';
+  const isEventStream = type.startsWith('text/event-stream');
+  const isEncoded = upstream.headers.has('content-encoding');
+  const length = upstream.headers.get('content-length');
+  const isCloseDelimited = length === null && !upstream.headers.has('transfer-encoding');
+  // Its own syntax tells whether such a body is whole; an encoded one tells by its encoding.
+  const isJudgedByJson = isCloseDelimited && type.startsWith('application/json') && !isEncoded;
+  const isSmall = length !== null && Number(length) <= maxWholeBytes;
+
+  if (nullBodyStatuses.has(status) || upstream.body === null) {
+    options.finish('done');
+    return new Response(null, { status, headers });
+  }
+  if (modelId !== undefined || (!isEventStream && (isSmall || isJudgedByJson))) {
+    const bytes = await upstream.bytes();
+    countBytes(bytes.length, options);
+    if (isJudgedByJson) assertWhole(bytes);
+    entry.tokens = readTokens(bytes);
+    const found = modelId === undefined || status !== 200 ? bytes : findModel(bytes, modelId);
+    options.finish('done');
+    return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
+  }
+
+  entry.stream ||= isEventStream;
+  const reader = (upstream.body as ReadableStream<Uint8Array>).getReader();
+  const { done, value: first } = await reader.read();
+  if (done || first === undefined) {
+    if (isCloseDelimited) throw new GatewayError('upstream_reset');
+    options.finish('done');
+    return new Response(null, { status, headers });
+  }
+  entry.phase = 'streaming';
+  if (isEventStream) {
+    headers.set('x-accel-buffering', 'no');
+    if (!headers.has('cache-control')) headers.set('cache-control', 'no-cache');
+  }
+  const ends = isEventStream && !isEncoded ? new StreamEnds() : undefined;
+  const body = relay({
+    reader,
+    first,
+    family: entry.route.family,
+    ends,
+    isCloseDelimited,
+    signal: entry.signal,
+    onChunk: (bytes) => countBytes(bytes, options),
+    explain: (error) => explainFailure(error, entry),
+    onCancel: () => entry.abort('client_closed_request'),
+    finish(outcome, error) {
+      if (ends !== undefined) {
+        entry.frames = ends.frames;
+        entry.tokens = readTokens(ends.lastFrames(), ends.first);
+      }
+      options.finish(outcome, error);
+    },
+  });
+  return new Response(body, { status, headers });
+}
+
+function headersFor(upstream: Response, { entry, corsHeaders, modelId }: AnswerOptions): Headers {
+  const headers = answerHeaders(upstream.headers);
+  const vary = headers.get('vary');
+  for (const name in corsHeaders) headers.set(name, corsHeaders[name] as string);
+  if (vary !== null && 'vary' in corsHeaders)
+    headers.set('vary', `${vary}, ${corsHeaders['vary']}`);
+  headers.set('x-request-id', entry.id);
+  headers.set('x-gateway-queue-ms', String(entry.queuedMs));
+  if (entry.route.family === 'anthropic' && !headers.has('request-id')) {
+    headers.set('request-id', entry.id);
+  }
+  // The list was decoded so that the model could be found in it.
+  if (modelId !== undefined) headers.delete('content-encoding');
+  return headers;
+}
+
+function countBytes(count: number, { entry, now }: AnswerOptions): void {
+  entry.lastByteAt = now();
+  entry.firstByteAt ||= entry.lastByteAt;
+  entry.bytesOut += count;
+}
+
+function assertWhole(json: Uint8Array): void {
+  try {
+    JSON.parse(textOf(json));
+  } catch (cause) {
+    throw new GatewayError('upstream_reset', { cause });
+  }
+}

@@ -85,7 +85,7 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     finish(outcome, error) {
       if (ends !== undefined) {
         entry.frames = ends.frames;
-        entry.tokens = readTokens(ends.lastFrames(), ends.first);
+        entry.tokens = readTokens(ends.lastFrames(), ends.opening);
       }
       options.finish(outcome, error);
     },

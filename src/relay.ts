@@ -8,39 +8,41 @@ import { lastValueOf } from './json.ts';
 import type { Outcome } from './live.ts';
 import { FrameStage, isLastFrame, type FrameObserver } from './sse.ts';
 
-/** The frames that say how a stream ended and what it cost: the first and the last few. */
+/** The frames that say how a stream ended and what it cost: the last few, and an opening that says what the prompt was. */
 export class StreamEnds implements FrameObserver {
   /** Frames that carried data; comments are not among them. */
   frames = 0;
-  /** The first one; of a stream of one, `lastFrames` has it. */
-  first: Uint8Array | undefined;
-  readonly #last: Uint8Array[] = [];
+  /** Anthropic's `message_start`: it counts the prompt, and what it says of the answer is only a beginning. */
+  opening: Uint8Array | undefined;
+  readonly #last: (Uint8Array | undefined)[] = [];
 
   observe(bytes: Uint8Array, start: number, end: number): void {
     const frame = bytes.subarray(start, end);
     if (!hasData(frame)) return;
-    this.#last[++this.frames % keptFrames] = frame;
-    if (this.frames === 1) this.first = frame;
+    this.frames++;
+    if (this.frames === 1 && includes(frame, '"message_start"')) this.opening = frame;
+    else this.#last[this.frames % keptFrames] = frame;
   }
 
   get lastFrame(): Uint8Array | undefined {
     return this.#last[this.frames % keptFrames];
   }
 
-  /** The last few in their order, as one text; the first is among them only when there is no other. */
+  /** The last few in their order, as one text. */
   lastFrames(): Uint8Array {
     const last = [1, 2, 3].map((i) => this.#last[(this.frames + i) % keptFrames]);
-    const isWanted = (frame: Uint8Array | undefined) =>
-      frame !== undefined && (frame !== this.first || this.frames === 1);
-    return Buffer.concat(last.filter(isWanted) as Uint8Array[]);
+    return Buffer.concat(last.filter((frame) => frame !== undefined));
   }
+}
+
+function includes(frame: Uint8Array, text: string): boolean {
+  return Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).includes(text);
 }
 
 /** Most frames begin with their data; others have an event's name, an id or a comment in front of it. */
 function hasData(frame: Uint8Array): boolean {
   if (frame[0] === 0x64 && frame[1] === 0x61) return true;
-  const text = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
-  return text.includes('\ndata:') || text.includes('\rdata:') || text.includes('\uFEFFdata:');
+  return includes(frame, '\ndata:') || includes(frame, '\rdata:') || includes(frame, '\uFEFFdata:');
 }
 
 /** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */

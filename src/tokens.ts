@@ -20,14 +20,14 @@ function defined(tokens: Record<keyof Tokens, number | undefined>): Tokens {
  * Reads `usage` (OpenAI, Responses, Anthropic) or llama.cpp's `timings`. Anthropic counts prompt tokens that were read
  * from or written to a cache apart; here a prompt's tokens are all of them.
  * @param end an answer, or the last frames of a stream
- * @param beginning the first frame of a stream: Anthropic says there what the prompt was
+ * @param opening the frame with which Anthropic opens a stream: it says what the prompt was
  */
-export function readTokens(end: Uint8Array, beginning?: Uint8Array): Tokens {
+export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
   const usage = lastValueOf(end, 'usage');
   const completionTokens = numberAt(usage, 'completion_tokens') ?? numberAt(usage, 'output_tokens');
   let prompt = readPrompt(usage);
-  if (prompt.promptTokens === undefined && beginning !== undefined) {
-    prompt = readPrompt(lastValueOf(beginning, 'usage'));
+  if (prompt.promptTokens === undefined && opening !== undefined) {
+    prompt = readPrompt(lastValueOf(opening, 'usage'));
   }
   if (prompt.promptTokens !== undefined || completionTokens !== undefined) {
     return defined({ ...prompt, completionTokens });

@@ -404,17 +404,20 @@ describe('StreamEnds', () => {
   }
   const text = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString();
 
-  test('keeps the first frame and the last three, in their order', () => {
+  test('keeps the last three frames, in their order', () => {
     const ends = watched('data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n', 'data: 4\n\n', 'data: 5\n\n');
-    expect(text(ends.first)).toBe('data: 1\n\n');
     expect(text(ends.lastFrames())).toBe('data: 3\n\ndata: 4\n\ndata: 5\n\n');
     expect(text(ends.lastFrame)).toBe('data: 5\n\n');
     expect(ends.frames).toBe(5);
+    expect(text(watched('data: 1\n\n', 'data: 2\n\n').lastFrames())).toBe('data: 1\n\ndata: 2\n\n');
   });
 
-  test('has the first among the last only when there is no other', () => {
-    expect(text(watched('data: 1\n\n', 'data: 2\n\n').lastFrames())).toBe('data: 2\n\n');
-    expect(text(watched('data: 1\n\n').lastFrames())).toBe('data: 1\n\n');
+  test("keeps Anthropic's opening apart, since it does not say what the answer cost", () => {
+    const opening = 'event: message_start\ndata: {"type":"message_start"}\n\n';
+    const ends = watched(opening, 'data: 2\n\n');
+    expect([text(ends.opening), text(ends.lastFrames())]).toEqual([opening, 'data: 2\n\n']);
+    expect(ends.frames).toBe(2);
+    expect(watched(opening).lastFrame).toBeUndefined();
   });
 
   test('has no last frame before the first', () => {

@@ -15,7 +15,7 @@ function read(text: string | object) {
 function readStream(name: string) {
   const ends = new StreamEnds();
   new FrameStage(ends).push(bytesOf(transcript(name).frames));
-  return readTokens(ends.lastFrames(), ends.first);
+  return readTokens(ends.lastFrames(), ends.opening);
 }
 
 describe('of a plain answer', () => {
@@ -114,7 +114,7 @@ describe('of a stream', () => {
       const ends = new StreamEnds();
       const { frames } = transcript('Anthropic messages');
       new FrameStage(ends).push(bytesOf(frames.slice(0, count)));
-      expect(readTokens(ends.lastFrames(), ends.first)).toEqual({
+      expect(readTokens(ends.lastFrames(), ends.opening)).toEqual({
         promptTokens: 125,
         cachedTokens: 100,
       });

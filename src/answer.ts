@@ -17,6 +17,8 @@ export interface AnswerOptions {
   corsHeaders: Readonly<Record<string, string>>;
   /** The model that is looked up in the engine's list. */
   modelId: string | undefined;
+  /** Whether the client wants the headers alone; the engine is asked for the whole all the same. */
+  isHead: boolean;
   now: () => number;
   /** Settles the request; called once, when the body has ended or failed. */
   finish: (outcome: Outcome, error?: GatewayError) => void;
@@ -29,7 +31,7 @@ const nullBodyStatuses = new Set([204, 205, 304]);
 
 /** Makes the answer. Throws a GatewayError, or what reading the body throws, while no byte has gone to the client. */
 export async function answerClient(upstream: Response, options: AnswerOptions): Promise<Response> {
-  const { entry, modelId } = options;
+  const { entry, modelId, isHead } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
   if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
@@ -48,12 +50,12 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     options.finish('done');
     return new Response(null, { status, headers });
   }
-  if (modelId !== undefined || (!isEventStream && (isSmall || isJudgedByJson))) {
+  if (modelId !== undefined || isHead || (!isEventStream && (isSmall || isJudgedByJson))) {
     const bytes = await upstream.bytes();
-    countBytes(bytes.length, options);
     if (isJudgedByJson) assertWhole(bytes);
     entry.tokens = readTokens(bytes);
     const found = modelId === undefined || status !== 200 ? bytes : findModel(bytes, modelId);
+    countBytes(isHead ? 0 : found.length, options);
     options.finish('done');
     return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
   }

@@ -31,8 +31,6 @@ const allowedHeaders = [
   'content-type',
   'x-api-key',
   'x-request-id',
-  'x-session-id',
-  'x-priority',
   'anthropic-version',
   'anthropic-beta',
   'anthropic-dangerous-direct-browser-access',

@@ -7,6 +7,7 @@ import { Elysia } from 'elysia';
 import redocBundle from 'redoc/bundles/redoc.standalone.js' with { type: 'file' };
 import swaggerBundle from 'swagger-ui-dist/swagger-ui-bundle.js' with { type: 'file' };
 import swaggerStyle from 'swagger-ui-dist/swagger-ui.css' with { type: 'file' };
+import type { CorsHeaders } from './cors.ts';
 
 interface Asset {
   type: string;
@@ -147,11 +148,8 @@ async function writeSpecification(version: string): Promise<string> {
  * @param options.version the version of the gateway that the specification names
  * @param options.corsHeaders gives what lets pages of other origins read the specification
  */
-export function docs(options: {
-  version: string;
-  corsHeaders?: (origin: string | null) => Readonly<Record<string, string>>;
-}): Elysia {
-  const { version, corsHeaders = () => ({}) } = options;
+export function docs(options: { version: string; corsHeaders: CorsHeaders }): Elysia {
+  const { version, corsHeaders } = options;
   const plugin = new Elysia({ name: 'docs' });
   const specification = once(() => writeSpecification(version));
 

@@ -99,6 +99,22 @@ function load({ config, host, port }: CommandLine, env: Environment): Config {
   }
 }
 
+/** Reads the certificate and its key, where they are configured. */
+function readCertificate({ tlsCertFile, tlsKeyFile }: Config) {
+  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
+  const read = (setting: string, path: string) => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (error) {
+      return quit(
+        1,
+        `${setting}: cannot read ${path}: ${error instanceof Error ? error.message : error}`,
+      );
+    }
+  };
+  return { cert: read('TLS_CERT_FILE', tlsCertFile), key: read('TLS_KEY_FILE', tlsKeyFile) };
+}
+
 function freshKey(): string {
   return `sk-${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')}`;
 }
@@ -113,7 +129,7 @@ async function runServe(config: Config): Promise<never> {
         `  ALLOWED_API_KEYS=${freshKey()}\n`,
     );
   }
-  const { ended } = await serve(config, version);
+  const { ended } = await serve(config, version, readCertificate(config));
   process.exit(await ended);
 }
 
@@ -121,15 +137,23 @@ async function runServe(config: Config): Promise<never> {
 async function runDemo(commandLine: CommandLine, env: Environment): Promise<never> {
   const { startDemoEngine } = await import('./demo.ts');
   const engine = startDemoEngine({ firstTokenMs: 200, tokensPerSecond: 30 });
+  // A demo shows and opens nothing of the real thing: no keys, no address but loopback.
   const config = load(commandLine, {
+    ...env,
     HOST: '127.0.0.1',
     ALLOWED_API_KEYS: 'sk-test-key-1',
-    ...env,
+    ALLOWED_API_KEYS_FILE: '',
+    TRUSTED_USER_KEYS: '',
+    TRUSTED_USER_KEYS_FILE: '',
+    TRUSTED_USER_HEADER: '',
     LLM_SERVER_URL: engine.url,
     LLM_SERVER_API_KEY: '',
+    LLM_SERVER_API_KEY_FILE: '',
     LLM_SERVER_KIND: 'auto',
+    TLS_CERT_FILE: '',
+    TLS_KEY_FILE: '',
   });
-  const { url, ended } = await serve(config, version);
+  const { url, ended } = await serve(config, version, undefined);
   if (url !== undefined) print(invitation(url, config.allowedApiKeys[0] ?? ''));
   process.exit(await ended);
 }
@@ -145,10 +169,10 @@ LLM Gateway ${version} in front of its built-in demo engine, which simulates: th
   key       ${key}
 
 Ask it:
-${curl('', '{"prompt": "Hello!", "max_tokens": 20}')}
+${curl('', '{"prompt": "Hello!", "max_tokens": 40}')}
 
 Streamed:
-${curl('-N ', '{"prompt": "Hello!", "max_tokens": 20, "stream": true}')}
+${curl('-N ', '{"prompt": "Hello!", "max_tokens": 40, "stream": true}')}
 
 Ctrl-C ends it.
 `;
@@ -163,7 +187,9 @@ async function main(env: Environment): Promise<void> {
   if (command === 'demo') return await runDemo(commandLine, env);
   if (command !== 'check-config') quit(2, `unknown command "${command}"\nTry: llm-gateway --help`);
   if (commandLine.schema) return print(JSON.stringify(configJsonSchema(), null, 2));
-  print(describeConfig(load(commandLine, env)));
+  const config = load(commandLine, env);
+  readCertificate(config);
+  print(describeConfig(config).trimEnd());
 }
 
 void main(process.env);

@@ -25,7 +25,7 @@ export interface Settlement extends Tokens {
   route: string;
   model: string | undefined;
   upstream: string | undefined;
-  /** What the client got, or would have got: 499 when it had left. */
+  /** What the client got, or would have got: 499 when it had left before the answer began. */
   status: number;
   code: ErrorCode | undefined;
   outcome: Outcome;

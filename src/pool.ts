@@ -2,8 +2,13 @@
  * The upstreams: which there are, what is known of them, and the lease under which a request may use one. It never
  * probes with generations, and it takes an engine for away only when no connection to it can be made.
  */
-import { reusesConnections, sightEngine, type EngineKind, type EngineSighting } from './engine.ts';
-import { GatewayError } from './errors.ts';
+import {
+  isUnreachable,
+  reusesConnections,
+  sightEngine,
+  type EngineKind,
+  type EngineSighting,
+} from './engine.ts';
 import type { Outcome } from './live.ts';
 import type { Log } from './log.ts';
 import { Sessions } from './sessions.ts';
@@ -167,8 +172,9 @@ export class Pool {
       upstream.slots = slots;
     }
     // It may be busy, be loading its model, or be a proxy whose engine is not there yet.
-    const isKnown = upstream.kind !== 'unknown';
-    if (!isKnown || (upstream.kind === 'llama.cpp' && upstream.slots === undefined)) {
+    const { kind, state, slots } = upstream;
+    const isUnclear = kind === 'unknown' || (kind === 'llama.cpp' && slots === undefined);
+    if (isUnclear || state === 'away') {
       this.#lookAgain(longestRetryMs);
     }
   }
@@ -192,9 +198,9 @@ export class Pool {
       signal: AbortSignal.timeout(askTimeoutMs),
       headers: apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` },
     }).catch((error: unknown) => {
-      // Slow is not away: a busy engine answers its cheap endpoints late.
-      if (error instanceof DOMException && error.name === 'TimeoutError') return undefined;
-      throw new GatewayError('upstream_unreachable', { cause: error });
+      // Slow is not away, nor is one that resets what it does not know: only a connection that was never made is.
+      if (!isUnreachable(error)) return undefined;
+      throw error;
     });
     if (response === undefined) return undefined;
     this.prove(this.upstream);

@@ -140,6 +140,7 @@ export function proxy(options: ProxyOptions) {
         entry,
         corsHeaders: options.corsHeaders(request.headers.get('origin')),
         modelId,
+        isHead: request.method === 'HEAD',
         now,
         finish,
       });
@@ -151,11 +152,12 @@ export function proxy(options: ProxyOptions) {
         finish('failed', new GatewayError('internal_error', { cause: thrown }));
         throw thrown;
       }
-      if (error.code === 'upstream_unreachable' && lease) pool.missed(lease.upstream);
+      const isAway = error.code === 'upstream_unreachable' || error.code === 'connect_timeout';
+      if (isAway && lease) pool.missed(lease.upstream);
       entry.status = error.status;
-      finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
-      // An answer that nobody will read any more must not go on.
+      // An answer that nobody will read any more must not go on, and its connection ends before the lease does.
       entry.abort(error.code);
+      finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
       throw error;
     }
   }

@@ -1,7 +1,7 @@
 /**
  * Passes an engine's answer on to the client: bytes as they come, read only as fast as the client takes them, with an
  * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
- * a reset everywhere else; nothing that was cut ever looks whole.
+ * a reset everywhere else. What was cut looks whole only where nothing could tell: bytes that just end by closing.
  */
 import { errorFrame, GatewayError, type Family } from './errors.ts';
 import { lastValueOf } from './json.ts';

@@ -19,10 +19,11 @@ const hasProxy = proxyVariables.some((name) => env[name]);
 if (process.execve !== undefined && (hasProxy || env[maxRequests] === undefined)) {
   const isCompiled = argv[1]?.startsWith('/$bunfs/') ?? false;
   const args = isCompiled ? argv.slice(2) : [...execArgv, ...argv.slice(1)];
-  const kept = Object.entries(env).filter(([name]) => !proxyVariables.includes(name));
   process.execve(execPath, [execPath, ...args], {
     NODE_ENV: 'production',
-    ...Object.fromEntries(kept),
-    [maxRequests]: '65535',
+    ...env,
+    // Empty and not absent: what stands in .env does not come back over a variable that is set.
+    ...Object.fromEntries(proxyVariables.map((name) => [name, ''])),
+    [maxRequests]: env[maxRequests] ?? '65535',
   });
 }

@@ -22,31 +22,24 @@ export interface Running {
 /** How long the last frames get to leave, and the log to be written. */
 const lastWordsMs = 500;
 
+/** The same signal within this time is an echo of the first. */
+const echoMs = 250;
+
 const documentedKeys = /^sk-test-key-/;
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
-/** Reads the certificate and its key, where they are configured. Throws an Error that names the file. */
-async function readCertificate({ tlsCertFile, tlsKeyFile }: Config) {
-  const read = (setting: string, path: string) =>
-    Bun.file(path)
-      .text()
-      .catch((error: unknown) => {
-        throw new Error(
-          `${setting}: cannot read ${path}: ${error instanceof Error ? error.message : error}`,
-        );
-      });
-  if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
-  return {
-    cert: await read('TLS_CERT_FILE', tlsCertFile),
-    key: await read('TLS_KEY_FILE', tlsKeyFile),
-  };
-}
-
-/** Starts the gateway; resolves when it listens or has failed to. */
-export async function serve(config: Config, version: string): Promise<Running> {
+/**
+ * Starts the gateway; resolves when it listens or has failed to.
+ * @param certificate PEM texts, to serve HTTPS
+ */
+export async function serve(
+  config: Config,
+  version: string,
+  certificate: { cert: string; key: string } | undefined,
+): Promise<Running> {
   const { allowedApiKeys, trustedUserKeys, llmServerApiKey, host: hostname, port } = config;
   const secrets =
     llmServerApiKey === undefined ? allowedApiKeys : [...allowedApiKeys, llmServerApiKey];
@@ -71,7 +64,7 @@ export async function serve(config: Config, version: string): Promise<Running> {
     log,
     now,
   });
-  let isDraining = false;
+  let drained: { signal: NodeJS.Signals; since: number } | undefined;
   const app = createApp({
     version,
     log,
@@ -85,19 +78,18 @@ export async function serve(config: Config, version: string): Promise<Running> {
     allowedOrigins: config.corsAllowedOrigins,
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
     observer: accessLog(log),
-    isDraining: () => isDraining,
+    isDraining: () => drained !== undefined,
     uptimeSeconds: () => (now() - startedAt) / 1000,
   });
 
   try {
-    const tls = await readCertificate(config);
     app.listen({
       hostname,
       port,
       reusePort: false,
       // Bun's own refusal has no envelope: the gateway counts, and never reads more than its bound.
       maxRequestBodySize: 2 ** 50,
-      ...(tls && { tls }),
+      ...(certificate && { tls: certificate }),
     });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
@@ -108,11 +100,13 @@ export async function serve(config: Config, version: string): Promise<Running> {
   }
 
   async function drain(signal: NodeJS.Signals): Promise<void> {
-    if (isDraining) {
+    if (drained !== undefined) {
+      // `bun run` passes a terminal's Ctrl-C on to a program that has had it already.
+      if (signal === drained.signal && now() - drained.since < echoMs) return;
       log.warn({ signal }, 'ending at once');
       return await end(1);
     }
-    isDraining = true;
+    drained = { signal, since: now() };
     log.info({ signal, inFlight: live.size }, 'draining');
     await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs)]);
     if (live.size > 0) log.warn({ inFlight: live.size }, 'ending what is still open');

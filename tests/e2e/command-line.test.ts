@@ -296,6 +296,14 @@ describe('serve', () => {
     expect(stdout).toContain('port: 79\n');
     expect(stdout).toMatch(/allowed_api_keys: # 1 key/);
   });
+
+  test('obeys no proxy variable, of the environment or of .env, and does not loop over it', async () => {
+    const home = mkdtempSync(join(folder, 'home-'));
+    writeFileSync(join(home, '.env'), 'HTTP_PROXY=http://127.0.0.1:1\n');
+    const { stdout, code } = await run(['--version'], { https_proxy: 'http://127.0.0.1:1' }, home);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^\d/);
+  });
 });
 
 describe('demo', () => {

@@ -110,6 +110,19 @@ test('after the grace a client that does not read cannot hold the gateway', asyn
   await huge.stop();
 });
 
+test('the echo of a signal, as `bun run` sends one behind a Ctrl-C, is no second one', async () => {
+  await using gateway = await startBehind();
+  const { stream, wire } = await startStream(gateway);
+  gateway.kill('SIGINT');
+  gateway.kill('SIGINT');
+  await gateway.logged(({ msg }) => msg === 'draining');
+  wire.write(chunk(done));
+  wire.write(lastChunk);
+  await stream.ended();
+  expect([stream.ending, stream.text]).toEqual(['whole', frame + done]);
+  expect(await exitOf(gateway)).toBe(0);
+});
+
 test('a second signal ends at once, with exit code 1', async () => {
   await using gateway = await startBehind();
   const { stream, wire } = await startStream(gateway);

@@ -45,7 +45,7 @@ async function main(): Promise<never> {
     },
     readFile: (path) => readFileSync(path, 'utf8'),
   });
-  const { url, ended } = await serve(config, version);
+  const { url, ended } = await serve(config, version, undefined);
   if (url !== undefined) console.log(invitation(url, config.allowedApiKeys[0] ?? ''));
   process.exit(await ended);
 }

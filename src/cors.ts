@@ -3,7 +3,6 @@
  * their headers from `corsHeaders`, since the plugin's hook on every request would cost the hot path a fifth of its time.
  * Credentials are never allowed: a page sends its key, not a cookie.
  */
-import { cors } from '@elysiajs/cors';
 import { Elysia } from 'elysia';
 
 /** How the official SDKs describe themselves, read off what they send from a browser. */
@@ -65,19 +64,28 @@ export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
   return (origin) => (origin === null ? undefined : byOrigin.get(origin)) ?? refused;
 }
 
-/** The plugin that answers every OPTIONS request. */
+/** The plugin that answers every OPTIONS request; what it needs is made at the first one. */
 export function preflight(allowedOrigins: readonly string[]) {
-  const plugin = new Elysia({ handler: { standardHostname: false } }).use(
-    cors({
-      origin: [...allowedOrigins],
-      methods: ['GET', 'POST', 'OPTIONS'],
-      allowedHeaders,
-      exposeHeaders: [],
-      credentials: false,
-      maxAge: 7200,
-    }),
+  async function makePlugin() {
+    const { cors } = await import('@elysiajs/cors');
+    return new Elysia({ handler: { standardHostname: false } }).use(
+      cors({
+        origin: [...allowedOrigins],
+        methods: ['GET', 'POST', 'OPTIONS'],
+        allowedHeaders,
+        exposeHeaders: [],
+        credentials: false,
+        maxAge: 7200,
+      }),
+    );
+  }
+
+  let plugin: ReturnType<typeof makePlugin> | undefined;
+  return new Elysia({ name: 'preflight' }).options(
+    '/*',
+    async function answerPreflight({ request }) {
+      plugin ??= makePlugin();
+      return (await plugin).handle(request);
+    },
   );
-  return new Elysia({ name: 'preflight' }).options('/*', function answerPreflight({ request }) {
-    return plugin.handle(request);
-  });
 }

@@ -1,8 +1,6 @@
 /**
  * The API keys that this gateway accepts, and who is behind one. It keeps digests, never a key.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
-
 /** Who sent a request, and who is served. */
 export interface Caller {
   /** Names the key in logs and records; derived from its digest. */
@@ -25,7 +23,7 @@ interface KeyRecord {
 const maxUserLength = 128;
 
 function digestOf(key: string): Buffer {
-  return createHash('sha256').update(key).digest();
+  return new Bun.CryptoHasher('sha256').update(key).digest();
 }
 
 export class KeyRing {
@@ -57,7 +55,8 @@ export class KeyRing {
     const digest = digestOf(presented);
     let found: KeyRecord | undefined;
     for (const record of this.#records) {
-      if (timingSafeEqual(record.digest, digest)) found = record;
+      // Of the global object: importing node:crypto costs a tenth of the start-up time.
+      if (crypto.timingSafeEqual(record.digest, digest)) found = record;
     }
     if (found === undefined) return undefined;
     const { keyId, hint, isTrusted } = found;

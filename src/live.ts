@@ -78,8 +78,10 @@ export class LiveRequest {
   tokens: Tokens = {};
   /** Whether the engine is known to have sent headers, which proves the connection. */
   hasHeaders = false;
-  /** Whether it has been open for long enough to be worth a line in the log. */
+  /** Whether it has been open for long. */
   isLong = false;
+  /** Called once when it has been open for long. */
+  onLong: (() => void) | undefined;
   /** Why it was ended from outside; `undefined` while nobody has. */
   code: ErrorCode | undefined;
   /** Called once by `abort`, for a wait that does not take a signal. */

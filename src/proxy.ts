@@ -65,6 +65,7 @@ export function proxy(options: ProxyOptions) {
       }
       if (!entry.isLong && at - entry.startedAt >= longMs) {
         entry.isLong = true;
+        entry.onLong?.();
         observer.isLong(entry);
       }
       const isDoubtful = entry.phase === 'waiting' && !entry.hasHeaders && provenAt < entry.sentAt;
@@ -94,7 +95,8 @@ export function proxy(options: ProxyOptions) {
 
     function finish(outcome: Outcome, error?: GatewayError): void {
       if (!live.remove(entry)) return;
-      server?.timeout(request, idleSeconds);
+      // Before the answer ends: afterwards it has no effect, and the connection would keep what `onLong` has set.
+      if (entry.isLong) server?.timeout(request, idleSeconds);
       lease?.release(outcome);
       if (error !== undefined) entry.status ||= error.status;
       observer.settled(entry.settlement(outcome, error?.code, now()), error?.cause);
@@ -102,7 +104,8 @@ export function proxy(options: ProxyOptions) {
 
     live.add(entry);
     sweeping ??= setInterval(sweep, sweepMs);
-    server?.timeout(request, 0);
+    // Bun closes a connection that stands still for its idle timeout: short requests never get there.
+    entry.onLong = () => server?.timeout(request, 0);
     observer.started(entry);
     const { signal: clientGone } = request;
     clientGone.addEventListener('abort', () => entry.abort('client_closed_request'));

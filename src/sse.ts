@@ -41,8 +41,8 @@ export class FrameStage {
 
   /** Takes the next chunk as it arrived; gives the bytes to pass on, `undefined` for none yet. */
   push(chunk: Uint8Array): Uint8Array | undefined {
-    const isDropping = this.observer.drop !== undefined;
-    const kept: Uint8Array[] = [];
+    // Most streams drop nothing, and then nothing is collected either.
+    const kept: Uint8Array[] | undefined = this.observer.drop === undefined ? undefined : [];
     let start = 0;
     for (let i = 0; i < chunk.length; i++) {
       const byte = chunk[i];
@@ -57,7 +57,7 @@ export class FrameStage {
         // The LF of a blank line whose CR has ended a frame already: it goes where that frame went.
         if (i === start && this.isAtBoundary) {
           start = i + 1;
-          if (isDropping && this.#wasKept) kept.push(chunk.subarray(i, start));
+          if (this.#wasKept) kept?.push(chunk.subarray(i, start));
         }
         continue;
       }
@@ -66,14 +66,14 @@ export class FrameStage {
         continue;
       }
       const keeps = this.#endFrame(chunk, start, i + 1);
-      if (isDropping && keeps !== undefined) kept.push(keeps);
+      if (keeps !== undefined) kept?.push(keeps);
       start = i + 1;
     }
     if (start < chunk.length) {
       const passed = this.#hold(chunk.subarray(start));
-      if (isDropping && passed !== undefined) kept.push(passed);
+      if (passed !== undefined) kept?.push(passed);
     }
-    if (!isDropping) return chunk;
+    if (kept === undefined) return chunk;
     return kept.length === 0 ? undefined : Buffer.concat(kept);
   }
 
@@ -83,7 +83,7 @@ export class FrameStage {
     return this.#held.slice(0, this.#heldLength);
   }
 
-  /** Shows the frame that ends at `end` of the chunk; gives its bytes unless they are dropped. */
+  /** Shows the frame that ends at `end` of the chunk; where frames can be dropped, gives the bytes of one that is not. */
   #endFrame(chunk: Uint8Array, start: number, end: number): Uint8Array | undefined {
     if (this.#isTooLong) {
       this.#isTooLong = false;
@@ -98,7 +98,8 @@ export class FrameStage {
       this.#heldLength = 0;
     }
     this.observer.observe(bytes, start, end);
-    this.#wasKept = !this.observer.drop?.(bytes, start, end);
+    if (this.observer.drop === undefined) return undefined;
+    this.#wasKept = !this.observer.drop(bytes, start, end);
     return this.#wasKept ? bytes.subarray(start, end) : undefined;
   }
 

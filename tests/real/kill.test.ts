@@ -11,7 +11,8 @@ import { requireRealEngine, startRealEngine } from './engine.ts';
 
 setDefaultTimeout(120_000);
 
-const endless = { max_tokens: 2_000, ignore_eos: true };
+/** Longer than any machine takes to get all of them going. */
+const endless = { max_tokens: 8_000, ignore_eos: true };
 const messages = [{ role: 'user', content: 'Count' }];
 const code = 'upstream_reset';
 
@@ -30,7 +31,7 @@ function lastFrameOf({ text }: Exchange): string {
 
 describe.skipIf(!requireRealEngine())('an engine that dies mid-stream', () => {
   test('ends each stream with an error, is away, and is back after its restart', async () => {
-    const engine = await startRealEngine({ slots: 5, contextTokens: 10_240 });
+    const engine = await startRealEngine({ slots: 5, contextTokens: 45_000 });
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
     const completion = `${gateway.url}/v1/completions`;
     const short = { prompt: 'Once', max_tokens: 2 };

@@ -13,6 +13,7 @@ import {
   loadConfig,
   type Config,
 } from './config.ts';
+import { demoSettings, invitation } from './invitation.ts';
 import { serve } from './serve.ts';
 
 const usage = `LLM Gateway ${version}: one door in front of your inference server
@@ -74,11 +75,15 @@ function readCommandLine(): CommandLine {
   }
 }
 
-function readConfigFile(path: string): { path: string; text: string } {
+/** Reads a file that the user named; `named` says where, for the message. */
+function readText(path: string, named = ''): string {
   try {
-    return { path, text: readFileSync(path, 'utf8') };
+    return readFileSync(path, 'utf8');
   } catch (error) {
-    return quit(1, `cannot read ${path}: ${error instanceof Error ? error.message : error}`);
+    return quit(
+      1,
+      `${named}cannot read ${path}: ${error instanceof Error ? error.message : error}`,
+    );
   }
 }
 
@@ -86,7 +91,7 @@ function load({ config, host, port }: CommandLine, env: Environment): Config {
   try {
     return loadConfig({
       env,
-      ...(config !== undefined && { file: readConfigFile(config) }),
+      ...(config !== undefined && { file: { path: config, text: readText(config) } }),
       overrides: {
         ...(host !== undefined && { HOST: host }),
         ...(port !== undefined && { PORT: port }),
@@ -102,17 +107,10 @@ function load({ config, host, port }: CommandLine, env: Environment): Config {
 /** Reads the certificate and its key, where they are configured. */
 function readCertificate({ tlsCertFile, tlsKeyFile }: Config) {
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
-  const read = (setting: string, path: string) => {
-    try {
-      return readFileSync(path, 'utf8');
-    } catch (error) {
-      return quit(
-        1,
-        `${setting}: cannot read ${path}: ${error instanceof Error ? error.message : error}`,
-      );
-    }
+  return {
+    cert: readText(tlsCertFile, 'TLS_CERT_FILE: '),
+    key: readText(tlsKeyFile, 'TLS_KEY_FILE: '),
   };
-  return { cert: read('TLS_CERT_FILE', tlsCertFile), key: read('TLS_KEY_FILE', tlsKeyFile) };
 }
 
 function freshKey(): string {
@@ -137,45 +135,20 @@ async function runServe(config: Config): Promise<never> {
 async function runDemo(commandLine: CommandLine, env: Environment): Promise<never> {
   const { startDemoEngine } = await import('./demo.ts');
   const engine = startDemoEngine({ firstTokenMs: 200, tokensPerSecond: 30 });
-  // A demo shows and opens nothing of the real thing: no keys, no address but loopback.
-  const config = load(commandLine, {
-    ...env,
-    HOST: '127.0.0.1',
-    ALLOWED_API_KEYS: 'sk-test-key-1',
-    ALLOWED_API_KEYS_FILE: '',
-    TRUSTED_USER_KEYS: '',
-    TRUSTED_USER_KEYS_FILE: '',
-    TRUSTED_USER_HEADER: '',
-    LLM_SERVER_URL: engine.url,
-    LLM_SERVER_API_KEY: '',
-    LLM_SERVER_API_KEY_FILE: '',
-    LLM_SERVER_KIND: 'auto',
-    TLS_CERT_FILE: '',
-    TLS_KEY_FILE: '',
-  });
+  const config = load(commandLine, { ...env, ...demoSettings(engine.url), HOST: '127.0.0.1' });
   const { url, ended } = await serve(config, version, undefined);
-  if (url !== undefined) print(invitation(url, config.allowedApiKeys[0] ?? ''));
+  if (url !== undefined) {
+    print(
+      invitation({
+        title: `LLM Gateway ${version} in front of its built-in demo engine, which simulates: there is no model behind it.`,
+        url,
+        key: config.allowedApiKeys[0] ?? '',
+        plain: ['/v1/completions', '{"prompt": "Hello!", "max_tokens": 40}'],
+        streamed: ['/v1/completions', '{"prompt": "Hello!", "max_tokens": 40, "stream": true}'],
+      }),
+    );
+  }
   process.exit(await ended);
-}
-
-function invitation(url: string, key: string): string {
-  const curl = (options: string, body: string) =>
-    `curl ${options}${url}/v1/completions -H "Authorization: Bearer ${key}" ` +
-    `-H "Content-Type: application/json" -d '${body}'`;
-  return `
-LLM Gateway ${version} in front of its built-in demo engine, which simulates: there is no model behind it.
-
-  address   ${url}      pages   ${url}/docs
-  key       ${key}
-
-Ask it:
-${curl('', '{"prompt": "Hello!", "max_tokens": 40}')}
-
-Streamed:
-${curl('-N ', '{"prompt": "Hello!", "max_tokens": 40, "stream": true}')}
-
-Ctrl-C ends it.
-`;
 }
 
 async function main(env: Environment): Promise<void> {

@@ -3,6 +3,7 @@
  * and rounds large integers. The scanner trusts that `parseObject` or the engine has judged the syntax; on bytes that
  * are no JSON it ends at the last byte and never throws.
  */
+import { viewOf } from './bytes.ts';
 import { GatewayError } from './errors.ts';
 
 /** One member of an object or element of an array, as byte offsets `[start, end)` of its value. */
@@ -23,7 +24,7 @@ const CLOSE_BRACE = 0x7d;
 
 /** Gives the bytes `[start, end)` as text. */
 export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString();
+  return viewOf(bytes).toString('utf8', start, end);
 }
 
 /** Parses a body that must be one JSON object; throws `invalid_json` for anything else. */
@@ -150,7 +151,7 @@ export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uin
 
 /** Finds the value of the last `"key":` in the bytes, at any depth, and parses it; `undefined` where there is none. */
 export function lastValueOf(bytes: Uint8Array, key: string): unknown {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = viewOf(bytes);
   const quoted = `"${key}"`;
   for (
     let at = buffer.lastIndexOf(quoted);

@@ -1,6 +1,7 @@
 /**
  * The API keys that this gateway accepts, and who is behind one. It keeps digests, never a key.
  */
+
 /** Who sent a request, and who is served. */
 export interface Caller {
   /** Names the key in logs and records; derived from its digest. */

@@ -11,6 +11,11 @@ export type Phase = 'body' | 'queued' | 'waiting' | 'streaming';
 
 export type Outcome = 'done' | 'failed' | 'aborted';
 
+/** Gives the outcome of a request that ended with this error. */
+export function outcomeOf({ code }: GatewayError): Outcome {
+  return code === 'client_closed_request' ? 'aborted' : 'failed';
+}
+
 /** What is known of tokens; absent where the engine did not say. */
 export interface Tokens {
   promptTokens?: number;
@@ -139,6 +144,11 @@ function hasPassed(since: number, limitMs: number, now: number): boolean {
   return limitMs > 0 && now - since >= limitMs;
 }
 
+/** Says whether nothing has shown yet that the engine takes connections since it was asked. */
+export function isUnproven(request: LiveRequest, provenAt: number): boolean {
+  return request.phase === 'waiting' && !request.hasHeaders && provenAt < request.sentAt;
+}
+
 /**
  * Pure decision: the code of the deadline that this request has passed, if any.
  * @param provenAt when the upstream last proved that it takes connections: until the connection is proven, its own
@@ -156,7 +166,7 @@ export function overdue(
     const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, now);
     return isLate ? 'request_body_timeout' : undefined;
   }
-  if (!request.hasHeaders && provenAt < request.sentAt) {
+  if (isUnproven(request, provenAt)) {
     if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, now)) return 'connect_timeout';
   }
   if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, now)) return 'total_timeout';

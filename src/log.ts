@@ -6,11 +6,10 @@ import { write } from 'node:fs';
 import { promisify } from 'node:util';
 import pino from 'pino';
 
-export const logLevels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
-export type LogLevel = (typeof logLevels)[number];
 export type Log = pino.Logger;
 
 const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
+export type LogLevel = keyof typeof pinoLevels;
 
 /** What looks like a key is masked even where nobody has registered it. */
 const keyLike = /\bsk-[\w-]{6,}/g;

@@ -13,7 +13,9 @@ import { upstreamHeaders } from './headers.ts';
 import { inspect, readBody } from './body.ts';
 import type { KeyRing } from './keys.ts';
 import {
+  isUnproven,
   LiveRequest,
+  outcomeOf,
   overdue,
   type Deadlines,
   type LiveRequests,
@@ -68,11 +70,10 @@ export function proxy(options: ProxyOptions) {
         entry.onLong?.();
         observer.isLong(entry);
       }
-      const isDoubtful = entry.phase === 'waiting' && !entry.hasHeaders && provenAt < entry.sentAt;
       const { connectTimeoutMs } = deadlines;
       if (
         connectTimeoutMs > 0 &&
-        isDoubtful &&
+        isUnproven(entry, provenAt) &&
         at - entry.sentAt >= Math.min(doubtMs, connectTimeoutMs / 2)
       ) {
         pool.proveByConnecting(pool.upstream, connectTimeoutMs);
@@ -160,7 +161,7 @@ export function proxy(options: ProxyOptions) {
       entry.status = error.status;
       // An answer that nobody will read any more must not go on, and its connection ends before the lease does.
       entry.abort(error.code);
-      finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
+      finish(outcomeOf(error), error);
       throw error;
     }
   }

@@ -3,9 +3,10 @@
  * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
  * a reset everywhere else. What was cut looks whole only where nothing could tell: bytes that just end by closing.
  */
+import { viewOf } from './bytes.ts';
 import { errorFrame, GatewayError, type Family } from './errors.ts';
 import { lastValueOf } from './json.ts';
-import type { Outcome } from './live.ts';
+import { outcomeOf, type Outcome } from './live.ts';
 import { FrameStage, isLastFrame, type FrameObserver } from './sse.ts';
 
 /** The frames that say how a stream ended and what it cost: the last few, and an opening that says what the prompt was. */
@@ -20,7 +21,7 @@ export class StreamEnds implements FrameObserver {
     const frame = bytes.subarray(start, end);
     if (!hasData(frame)) return;
     this.frames++;
-    if (this.frames === 1 && includes(frame, '"message_start"')) this.opening = frame;
+    if (this.frames === 1 && viewOf(frame).includes('"message_start"')) this.opening = frame;
     else this.#last[this.frames % keptFrames] = frame;
   }
 
@@ -30,19 +31,20 @@ export class StreamEnds implements FrameObserver {
 
   /** The last few in their order, as one text. */
   lastFrames(): Uint8Array {
-    const last = [1, 2, 3].map((i) => this.#last[(this.frames + i) % keptFrames]);
+    const oldest = this.frames + 1;
+    const last = Array.from(
+      { length: keptFrames },
+      (_, i) => this.#last[(oldest + i) % keptFrames],
+    );
     return Buffer.concat(last.filter((frame) => frame !== undefined));
   }
-}
-
-function includes(frame: Uint8Array, text: string): boolean {
-  return Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).includes(text);
 }
 
 /** Most frames begin with their data; others have an event's name, an id or a comment in front of it. */
 function hasData(frame: Uint8Array): boolean {
   if (frame[0] === 0x64 && frame[1] === 0x61) return true;
-  return includes(frame, '\ndata:') || includes(frame, '\rdata:') || includes(frame, '\uFEFFdata:');
+  const view = viewOf(frame);
+  return ['\ndata:', '\rdata:', '\uFEFFdata:'].some((text) => view.includes(text));
 }
 
 /** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */
@@ -91,18 +93,18 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
     error: GatewayError,
   ): Promise<void> {
     if (hasFinished) return;
+    const hasLeft = error.code === 'client_closed_request';
     // The engine had said its last word before anything broke: nothing is missing.
-    if (error.code !== 'client_closed_request' && stage?.isAtBoundary && isComplete()) {
+    if (!hasLeft && stage?.isAtBoundary && isComplete()) {
       finish('done');
       controller.close();
       return;
     }
-    if (error.code === 'client_closed_request') {
-      finish('aborted', error);
+    finish(outcomeOf(error), error);
+    if (hasLeft) {
       controller.error();
       return;
     }
-    finish('failed', error);
     if (stage?.isAtBoundary) {
       const sequence = ends?.lastFrame && lastValueOf(ends.lastFrame, 'sequence_number');
       const next = typeof sequence === 'number' ? sequence + 1 : 0;
@@ -123,7 +125,7 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
           // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
           if (isPulling || hasFinished) return;
           const error = explain(signal.reason);
-          finish(error.code === 'client_closed_request' ? 'aborted' : 'failed', error);
+          finish(outcomeOf(error), error);
           controller.error();
         });
       },

@@ -10,8 +10,10 @@ const words = (text: string) => text.trim().split(/\s+/);
 
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
-  words(`errors log headers sse settings runtime openapi/parts demo/model demo/run demo/wire`),
-  words(`config keys engine sessions json routes
+  words(
+    `bytes errors invitation log headers settings runtime openapi/parts demo/model demo/run demo/wire`,
+  ),
+  words(`config keys engine sessions json sse routes
     openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
     demo/events demo/faults demo/generate demo/prompts demo/shapes`),
   words(`live models cors openapi/errors demo/answers demo/http demo/lookups`),

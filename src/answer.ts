@@ -81,7 +81,10 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     ends,
     isCloseDelimited,
     signal: entry.signal,
-    onChunk: (bytes) => countBytes(bytes, options),
+    onChunk(bytes) {
+      if (ends !== undefined) entry.frames = ends.frames;
+      countBytes(bytes, options);
+    },
     explain: (error) => explainFailure(error, entry),
     onCancel: () => entry.abort('client_closed_request'),
     finish(outcome, error) {
@@ -102,7 +105,7 @@ function headersFor(upstream: Response, { entry, corsHeaders, modelId }: AnswerO
   if (vary !== null && 'vary' in corsHeaders)
     headers.set('vary', `${vary}, ${corsHeaders['vary']}`);
   headers.set('x-request-id', entry.id);
-  headers.set('x-gateway-queue-ms', String(entry.queuedMs));
+  headers.set('x-gateway-queue-ms', String(Math.round(entry.queuedMs)));
   if (entry.route.family === 'anthropic' && !headers.has('request-id')) {
     headers.set('request-id', entry.id);
   }

@@ -7,6 +7,9 @@ import { parseObject } from './json.ts';
 import type { LiveRequest } from './live.ts';
 import type { Route } from './routes.ts';
 
+/** The members of a JSON body. */
+export type Fields = Readonly<Record<string, unknown>>;
+
 /** Reads the whole body of a client's request as bytes, at most `maxBytes` of them. */
 export async function readBody(
   request: Request,
@@ -44,8 +47,8 @@ async function readCounted(request: Request, maxBytes: number): Promise<Uint8Arr
   return sink.end() as Uint8Array<ArrayBuffer>;
 }
 
-/** Takes from the body what the gateway needs, and refuses what no engine could answer. */
-export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): void {
+/** Takes from the body what the gateway needs, gives its fields, and refuses what no engine could answer. */
+export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): Fields {
   const fields = parseObject(body);
   const { model, stream } = fields;
   if (model !== undefined && model !== null && typeof model !== 'string') {
@@ -63,4 +66,5 @@ export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): voi
   }
   entry.model = model ?? undefined;
   entry.stream = stream === true;
+  return fields;
 }

@@ -3,18 +3,31 @@
  * It reads nothing by itself (each source and `readFile` are arguments) and never quotes a secret's value.
  */
 import { Value } from '@sinclair/typebox/value';
-import { allowed, isList, propertyOf, rows, valueOf, valueSchema, wordsOf } from './settings.ts';
-import type { Config, Row } from './settings.ts';
+import {
+  allowed,
+  describeSettings,
+  isList,
+  propertyOf,
+  rows,
+  settingsJsonSchema,
+  takesInteger,
+  valueOf,
+  valueSchema,
+  wordsOf,
+} from './settings.ts';
+import type { Row, Settings } from './settings.ts';
+import { describeUpstreams, readUpstreams, upstreamsJsonSchema, upstreamsOf } from './upstreams.ts';
+import type { UpstreamSettings } from './upstreams.ts';
 
 export {
-  configJsonSchema,
-  describeConfig,
   maskKey,
   serverBaseUrl,
   settings,
   settingsMarkdown,
 } from './settings.ts';
-export type { Config } from './settings.ts';
+
+/** Every setting, and the upstreams that they give. */
+export type Config = Settings & { readonly upstreams: readonly UpstreamSettings[] };
 
 /** The configuration is wrong: one line for every problem, with its variable or path, what was found, what is allowed. */
 export class ConfigError extends Error {
@@ -124,7 +137,7 @@ function parseFile(path: string, text: string): Map<string, unknown> {
 
 /** Gives a problem for each key that no setting has. */
 function unknownKeys(path: string, keys: Iterable<string>): string[] {
-  const known = rows.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]));
+  const known = [upstreamsKey.toUpperCase(), ...rows.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]))];
   const letters = (name: string) => name.toLowerCase().replace(/[_-]/g, '');
   return [...keys].flatMap((key) => {
     const near = known.find((name) => letters(name) === letters(key))?.toLowerCase();
@@ -172,7 +185,7 @@ function coerce(row: Row, given: unknown): unknown {
   if (typeof given !== 'string') return given;
   const schema = valueSchema(row);
   const text = row.decode(given.trim());
-  if (schema['type'] === 'integer' && /^\d+$/.test(text)) return Number(text);
+  if (takesInteger(schema) && /^\d+$/.test(text)) return Number(text);
   return wordsOf(schema).find((value) => value.toLowerCase() === text.toLowerCase()) ?? text;
 }
 
@@ -218,8 +231,37 @@ const pairs = [
   ['TLS_CERT_FILE', 'TLS_KEY_FILE'],
 ] as const;
 
+/** The key of the file's list of upstreams. */
+const upstreamsKey = 'upstreams';
+
+/** Gives the upstreams: those of the file's list, else those that LLM_SERVER_URL names; and what is wrong with them. */
+function findUpstreams(
+  settings: Settings,
+  given: { value: unknown; path: string } | undefined,
+  isUrlSet: boolean,
+  { env, readFile }: Sources,
+): { upstreams: UpstreamSettings[]; problems: string[] } {
+  const { llmServerUrl: urls, llmServerApiKey: apiKey, llmServerKind: kind } = settings;
+  const slots = settings.upstreamSlots;
+  if (given === undefined) {
+    return { upstreams: upstreamsOf(urls ?? [], { apiKey, kind, slots }), problems: [] };
+  }
+  const label = `${given.path}: ${upstreamsKey}`;
+  const found = readUpstreams(given.value, label, slots, {
+    readFile,
+    fill(text, place, problems) {
+      const here: string[] = [];
+      const filled = interpolate(text, env, here);
+      problems.push(...here.map((problem) => `${place}: ${problem}`));
+      return filled;
+    },
+  });
+  if (isUrlSet) found.problems.push(`${label} and LLM_SERVER_URL are both set; keep one of them`);
+  return found;
+}
+
 /** Gives the problems between settings that are good by themselves. Those in `broken` are not judged again. */
-function contradictions(config: Config, broken: ReadonlySet<string>): string[] {
+function contradictions(config: Settings, broken: ReadonlySet<string>): string[] {
   const problems: string[] = [];
   for (const pair of pairs) {
     if (pair.some((env) => broken.has(env))) continue;
@@ -227,13 +269,14 @@ function contradictions(config: Config, broken: ReadonlySet<string>): string[] {
     if (missing.length !== 1) continue;
     problems.push(`${missing[0]}: not set; allowed is both of ${pair.join(' and ')} or neither`);
   }
-  if (broken.has('ALLOWED_API_KEYS') || broken.has('TRUSTED_USER_KEYS')) return problems;
-  const { allowedApiKeys, trustedUserKeys } = config;
-  for (const [index, key] of trustedUserKeys.entries()) {
-    if (allowedApiKeys.includes(key)) continue;
-    problems.push(
-      `TRUSTED_USER_KEYS: entry ${index + 1} of ${trustedUserKeys.length} is not in ALLOWED_API_KEYS`,
-    );
+  const keyLists = ['ALLOWED_API_KEYS', 'TRUSTED_USER_KEYS', 'BATCH_API_KEYS'];
+  if (keyLists.some((env) => broken.has(env))) return problems;
+  for (const name of ['TRUSTED_USER_KEYS', 'BATCH_API_KEYS'] as const) {
+    const keys = valueOf(config, name) as readonly string[]; // Both are lists of keys.
+    for (const [index, key] of keys.entries()) {
+      if (config.allowedApiKeys.includes(key)) continue;
+      problems.push(`${name}: entry ${index + 1} of ${keys.length} is not in ALLOWED_API_KEYS`);
+    }
   }
   return problems;
 }
@@ -242,7 +285,8 @@ function contradictions(config: Config, broken: ReadonlySet<string>): string[] {
  * Gives the configuration; command line before environment before file before default, and an empty variable is none.
  * Throws a ConfigError with every problem, never with the value of a secret.
  */
-export function loadConfig({ env, file, overrides = {}, readFile }: Sources): Config {
+export function loadConfig(sources: Sources): Config {
+  const { env, file, overrides = {}, readFile } = sources;
   const problems: string[] = [];
   /** Gives what `work` gives; or keeps its problems and gives undefined. */
   function attempt<T>(work: () => T): T | undefined {
@@ -255,9 +299,12 @@ export function loadConfig({ env, file, overrides = {}, readFile }: Sources): Co
     }
   }
   const layers = [overrideLayer(overrides), environmentLayer(env)];
+  let listed: { value: unknown; path: string } | undefined;
   if (file) {
     const values = attempt(() => parseFile(file.path, file.text)) ?? new Map<string, unknown>();
     problems.push(...unknownKeys(file.path, values.keys()));
+    const value = values.get(upstreamsKey);
+    if (value !== undefined) listed = { value, path: file.path };
     layers.push(fileLayer(file.path, values, env));
   }
   const broken = new Set<string>();
@@ -268,8 +315,22 @@ export function loadConfig({ env, file, overrides = {}, readFile }: Sources): Co
       if (problems.length > before) broken.add(row.env);
       return [propertyOf(row.env), value];
     }),
-  ) as Config; // The rows are the type's own source; a broken one never leaves this function.
+  ) as Settings; // The rows are the type's own source; a broken one never leaves this function.
   problems.push(...contradictions(config, broken));
+  const isUrlSet = layers.some((layer) => layer('LLM_SERVER_URL') !== undefined);
+  const found = findUpstreams(config, listed, isUrlSet, sources);
+  problems.push(...found.problems);
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze(config);
+  return Object.freeze({ ...config, upstreams: found.upstreams });
+}
+
+/** Gives the effective configuration in the form of the YAML file; secrets as comments, masked. */
+export function describeConfig(config: Config): string {
+  // An environment that names a URL gives these upstreams as well: the list says it once.
+  return describeSettings(config, ['LLM_SERVER_URL']) + describeUpstreams(config.upstreams);
+}
+
+/** Gives the JSON Schema of the YAML file, for editors. */
+export function configJsonSchema(): object {
+  return settingsJsonSchema({ [upstreamsKey]: upstreamsJsonSchema });
 }

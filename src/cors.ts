@@ -46,14 +46,17 @@ const allowedHeaders = [
 const exposedHeaders =
   'x-request-id, request-id, x-gateway-error, x-gateway-queue-ms, retry-after, retry-after-ms, x-should-retry';
 
-/** Gives the CORS headers of an answer to a request from `origin`. */
+/** Gives the CORS headers of an answer to a request from `origin`; a request without one asks for none. */
 export type CorsHeaders = (origin: string | null) => Readonly<Record<string, string>>;
 
 /** @param allowedOrigins the origins of pages that may read answers; `*` for any */
 export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
   const exposed = { 'access-control-expose-headers': exposedHeaders };
   const any = { 'access-control-allow-origin': '*', ...exposed };
-  if (allowedOrigins.includes('*')) return () => any;
+  const none = {};
+  // What pages of other origins can read is never cached, so none of them gets an answer without the headers.
+  if (allowedOrigins.includes('*')) return (origin) => (origin === null ? none : any);
+  // Also without an origin: a cache must not give that answer to a page.
   const refused = { vary: 'Origin' };
   const byOrigin = new Map(
     allowedOrigins.map((origin) => [

@@ -1,19 +1,18 @@
 /**
  * The built-in simulated engine: it looks like llama-server, has its slots, its queue and its prefix cache, and answers
- * every route that the gateway proxies, but has no model; its answers say so. It fails on demand (demo-faults.ts).
+ * every route that the gateway proxies, but has no model; its answers say so. It fails on demand (demo/faults.ts).
  * For first runs, tests and benchmarks; it refuses nothing that a real engine must refuse for safety.
  */
-import type { Setting } from './demo/answers.ts';
-import { answerWith, generatings, occupy } from './demo/answers.ts';
-import type { Faults } from './demo/faults.ts';
-import { deliver, faultAnswer, invalidKey, parseFaults, strikeAtOnce } from './demo/faults.ts';
+import { answerReading, answerWith, generatings } from './demo/answers.ts';
+import * as faults from './demo/faults.ts';
+import type { Figures } from './demo/figures.ts';
+import { metricsText, noFigures } from './demo/figures.ts';
+import { Gate } from './demo/gate.ts';
 import type { Connection, HttpRequest } from './demo/http.ts';
 import { ConnectionOver, startHttpServer } from './demo/http.ts';
-import type { Reading } from './demo/lookups.ts';
 import { lookups, readings } from './demo/lookups.ts';
 import { PrefixCache, Slots } from './demo/model.ts';
-import { parseBody, parseForm, promptsFrom, runOf } from './demo/prompts.ts';
-import type { Json } from './demo/run.ts';
+import { parseBody, parseForm } from './demo/prompts.ts';
 import type { Answer } from './demo/wire.ts';
 import { EngineError, jsonAnswer, untilGone } from './demo/wire.ts';
 
@@ -34,12 +33,14 @@ export interface DemoOptions {
   cacheTokens?: number;
   /** Of each slot; default 4096. A prompt that does not fit gets llama.cpp's 400. */
   contextTokens?: number;
-  /** Default `demo`. */
-  model?: string;
+  /** Default `demo`. A request may name any other, as with llama-server; without a name it gets the first. */
+  models?: readonly [string, ...string[]];
   /** When set, everything but /health answers 401 without it, as Bearer or x-api-key. */
   apiKey?: string;
   /** When set, a connection that is idle for so long is closed. */
   keepAliveSeconds?: number;
+  /** For how long a slot stays taken when its client has left; default 0. A llama.cpp in prefill takes seconds. */
+  abortLagMs?: number;
 }
 
 export interface DemoRequest extends HttpRequest {
@@ -61,7 +62,15 @@ export interface DemoEngine {
   waiting(): number;
   /** Resolves with the next change of slots, of the queue or of a request's state. */
   changed(): Promise<void>;
-  /** Ends everything at once. */
+  /** Sums over everything that has run in a slot. */
+  readonly figures: Readonly<Figures>;
+  /** While it is loading every path answers llama.cpp's 503 "Loading model". */
+  setLoading(isLoading: boolean): void;
+  /** With a status, every path that takes a slot answers an error of it at once. */
+  setFailing(status: number | undefined): void;
+  /** While it is frozen it answers what takes no slot, and nothing else moves: slots stay taken, streams stall. */
+  setFrozen(isFrozen: boolean): void;
+  /** Ends everything at once. An engine that is started on the same port then has an empty cache. */
   stop(): Promise<void>;
 }
 
@@ -80,28 +89,30 @@ function errorAnswer(error: unknown): Answer {
   return new EngineError(500, 'server_error', String(error)).answer;
 }
 
-/** Answers a route that reads in one slot and generates nothing. */
-async function answerReading(reading: Reading, body: Json, setting: Setting): Promise<Answer> {
-  const tokens = promptsFrom(reading.input(body)).flatMap((prompt) => prompt.tokens);
-  const run = runOf({ tokens, subject: '' }, body, setting.engine);
-  await occupy({ ...run, output: [] }, setting);
-  const value = reading.answer(body, run.model, tokens.length);
-  if (!(value instanceof Uint8Array)) return jsonAnswer(value);
-  return { status: 200, headers: { 'Content-Type': 'audio/wav' }, body: value };
-}
-
 /** Starts the engine; throws when the address cannot be bound. */
 export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
-  const { contextTokens = 4096, model = 'demo', slots: slotCount = 4, apiKey } = options;
+  const { contextTokens = 4096, models = ['demo'], slots: slotCount = 4, apiKey } = options;
   const { cacheTokens = slotCount * contextTokens } = options;
   const slots = new Slots(slotCount, notify);
-  const engine = { model, contextTokens, tasks: slots.tasks };
+  const engine = { model: models[0], models, contextTokens, tasks: slots.tasks };
   const speeds = {
     firstTokenMs: options.firstTokenMs ?? 0,
     prefillTokensPerSecond: options.prefillTokensPerSecond ?? 0,
     tokensPerSecond: options.tokensPerSecond ?? 0,
   };
-  const workshop = { slots, cache: new PrefixCache(cacheTokens), speeds };
+  const gate = new Gate();
+  const stopping = new AbortController();
+  const workshop = {
+    slots,
+    cache: new PrefixCache(cacheTokens),
+    speeds,
+    figures: noFigures(),
+    gate,
+    abortLagMs: options.abortLagMs ?? 0,
+    stopped: stopping.signal,
+  };
+  let isLoading = false;
+  let failing: number | undefined;
   const requests: DemoRequest[] = [];
   let requestBodyBytes = 0;
   let change = Promise.withResolvers<void>();
@@ -121,7 +132,7 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     notify();
   }
 
-  async function answerTo(request: DemoRequest, signal: AbortSignal, asked: Faults) {
+  async function answerTo(request: DemoRequest, signal: AbortSignal, asked: faults.Faults) {
     const { method, headers } = request;
     const [path = ''] = request.path.split('?');
     function started(): void {
@@ -129,9 +140,10 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
       notify();
     }
     if (apiKey !== undefined && keyOf(headers) !== apiKey && !path.endsWith('/health')) {
-      return invalidKey.answer;
+      return faults.invalidKey.answer;
     }
-    const failure = faultAnswer(asked);
+    if (isLoading) return faults.loadingModel.answer;
+    const failure = faults.faultAnswer(asked);
     if (failure !== undefined) return failure;
     const lookup = lookups[`${method} ${path}`];
     if (lookup !== undefined) {
@@ -139,6 +151,13 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
       if (asked.has('hang')) await untilGone(signal);
       return jsonAnswer(lookup(method === 'GET' ? {} : parseBody(request.body), engine));
     }
+    if (method === 'GET' && path === '/metrics') {
+      const load = { running: slots.busy, waiting: slots.waiting };
+      const body = Buffer.from(metricsText(workshop.figures, load));
+      return { status: 200, headers: { 'Content-Type': 'text/plain; version=0.0.4' }, body };
+    }
+    const takesSlot = method === 'POST' && (path in readings || path in generatings);
+    if (takesSlot && failing !== undefined) return faults.statusAnswer(failing);
     const setting = { engine, workshop, job: { signal, started }, asked };
     const reading = readings[path];
     if (method === 'POST' && reading !== undefined) {
@@ -157,17 +176,21 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
   /** Answers, or fails as asked; gives whether the connection can go on. */
   async function respond(request: DemoRequest, connection: Connection): Promise<boolean> {
     const { headers } = request;
-    let asked: Faults = new Map();
+    let asked: faults.Faults = new Map();
     let answer: Answer;
     try {
-      asked = parseFaults(headers['x-demo-fault']);
-      if (await strikeAtOnce(connection, asked)) return false;
+      asked = faults.parseFaults(headers['x-demo-fault']);
+      if (await faults.strikeAtOnce(connection, asked)) return false;
       answer = await answerTo(request, connection.signal, asked);
     } catch (error) {
       answer = errorAnswer(error);
     }
     const cors = { 'Access-Control-Allow-Origin': headers['origin'] ?? '' };
-    return deliver(connection, { ...answer, headers: { ...cors, ...answer.headers } }, asked);
+    return faults.deliver(
+      connection,
+      { ...answer, headers: { ...cors, ...answer.headers } },
+      asked,
+    );
   }
 
   async function handle(received: HttpRequest, connection: Connection): Promise<boolean> {
@@ -206,6 +229,18 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     busySlots: () => slots.busy,
     waiting: () => slots.waiting,
     changed: () => change.promise,
-    stop: () => server.stop(),
+    figures: workshop.figures,
+    setLoading(value) {
+      isLoading = value;
+    },
+    setFailing(status) {
+      failing = status;
+    },
+    setFrozen: (isFrozen) => gate.set(!isFrozen),
+    async stop() {
+      stopping.abort();
+      await server.stop();
+      while (slots.busy > 0) await change.promise;
+    },
   };
 }

@@ -18,6 +18,14 @@ export const errorTable = {
   invalid_json: { status: 400, message: 'The body must be one JSON object.' },
   missing_field: { status: 400, message: 'A field that this route needs is missing.' },
   invalid_field: { status: 400, message: 'A field has the wrong type.' },
+  model_required: {
+    status: 400,
+    message: 'Several models are served here: name one in "model". GET /v1/models lists them.',
+  },
+  context_length_exceeded: {
+    status: 400,
+    message: 'The prompt is longer than the context of the model.',
+  },
   missing_api_key: {
     status: 401,
     message:
@@ -70,6 +78,14 @@ export const errorTable = {
   no_healthy_upstream: {
     status: 503,
     message: 'No inference server is available. Try again later.',
+  },
+  queue_full: {
+    status: 503,
+    message: 'Too many requests wait for the inference server. Try again after Retry-After.',
+  },
+  queue_timeout: {
+    status: 503,
+    message: 'The inference server had no free slot in time (QUEUE_TIMEOUT_MS).',
   },
   shutting_down: { status: 503, message: 'The gateway is shutting down. Try again in a moment.' },
   stopped_by_operator: {

@@ -6,12 +6,22 @@ import { isUnreachable } from './engine.ts';
 import { GatewayError } from './errors.ts';
 import type { LiveRequest } from './live.ts';
 
+/** The request has not run: another gateway, or this one in a moment, can take it. */
+export function shuttingDown(): GatewayError {
+  return new GatewayError('shutting_down', { headers: { 'retry-after': '1' } });
+}
+
 const badCertificate = /CERT|TLS|SSL|SIGNATURE/;
 
 /** Turns what `fetch` or the body of an answer threw into the error that the client is told. */
 export function explainFailure(thrown: unknown, request: LiveRequest): GatewayError {
   if (request.code !== undefined) {
-    if (request.code !== 'shutting_down') return new GatewayError(request.code);
+    if (request.code !== 'shutting_down') {
+      // It may know when a repeat has a chance.
+      if (thrown instanceof GatewayError && thrown.code === request.code) return thrown;
+      return new GatewayError(request.code);
+    }
+    if (request.phase === 'queued') return shuttingDown();
     // The engine had the request: a repeat by the client's SDK would only add load.
     return new GatewayError('shutting_down', {
       message: 'The gateway shut down before the answer was whole.',

@@ -87,17 +87,23 @@ function readText(path: string, named = ''): string {
   }
 }
 
-function load({ config, host, port }: CommandLine, env: Environment): Config {
+/** Reads the configuration; throws a ConfigError, or what reading the file throws. */
+function read({ config, host, port }: CommandLine, env: Environment): Config {
+  return loadConfig({
+    env,
+    ...(config !== undefined && { file: { path: config, text: readFileSync(config, 'utf8') } }),
+    overrides: {
+      ...(host !== undefined && { HOST: host }),
+      ...(port !== undefined && { PORT: port }),
+    },
+    readFile: (path) => readFileSync(path, 'utf8'),
+  });
+}
+
+function load(commandLine: CommandLine, env: Environment): Config {
+  if (commandLine.config !== undefined) readText(commandLine.config);
   try {
-    return loadConfig({
-      env,
-      ...(config !== undefined && { file: { path: config, text: readText(config) } }),
-      overrides: {
-        ...(host !== undefined && { HOST: host }),
-        ...(port !== undefined && { PORT: port }),
-      },
-      readFile: (path) => readFileSync(path, 'utf8'),
-    });
+    return read(commandLine, env);
   } catch (error) {
     if (error instanceof ConfigError) return quit(1, error.message);
     throw error;
@@ -118,7 +124,8 @@ function freshKey(): string {
 }
 
 /** Runs the gateway until a signal ends it. */
-async function runServe(config: Config): Promise<never> {
+async function runServe(commandLine: CommandLine, env: Environment): Promise<never> {
+  const config = load(commandLine, env);
   if (config.allowedApiKeys.length === 0) {
     quit(
       1,
@@ -127,7 +134,10 @@ async function runServe(config: Config): Promise<never> {
         `  ALLOWED_API_KEYS=${freshKey()}\n`,
     );
   }
-  const { ended } = await serve(config, version, readCertificate(config));
+  const { ended } = await serve(config, version, readCertificate(config), {
+    file: commandLine.config,
+    load: () => read(commandLine, env),
+  });
   process.exit(await ended);
 }
 
@@ -156,7 +166,7 @@ async function main(env: Environment): Promise<void> {
   const { command } = commandLine;
   if (commandLine.help) return print(usage.trimEnd());
   if (commandLine.version) return print(version);
-  if (command === 'serve') return await runServe(load(commandLine, env));
+  if (command === 'serve') return await runServe(commandLine, env);
   if (command === 'demo') return await runDemo(commandLine, env);
   if (command !== 'check-config') quit(2, `unknown command "${command}"\nTry: llm-gateway --help`);
   if (commandLine.schema) return print(JSON.stringify(configJsonSchema(), null, 2));

@@ -49,13 +49,15 @@ export function info(options: InfoOptions) {
       return answer(request, { name: 'LLM Gateway', version, endpoints, links });
     })
     .get('/health', function reportHealth({ request }) {
-      const { id, kind, state, slots } = pool.upstream;
       return answer(request, {
         status: 'ok',
         version,
         uptimeSeconds: Math.floor(uptimeSeconds()),
         inFlight: live.size,
-        upstreams: [{ id, kind, state, slots }],
+        queued: pool.queued,
+        upstreams: pool.upstreams.map(({ id, kind, state, usage }) => {
+          return { id, kind, state, slots: usage.capacity, usedSlots: usage.used };
+        }),
       });
     })
     .get('/ready', function reportReadiness({ request }) {

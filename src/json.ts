@@ -3,7 +3,7 @@
  * and rounds large integers. The scanner trusts that `parseObject` or the engine has judged the syntax; on bytes that
  * are no JSON it ends at the last byte and never throws.
  */
-import { viewOf } from './bytes.ts';
+import { decode, lastIndexOfText } from './bytes.ts';
 import { GatewayError } from './errors.ts';
 
 /** One member of an object or element of an array, as byte offsets `[start, end)` of its value. */
@@ -24,7 +24,7 @@ const CLOSE_BRACE = 0x7d;
 
 /** Gives the bytes `[start, end)` as text. */
 export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  return viewOf(bytes).toString('utf8', start, end);
+  return decode(bytes, 'utf8', start, end);
 }
 
 /** Parses a body that must be one JSON object; throws `invalid_json` for anything else. */
@@ -151,12 +151,11 @@ export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uin
 
 /** Finds the value of the last `"key":` in the bytes, at any depth, and parses it; `undefined` where there is none. */
 export function lastValueOf(bytes: Uint8Array, key: string): unknown {
-  const buffer = viewOf(bytes);
   const quoted = `"${key}"`;
   for (
-    let at = buffer.lastIndexOf(quoted);
+    let at = lastIndexOfText(bytes, quoted);
     at !== -1;
-    at = at === 0 ? -1 : buffer.lastIndexOf(quoted, at - 1)
+    at = at === 0 ? -1 : lastIndexOfText(bytes, quoted, at - 1)
   ) {
     const colon = skipSpace(bytes, at + quoted.length);
     // Behind a backslash the quote is the end of something inside a string.

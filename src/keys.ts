@@ -2,6 +2,8 @@
  * The API keys that this gateway accepts, and who is behind one. It keeps digests, never a key.
  */
 
+import type { Priority } from './queue.ts';
+
 /** Who sent a request, and who is served. */
 export interface Caller {
   /** Names the key in logs and records; derived from its digest. */
@@ -10,6 +12,10 @@ export interface Caller {
   principal: string;
   /** The end of the key, for people: `sk-…4f2a`. */
   hint: string;
+  /** What share of the engines' time is this caller's, beside others of the same class. */
+  weight: number;
+  /** The best class that its requests can have. */
+  priority: Priority;
 }
 
 interface KeyRecord {
@@ -18,6 +24,16 @@ interface KeyRecord {
   hint: string;
   /** Whether the key may name the user whom it speaks for. */
   isTrusted: boolean;
+  priority: Priority;
+}
+
+export interface KeyOptions {
+  /** Those of the keys that may name a user. */
+  trusted: readonly string[];
+  /** Those of them whose requests wait behind interactive ones. */
+  batch: readonly string[];
+  /** Gives the part of a key that people may see. */
+  hintOf: (key: string) => string;
 }
 
 /** A user's name stands in logs and records. */
@@ -28,22 +44,28 @@ function digestOf(key: string): Buffer {
 }
 
 export class KeyRing {
-  readonly #records: KeyRecord[];
+  #records: KeyRecord[] = [];
 
   /**
    * @param keys the accepted keys
-   * @param trusted those of them that may name a user
-   * @param hintOf gives the part of a key that people may see
    */
-  constructor(
-    keys: readonly string[],
-    trusted: readonly string[],
-    hintOf: (key: string) => string,
-  ) {
+  constructor(keys: readonly string[], options: KeyOptions) {
+    this.replace(keys, options);
+  }
+
+  /** Accepts these keys from now on, and no others. */
+  replace(keys: readonly string[], options: KeyOptions): void {
+    const { trusted, batch, hintOf } = options;
     this.#records = keys.map((key) => {
       const digest = digestOf(key);
       const keyId = digest.toString('hex').slice(0, 8);
-      return { digest, keyId, hint: hintOf(key), isTrusted: trusted.includes(key) };
+      return {
+        digest,
+        keyId,
+        hint: hintOf(key),
+        isTrusted: trusted.includes(key),
+        priority: batch.includes(key) ? 'batch' : 'interactive',
+      };
     });
   }
 
@@ -60,11 +82,13 @@ export class KeyRing {
       if (crypto.timingSafeEqual(record.digest, digest)) found = record;
     }
     if (found === undefined) return undefined;
-    const { keyId, hint, isTrusted } = found;
+    const { keyId, hint, isTrusted, priority } = found;
     return {
       keyId,
       principal: isTrusted && user ? `${keyId}/${user.slice(0, maxUserLength)}` : keyId,
       hint,
+      weight: 1,
+      priority,
     };
   }
 }

@@ -60,6 +60,7 @@ export interface Deadlines {
   firstByteTimeoutMs: number;
   idleTimeoutMs: number;
   totalTimeoutMs: number;
+  queueTimeoutMs: number;
   requestBodyTimeoutMs: number;
 }
 
@@ -67,7 +68,8 @@ export interface Deadlines {
 export class LiveRequest {
   phase: Phase = 'body';
   model: string | undefined;
-  upstream: string | undefined;
+  /** Where it runs, and when that last proved that it takes connections. */
+  upstream: { readonly id: string; readonly provenAt: number } | undefined;
   /** Whether the client asked for a stream, or the engine answers with one. */
   stream = false;
   status = 0;
@@ -75,6 +77,8 @@ export class LiveRequest {
   sentAt = 0;
   firstByteAt = 0;
   lastByteAt = 0;
+  /** When it began to wait for a slot; 0 while it has not. */
+  queuedAt = 0;
   queuedMs = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -123,7 +127,7 @@ export class LiveRequest {
       caller: this.caller,
       route: this.route.path,
       model: this.model,
-      upstream: this.upstream,
+      upstream: this.upstream?.id,
       status: this.status,
       code,
       outcome,
@@ -145,28 +149,30 @@ function hasPassed(since: number, limitMs: number, now: number): boolean {
 }
 
 /** Says whether nothing has shown yet that the engine takes connections since it was asked. */
-export function isUnproven(request: LiveRequest, provenAt: number): boolean {
+export function isUnproven(request: LiveRequest): boolean {
+  const provenAt = request.upstream?.provenAt ?? 0;
   return request.phase === 'waiting' && !request.hasHeaders && provenAt < request.sentAt;
 }
 
 /**
  * Pure decision: the code of the deadline that this request has passed, if any.
- * @param provenAt when the upstream last proved that it takes connections: until the connection is proven, its own
- *   deadline counts, so that an address that swallows packets does not cost a prefill-sized wait
+ * Until the connection is proven, its own deadline counts, so that an address that swallows packets does not cost a
+ * prefill-sized wait.
  * @param now milliseconds on the clock of the request's times
  */
 export function overdue(
   request: LiveRequest,
   deadlines: Deadlines,
-  provenAt: number,
   now: number,
 ): ErrorCode | undefined {
-  if (request.phase === 'queued') return undefined;
+  if (request.phase === 'queued') {
+    return hasPassed(request.queuedAt, deadlines.queueTimeoutMs, now) ? 'queue_timeout' : undefined;
+  }
   if (request.phase === 'body') {
     const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, now);
     return isLate ? 'request_body_timeout' : undefined;
   }
-  if (isUnproven(request, provenAt)) {
+  if (isUnproven(request)) {
     if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, now)) return 'connect_timeout';
   }
   if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, now)) return 'total_timeout';
@@ -190,6 +196,10 @@ export class LiveRequests implements Iterable<LiveRequest> {
 
   [Symbol.iterator](): Iterator<LiveRequest> {
     return this.#requests[Symbol.iterator]();
+  }
+
+  has(request: LiveRequest): boolean {
+    return this.#requests.has(request);
   }
 
   add(request: LiveRequest): void {

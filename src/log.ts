@@ -110,12 +110,41 @@ export async function createLog(options: {
   };
   if (!isPretty) {
     const formatters = { level: (label: string) => ({ level: levelName(label) }) };
-    return pino({ ...settings, formatters }, sink);
+    return withFlatLines(pino({ ...settings, formatters }, sink));
   }
   // Only a terminal needs it, so only a terminal pays for loading it.
   const { prettyFactory } = await import('pino-pretty');
   const readable = prettyFactory({ colorize: true, singleLine: true, translateTime: 'HH:MM:ss.l' });
   return pino(settings, { write: (line) => sink.write(readable(line)) });
+}
+
+/** How pino makes a line; `time` is that member as JSON, with a comma in front. */
+type AsJson = (this: Log, fields: object, text: unknown, level: number, time: string) => string;
+
+/**
+ * Has pino make its lines by one JSON.stringify, which takes half as long as its own way, member by member. Errors keep
+ * that way, which knows how to write one.
+ */
+function withFlatLines(log: Log): Log {
+  const { asJsonSym } = pino.symbols;
+  const asJson = Reflect.get(log, asJsonSym) as AsJson;
+  const heads = new Map(
+    Object.entries(log.levels.values).map(([label, level]) => [
+      level,
+      `{"level":"${levelName(label)}"`,
+    ]),
+  );
+
+  function asFlatJson(this: Log, ...line: Parameters<AsJson>): string {
+    const [fields, text, level, time] = line;
+    if (typeof text !== 'string' || 'err' in fields) return asJson.apply(this, line);
+    const members = JSON.stringify(fields).slice(1, -1);
+    const comma = members === '' ? '' : ',';
+    return `${heads.get(level)}${time}${comma}${members},"msg":${JSON.stringify(text)}}\n`;
+  }
+
+  Reflect.set(log, asJsonSym, asFlatJson);
+  return log;
 }
 
 function levelName(label: string): string {

@@ -3,7 +3,7 @@
  * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
  * a reset everywhere else. What was cut looks whole only where nothing could tell: bytes that just end by closing.
  */
-import { viewOf } from './bytes.ts';
+import { hasText } from './bytes.ts';
 import { errorFrame, GatewayError, type Family } from './errors.ts';
 import { lastValueOf } from './json.ts';
 import { outcomeOf, type Outcome } from './live.ts';
@@ -18,10 +18,12 @@ export class StreamEnds implements FrameObserver {
   readonly #last: (Uint8Array | undefined)[] = [];
 
   observe(bytes: Uint8Array, start: number, end: number): void {
-    const frame = bytes.subarray(start, end);
+    // A copy, or a view where the stage has put the frame together: a subarray of the engine's own chunk would make an
+    // ArrayBuffer for it, the dearest step of all here, and keep the whole chunk alive.
+    const frame = bytes.slice(start, end);
     if (!hasData(frame)) return;
     this.frames++;
-    if (this.frames === 1 && viewOf(frame).includes('"message_start"')) this.opening = frame;
+    if (this.frames === 1 && hasText(frame, '"message_start"')) this.opening = frame;
     else this.#last[this.frames % keptFrames] = frame;
   }
 
@@ -43,9 +45,10 @@ export class StreamEnds implements FrameObserver {
 /** Most frames begin with their data; others have an event's name, an id or a comment in front of it. */
 function hasData(frame: Uint8Array): boolean {
   if (frame[0] === 0x64 && frame[1] === 0x61) return true;
-  const view = viewOf(frame);
-  return ['\ndata:', '\rdata:', '\uFEFFdata:'].some((text) => view.includes(text));
+  return dataInside.some((text) => hasText(frame, text));
 }
+
+const dataInside = ['\ndata:', '\rdata:', '\uFEFFdata:'];
 
 /** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */
 const keptFrames = 3;

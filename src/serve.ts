@@ -2,12 +2,13 @@
  * Wires the parts from a configuration, listens, and ends cleanly on a signal: unready first, streams may end until the
  * grace is over, then the rest is ended truthfully.
  */
+import { unwatchFile, watchFile } from 'node:fs';
 import { isIP } from 'node:net';
 import { accessLog } from './accesslog.ts';
 import { createApp } from './app.ts';
-import { maskKey, type Config } from './config.ts';
+import { ConfigError, maskKey, type Config } from './config.ts';
 import { corsHeaders } from './cors.ts';
-import { KeyRing } from './keys.ts';
+import { KeyRing, type KeyOptions } from './keys.ts';
 import { LiveRequests } from './live.ts';
 import { createLog, LineSink, secretMasker } from './log.ts';
 import { Pool } from './pool.ts';
@@ -25,6 +26,47 @@ const lastWordsMs = 500;
 /** The same signal within this time is an echo of the first. */
 const echoMs = 250;
 
+/** How the configuration is read again. */
+export interface Reloading {
+  /** The file that is watched for changes. */
+  file: string | undefined;
+  /** Throws a ConfigError when it is wrong. */
+  load: () => Config;
+}
+
+const fileLookMs = 1_000;
+
+/** What a reload changes; the rest needs a restart. */
+const reloadable = new Set([
+  'upstreams',
+  'llmServerUrl',
+  'llmServerApiKey',
+  'llmServerKind',
+  'upstreamSlots',
+  'defaultModel',
+  'anyModelName',
+  'allowedApiKeys',
+  'trustedUserKeys',
+  'batchApiKeys',
+  'maxSlotsPerCaller',
+  'maxQueuedRequests',
+  'maxQueuedPerCaller',
+  'maxQueuedBytes',
+  'retryPolicy',
+  'slotReleaseTimeoutMs',
+  'stallTimeoutMs',
+  'isolatePromptCache',
+  'contextPreflight',
+]);
+
+function keyOptions({ trustedUserKeys, batchApiKeys }: Config): KeyOptions {
+  return { trusted: trustedUserKeys, batch: batchApiKeys, hintOf: maskKey };
+}
+
+function secretsOf({ allowedApiKeys, upstreams }: Config): string[] {
+  return [...allowedApiKeys, ...upstreams.flatMap(({ apiKey }) => apiKey ?? [])];
+}
+
 const documentedKeys = /^sk-test-key-/;
 
 function isLoopback(host: string): boolean {
@@ -34,16 +76,17 @@ function isLoopback(host: string): boolean {
 /**
  * Starts the gateway; resolves when it listens or has failed to.
  * @param certificate PEM texts, to serve HTTPS
+ * @param reloading how the configuration is read again, on SIGHUP or when its file has changed
  */
 export async function serve(
   config: Config,
   version: string,
   certificate: { cert: string; key: string } | undefined,
+  reloading?: Reloading,
 ): Promise<Running> {
-  const { allowedApiKeys, trustedUserKeys, llmServerApiKey, host: hostname, port } = config;
-  const secrets =
-    llmServerApiKey === undefined ? allowedApiKeys : [...allowedApiKeys, llmServerApiKey];
-  const sink = new LineSink(process.stdout.fd, secretMasker(secrets));
+  const { allowedApiKeys, host: hostname, port } = config;
+  let mask = secretMasker(secretsOf(config));
+  const sink = new LineSink(process.stdout.fd, (text) => mask(text));
   const isPretty =
     config.logFormat === 'auto' ? process.stdout.isTTY : config.logFormat === 'pretty';
   const log = await createLog({ level: config.logLevel, isPretty, sink });
@@ -57,13 +100,8 @@ export async function serve(
   const now = () => performance.now();
   const startedAt = now();
   const live = new LiveRequests();
-  const pool = new Pool({
-    url: config.llmServerUrl,
-    apiKey: llmServerApiKey,
-    kind: config.llmServerKind,
-    log,
-    now,
-  });
+  const pool = new Pool({ settings: config, log, now });
+  const keys = new KeyRing(allowedApiKeys, keyOptions(config));
   let drained: { signal: NodeJS.Signals; since: number } | undefined;
   const app = createApp({
     version,
@@ -71,7 +109,8 @@ export async function serve(
     live,
     pool,
     now,
-    keys: new KeyRing(allowedApiKeys, trustedUserKeys, maskKey),
+    keys,
+    feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
     trustedUserHeader: config.trustedUserHeader,
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
@@ -99,6 +138,31 @@ export async function serve(
     return { url: undefined, ended: ended.promise };
   }
 
+  let current = config;
+  /** Takes the configuration as it is now; a wrong one changes nothing. */
+  function reload(): void {
+    if (reloading === undefined || drained !== undefined) return;
+    try {
+      const next = reloading.load();
+      const restart = Object.keys(next).filter((name) => {
+        const [before, after] = [current, next].map((each) => Reflect.get(each, name));
+        return !reloadable.has(name) && !Bun.deepEquals(before, after);
+      });
+      mask = secretMasker([...secretsOf(current), ...secretsOf(next)]);
+      keys.replace(next.allowedApiKeys, keyOptions(next));
+      pool.reconfigure(next);
+      current = next;
+      log.info({ upstreams: next.upstreams.map(({ id }) => id) }, 'configuration reloaded');
+      if (restart.length > 0) log.warn({ settings: restart }, 'these need a restart');
+    } catch (error) {
+      const problems = error instanceof ConfigError ? error.problems : [String(error)];
+      log.error({ problems }, 'the new configuration is wrong; the old one stays');
+    }
+  }
+  process.on('SIGHUP', reload);
+  const file = reloading?.file;
+  if (file !== undefined) watchFile(file, { interval: fileLookMs }, reload);
+
   async function drain(signal: NodeJS.Signals): Promise<void> {
     if (drained !== undefined) {
       // `bun run` passes a terminal's Ctrl-C on to a program that has had it already.
@@ -114,16 +178,17 @@ export async function serve(
     await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
     await app.server?.stop(true);
     pool.close();
+    if (file !== undefined) unwatchFile(file, reload);
     log.info('stopped');
     return await end(0);
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void drain(signal));
 
   const url = String(app.server?.url ?? '').replace(/\/$/, '');
-  log.info({ url, version, upstream: config.llmServerUrl }, 'listening');
+  const upstreams = config.upstreams.map((upstream) => upstream.url);
+  log.info({ url, version, upstreams }, 'listening');
   if (!isLoopback(hostname) && allowedApiKeys.some((key) => documentedKeys.test(key))) {
     log.warn('a key from the documentation is in use and other machines can reach this gateway');
   }
-  void pool.sight();
   return { url, ended: ended.promise };
 }

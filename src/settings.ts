@@ -41,6 +41,8 @@ function setting<const Env extends string, S extends TSchema, D extends Static<S
   return { env, schema, default: fallback, description, secret, decode };
 }
 
+const onOff = oneOf('off', 'on');
+
 function timeout<const Env extends string>(env: Env, fallback: number, description: string) {
   return setting(env, milliseconds, fallback, `${description}, in milliseconds; 0 is no limit.`);
 }
@@ -50,7 +52,6 @@ function timeout<const Env extends string>(env: Env, fallback: number, descripti
  * its end, with its path prefix. Throws an Error that says what is wrong and never quotes the URL.
  */
 export function serverBaseUrl(text: string): string {
-  if (text.includes(',')) throw new Error('several servers are not supported yet, name one');
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
     throw new Error('it does not start with http:// or https://, or is no URL');
@@ -86,9 +87,12 @@ export const settings = [
   ),
   setting(
     'LLM_SERVER_URL',
-    Type.String({ description: 'one http:// or https:// URL, with or without /v1/completions' }),
-    'http://localhost:8080/v1/completions',
-    'The inference server.',
+    Type.Array(
+      Type.String({ description: 'an http:// or https:// URL, with or without /v1/completions' }),
+      { uniqueItems: true, minItems: 1 },
+    ),
+    ['http://localhost:8080/v1/completions'],
+    'The inference server; several, comma-separated, are used side by side.',
     { decode: serverBaseUrl },
   ),
   setting(
@@ -103,6 +107,111 @@ export const settings = [
     oneOf('auto', 'llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'),
     'auto',
     'Kind of the inference server; auto asks it.',
+  ),
+  setting(
+    'UPSTREAM_SLOTS',
+    Type.Union(
+      [
+        Type.Literal('auto'),
+        Type.Literal('unbounded'),
+        Type.Integer({ minimum: 1, maximum: 65_536 }),
+      ],
+      { description: 'auto, unbounded, or a whole number from 1 to 65536' },
+    ),
+    'auto',
+    'How many requests an inference server runs at once; auto asks it.',
+  ),
+  setting(
+    'DEFAULT_MODEL',
+    Type.String({ pattern: '^[^\\r\\n]{1,200}$', description: 'the name of a model or an alias' }),
+    undefined,
+    'Model of a request that names none, where several are served.',
+  ),
+  setting(
+    'ANY_MODEL_NAME',
+    onOff,
+    'on',
+    'Whether a single server with a single model takes any model name, as llama-server does.',
+  ),
+  setting(
+    'MAX_SLOTS_PER_CALLER',
+    Type.Integer({ minimum: 0, maximum: 65_536 }),
+    0,
+    'Slots that one caller may hold at once; 0 is no limit.',
+  ),
+  setting(
+    'BATCH_API_KEYS',
+    clientKeys,
+    [],
+    'Those of ALLOWED_API_KEYS whose requests always wait behind interactive ones, comma-separated.',
+    secret,
+  ),
+  setting(
+    'MAX_QUEUED_REQUESTS',
+    Type.Integer({ minimum: 0, maximum: 1_000_000 }),
+    10_000,
+    'Requests that may wait for a slot in all.',
+  ),
+  setting(
+    'MAX_QUEUED_PER_CALLER',
+    Type.Integer({ minimum: 0, maximum: 1_000_000 }),
+    1_000,
+    'Requests of one caller that may wait for a slot.',
+  ),
+  setting(
+    'MAX_QUEUED_BYTES',
+    Type.Integer({ minimum: 0, maximum: 2 ** 40 }),
+    268_435_456,
+    'Bodies of waiting requests in all, in bytes.',
+  ),
+  timeout('QUEUE_TIMEOUT_MS', 300_000, 'Longest wait for a slot'),
+  setting(
+    'QUEUE_FEEDBACK',
+    onOff,
+    'off',
+    'Whether every stream that waits gets comments with its place; off: only where x-queue-feedback asks.',
+  ),
+  setting(
+    'QUEUE_FEEDBACK_AFTER_MS',
+    milliseconds,
+    2_000,
+    'Wait after which those comments begin, in milliseconds.',
+  ),
+  setting(
+    'RETRY_POLICY',
+    oneOf('never', 'unsent', 'resets'),
+    'unsent',
+    'What is tried again at another server: unsent is what provably did not run, resets also connections that broke before the first byte.',
+  ),
+  setting(
+    'SLOT_RELEASE_TIMEOUT_MS',
+    milliseconds,
+    5_000,
+    'Longest wait until an engine says that the slot of an ended request is idle, in milliseconds.',
+  ),
+  setting(
+    'STALL_TIMEOUT_MS',
+    milliseconds,
+    30_000,
+    'Least time without any progress after which a server gets no new requests, in milliseconds.',
+  ),
+  setting(
+    'CONTEXT_PREFLIGHT',
+    onOff,
+    'off',
+    'Whether prompts are counted by the server and refused before they wait when they cannot fit.',
+  ),
+  setting(
+    'ISOLATE_PROMPT_CACHE',
+    onOff,
+    'off',
+    'Whether llama.cpp must compute every prompt anew (cache_prompt: false), so that no key can use what another left in a cache.',
+  ),
+  setting(
+    'PIN_SLOTS',
+    onOff,
+    'off',
+    'Whether requests are pinned to the slot of llama.cpp that has their prefix (id_slot).',
   ),
   setting(
     'LOG_LEVEL',
@@ -182,7 +291,7 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   : Lowercase<Name>;
 
 /** The settings under their names in camelCase; `undefined` where an optional one is not set. */
-export type Config = {
+export type Settings = {
   readonly [S in Setting as CamelCase<S['env']>]: undefined extends S['default']
     ? Static<S['schema']> | undefined
     : Static<S['schema']>;
@@ -194,7 +303,7 @@ export function propertyOf(env: string): string {
 }
 
 /** Gives the value of a variable, where the code has its name but not its type. */
-export function valueOf(config: Config, env: string): unknown {
+export function valueOf(config: Settings, env: string): unknown {
   return (config as Record<string, unknown>)[propertyOf(env)];
 }
 
@@ -209,12 +318,18 @@ export function valueSchema(row: Row): TSchema {
 
 /** Gives the words that a schema allows; none where it allows more than words. */
 export function wordsOf(schema: TSchema): string[] {
-  return (schema['anyOf'] ?? []).map((option: TSchema) => option['const']);
+  const options: TSchema[] = schema['anyOf'] ?? [];
+  return options.map((option) => option['const']).filter((word) => word !== undefined);
+}
+
+/** Says whether a schema allows whole numbers. */
+export function takesInteger(schema: TSchema): boolean {
+  return [schema, ...(schema['anyOf'] ?? [])].some((option) => option['type'] === 'integer');
 }
 
 /** Says which values a schema allows. */
 export function allowed(schema: TSchema): string {
-  if (schema['anyOf']) return `one of ${wordsOf(schema).join(', ')} (in any case)`;
+  if (schema['anyOf'] && !schema.description) return `one of ${wordsOf(schema).join(', ')} (in any case)`;
   if (schema['type'] !== 'integer') return schema.description ?? '';
   return `a whole number from ${schema['minimum']} to ${schema['maximum']}`;
 }
@@ -228,9 +343,10 @@ export function maskKey(key: string): string {
   return key.length >= 8 ? `…${key.slice(-2)}` : '…';
 }
 
-/** Gives the effective configuration in the form of the YAML file, one line a setting; secrets as comments, masked. */
-export function describeConfig(config: Config): string {
-  const lines = rows.map(({ env, secret }) => {
+/** Gives settings in the form of the YAML file, one line each, all but some; secrets as comments, masked. */
+export function describeSettings(config: Settings, left: readonly string[]): string {
+  const told = rows.filter(({ env }) => !left.includes(env));
+  const lines = told.map(({ env, secret }) => {
     const value = valueOf(config, env);
     const set = [value ?? []].flat();
     if (set.length === 0) return `${env.toLowerCase()}: # not set`;
@@ -241,9 +357,12 @@ export function describeConfig(config: Config): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Gives the JSON Schema of the YAML file, for editors: strings may hold `${NAME}`, lists may be comma-separated. */
-export function configJsonSchema(): object {
-  const properties: Record<string, TSchema> = {};
+/**
+ * Gives the JSON Schema of the YAML file: strings may hold `${NAME}`, lists may be comma-separated.
+ * @param more what else it may have
+ */
+export function settingsJsonSchema(more: Record<string, TSchema>): object {
+  const properties: Record<string, TSchema> = { ...more };
   const filledIn = Type.String({ pattern: '\\$\\{' });
   for (const row of rows) {
     const key = row.env.toLowerCase();

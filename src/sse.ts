@@ -3,7 +3,7 @@
  * `drop` asks for. It never changes a byte of a frame; what is not dropped leaves as it came.
  * Source: the event stream format of the HTML standard, section 9.2.6 (lines end in LF, CR LF or CR).
  */
-import { viewOf } from './bytes.ts';
+import { decode } from './bytes.ts';
 
 export interface FrameObserver {
   /**
@@ -129,7 +129,7 @@ export class FrameStage {
  * the end of a response, `"stop":true` of llama.cpp's native format, the `done` of audio, or an error.
  */
 export function isLastFrame(frame: Uint8Array): boolean {
-  return lastFrame.test(viewOf(frame).toString('latin1'));
+  return lastFrame.test(decode(frame, 'latin1'));
 }
 
 const lastFrame =

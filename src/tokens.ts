@@ -12,8 +12,13 @@ function numberAt(value: unknown, ...path: string[]): number | undefined {
   return typeof at === 'number' ? at : undefined;
 }
 
-function defined(tokens: Record<keyof Tokens, number | undefined>): Tokens {
-  return Object.fromEntries(Object.entries(tokens).filter(([, count]) => count !== undefined));
+function defined(counts: Record<keyof Tokens, number | undefined>): Tokens {
+  const tokens: Tokens = {};
+  for (const name in counts) {
+    const count = counts[name as keyof Tokens];
+    if (count !== undefined) tokens[name as keyof Tokens] = count;
+  }
+  return tokens;
 }
 
 /**

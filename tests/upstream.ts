@@ -31,9 +31,9 @@ export type Answer = (request: Received, wire: Wire) => unknown;
 export interface Upstream {
   url: string;
   port: number;
-  /** Without the questions what kind of engine this is. */
+  /** Without the gateway's own questions. */
   requests: Received[];
-  /** Those questions: paths, in their order. */
+  /** The gateway's own questions: paths, in their order. */
   questions: string[];
   /** How many connections carried a request that is no such question. */
   connections(): number;
@@ -43,13 +43,14 @@ export interface Upstream {
 
 export interface UpstreamOptions {
   port?: number;
-  /** How it answers a question what it is: JSON by path; 404 for the others. */
+  /** How it answers the gateway's own questions: JSON by path; 404 for the others. */
   lookups?: Record<string, unknown>;
   /** Hears of every connection, before any byte. */
   connected?: (socket: Socket) => void;
 }
 
-const questions = new Set(['/props', '/get_server_info', '/api/version', '/version']);
+/** Under this name the gateway looks after its upstreams. */
+export const watchAgent = 'llm-gateway-watch';
 
 /** Gives an answer with a length. */
 export function plain(
@@ -144,7 +145,7 @@ export async function startUpstream(
         if (received.length < end) return;
         const body = received.subarray(headEnd + 4, end);
         received = received.subarray(end);
-        if (head.method === 'GET' && questions.has(head.path)) {
+        if (head.headers['user-agent'] === watchAgent) {
           answerQuestion(head.path, socket);
           return;
         }

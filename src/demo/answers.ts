@@ -1,17 +1,19 @@
 /**
- * The generating routes of the simulated engine: which prompts their bodies have, which shape their answers get, and
- * the answers themselves, plain, streamed, or huge on demand.
+ * The routes of the simulated engine that take a slot: which prompts their bodies have, which shape their answers get,
+ * and the answers themselves, plain, streamed, or huge on demand.
  */
 import { messages, responses } from './events.ts';
 import type { Faults } from './faults.ts';
-import type { Job, Workshop } from './generate.ts';
+import type { Job } from './generate.ts';
 import { generate, hugePlain, hugeStream, merge, partsOf } from './generate.ts';
+import type { Reading } from './lookups.ts';
 import type { Engine } from './prompts.ts';
 import * as prompts from './prompts.ts';
 import type { Json, Prompt, Run, Shape } from './run.ts';
 import { chat, completions, native, transcriptions } from './shapes.ts';
 import type { Answer, Part } from './wire.ts';
 import { jsonAnswer, jsonHeaders, streamAnswer, untilGone } from './wire.ts';
+import type { Workshop } from './workshop.ts';
 
 export interface Generating {
   shape: Shape;
@@ -115,4 +117,18 @@ export async function answerWith(
   }
   await Promise.all(runs.map((run) => occupy(run, setting)));
   return jsonAnswer(shape.plain(runs));
+}
+
+/** Answers a route that reads in one slot and generates nothing. */
+export async function answerReading(
+  reading: Reading,
+  body: Json,
+  setting: Setting,
+): Promise<Answer> {
+  const tokens = prompts.promptsFrom(reading.input(body)).flatMap((prompt) => prompt.tokens);
+  const run = prompts.runOf({ tokens, subject: '' }, body, setting.engine);
+  await occupy({ ...run, output: [] }, setting);
+  const value = reading.answer(body, run.model, tokens.length);
+  if (!(value instanceof Uint8Array)) return jsonAnswer(value);
+  return { status: 200, headers: { 'Content-Type': 'audio/wav' }, body: value };
 }

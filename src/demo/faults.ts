@@ -56,18 +56,11 @@ export function parseFaults(header: string | undefined): Faults {
 /** Gives the error answer that was asked for, if one was. */
 export function faultAnswer(asked: Faults): Answer | undefined {
   const status = asked.get('status');
-  if (status !== undefined) {
-    const { answer } = new EngineError(status, 'server_error', `Simulated status ${status}`);
-    // RFC 9110 section 15: these have no body.
-    const isBodiless = status < 200 || status === 204 || status === 304;
-    return isBodiless ? { ...answer, body: new Uint8Array() } : answer;
-  }
+  if (status !== undefined) return statusAnswer(status);
   if (asked.has('error-500')) {
     return new EngineError(500, 'server_error', 'Simulated failure').answer;
   }
-  if (asked.has('error-503-loading')) {
-    return new EngineError(503, 'unavailable_error', 'Loading model').answer;
-  }
+  if (asked.has('error-503-loading')) return loadingModel.answer;
   if (asked.has('error-401')) return invalidKey.answer;
   if (asked.has('error-429')) {
     const error = { code: 429, message: 'Simulated: too many requests', type: 'rate_limit_error' };
@@ -76,6 +69,15 @@ export function faultAnswer(asked: Faults): Answer | undefined {
   return undefined;
 }
 
+/** Gives an error of that status. */
+export function statusAnswer(status: number): Answer {
+  const { answer } = new EngineError(status, 'server_error', `Simulated status ${status}`);
+  // RFC 9110 section 15: these have no body.
+  const isBodiless = status < 200 || status === 204 || status === 304;
+  return isBodiless ? { ...answer, body: new Uint8Array() } : answer;
+}
+
+export const loadingModel = new EngineError(503, 'unavailable_error', 'Loading model');
 export const invalidKey = new EngineError(401, 'authentication_error', 'Invalid API Key');
 
 /** Strikes before an answer is even made; gives whether it did, and the connection is over then. */

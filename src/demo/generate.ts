@@ -2,27 +2,13 @@
  * Runs generations of the simulated engine in its slots, at the speeds that were set, and gives the parts of their
  * streams. It waits for real time, since a simulated engine must take some; it knows nothing of HTTP.
  */
-import type { PrefixCache, Slots, Task } from './model.ts';
+import type { Task } from './model.ts';
 import { detokenize } from './model.ts';
 import type { Run, Shape } from './run.ts';
 import type { Part } from './wire.ts';
 import { pause } from './wire.ts';
-
-export interface Speeds {
-  /** The part of the time to the first token that does not depend on the prompt. */
-  firstTokenMs: number;
-  /** 0 for at once. Tokens that the cache holds take no time. */
-  prefillTokensPerSecond: number;
-  /** Of one slot; 0 for as fast as possible. */
-  tokensPerSecond: number;
-}
-
-/** Where runs take place. */
-export interface Workshop {
-  slots: Slots;
-  cache: PrefixCache;
-  speeds: Speeds;
-}
+import type { Workshop } from './workshop.ts';
+import { Pace, takeSlot } from './workshop.ts';
 
 /** The request that a run belongs to. */
 export interface Job {
@@ -39,42 +25,57 @@ function durationMs(count: number, perSecond: number): number {
   return perSecond > 0 ? (count * 1000) / perSecond : 0;
 }
 
+/** The prompt's counters move so often. */
+const prefillStepMs = 50;
+
 /**
  * Takes a slot, computes the prompt, and yields `-1` when that is done and then the position of each token as it is
- * decoded. The slot is free when it returns, throws or is left. Fills in the run's figures.
+ * decoded. The slot is given back when it returns, throws or is left. Fills in the run's figures.
  */
 export async function* generate(
   run: Run,
-  { slots, cache, speeds }: Workshop,
+  workshop: Workshop,
   { signal, started }: Job,
 ): AsyncGenerator<number> {
+  const { cache, speeds, figures, gate } = workshop;
   const prompt = run.prompt.tokens;
-  const task: Task = { promptTokens: prompt.length, cachedTokens: 0, decodedTokens: 0 };
-  const slot = await slots.acquire(task, signal);
+  const task: Task = {
+    promptTokens: prompt.length,
+    cachedTokens: 0,
+    computedTokens: 0,
+    decodedTokens: 0,
+  };
+  const free = await takeSlot(task, workshop, signal);
   try {
     started();
     // An engine computes at least the last token of a prompt, to have something to go on from.
     run.cachedTokens = Math.max(0, Math.min(cache.lengthOf(prompt), prompt.length - 1));
     task.cachedTokens = run.cachedTokens;
-    const computed = prompt.length - run.cachedTokens;
-    run.promptMs = speeds.firstTokenMs + durationMs(computed, speeds.prefillTokensPerSecond);
+    const toCompute = prompt.length - run.cachedTokens;
+    run.promptMs = speeds.firstTokenMs + durationMs(toCompute, speeds.prefillTokensPerSecond);
     run.predictedMs = durationMs(run.output.length, speeds.tokensPerSecond);
-    if (run.promptMs > 0) await pause(run.promptMs, signal);
+    const prefill = new Pace(gate, signal);
+    const steps = Math.max(1, Math.ceil(run.promptMs / prefillStepMs));
+    for (let step = 1; step <= steps; step++) {
+      await prefill.until((run.promptMs * step) / steps);
+      task.computedTokens = Math.floor((toCompute * step) / steps);
+    }
+    figures.promptTokens += prompt.length;
+    figures.cachedTokens += run.cachedTokens;
     cache.hold(prompt);
     yield -1;
 
-    const begunMs = performance.now();
+    const decode = new Pace(gate, signal);
     for (let position = 0; position < run.output.length; position++) {
-      const dueMs = begunMs + durationMs(position, speeds.tokensPerSecond);
-      const waitMs = dueMs - performance.now();
-      if (waitMs >= 1) await pause(waitMs, signal);
+      const dueMs = durationMs(position, speeds.tokensPerSecond);
+      if (!decode.isDue(dueMs)) await decode.until(dueMs);
       else if (position % tokensInARow === tokensInARow - 1) await pause(0, signal);
       task.decodedTokens++;
       yield position;
     }
     cache.hold([...prompt, ...run.output]);
   } finally {
-    slots.release(slot);
+    free();
   }
 }
 

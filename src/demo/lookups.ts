@@ -17,6 +17,7 @@ import {
 
 /** What a lookup may tell about the engine. */
 export interface EngineView extends Engine {
+  models: readonly string[];
   tasks: readonly (Task | undefined)[];
 }
 
@@ -24,10 +25,17 @@ export type Lookup = (body: Json, engine: EngineView) => unknown;
 
 const health: Lookup = () => ({ status: 'ok' });
 
-const models: Lookup = (_body, { model, contextTokens }) => {
+const modelList: Lookup = (_body, { models, contextTokens }) => {
   const meta = { n_ctx: contextTokens, n_params: 0 };
-  const data = [{ id: model, object: 'model', created: 0, owned_by: 'llamacpp', meta }];
-  return { models: [{ name: model, model, type: 'model' }], object: 'list', data };
+  const data = models.map((id) => ({
+    id,
+    object: 'model',
+    created: 0,
+    owned_by: 'llamacpp',
+    meta,
+  }));
+  const native = models.map((model) => ({ name: model, model, type: 'model' }));
+  return { models: native, object: 'list', data };
 };
 
 const props: Lookup = (_body, { model, contextTokens, tasks }) => ({
@@ -38,7 +46,7 @@ const props: Lookup = (_body, { model, contextTokens, tasks }) => ({
   modalities: { vision: false, audio: false },
   endpoint_slots: true,
   endpoint_props: false,
-  endpoint_metrics: false,
+  endpoint_metrics: true,
   chat_template: 'simulated',
   build_info: 'simulated engine of LLM Gateway',
   is_sleeping: false,
@@ -48,10 +56,15 @@ const slots: Lookup = (_body, engine) =>
   engine.tasks.map((task, id) => {
     const slot = { id, n_ctx: engine.contextTokens, is_processing: task !== undefined };
     if (task === undefined) return slot;
-    const { promptTokens, cachedTokens, decodedTokens } = task;
-    const next_token = [{ has_next_token: true, n_decoded: decodedTokens }];
-    const counts = { n_prompt_tokens: promptTokens, n_prompt_tokens_cache: cachedTokens };
-    return { ...slot, ...counts, next_token };
+    const { cachedTokens, computedTokens, decodedTokens } = task;
+    return {
+      ...slot,
+      // What the slot holds by now, as llama.cpp counts it: not the whole prompt while it is read.
+      n_prompt_tokens: cachedTokens + computedTokens + decodedTokens,
+      n_prompt_tokens_processed: computedTokens,
+      n_prompt_tokens_cache: cachedTokens,
+      next_token: [{ has_next_token: true, n_decoded: decodedTokens }],
+    };
   });
 
 const tokens: Lookup = ({ content, with_pieces }) => {
@@ -83,8 +96,8 @@ export const lookups: Readonly<Record<string, Lookup>> = {
   'GET /v1/health': health,
   'GET /props': props,
   'GET /slots': slots,
-  'GET /models': models,
-  'GET /v1/models': models,
+  'GET /models': modelList,
+  'GET /v1/models': modelList,
   'POST /tokenize': tokens,
   'POST /detokenize': text,
   'POST /apply-template': ({ messages }) => ({ prompt: renderChat(messages) }),

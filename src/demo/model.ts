@@ -130,6 +130,8 @@ export class PrefixCache {
 export interface Task {
   promptTokens: number;
   cachedTokens: number;
+  /** Of the prompt, without those that the cache held. */
+  computedTokens: number;
   decodedTokens: number;
 }
 

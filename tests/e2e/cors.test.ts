@@ -190,6 +190,13 @@ describe('an answer', () => {
     expectNoCredentials(answer);
   });
 
+  test('carries none for a client that is no page', async () => {
+    for (const asked of [{}, { ...completion, body: stream }, { headers: { Authorization: '' } }]) {
+      const { head } = await ask(open.url, asked);
+      expect(head.toLowerCase()).not.toContain('access-control-');
+    }
+  });
+
   const answers: Record<string, Asked> = {
     'a plain one': { ...completion, body: prompt },
     'a stream': { ...completion, body: stream },

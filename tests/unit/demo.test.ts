@@ -262,11 +262,14 @@ describe('the routes', () => {
   });
 
   test('a prober sees llama-server with its slots', async () => {
-    const engine = start({ slots: 3, contextTokens: 512, model: 'tiny' });
+    const engine = start({ slots: 3, contextTokens: 512, models: ['tiny', 'other'] });
     const props = (await (await fetch(`${engine.url}/props`)).json()) as Json;
     expect(props).toMatchObject({ total_slots: 3, model_alias: 'tiny' });
     const models = (await (await fetch(`${engine.url}/v1/models`)).json()) as Json;
-    expect(models['data']).toMatchObject([{ id: 'tiny', object: 'model' }]);
+    expect(models['data']).toMatchObject([
+      { id: 'tiny', object: 'model' },
+      { id: 'other', object: 'model' },
+    ]);
     const slots = (await (await fetch(`${engine.url}/slots`)).json()) as Json[];
     expect(each(slots, 'n_ctx')).toEqual([512, 512, 512]);
   });
@@ -512,6 +515,42 @@ describe('the engine itself', () => {
     client.leave();
     await fetch(`${engine.url}/health`);
     expect(engine.requests.map((request) => request.path)).toEqual(['/health', '/health']);
+  });
+
+  test('loading answers 503 everywhere, as llama-server, until it is over', async () => {
+    const engine = start();
+    engine.setLoading(true);
+    const error = { message: 'Loading model', type: 'unavailable_error', code: 503 };
+    for (const path of ['/health', '/props', '/slots', '/v1/models', '/metrics']) {
+      const response = await fetch(engine.url + path);
+      expect(response.status).toBe(503);
+      expect(await response.json()).toEqual({ error });
+    }
+    expect((await ask(engine, '/v1/completions', anyBody)).status).toBe(503);
+    engine.setLoading(false);
+    expect((await fetch(`${engine.url}/health`)).status).toBe(200);
+    expect((await ask(engine, '/v1/completions', anyBody)).status).toBe(200);
+  });
+
+  test('failing answers that status where a slot would be taken, and nowhere else', async () => {
+    const engine = start();
+    engine.setFailing(500);
+    const statusOf = async (path: string) => (await ask(engine, path, anyBody)).status;
+    expect(await statusOf('/v1/chat/completions')).toBe(500);
+    expect(await statusOf('/v1/embeddings')).toBe(500);
+    expect(await statusOf('/tokenize')).toBe(200);
+    expect((await fetch(`${engine.url}/health`)).status).toBe(200);
+    engine.setFailing(undefined);
+    expect(await statusOf('/v1/chat/completions')).toBe(200);
+  });
+
+  test('an engine that is started again on the same port has an empty cache', async () => {
+    const engine = start();
+    const body = { prompt: 'one two three', max_tokens: 1 };
+    await askJson(engine, '/v1/completions', body);
+    await engine.stop();
+    const answer = await askJson(start({ port: engine.port }), '/v1/completions', body);
+    expect(at(answer, 'timings.cache_n')).toBe(0);
   });
 
   test('stop ends every request, and its port is free for the next engine', async () => {

@@ -127,6 +127,30 @@ describe('createLog', () => {
     });
   });
 
+  test('writes fields of every kind, none, and a line without a message as JSON', async () => {
+    const text = await logged({}, (log) => {
+      log.info({ text: '"\n', absent: undefined, number: NaN, list: [1, { a: true }] }, 'fields');
+      log.info({}, 'none');
+      log.info({ a: 1 });
+      log.error({ err: new TypeError('broken') }, 'failed');
+    });
+    const lines = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const [time, level] = [expect.any(String), 'INFO'];
+    expect(lines.slice(0, 3)).toEqual([
+      { level, time, text: '"\n', number: null, list: [1, { a: true }], msg: 'fields' },
+      { level, time, msg: 'none' },
+      { level, time, a: 1 },
+    ]);
+    expect(lines[3]).toMatchObject({
+      level: 'ERROR',
+      err: { type: 'TypeError', message: 'broken', stack: expect.any(String) },
+      msg: 'failed',
+    });
+  });
+
   test.each([
     ['DEBUG', 4],
     ['INFO', 3],

@@ -11,15 +11,19 @@ const words = (text: string) => text.trim().split(/\s+/);
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
   words(
-    `bytes errors invitation log headers settings runtime openapi/parts demo/model demo/run demo/wire`,
+    `bytes errors heap invitation log headers settings runtime
+      openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
   ),
-  words(`config keys engine sessions json sse routes
+  words(`affinity breaker engine json multipart queue routes sessions sse stall
     openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
-    demo/events demo/faults demo/generate demo/prompts demo/shapes`),
-  words(`live models cors openapi/errors demo/answers demo/http demo/lookups`),
-  words(`tokens relay body failure accesslog pool auth openapi demo`),
-  words(`answer info docs`),
-  words(`proxy`),
+    demo/events demo/faults demo/prompts demo/shapes demo/workshop`),
+  words(`catalog cors keys models preflight prompt retry upstreams
+    openapi/errors demo/generate demo/http demo/lookups`),
+  words(`auth config feedback live upstream openapi demo/answers`),
+  words(`accesslog body failure relay tokens watch docs demo`),
+  words(`answer ask`),
+  words(`pool`),
+  words(`info proxy`),
   words(`app`),
   words(`serve`),
   words(`index`),

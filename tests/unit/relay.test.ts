@@ -420,6 +420,16 @@ describe('StreamEnds', () => {
     expect(watched(opening).lastFrame).toBeUndefined();
   });
 
+  test("keeps frames apart from the engine's chunk, which can be large", () => {
+    const chunk = new TextEncoder().encode('data: 1\n\ndata: 2\n\n');
+    const ends = new StreamEnds();
+    ends.observe(chunk, 0, 9);
+    ends.observe(chunk, 9, 18);
+    chunk.fill(0);
+    expect(text(ends.lastFrames())).toBe('data: 1\n\ndata: 2\n\n');
+    expect(ends.lastFrame?.buffer.byteLength).toBe(9);
+  });
+
   test('has no last frame before the first', () => {
     expect(watched().lastFrame).toBeUndefined();
     expect(watched().lastFrames().length).toBe(0);

@@ -133,7 +133,7 @@ describe('what is said of the settings', () => {
 
   test('says the unit of every duration and size in its name and in its line', () => {
     const withUnits = settings.filter(({ env }) => /_(MS|BYTES)$/.test(env));
-    expect(withUnits).toHaveLength(7);
+    expect(withUnits).toHaveLength(12);
     for (const { env, description } of withUnits) {
       expect(description).toContain(env.endsWith('_MS') ? 'in milliseconds' : 'in bytes');
     }

@@ -84,7 +84,12 @@ describe('the prefix cache', () => {
 });
 
 describe('slots', () => {
-  const task = (): Task => ({ promptTokens: 1, cachedTokens: 0, decodedTokens: 0 });
+  const task = (): Task => ({
+    promptTokens: 1,
+    cachedTokens: 0,
+    computedTokens: 0,
+    decodedTokens: 0,
+  });
   const stay = new AbortController().signal;
 
   test('go to those who wait, first come, first served', async () => {

@@ -1,0 +1,165 @@
+/**
+ * Whether an upstream may be given requests, judged from how exchanges with it ended. Busy is not down and an engine's
+ * error is an answer: no status and no single cut connection opens a breaker for everyone. It reads no clock.
+ */
+
+/** `half-open`: one probe request is out, and nothing else goes there until its verdict. */
+export type BreakerState = 'closed' | 'open' | 'half-open';
+
+/**
+ * `unreachable`: nobody was there. `resetting`: connections broke before any byte of an answer. `failing`: it answered
+ * several callers with nothing but 5xx while a peer could serve.
+ */
+export type BreakerReason = 'unreachable' | 'resetting' | 'failing';
+
+/** The one request that tries an upstream whose breaker is open. */
+export type Probe = number;
+
+const firstBackoffMs = 500;
+/** Before the jitter of 25 % either way. */
+const longestBackoffMs = 30_000;
+
+/** In a row, from at least two principals: one caller's prompts must not take an engine from the others. */
+const enoughOfSeveral = 5;
+/** Connections broken in a row for one principal alone. */
+const enoughResetsOfOne = 10;
+
+/** Failures of one kind in a row, and whether they were more than one principal's. */
+class Streak {
+  count = 0;
+  isShared = false;
+  #first: string | undefined;
+
+  add(principal: string): void {
+    if (this.count++ === 0) this.#first = principal;
+    else if (principal !== this.#first) this.isShared = true;
+  }
+
+  clear(): void {
+    this.count = 0;
+    this.isShared = false;
+    this.#first = undefined;
+  }
+
+  get isOfSeveral(): boolean {
+    return this.isShared && this.count >= enoughOfSeveral;
+  }
+}
+
+/** The breaker of one upstream. Every `now` is milliseconds on one clock. */
+export class Breaker {
+  /** From when a probe may be sent; already past where none has been yet, and while the breaker is closed. */
+  retryAt = Number.NEGATIVE_INFINITY;
+  #reason: BreakerReason | undefined;
+  #backoffMs = firstBackoffMs;
+  #probe: Probe | undefined;
+  #probes = 0;
+  readonly #resets = new Streak();
+  readonly #failures = new Streak();
+  readonly #random: () => number;
+
+  /** @param random gives numbers from 0 up to, not including, 1 */
+  constructor(random: () => number) {
+    this.#random = random;
+  }
+
+  get state(): BreakerState {
+    if (this.#reason === undefined) return 'closed';
+    return this.#probe === undefined ? 'open' : 'half-open';
+  }
+
+  /** Why it is not closed; `undefined` while it is. */
+  get reason(): BreakerReason | undefined {
+    return this.#reason;
+  }
+
+  /** Says whether a request may be sent now: any while it is closed, one probe when its backoff has passed. */
+  canAdmit(now: number): boolean {
+    return this.#probe === undefined && now >= this.retryAt;
+  }
+
+  /**
+   * Takes note that a request is sent, after `canAdmit` allowed it.
+   * @returns the probe that this request is, to be given to `probeEnded`; `undefined` while the breaker is closed
+   */
+  admitted(now: number): Probe | undefined {
+    if (this.#reason === undefined || !this.canAdmit(now)) return undefined;
+    this.#probe = ++this.#probes;
+    return this.#probe;
+  }
+
+  /**
+   * The request that was this probe has ended. Without a verdict (its client left) the next request may be a probe at
+   * once; after one, and for a request that was no probe, this does nothing. So it may follow every request.
+   */
+  probeEnded(probe: Probe | undefined): void {
+    if (probe === this.#probe) this.#probe = undefined;
+  }
+
+  /** Refused, no such name, or no connection in time: provably nobody is there. Opens at once. */
+  unreachable(now: number): void {
+    const isVerdict = this.#probe !== undefined || now >= this.retryAt;
+    if (this.#reason === undefined || isVerdict) this.#open('unreachable', now);
+    // Whoever comes after that is another process: its first answer is to close this, whatever the reason was before.
+    else this.#reason = 'unreachable';
+  }
+
+  /** The connection of one of this principal's requests broke before any byte of an answer. */
+  reset(principal: string, now: number): void {
+    this.#resets.add(principal);
+    const isEnough = this.#resets.isOfSeveral || this.#resets.count >= enoughResetsOfOne;
+    const isVerdict = this.#reason === undefined ? isEnough : this.#probe !== undefined;
+    // While it is open, without a probe: a request from before. It says nothing new.
+    if (isVerdict) this.#open('resetting', now);
+  }
+
+  /** Something took a connection there, and no more is known. Closes what opened because nobody was there. */
+  reached(_now: number): void {
+    if (this.#reason === 'unreachable') this.#close();
+  }
+
+  /** Headers came, of any status and any path. Closes it unless it is `failing`, which a health endpoint cannot deny. */
+  answered(_now: number): void {
+    this.#resets.clear();
+    if (this.#reason === 'unreachable' || this.#reason === 'resetting') this.#close();
+  }
+
+  /** A client's request was answered with anything but a 5xx. Closes it. */
+  succeeded(_now: number): void {
+    this.#close();
+  }
+
+  /**
+   * A request of this principal was answered with a 5xx other than "Loading model".
+   * @param canSpare whether a peer can serve what this upstream serves: the last one is never set aside
+   */
+  failed5xx(principal: string, now: number, canSpare: boolean): void {
+    this.answered(now);
+    this.#failures.add(principal);
+    if (this.#reason === undefined) {
+      if (canSpare && this.#failures.isOfSeveral) this.#open('failing', now);
+    } else if (!canSpare) this.#close();
+    else if (this.#probe !== undefined) this.#open('failing', now);
+  }
+
+  /** No peer can serve any more: takes an upstream back that was set aside as `failing`. */
+  recall(): void {
+    if (this.#reason === 'failing') this.#close();
+  }
+
+  #open(reason: BreakerReason, now: number): void {
+    this.#reason = reason;
+    this.#probe = undefined;
+    this.retryAt = now + this.#backoffMs * (0.75 + this.#random() / 2);
+    this.#backoffMs = Math.min(this.#backoffMs * 2, longestBackoffMs);
+  }
+
+  #close(): void {
+    this.#reason = undefined;
+    this.#probe = undefined;
+    this.#backoffMs = firstBackoffMs;
+    this.retryAt = Number.NEGATIVE_INFINITY;
+    this.#resets.clear();
+    this.#failures.clear();
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * A binary heap that gives the least item first, and moves or takes out any item in O(log n). It has each item once, and
+ * does not notice by itself that the order of an item has changed: `set` says so.
+ */
+
+export class Heap<T> {
+  readonly #items: T[] = [];
+  readonly #indexes = new Map<T, number>();
+
+  /** @param compare negative when `a` comes before `b`, as for `Array.sort` */
+  constructor(private readonly compare: (a: T, b: T) => number) {}
+
+  get size(): number {
+    return this.#items.length;
+  }
+
+  has(item: T): boolean {
+    return this.#indexes.has(item);
+  }
+
+  /** Gives the items in no order. */
+  [Symbol.iterator](): Iterator<T> {
+    return this.#items[Symbol.iterator]();
+  }
+
+  /** Gives the least item and leaves it in. */
+  peek(): T | undefined {
+    return this.#items[0];
+  }
+
+  /** Takes the least item out. */
+  pop(): T | undefined {
+    const least = this.#items[0];
+    if (least !== undefined) this.delete(least);
+    return least;
+  }
+
+  /** Puts the item in, or where it belongs now when it is in already. */
+  set(item: T): void {
+    const index = this.#indexes.get(item) ?? this.#items.length;
+    this.#sink(item, this.#rise(item, index));
+  }
+
+  /** Takes the item out; `false` when it is not in. */
+  delete(item: T): boolean {
+    const index = this.#indexes.get(item);
+    if (index === undefined) return false;
+    this.#indexes.delete(item);
+    const last = this.#items.pop() as T; // There is at least `item`.
+    if (last !== item) this.#sink(last, this.#rise(last, index));
+    return true;
+  }
+
+  #put(item: T, index: number): void {
+    this.#items[index] = item;
+    this.#indexes.set(item, index);
+  }
+
+  /** Moves the place for `item` up as far as it must, and gives it. */
+  #rise(item: T, from: number): number {
+    let index = from;
+    while (index > 0) {
+      const above = (index - 1) >> 1;
+      const parent = this.#items[above] as T; // Every place above one that exists does.
+      if (this.compare(item, parent) >= 0) break;
+      this.#put(parent, index);
+      index = above;
+    }
+    return index;
+  }
+
+  /** Moves the place for `item` down as far as it must, and puts it there. */
+  #sink(item: T, from: number): void {
+    let index = from;
+    for (;;) {
+      const below = this.#lesserChild(index);
+      const child = this.#items[below];
+      if (child === undefined || this.compare(child, item) >= 0) break;
+      this.#put(child, index);
+      index = below;
+    }
+    this.#put(item, index);
+  }
+
+  #lesserChild(index: number): number {
+    const left = 2 * index + 1;
+    const [a, b] = [this.#items[left], this.#items[left + 1]];
+    return a !== undefined && b !== undefined && this.compare(b, a) < 0 ? left + 1 : left;
+  }
+}

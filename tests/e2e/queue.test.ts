@@ -1,0 +1,168 @@
+/**
+ * Waiting for a slot: it is bounded in number, bytes and time, says when to come back, can be followed, and a client that
+ * leaves while it waits never reaches the engine.
+ */
+import { describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { startDemoEngine } from '../../src/demo.ts';
+import { ask, send, type Asked, type Exchange } from '../exchange.ts';
+import { startGateway, type Gateway } from '../gateway.ts';
+import { until } from '../wait.ts';
+
+setDefaultTimeout(60_000);
+
+const body = { prompt: 'x', max_tokens: 2000, ignore_eos: true, stream: true };
+
+async function queued(gateway: Gateway): Promise<number> {
+  const health = await fetch(`${gateway.url}/health`);
+  return ((await health.json()) as { queued: number }).queued;
+}
+
+/** An engine with one slot that is taken for good, and a gateway in front of it. */
+async function busy(env: Record<string, string> = {}) {
+  const engine = startDemoEngine({ slots: 1, tokensPerSecond: 20 });
+  const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...env });
+  await until('the slots are known', async () => {
+    const health = await fetch(`${gateway.url}/health`);
+    const { upstreams } = (await health.json()) as { upstreams: { slots?: number }[] };
+    return upstreams[0]?.slots === 1;
+  });
+  const holder = await send(gateway.url, { body });
+  await holder.hasBytes();
+  async function wait(asked: Asked = { body }, count = 1): Promise<Exchange> {
+    const before = await queued(gateway);
+    let sent = await send(gateway.url, asked);
+    for (let i = 1; i < count; i++) sent = await send(gateway.url, asked);
+    await until('they wait', async () => (await queued(gateway)) === before + count);
+    return sent;
+  }
+  return {
+    engine,
+    gateway,
+    holder,
+    wait,
+    posts: () => engine.requests.filter(({ method }) => method === 'POST').length,
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]();
+      await engine.stop();
+    },
+  };
+}
+
+describe('a client that leaves while it waits', () => {
+  for (const way of ['leaveByFin', 'leaveByReset'] as const) {
+    test(`never reaches the engine (${way})`, async () => {
+      await using stage = await busy({ LOG_LEVEL: 'DEBUG' });
+      const { gateway, wait, holder } = stage;
+      const waiting = await wait();
+      waiting[way]();
+      const line = await gateway.logged((each) => each['msg'] === 'request ended');
+      expect(line).toMatchObject({ outcome: 'aborted', code: 'client_closed_request', status: 499 });
+      expect(await queued(gateway)).toBe(0);
+      holder.leaveByReset();
+      expect((await ask(gateway.url, { body: { ...body, max_tokens: 1 } })).status).toBe(200);
+      expect(stage.posts()).toBe(2);
+    });
+  }
+});
+
+describe('a queue that is full', () => {
+  const limits = [
+    ['in all', { MAX_QUEUED_REQUESTS: '2' }],
+    ['for one caller', { MAX_QUEUED_PER_CALLER: '2' }],
+    ['in bytes', { MAX_QUEUED_BYTES: String(2 * JSON.stringify(body).length) }],
+  ] as const;
+  for (const [name, env] of limits) {
+    test(`${name} refuses with 503 queue_full and says when to come back`, async () => {
+      await using stage = await busy(env);
+      await stage.wait({ body }, 2);
+      const refused = await ask(stage.gateway.url, { body });
+      expect(refused.status).toBe(503);
+      expect(refused.header('x-gateway-error')).toBe('queue_full');
+      expect(Number(refused.header('retry-after'))).toBeGreaterThanOrEqual(1);
+      expect(refused.header('x-should-retry')).toBeUndefined();
+      expect(stage.posts()).toBe(1);
+    });
+  }
+
+  test('of no length still lets through what can run at once', async () => {
+    await using stage = await busy({ MAX_QUEUED_REQUESTS: '0' });
+    expect((await ask(stage.gateway.url, { body })).header('x-gateway-error')).toBe('queue_full');
+    stage.holder.leaveByReset();
+    await until('the slot is free', async () => {
+      return (await ask(stage.gateway.url, { body: { ...body, max_tokens: 1 } })).status === 200;
+    });
+  });
+});
+
+test('a wait that is too long ends with 503 queue_timeout and says when to come back', async () => {
+  await using stage = await busy({ QUEUE_TIMEOUT_MS: '300' });
+  const late = await ask(stage.gateway.url, { body });
+  expect(late.status).toBe(503);
+  expect(late.header('x-gateway-error')).toBe('queue_timeout');
+  expect(Number(late.header('retry-after'))).toBeGreaterThanOrEqual(1);
+  expect(stage.posts()).toBe(1);
+});
+
+test('says in a header how long a request has waited', async () => {
+  await using stage = await busy();
+  const waiting = await stage.wait({ body: { ...body, stream: false, max_tokens: 1 } });
+  stage.holder.leaveByReset();
+  await waiting.ended();
+  expect(waiting.header('x-gateway-queue-ms')).toMatch(/^[1-9]\d*$/);
+});
+
+test('requests that wait are ended when the gateway shuts down', async () => {
+  await using stage = await busy({ SHUTDOWN_GRACE_MS: '200' });
+  const waiting = await stage.wait();
+  stage.gateway.kill('SIGTERM');
+  await waiting.ended();
+  expect(waiting.header('x-gateway-error')).toBe('shutting_down');
+  expect(waiting.header('retry-after')).toBe('1');
+  expect(stage.posts()).toBe(1);
+});
+
+describe('queue feedback', () => {
+  const followed: Asked = { body, headers: { 'x-queue-feedback': 'true' } };
+
+  test('tells a stream its place until its first token', async () => {
+    await using stage = await busy({ QUEUE_FEEDBACK_AFTER_MS: '100' });
+    const waiting = await stage.wait({ ...followed, body: { ...body, max_tokens: 3 } });
+    await waiting.hasText(': queued, place 1');
+    expect(waiting.status).toBe(200);
+    expect(waiting.header('content-type')).toStartWith('text/event-stream');
+    stage.holder.leaveByReset();
+    await waiting.ended();
+    expect(waiting.text).toEndWith('data: [DONE]\n\n');
+    expect(waiting.text.indexOf(': queued')).toBeLessThan(waiting.text.indexOf('data:'));
+  });
+
+  test('carries a failure as an event, since the status has gone', async () => {
+    await using stage = await busy({ QUEUE_FEEDBACK_AFTER_MS: '50', QUEUE_TIMEOUT_MS: '500' });
+    const late = await ask(stage.gateway.url, followed);
+    expect(late.status).toBe(200);
+    expect(late.text).toContain('"code":"queue_timeout"');
+    expect(late.text).not.toContain('[DONE]');
+  });
+
+  test('comes only to who asks for it', async () => {
+    await using stage = await busy({ QUEUE_FEEDBACK_AFTER_MS: '50', QUEUE_TIMEOUT_MS: '500' });
+    const late = await ask(stage.gateway.url, { body });
+    expect(late.status).toBe(503);
+  });
+
+  test('may be on for all streams, and never for a plain answer', async () => {
+    const env = { QUEUE_FEEDBACK: 'on', QUEUE_FEEDBACK_AFTER_MS: '50', QUEUE_TIMEOUT_MS: '500' };
+    await using stage = await busy(env);
+    expect((await ask(stage.gateway.url, { body })).status).toBe(200);
+    expect((await ask(stage.gateway.url, { body: { ...body, stream: false } })).status).toBe(503);
+  });
+
+  test('ends with the client', async () => {
+    await using stage = await busy({ QUEUE_FEEDBACK_AFTER_MS: '50' });
+    const waiting = await stage.wait(followed);
+    await waiting.hasText(': queued');
+    waiting.leaveByReset();
+    await until('it has left the queue', async () => (await queued(stage.gateway)) === 0);
+    expect(stage.posts()).toBe(1);
+  });
+});

@@ -1,0 +1,60 @@
+/**
+ * Several demo engines with a gateway in front, for tests of what happens between them. A configuration file stands in
+ * a directory of its own and can be changed while the gateway runs.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startGateway, type Gateway } from './gateway.ts';
+import { until } from './wait.ts';
+
+export interface UpstreamHealth {
+  id: string;
+  kind: string;
+  state: string;
+  slots?: number;
+  usedSlots: number;
+}
+
+export interface Health {
+  inFlight: number;
+  queued: number;
+  upstreams: UpstreamHealth[];
+}
+
+export async function healthOf(gateway: Gateway): Promise<Health> {
+  return (await fetch(`${gateway.url}/health`)).json() as Promise<Health>;
+}
+
+/** Resolves when that holds of the upstream with this id. */
+export async function untilUpstream(
+  gateway: Gateway,
+  id: string,
+  expected: Partial<UpstreamHealth>,
+): Promise<void> {
+  await until(`${id} is ${JSON.stringify(expected)}`, async () => {
+    const { upstreams } = await healthOf(gateway);
+    const found = upstreams.find((upstream) => upstream.id === id);
+    return found !== undefined && Bun.deepMatch(expected, found);
+  });
+}
+
+/** A configuration file; JSON is YAML. */
+export interface ConfigFile {
+  path: string;
+  write(value: object): void;
+  [Symbol.dispose](): void;
+}
+
+export function configFile(value: object): ConfigFile {
+  const directory = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
+  const path = join(directory, 'gateway.yaml');
+  const write = (next: object) => writeFileSync(path, JSON.stringify(next));
+  write(value);
+  return { path, write, [Symbol.dispose]: () => rmSync(directory, { recursive: true }) };
+}
+
+/** Starts a gateway with this configuration file. */
+export function startWith(file: ConfigFile, env: Record<string, string> = {}): Promise<Gateway> {
+  return startGateway(env, ['--config', file.path]);
+}

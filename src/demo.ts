@@ -15,6 +15,7 @@ import { PrefixCache, Slots } from './demo/model.ts';
 import { parseBody, parseForm } from './demo/prompts.ts';
 import type { Answer } from './demo/wire.ts';
 import { EngineError, jsonAnswer, untilGone } from './demo/wire.ts';
+import { watchAgent } from './engine.ts';
 
 export interface DemoOptions {
   /** Default 127.0.0.1. */
@@ -55,7 +56,7 @@ export interface DemoEngine {
   url: string;
   port: number;
   hostname: string;
-  /** What was received in full, the newest last; at most 10,000, and 128 MB of bodies. */
+  /** What was received in full, the newest last, without the questions of a gateway's own; at most 10,000, and 128 MB of bodies. */
   requests: DemoRequest[];
   busySlots(): number;
   /** How many requests wait for a slot. */
@@ -204,7 +205,8 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
         return (sentAfter ?? connection.sentBytes) - sentBefore;
       },
     };
-    keep(request);
+    // The gateway's own questions are no requests of anybody.
+    if (request.headers['user-agent'] !== watchAgent) keep(request);
     try {
       const canGoOn = await respond(request, connection);
       request.state = 'done';

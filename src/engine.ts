@@ -7,6 +7,9 @@ export const engineKinds = ['llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'] a
 /** `unknown`: nothing has been learned yet, or no kind matches. */
 export type EngineKind = (typeof engineKinds)[number] | 'unknown';
 
+/** Under this name the gateway asks; whoever reads an engine's log can tell it from its clients. */
+export const watchAgent = 'llm-gateway-watch';
+
 /** What one look at an engine gave. */
 export interface EngineSighting {
   kind: EngineKind;

@@ -261,13 +261,15 @@ export class Pool {
   }
 
   /** Takes note that the upstream answered with that status. */
-  answered(upstream: Upstream, status: number, { caller }: Ask): void {
+  answered(upstream: Upstream, status: number, { caller, units }: Ask): void {
     const now = this.#now();
     upstream.provenAt = now;
     upstream.progress.moved(now);
+    upstream.refusesQuickly = false;
     this.#hear(upstream, () => {
-      upstream.breaker.answered(now);
-      if (status < 500) upstream.breaker.succeeded(now);
+      // An engine that generates nothing may still count tokens.
+      if (units === 0) upstream.breaker.answered(now);
+      else if (status < 500) upstream.breaker.succeeded(now);
       else upstream.breaker.failed5xx(caller.principal, now, this.#canSpare(upstream));
     });
   }
@@ -287,6 +289,7 @@ export class Pool {
   /** Takes note that the engine is loading its model. */
   noteLoading(upstream: Upstream): void {
     upstream.isLoading = true;
+    this.#hear(upstream, () => upstream.breaker.answered(this.#now()));
     this.#watches.get(upstream)?.hasten();
     this.#changed();
   }
@@ -420,7 +423,7 @@ export class Pool {
   }
 
   #dispatch(now: number): void {
-    for (const grant of this.#queue.dispatch(now)) this.#grant(grant, now);
+    this.#queue.dispatch(now, (grant) => this.#grant(grant, now));
   }
 
   #choose(pending: Pending, free: readonly Station[], now: number): Station | undefined {
@@ -641,6 +644,7 @@ export class Pool {
   #leave(pending: Pending, reason: unknown): void {
     if (!this.#waiting.delete(pending.ask)) return;
     this.#queue.leave(pending);
+    this.#dispatch(this.#now());
     const isLate = reason instanceof GatewayError && reason.code === 'queue_timeout';
     const headers = this.#retryAfter(pending.group);
     pending.reject(isLate ? new GatewayError('queue_timeout', { headers }) : reason);

@@ -184,7 +184,7 @@ export function proxy(options: ProxyOptions) {
         if (heard?.isLoading) pool.noteLoading(upstream);
         if (heard !== undefined && !(heard.isLoading && pool.mayRetry(upstream, 'loading', ask))) {
           entry.hasHeaders = true;
-          pool.answered(upstream, heard.answer.status, ask);
+          if (!heard.isLoading) pool.answered(upstream, heard.answer.status, ask);
           return await answerHere(heard.answer);
         }
         giveBack('unserved');

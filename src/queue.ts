@@ -110,9 +110,7 @@ interface Line<W> {
 /** What waits for one group with one class and size: where one of them fits, all do. */
 interface Lane<W> {
   readonly crowd: Crowd<W>;
-  readonly key: string;
   readonly priority: Priority;
-  readonly units: number;
   readonly lines: Map<Account<W>, Line<W>>;
   /** The lines whose caller may have that many units more; the fairest first. */
   readonly eligible: Heap<Line<W>>;
@@ -278,7 +276,7 @@ export class Queue<W extends Waiter> {
   release(station: Station, principal: string, units: number): void {
     station.used -= units;
     const account = this.#accounts.get(principal);
-    if (account === undefined || units === 0) return;
+    if (account === undefined) return;
     account.running -= units;
     this.#rank(account);
     this.#settle(account);
@@ -409,9 +407,7 @@ export class Queue<W extends Waiter> {
     if (lane === undefined) {
       lane = {
         crowd,
-        key,
         priority,
-        units,
         lines: new Map(),
         eligible: new Heap<Line<W>>(byFairness),
       };
@@ -561,8 +557,10 @@ export class Queue<W extends Waiter> {
         this.#hold(entry, held);
         continue;
       }
-      this.#passOver(stuck, next, station);
-      return this.#grant(entry, station);
+      const passed = this.#firstOf(stuck, next, station);
+      const grant = this.#grant(entry, station);
+      if (passed !== undefined) this.#passOver(headOf(passed));
+      return grant;
     }
   }
 
@@ -588,15 +586,17 @@ export class Queue<W extends Waiter> {
     return { next, free: nextFree, stuck };
   }
 
-  /** Notes that the first of those that are stuck was passed over on this station, if it was its turn. */
-  #passOver(stuck: readonly Line<W>[], next: Line<W>, station: Station): void {
+  /** Gives the first of those that are stuck whose turn it was on this station, before that of `next`. */
+  #firstOf(stuck: readonly Line<W>[], next: Line<W>, station: Station): Line<W> | undefined {
     let first: Line<W> | undefined;
     for (const line of stuck) {
       if (!line.lane.crowd.group.stations.includes(station)) continue;
       if (byClassAndFairness(line, first ?? next) < 0) first = line;
     }
-    if (first === undefined) return;
-    const entry = headOf(first);
+    return first;
+  }
+
+  #passOver(entry: Entry<W>): void {
     if (++entry.passed < maxPassed) return;
     this.#reserve(entry);
     this.#rank(entry.account);

@@ -193,7 +193,7 @@ export const settings = [
     'STALL_TIMEOUT_MS',
     milliseconds,
     30_000,
-    'Least time without any progress after which a server gets no new requests, in milliseconds.',
+    'Least time without any progress after which a server gets no new requests, in milliseconds; 0 is never.',
   ),
   setting(
     'CONTEXT_PREFLIGHT',

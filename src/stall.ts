@@ -25,6 +25,11 @@ export class Progress {
   /** The later of the last movement and the moment since when requests are open. */
   #since: number | undefined;
   #isOpen = false;
+  /**
+   * Whether that was a movement, so that the next one ends a gap. The wait for the first one is none: it tells how long
+   * a prompt is, not how fast the engine steps.
+   */
+  #isGap = false;
   #usualGapMs: number | undefined;
   #counters: number | undefined;
 
@@ -52,14 +57,16 @@ export class Progress {
   /** The last open request has ended: the silence from here on is no gap. */
   closed(): void {
     this.#isOpen = false;
+    this.#isGap = false;
   }
 
   /** A byte of any answer came, or an answer has ended. */
   moved(now: number): void {
     // What comes within one millisecond is one step of the engine.
-    if (this.#isOpen && this.#since !== undefined && now > this.#since) {
+    if (this.#isGap && this.#since !== undefined && now > this.#since) {
       this.#learn(now - this.#since);
     }
+    this.#isGap = this.#isOpen;
     this.#since = now;
   }
 

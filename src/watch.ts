@@ -2,7 +2,14 @@
  * Looks after one upstream: asks it what it is, whether it lives, what it serves and how far it is, on a jittered timer
  * and whenever something happened. It asks cheap endpoints only and never for a generation.
  */
-import { healthPathOf, isUnreachable, readHealth, readLoad, sightEngine } from './engine.ts';
+import {
+  healthPathOf,
+  isUnreachable,
+  readHealth,
+  readLoad,
+  sightEngine,
+  watchAgent,
+} from './engine.ts';
 import type { EngineAnswer, EngineLoad } from './engine.ts';
 import { modelIdsOf } from './catalog.ts';
 import type { Log } from './log.ts';
@@ -30,9 +37,6 @@ const patienceMs = 1_000;
 /** Lists of models are read again after so long. */
 const listMs = 30_000;
 const maxAnswerBytes = 4 * 1024 * 1024;
-
-/** So that whoever reads an engine's log can tell them from requests of clients. */
-const userAgent = 'llm-gateway-watch';
 
 export class Watch {
   readonly #options: WatchOptions;
@@ -64,9 +68,13 @@ export class Watch {
     this.#isLooking = true;
     clearTimeout(this.#timer);
     const { upstream, changed } = this.#options;
+    const wasAway = upstream.state === 'away';
+    // It may be another engine by now.
+    if (wasAway) this.#listAt = Number.NEGATIVE_INFINITY;
     try {
-      if (this.#isUnclear()) await this.#sight();
+      if (wasAway || this.#isUnclear()) await this.#sight();
       else await this.#checkHealth();
+      if (wasAway && upstream.state !== 'away') this.#welcome();
       await this.#readList();
     } catch {
       this.#unreachable();
@@ -207,6 +215,13 @@ export class Watch {
     upstream.listed = ids;
   }
 
+  #welcome(): void {
+    const { upstream, log, back } = this.#options;
+    log.info({ upstream: upstream.id }, 'upstream is back');
+    upstream.refusesQuickly = false;
+    back();
+  }
+
   #unreachable(): void {
     const { upstream, log, now } = this.#options;
     const wasAway = upstream.state === 'away';
@@ -219,7 +234,7 @@ export class Watch {
   async #ask(path: string, init: RequestInit = {}): Promise<EngineAnswer | undefined> {
     const { upstream, now } = this.#options;
     const { url, apiKey } = upstream.settings;
-    const headers = new Headers({ 'user-agent': userAgent, 'content-type': 'application/json' });
+    const headers = new Headers({ 'user-agent': watchAgent, 'content-type': 'application/json' });
     if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);
     try {
       const response = await fetch(url + path, {

@@ -2,6 +2,7 @@
  * An engine made of raw bytes, for answers that no HTTP library would send and for endings at an exact place. It reads
  * requests, hands each to the test, and keeps what it has read; it has no idea of inference.
  */
+import { watchAgent } from '../src/engine.ts';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
 export interface Received {
@@ -49,8 +50,6 @@ export interface UpstreamOptions {
   connected?: (socket: Socket) => void;
 }
 
-/** Under this name the gateway looks after its upstreams. */
-export const watchAgent = 'llm-gateway-watch';
 
 /** Gives an answer with a length. */
 export function plain(

@@ -192,7 +192,6 @@ describe("the engine's own errors", () => {
   const faults = [
     'error-500',
     'error-429',
-    'error-503-loading',
     'status=400',
     'status=404',
     'status=408',

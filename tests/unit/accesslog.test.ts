@@ -8,7 +8,13 @@ import { errorTable, type ErrorCode } from '../../src/errors.ts';
 import { LiveRequest } from '../../src/live.ts';
 import { routes } from '../../src/routes.ts';
 
-const caller = { keyId: '00112233', principal: '00112233/eva', hint: 'sk-…4f2a' };
+const caller = {
+  keyId: '00112233',
+  principal: '00112233/eva',
+  hint: 'sk-…4f2a',
+  weight: 1,
+  priority: 'interactive' as const,
+};
 
 /** An access log at that level, with the lines that it has written. */
 function logging(level: 'debug' | 'info' | 'error' = 'debug') {
@@ -25,7 +31,7 @@ function request(): LiveRequest {
   if (route === undefined) throw new Error('no such route');
   return Object.assign(new LiveRequest('id-1', route, caller, 100), {
     model: 'qwen3-8b',
-    upstream: 'engine',
+    upstream: { id: 'engine', provenAt: 0 },
     status: 200,
     stream: true,
     sentAt: 110,
@@ -40,6 +46,8 @@ const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
   invalid_json: 'info',
   missing_field: 'info',
   invalid_field: 'info',
+  model_required: 'info',
+  context_length_exceeded: 'info',
   missing_api_key: 'warn',
   invalid_api_key: 'warn',
   unknown_route: 'info',
@@ -54,6 +62,8 @@ const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
   upstream_malformed: 'error',
   upstream_auth_failed: 'error',
   no_healthy_upstream: 'warn',
+  queue_full: 'warn',
+  queue_timeout: 'warn',
   shutting_down: 'warn',
   stopped_by_operator: 'warn',
   connect_timeout: 'warn',

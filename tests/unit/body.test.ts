@@ -5,10 +5,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { connect } from 'node:net';
 import { inspect, readBody } from '../../src/body.ts';
 import { GatewayError } from '../../src/errors.ts';
+import type { Caller } from '../../src/keys.ts';
 import { LiveRequest } from '../../src/live.ts';
 import { routes, type Route } from '../../src/routes.ts';
 
-const caller = { keyId: '00112233', principal: '00112233', hint: 'sk-…4f2a' };
+const caller: Caller = {
+  keyId: '00112233',
+  principal: '00112233',
+  hint: 'sk-…4f2a',
+  weight: 1,
+  priority: 'interactive',
+};
 
 function routeOf(path: string): Route {
   const route = routes.find((candidate) => candidate.path === path);
@@ -187,6 +194,12 @@ describe('inspect', () => {
     );
     return entry;
   }
+
+  test('gives the fields of the body', () => {
+    const body = Buffer.from('{"prompt":"x","n":2,"of":{"mine":[1]}}');
+    const entry = liveRequest();
+    expect(inspect(entry.route, body, entry)).toEqual({ prompt: 'x', n: 2, of: { mine: [1] } });
+  });
 
   test('takes the model and whether a stream is wanted', () => {
     expect(look({ prompt: 'x', model: 'm', stream: true })).toMatchObject({

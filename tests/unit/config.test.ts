@@ -44,9 +44,26 @@ describe('sources', () => {
       host: '0.0.0.0',
       port: 12_000,
       allowedApiKeys: [],
-      llmServerUrl: 'http://localhost:8080',
+      llmServerUrl: ['http://localhost:8080'],
       llmServerApiKey: undefined,
       llmServerKind: 'auto',
+      upstreamSlots: 'auto',
+      defaultModel: undefined,
+      anyModelName: 'on',
+      maxSlotsPerCaller: 0,
+      batchApiKeys: [],
+      maxQueuedRequests: 10_000,
+      maxQueuedPerCaller: 1_000,
+      maxQueuedBytes: 268_435_456,
+      queueTimeoutMs: 300_000,
+      queueFeedback: 'off',
+      queueFeedbackAfterMs: 2_000,
+      retryPolicy: 'unsent',
+      slotReleaseTimeoutMs: 5_000,
+      stallTimeoutMs: 30_000,
+      contextPreflight: 'off',
+      isolatePromptCache: 'off',
+      pinSlots: 'off',
       logLevel: 'INFO',
       logFormat: 'auto',
       corsAllowedOrigins: ['*'],
@@ -61,6 +78,19 @@ describe('sources', () => {
       trustedUserKeys: [],
       tlsCertFile: undefined,
       tlsKeyFile: undefined,
+      upstreams: [
+        {
+          id: 'engine',
+          url: 'http://localhost:8080',
+          apiKey: undefined,
+          kind: 'auto',
+          models: undefined,
+          aliases: {},
+          slots: 'auto',
+          weight: 1,
+          drain: false,
+        },
+      ],
     });
   });
 
@@ -70,7 +100,8 @@ describe('sources', () => {
     const level: 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR' = config.logLevel;
     const key: string | undefined = config.llmServerApiKey;
     const keys: string[] = config.allowedApiKeys;
-    expect([port, level, key, keys]).toEqual([12_000, 'INFO', undefined, []]);
+    const slots: 'auto' | 'unbounded' | number = config.upstreamSlots;
+    expect([port, level, key, keys, slots]).toEqual([12_000, 'INFO', undefined, [], 'auto']);
     // @ts-expect-error -- an optional setting may be undefined
     const certain: string = config.llmServerApiKey;
     expect(certain).toBeUndefined();
@@ -99,11 +130,19 @@ describe('sources', () => {
   });
 
   test('reads words in any case and gives them in one', () => {
-    const env = { LOG_LEVEL: 'dEbUg', LOG_FORMAT: 'JSON', LLM_SERVER_KIND: 'vLLM' };
+    const env = {
+      LOG_LEVEL: 'dEbUg',
+      LOG_FORMAT: 'JSON',
+      LLM_SERVER_KIND: 'vLLM',
+      UPSTREAM_SLOTS: 'Unbounded',
+      PIN_SLOTS: 'ON',
+    };
     expect(load({ env })).toMatchObject({
       logLevel: 'DEBUG',
       logFormat: 'json',
       llmServerKind: 'vllm',
+      upstreamSlots: 'unbounded',
+      pinSlots: 'on',
     });
   });
 
@@ -142,7 +181,7 @@ describe('the YAML file', () => {
     const env = { MY_PORT: '4', ENGINE: 'gpu', ENGINE_PORT: '5', ONE: 'sk-test-key-1' };
     expect(load({ file, env })).toMatchObject({
       port: 4,
-      llmServerUrl: 'http://gpu:5',
+      llmServerUrl: ['http://gpu:5'],
       allowedApiKeys: ['sk-test-key-1', 'sk-test-key-2'],
     });
   });
@@ -278,6 +317,27 @@ describe('the rules', () => {
     ['TOTAL_TIMEOUT_MS', ['0'], ['-1']],
     ['REQUEST_BODY_TIMEOUT_MS', ['0'], ['-1']],
     ['SHUTDOWN_GRACE_MS', ['0'], ['-1']],
+    ['QUEUE_TIMEOUT_MS', ['0', '2147483647'], ['-1', '2147483648']],
+    ['QUEUE_FEEDBACK_AFTER_MS', ['0'], ['-1']],
+    ['SLOT_RELEASE_TIMEOUT_MS', ['0'], ['-1']],
+    ['STALL_TIMEOUT_MS', ['0'], ['-1']],
+    ['MAX_SLOTS_PER_CALLER', ['0', '65536'], ['-1', '65537']],
+    ['MAX_QUEUED_REQUESTS', ['0', '1000000'], ['-1', '1000001']],
+    ['MAX_QUEUED_PER_CALLER', ['0', '1000000'], ['-1', '1000001']],
+    ['MAX_QUEUED_BYTES', ['0', '1099511627776'], ['-1', '1099511627777', '1GB']],
+    ['UPSTREAM_SLOTS', ['auto', 'UNBOUNDED', '1', '65536'], ['0', '65537', '1.5', 'many']],
+    ['DEFAULT_MODEL', ['qwen3-8b', 'a model, with a comma', 'm'.repeat(200)], ['m'.repeat(201)]],
+    ['ANY_MODEL_NAME', ['on', 'Off'], ['yes', '1']],
+    ['QUEUE_FEEDBACK', ['on', 'off'], ['always']],
+    ['CONTEXT_PREFLIGHT', ['on', 'off'], ['true']],
+    ['ISOLATE_PROMPT_CACHE', ['on', 'off'], ['true']],
+    ['PIN_SLOTS', ['on', 'off'], ['true']],
+    ['RETRY_POLICY', ['never', 'unsent', 'Resets'], ['always']],
+    [
+      'LLM_SERVER_URL',
+      ['http://engine', 'http://a:8080/v1, https://b.example/team,'],
+      ['engine', 'http://a,ftp://b', 'http://a/v1,http://a'],
+    ],
     ['HOST', ['127.0.0.1', '::', 'localhost'], ['two hosts']],
     ['LLM_SERVER_KIND', ['auto', 'llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'], ['tgi']],
     ['LOG_LEVEL', ['debug', 'Info', 'WARNING', 'error'], ['WARN', 'trace']],
@@ -352,6 +412,18 @@ describe('the rules', () => {
     ]);
   });
 
+  test('wants every key of the class batch among the allowed ones', () => {
+    const allowed = { ALLOWED_API_KEYS: 'sk-test-key-1,sk-test-key-2' };
+    const batchOf = (keys: string) => ({ env: { ...allowed, BATCH_API_KEYS: keys } });
+    expect(load(batchOf('sk-test-key-2')).batchApiKeys).toEqual(['sk-test-key-2']);
+    expect(problemsOf(batchOf('sk-test-key-2,sk-test-key-3'))).toEqual([
+      'BATCH_API_KEYS: entry 2 of 2 is not in ALLOWED_API_KEYS',
+    ]);
+    expect(problemsOf({ env: { BATCH_API_KEYS: 'sk-test-key-1' } })).toEqual([
+      'BATCH_API_KEYS: entry 1 of 1 is not in ALLOWED_API_KEYS',
+    ]);
+  });
+
   test('wants the certificate and its key together', () => {
     const rule = 'allowed is both of TLS_CERT_FILE and TLS_KEY_FILE or neither';
     expect(problemsOf({ env: { TLS_CERT_FILE: 'a' } })).toEqual([`TLS_KEY_FILE: not set; ${rule}`]);
@@ -380,7 +452,7 @@ describe('the rules', () => {
       'PORT: found "70000"; allowed is a whole number from 0 to 65535',
       'ALLOWED_API_KEYS: entry 1 of 3, found 5 characters (not shown); allowed is a key of at least 8 visible ASCII characters without space or comma',
       'ALLOWED_API_KEYS: entry 3 repeats entry 2',
-      'LLM_SERVER_URL: found "ftp://engine" (it does not start with http:// or https://, or is no URL); allowed is one http:// or https:// URL, with or without /v1/completions',
+      'LLM_SERVER_URL: entry 1 of 1, found "ftp://engine" (it does not start with http:// or https://, or is no URL); allowed is an http:// or https:// URL, with or without /v1/completions',
       'LLM_SERVER_API_KEY_FILE: cannot read the file "/run/gone" (ENOENT)',
       'LOG_LEVEL: found "loud"; allowed is one of DEBUG, INFO, WARNING, ERROR (in any case)',
       'gateway.yaml: max_body_bytes: ${GONE} is not set in the environment',
@@ -393,6 +465,91 @@ describe('the rules', () => {
   test('puts every problem into the message of the error', () => {
     const error = new ConfigError(['one', 'two']);
     expect(error.message).toBe('The configuration is wrong:\n- one\n- two');
+  });
+});
+
+describe('upstreams', () => {
+  const list = 'upstreams:\n  - url: http://a:8080\n  - url: http://b:8080\n    id: spare\n';
+
+  test('are those that LLM_SERVER_URL names, with one key, kind and number of slots', () => {
+    const env = {
+      LLM_SERVER_URL: 'http://a:8080/v1/completions, http://b:8080',
+      LLM_SERVER_API_KEY: 'token-abc',
+      LLM_SERVER_KIND: 'vllm',
+      UPSTREAM_SLOTS: '4',
+    };
+    const config = load({ env });
+    expect(config.llmServerUrl).toEqual(['http://a:8080', 'http://b:8080']);
+    const shared = { apiKey: 'token-abc', kind: 'vllm', slots: 4, weight: 1, drain: false };
+    expect(config.upstreams).toEqual([
+      expect.objectContaining({ id: 'engine-1', url: 'http://a:8080', ...shared }),
+      expect.objectContaining({ id: 'engine-2', url: 'http://b:8080', ...shared }),
+    ]);
+  });
+
+  test('are those of the file, where it lists them; UPSTREAM_SLOTS counts where an entry says none', () => {
+    const file = yaml(`${list}    slots: 2\n`);
+    expect(load({ file, env: { UPSTREAM_SLOTS: '8' } }).upstreams).toEqual([
+      expect.objectContaining({ id: 'engine-1', url: 'http://a:8080', slots: 8 }),
+      expect.objectContaining({ id: 'spare', url: 'http://b:8080', slots: 2 }),
+    ]);
+  });
+
+  test('are not named twice: in the list and in LLM_SERVER_URL, wherever that is set', () => {
+    const problem = 'gateway.yaml: upstreams and LLM_SERVER_URL are both set; keep one of them';
+    const url = { LLM_SERVER_URL: 'http://a:8080' };
+    expect(problemsOf({ file: yaml(list), env: url })).toEqual([problem]);
+    expect(problemsOf({ file: yaml(list), overrides: url })).toEqual([problem]);
+    expect(problemsOf({ file: yaml(`${list}llm_server_url: http://a:8080`) })).toEqual([problem]);
+    expect(load({ file: yaml(list), env: { LLM_SERVER_URL: ' ' } }).upstreams).toHaveLength(2);
+  });
+
+  test('fill ${NAME} in from the environment, and read their keys from files', () => {
+    const file = yaml(`
+upstreams:
+  - url: http://\${ENGINE}:8080
+    api_key_file: /run/engine
+`);
+    expect(load({ file, env: { ENGINE: 'gpu' } }, { '/run/engine': 'token-abc\n' })).toMatchObject({
+      upstreams: [{ url: 'http://gpu:8080', apiKey: 'token-abc' }],
+    });
+    expect(problemsOf({ file })).toEqual([
+      'gateway.yaml: upstreams[1].url: ${ENGINE} is not set in the environment',
+      'gateway.yaml: upstreams[1].api_key_file: cannot read the file "/run/engine" (ENOENT)',
+    ]);
+  });
+
+  test('report their problems beside those of the settings', () => {
+    const file = yaml(
+      'idle_timeout_ms: soon\nupstreams:\n  - id: a b\n    url: http://a:8080\n  - 5\n',
+    );
+    expect(problemsOf({ file, env: { LOG_LEVEL: 'loud' } })).toEqual([
+      'LOG_LEVEL: found "loud"; allowed is one of DEBUG, INFO, WARNING, ERROR (in any case)',
+      'gateway.yaml: idle_timeout_ms: found "soon"; allowed is a whole number from 0 to 2147483647',
+      'gateway.yaml: upstreams[1].id: found "a b"; allowed is 1 to 64 of the characters A-Z, a-z, 0-9, dot, _ and -',
+      'gateway.yaml: upstreams[2]: found a number without quotes; allowed is a mapping with a url',
+    ]);
+  });
+
+  test.each(['[]', '5', 'http://a:8080', '{url: "http://a:8080"}'])(
+    'refuses what is no list with an entry: %s',
+    (text) => {
+      expect(problemsOf({ file: yaml(`upstreams: ${text}`) })).toEqual([
+        expect.stringMatching(
+          /^gateway\.yaml: upstreams: found .*; allowed is a list of upstreams$/,
+        ),
+      ]);
+    },
+  );
+
+  test('have a key of the file that is told from a near one', () => {
+    expect(problemsOf({ file: yaml('Upstreams: []') })).toEqual([
+      'gateway.yaml: no setting is called "Upstreams"; did you mean upstreams?',
+    ]);
+  });
+
+  test('have no variable of their own', () => {
+    expect(load({ env: { UPSTREAMS: 'http://a:8080' } })).toEqual(load());
   });
 });
 
@@ -426,6 +583,7 @@ describe('secrets', () => {
         undefined,
         `allowed_api_keys: ${quoted}`,
         `allowed_api_keys: [${quoted}]`,
+        `upstreams:\n  - url: http://a:8080\n    api_key: ${JSON.stringify(two).replaceAll('${', '$${')}`,
       );
       const badFile = pick(
         `allowed_api_keys: [${quoted}, 5]`,
@@ -437,6 +595,10 @@ describe('secrets', () => {
         'allowed_api_keys: ${THEIR_KEY}\nport: ${THEIR_KEY}\nhost: ${THEIR_KEY} ${THEIR_KEY}',
         'llm_server_url: ${THEIR_KEY}\ncors_allowed_origins: ["${THEIR_KEY}"]',
         'allowed_api_keys_file: /run/${THEIR_KEY}',
+        'upstreams: ["${THEIR_KEY}"]',
+        'upstreams: ${THEIR_KEY}',
+        'upstreams:\n  - url: http://${THEIR_KEY}@engine\n    kind: ${THEIR_KEY}',
+        `upstreams:\n  - url: http://engine?${quoted}\n    api_key: [${quoted}]`,
       );
       const file = pick(goodFile, goodFile, badFile);
       const env = {
@@ -449,6 +611,7 @@ describe('secrets', () => {
         ),
         ...pick<Record<string, string>>(
           { LLM_SERVER_API_KEY: three },
+          { LLM_SERVER_API_KEY: three, LLM_SERVER_URL: 'http://a:8080,http://b:8080' },
           { LLM_SERVER_API_KEY_FILE: '/run/engine' },
           { LLM_SERVER_API_KEY: `${three} ${three}` },
           { LLM_SERVER_URL: `http://user:${three}@engine` },
@@ -458,6 +621,8 @@ describe('secrets', () => {
           {},
           { TRUSTED_USER_KEYS: one, TRUSTED_USER_HEADER: 'x-user' },
           { TRUSTED_USER_KEYS: `${one},${three}` },
+          { BATCH_API_KEYS: one },
+          { BATCH_API_KEYS: `${one},${three}` },
         ),
       };
       const overrides = pick<Record<string, string>>({}, {}, { ALLOWED_API_KEYS: keys });

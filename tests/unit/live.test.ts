@@ -4,10 +4,24 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { GatewayError, type ErrorCode } from '../../src/errors.ts';
-import { LiveRequest, LiveRequests, overdue, type Deadlines, type Phase } from '../../src/live.ts';
+import type { Caller } from '../../src/keys.ts';
+import {
+  isUnproven,
+  LiveRequest,
+  LiveRequests,
+  overdue,
+  type Deadlines,
+  type Phase,
+} from '../../src/live.ts';
 import { routes } from '../../src/routes.ts';
 
-const caller = { keyId: '00112233', principal: '00112233/eva', hint: 'sk-…4f2a' };
+const caller: Caller = {
+  keyId: '00112233',
+  principal: '00112233/eva',
+  hint: 'sk-…4f2a',
+  weight: 1,
+  priority: 'interactive',
+};
 const [route] = routes;
 if (route === undefined) throw new Error('there is no route');
 
@@ -25,6 +39,7 @@ const limits: Deadlines = {
   firstByteTimeoutMs: 30,
   idleTimeoutMs: 40,
   totalTimeoutMs: 1_000,
+  queueTimeoutMs: 50,
 };
 
 const off: Deadlines = {
@@ -33,6 +48,7 @@ const off: Deadlines = {
   firstByteTimeoutMs: 0,
   idleTimeoutMs: 0,
   totalTimeoutMs: 0,
+  queueTimeoutMs: 0,
 };
 
 /** Proven long before, or only after, the engine was asked at 5,000. */
@@ -42,6 +58,15 @@ const unproven = Number.NEGATIVE_INFINITY;
 type State = Partial<Pick<LiveRequest, 'stream' | 'hasHeaders' | 'firstByteAt' | 'lastByteAt'>> & {
   phase: Phase;
 };
+
+/** A request in that state, whose upstream was proven then; the engine was asked at 5,000, if it was. */
+function inState(state: State, provenAt: number): LiveRequest {
+  const { phase } = state;
+  if (phase === 'body') return request(state);
+  if (phase === 'queued') return request({ ...state, queuedAt: 2_000 });
+  const upstream = { id: 'engine', provenAt };
+  return request({ ...state, queuedAt: 2_000, sentAt: 5_000, upstream });
+}
 
 const waiting: State = { phase: 'waiting' };
 const waitingStream: State = { phase: 'waiting', stream: true };
@@ -66,13 +91,14 @@ const table: [string, State, number, number, ErrorCode | undefined][] = [
     999_999,
     'request_body_timeout',
   ],
-  ['the queue, for ever', { phase: 'queued' }, unproven, 999_999, undefined],
+  ['a wait in the queue that is young', { phase: 'queued' }, unproven, 2_049, undefined],
+  ['a wait in the queue that is late', { phase: 'queued' }, unproven, 2_050, 'queue_timeout'],
   [
-    'the queue of a stream, for ever',
+    'a stream in the queue, for no other deadline',
     { phase: 'queued', stream: true },
     unproven,
     999_999,
-    undefined,
+    'queue_timeout',
   ],
 
   ['a connection that is young', waiting, unproven, 5_009, undefined],
@@ -110,13 +136,11 @@ const table: [string, State, number, number, ErrorCode | undefined][] = [
 
 describe('overdue', () => {
   test.each(table)('%s', (_, state, provenAt, now, expected) => {
-    const entry = request({ ...state, sentAt: state.phase === 'body' ? 0 : 5_000 });
-    expect(overdue(entry, limits, provenAt, now)).toBe(expected);
+    expect(overdue(inState(state, provenAt), limits, now)).toBe(expected);
   });
 
   test.each(table)('%s: with every deadline off nothing is overdue', (_, state, provenAt) => {
-    const entry = request({ ...state, sentAt: state.phase === 'body' ? 0 : 5_000 });
-    expect(overdue(entry, off, provenAt, 1e12)).toBeUndefined();
+    expect(overdue(inState(state, provenAt), off, 1e12)).toBeUndefined();
   });
 
   const each: [keyof Deadlines, State, number, number, ErrorCode][] = [
@@ -125,30 +149,57 @@ describe('overdue', () => {
     ['firstByteTimeoutMs', waitingStream, proven, 5_500, 'first_byte_timeout'],
     ['idleTimeoutMs', streaming, proven, 5_900, 'idle_timeout'],
     ['totalTimeoutMs', plainBody, proven, 6_500, 'total_timeout'],
+    ['queueTimeoutMs', { phase: 'queued' }, unproven, 5_500, 'queue_timeout'],
   ];
 
   test.each(each)(
     '%s alone, with the others off, decides',
     (name, state, provenAt, now, expected) => {
-      const entry = request({ ...state, sentAt: 5_000 });
-      expect(overdue(entry, { ...off, [name]: limits[name] }, provenAt, now)).toBe(expected);
+      expect(overdue(inState(state, provenAt), { ...off, [name]: limits[name] }, now)).toBe(
+        expected,
+      );
     },
   );
 
   test.each(each)('%s off lets that wait go on', (name, state, provenAt, now, expected) => {
-    const entry = request({ ...state, sentAt: 5_000 });
-    expect(overdue(entry, { ...limits, [name]: 0 }, provenAt, now)).not.toBe(expected);
+    expect(overdue(inState(state, provenAt), { ...limits, [name]: 0 }, now)).not.toBe(expected);
   });
 
   test('time in the queue counts for no deadline of the exchange', () => {
-    const entry = request({ ...waitingStream, sentAt: 900_000 });
-    expect(overdue(entry, limits, 900_000, 900_029)).toBeUndefined();
+    const upstream = { id: 'engine', provenAt: 900_000 };
+    const entry = request({ ...waitingStream, queuedAt: 2_000, sentAt: 900_000, upstream });
+    expect(overdue(entry, limits, 900_029)).toBeUndefined();
+  });
+
+  test('time with the body counts for no deadline of the queue', () => {
+    const entry = request({ phase: 'queued', queuedAt: 900_000 });
+    expect(overdue(entry, limits, 900_049)).toBeUndefined();
+  });
+
+  test('a wait that goes on at another engine counts from its beginning', () => {
+    const upstream = { id: 'engine', provenAt: proven };
+    const entry = request({ phase: 'queued', queuedAt: 2_000, sentAt: 2_040, upstream });
+    expect(overdue(entry, limits, 2_050)).toBe('queue_timeout');
+  });
+
+  test('an upstream that is proven meanwhile counts as that', () => {
+    const upstream = { id: 'engine', provenAt: unproven };
+    const entry = request({ ...waiting, sentAt: 5_000, upstream });
+    expect(isUnproven(entry)).toBe(true);
+    expect(overdue(entry, limits, 5_010)).toBe('connect_timeout');
+    upstream.provenAt = 5_009;
+    expect(isUnproven(entry)).toBe(false);
+    expect(overdue(entry, limits, 5_010)).toBeUndefined();
+  });
+
+  test.each<Phase>(['body', 'queued', 'streaming'])('nothing is unproven in phase %s', (phase) => {
+    expect(isUnproven(inState({ phase }, unproven))).toBe(false);
   });
 
   test('does not change the request', () => {
-    const entry = request({ ...streaming, sentAt: 5_000 });
+    const entry = inState(streaming, proven);
     const before = JSON.stringify(entry);
-    overdue(entry, limits, proven, 9_000);
+    overdue(entry, limits, 9_000);
     expect(JSON.stringify(entry)).toBe(before);
     expect(entry.signal.aborted).toBe(false);
   });
@@ -180,7 +231,7 @@ describe('settlement', () => {
   test('says what happened, with times as differences', () => {
     const entry = request({
       model: 'qwen3-8b',
-      upstream: 'engine',
+      upstream: { id: 'engine', provenAt: 1_100 },
       stream: true,
       status: 200,
       sentAt: 1_200,
@@ -230,6 +281,10 @@ describe('settlement', () => {
     const record = request({ tokens: { promptTokens: 4 } }).settlement('done', undefined, 2_000);
     expect(record).toMatchObject({ promptTokens: 4, tokensAre: 'exact' });
     expect(record).not.toHaveProperty('completionTokens');
+  });
+
+  test('names no upstream while it has none', () => {
+    expect(request().settlement('failed', 'queue_timeout', 2_000).upstream).toBeUndefined();
   });
 
   test('has no first byte before there was one', () => {

@@ -226,7 +226,22 @@ describe('errors', () => {
     expect(['400', '408', '413'].filter((status) => models.has(status))).toEqual([]);
     const { answers } = operationAt('POST', '/v1/audio/transcriptions');
     expect([...answers.keys()]).toEqual(expect.arrayContaining(['408', '413']));
-    expect(answers.has('400')).toBe(false);
+    expect(Object.keys(errorsOf(answers.get('400')))).toEqual(['model_required']);
+  });
+
+  test('whatever runs a model shows what may be wrong with its name', () => {
+    for (const { method, path, generates } of routes) {
+      if (!generates) continue;
+      const { answers } = operationAt(method, path);
+      expect([path, ...Object.keys(errorsOf(answers.get('400')))]).toContain('model_required');
+      expect([path, ...Object.keys(errorsOf(answers.get('404')))]).toContain('model_not_found');
+    }
+  });
+
+  test('whoever is told to wait can be told that there is no place, or none in time', () => {
+    const { answers } = operationAt('POST', '/v1/audio/transcriptions');
+    const shown = Object.keys(errorsOf(answers.get('503')));
+    expect(shown).toEqual(expect.arrayContaining(['queue_full', 'queue_timeout']));
   });
 
   test('routes of Anthropic’s show errors in the form of Anthropic’s', () => {

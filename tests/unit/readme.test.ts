@@ -1,11 +1,12 @@
 /**
- * The README says what the code says: its table of settings, its commands, its links.
+ * The README says what the code says: its tables of settings and of upstreams, its commands, its links.
  */
 import { expect, test } from 'bun:test';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { scripts } from '../../package.json';
 import { settingsMarkdown } from '../../src/config.ts';
+import { upstreamsMarkdown } from '../../src/upstreams.ts';
 
 const root = join(import.meta.dir, '../..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
@@ -18,10 +19,22 @@ function cellsOf(table: string): string[][] {
   return rows.map((row) => row.split(/(?<!\\)\|/).map((cell) => cell.trim()));
 }
 
+/** Gives what stands between the two markers of that name. */
+function between(name: string): string {
+  const [, text] = readme.split(new RegExp(`<!-- ${name}:(?:start|end) -->`));
+  return text ?? '';
+}
+
 test('has the table of settings that the settings give', () => {
-  const between = /<!-- settings:start -->([^]*)<!-- settings:end -->/.exec(readme)?.[1] ?? '';
-  expect(cellsOf(between).length).toBeGreaterThan(10);
-  expect(cellsOf(between)).toEqual(cellsOf(settingsMarkdown()));
+  const cells = cellsOf(between('settings'));
+  expect(cells.length).toBeGreaterThan(10);
+  expect(cells).toEqual(cellsOf(settingsMarkdown()));
+});
+
+test('has the table of what an upstream can have that the list of upstreams gives', () => {
+  const cells = cellsOf(between('upstreams'));
+  expect(cells.length).toBeGreaterThan(5);
+  expect(cells).toEqual(cellsOf(upstreamsMarkdown()));
 });
 
 test('names only commands that there are', () => {

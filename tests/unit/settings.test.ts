@@ -5,21 +5,19 @@ import { describe, expect, test } from 'bun:test';
 import { Value } from '@sinclair/typebox/value';
 import type { TSchema } from '@sinclair/typebox';
 import { join } from 'node:path';
-import { loadConfig } from '../../src/config.ts';
-import {
-  configJsonSchema,
-  describeConfig,
-  maskKey,
-  serverBaseUrl,
-  settings,
-  settingsMarkdown,
-} from '../../src/settings.ts';
-import type { Config } from '../../src/settings.ts';
+import { configJsonSchema, describeConfig, loadConfig } from '../../src/config.ts';
+import type { Config } from '../../src/config.ts';
+import { maskKey, serverBaseUrl, settings, settingsMarkdown } from '../../src/settings.ts';
 
 const readFile = () => '';
 
 function load(env: Record<string, string>): Config {
   return loadConfig({ env, readFile });
+}
+
+/** Gives the configuration that the print of one gives when it is the file. */
+function printedAndLoaded(config: Config): Config {
+  return loadConfig({ env: {}, file: { path: 'f', text: describeConfig(config) }, readFile });
 }
 
 describe('the URL of the inference server', () => {
@@ -44,7 +42,6 @@ describe('the URL of the inference server', () => {
     ['ftp://engine/', 'does not start with http'],
     ['engine', 'does not start with http'],
     ['http://', 'is no URL'],
-    ['http://a:8080,http://b:8080', 'several servers are not supported yet'],
     ['http://user:password@engine', 'use LLM_SERVER_API_KEY'],
     ['http://token@engine', 'use LLM_SERVER_API_KEY'],
     ['http://user/password@engine', 'use LLM_SERVER_API_KEY'],
@@ -81,13 +78,35 @@ describe('what is said of the settings', () => {
       PORT: '8000',
       CORS_ALLOWED_ORIGINS: 'https://a.example,https://b.example',
     };
-    const lines = describeConfig(load(env)).trimEnd().split('\n');
-    expect(lines).toHaveLength(settings.length);
+    const [text = '', upstreams] = describeConfig(load(env)).split(/^upstreams:\n/m);
+    const lines = text.trimEnd().split('\n');
+    const keys = settings.map(({ env: name }) => name.toLowerCase());
+    // The list of upstreams says where the servers are.
+    expect(lines.map((line) => line.split(':', 1)[0] as string)).toEqual(
+      keys.filter((key) => key !== 'llm_server_url'),
+    );
     expect(lines).toContain('allowed_api_keys: # 2 keys: …-1, sk-…cdef');
     expect(lines).toContain('llm_server_api_key: # 1 key: …');
     expect(lines).toContain('trusted_user_keys: # not set');
+    expect(lines).toContain('batch_api_keys: # not set');
     expect(lines).toContain('port: 8000');
-    expect(lines).toContain('llm_server_url: http://localhost:8080');
+    expect(upstreams).toStartWith('  - url: http://localhost:8080\n    id: engine\n');
+    expect(upstreams).toContain('\n    api_key: # …\n');
+  });
+
+  test('prints every upstream with its own settings, in place of the URLs', () => {
+    const env = {
+      LLM_SERVER_URL: 'http://a:8080/v1,http://b:8080',
+      LLM_SERVER_API_KEY: 'sk-0123456789abcdef',
+      UPSTREAM_SLOTS: '4',
+    };
+    const text = describeConfig(load(env));
+    const [, first, second, ...others] = text.split('  - url: ');
+    expect(first).toStartWith('http://a:8080\n    id: engine-1\n    api_key: # sk-…cdef\n');
+    expect(second).toStartWith('http://b:8080\n    id: engine-2\n    api_key: # sk-…cdef\n');
+    for (const entry of [first, second]) expect(entry).toContain('\n    slots: 4\n');
+    expect(others).toEqual([]);
+    expect(text).not.toContain('llm_server_url');
   });
 
   test('prints what loads again as the same configuration, but for the secrets', () => {
@@ -100,12 +119,54 @@ describe('what is said of the settings', () => {
       TLS_KEY_FILE: '12',
     };
     const config = load(env);
-    const again = loadConfig({
-      env: {},
-      file: { path: 'f', text: describeConfig(config) },
+    expect(printedAndLoaded(config)).toEqual({ ...config, allowedApiKeys: [] });
+  });
+
+  test('prints upstreams of URLs as a list that loads again', () => {
+    const env = {
+      LLM_SERVER_URL: 'http://a:8080,https://b.example/team/v1',
+      LLM_SERVER_KIND: 'vLLM',
+      UPSTREAM_SLOTS: 'unbounded',
+    };
+    const config = load(env);
+    expect(config.upstreams).toHaveLength(2);
+    expect(printedAndLoaded(config)).toEqual({
+      ...config,
+      llmServerUrl: load({}).llmServerUrl,
+    });
+  });
+
+  test('prints a list of upstreams as one that loads again, but for the keys', () => {
+    const config = loadConfig({
+      env: { THEIR_KEY: 'sk-0123456789abcdef' },
+      file: {
+        path: 'f',
+        text: `
+upstreams:
+  - url: http://a:8080/v1
+    api_key: \${THEIR_KEY}
+    kind: vLLM
+    models: ['m: 1', '12', 'true']
+    aliases: {gpt-4: 'm: 1', '#x': '12'}
+    slots: {'m: 1': 4, '12': 2}
+    weight: 0.5
+  - url: http://b:8080
+    id: spare
+    slots: unbounded
+    drain: true
+`,
+      },
       readFile,
     });
-    expect(again).toEqual({ ...config, allowedApiKeys: [] });
+    const text = describeConfig(config);
+    expect(text).toContain('    api_key: # sk-…cdef\n');
+    expect(text).toContain('    api_key: # not set\n');
+    const [first, second] = config.upstreams;
+    expect(first?.apiKey).toBe('sk-0123456789abcdef');
+    expect(printedAndLoaded(config)).toEqual({
+      ...config,
+      upstreams: [{ ...first, apiKey: undefined }, second],
+    } as Config);
   });
 
   test('documents every setting, with its default, in .env.example', async () => {
@@ -148,6 +209,9 @@ describe('what is said of the settings', () => {
       expect(lines[index + 2]).toContain(description);
     }
     expect(lines).toContain(
+      '| `UPSTREAM_SLOTS` | `auto` | How many requests an inference server runs at once; auto asks it. Allowed: auto, unbounded, or a whole number from 1 to 65536. |',
+    );
+    expect(lines).toContain(
       '| `PORT` | `12000` | Port to listen on; 0 takes any free one. Allowed: a whole number from 0 to 65535. |',
     );
   });
@@ -163,7 +227,10 @@ describe('the JSON Schema', () => {
 
   test('knows the keys of the file and no others', () => {
     const keys = settings.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]));
-    expect(Object.keys(schema.properties)).toEqual(keys.map((key) => key.toLowerCase()));
+    expect(Object.keys(schema.properties)).toEqual([
+      'upstreams',
+      ...keys.map((key) => key.toLowerCase()),
+    ]);
     expect(schema.additionalProperties).toBe(false);
   });
 
@@ -184,6 +251,11 @@ describe('the JSON Schema', () => {
     expect(accepts('log_level', 'debug')).toBe(true);
     expect(accepts('allowed_api_keys', ['${KEY}', 'sk-test-key-1'])).toBe(true);
     expect(accepts('allowed_api_keys', 'sk-test-key-1,sk-test-key-2')).toBe(true);
+    expect(accepts('upstream_slots', 4)).toBe(true);
+    expect(accepts('llm_server_url', ['http://a:8080', 'http://${ENGINE}:8080'])).toBe(true);
+    expect(accepts('llm_server_url', 'http://a:8080,http://b:8080')).toBe(true);
+    const upstream = { url: 'http://${ENGINE}:8080', models: ['m'], slots: { m: 4 }, weight: 0.5 };
+    expect(accepts('upstreams', [upstream, { url: 'http://b', slots: 'auto' }])).toBe(true);
   });
 
   test('refuses what the file may not hold', () => {
@@ -191,5 +263,10 @@ describe('the JSON Schema', () => {
     expect(accepts('log_level', 'loud')).toBe(false);
     expect(accepts('allowed_api_keys', ['short'])).toBe(false);
     expect(accepts('host', 5)).toBe(false);
+    expect(accepts('upstream_slots', 0)).toBe(false);
+    expect(accepts('upstreams', [])).toBe(false);
+    expect(accepts('upstreams', [{ id: 'a' }])).toBe(false);
+    expect(accepts('upstreams', [{ url: 'http://a', colour: 'red' }])).toBe(false);
+    expect(accepts('upstreams', 'http://a')).toBe(false);
   });
 });

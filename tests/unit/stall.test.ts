@@ -80,7 +80,27 @@ describe('no silence is a stall', () => {
   });
 });
 
+test('silentSince is the later of the last movement and the first open request', () => {
+  const progress = new Progress();
+  expect(progress.silentSince).toBeUndefined();
+  progress.opened(100);
+  expect(progress.silentSince).toBe(100);
+  progress.moved(250);
+  expect(progress.silentSince).toBe(250);
+  progress.closed();
+  progress.opened(900);
+  expect(progress.silentSince).toBe(900);
+});
+
 describe('counters', () => {
+  test('are known of from the first read that gave a sum, 0 included', () => {
+    const progress = new Progress();
+    progress.counters(undefined, 0);
+    expect(progress.hasCounters).toBe(false);
+    progress.counters(0, 0);
+    expect(progress.hasCounters).toBe(true);
+  });
+
   test('that move are progress, so that a long prefill is no stall', () => {
     const progress = new Progress();
     progress.opened(0);
@@ -133,10 +153,11 @@ describe('the usual gap', () => {
 
   test('begins with the first gap and moves by a tenth of each difference', () => {
     const progress = new Progress();
-    progress.opened(1_000);
+    progress.opened(0);
     progress.moved(1_100);
+    progress.moved(1_200);
     expect(progress.usualGapMs).toBe(100);
-    progress.moved(1_300);
+    progress.moved(1_400);
     expect(progress.usualGapMs).toBeCloseTo(110);
   });
 
@@ -150,9 +171,19 @@ describe('the usual gap', () => {
     const progress = moving(100, 1_000);
     progress.closed();
     progress.moved(900_000);
+    progress.moved(950_000);
     progress.opened(1_000_000);
-    progress.moved(1_000_100);
+    progress.moved(1_000_900);
+    progress.moved(1_001_000);
     expect(progress.usualGapMs).toBeCloseTo(100);
+  });
+
+  test('leaves out the wait for the first movement, which a long prompt can make long', () => {
+    const progress = new Progress();
+    progress.opened(0);
+    progress.moved(25_000);
+    expect(progress.usualGapMs).toBe(0);
+    expect(isStalled(progress, 55_000)).toBe(true);
   });
 });
 

@@ -5,7 +5,7 @@
 import type { Fields } from './body.ts';
 import type { LiveRequest } from './live.ts';
 import { modelPart } from './multipart.ts';
-import { promptBytesOf, promptFactsOf, unitsOf } from './prompt.ts';
+import { promptFactsOf, unitsOf } from './prompt.ts';
 import type { Caller } from './keys.ts';
 import type { Priority } from './queue.ts';
 
@@ -20,6 +20,7 @@ export interface Ask {
   units: number;
   /** Of the body that waits in memory. */
   bytes: number;
+  /** About; of the whole body where the prompt was not looked for. */
   promptBytes: number;
   /** The blocks of its prompt; `undefined` where that does not matter. */
   chain: Uint32Array | undefined;
@@ -57,7 +58,7 @@ export function askOf(
     needsModel: generates,
     units: generates ? unitsOf(route, fields ?? {}) : 0,
     bytes: entry.bytesIn,
-    promptBytes: facts?.bytes ?? (hasPrompt ? promptBytesOf(body) : 0),
+    promptBytes: facts?.bytes ?? (hasPrompt ? body.length : 0),
     chain: facts?.chain,
     session: headers.get('x-session-id')?.slice(0, maxSessionLength) || undefined,
     served: () => (entry.stream ? entry.frames : undefined),

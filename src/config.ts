@@ -216,6 +216,9 @@ function accept(row: Row, { label, value, hidden }: Found): unknown {
     }
     return coerced;
   });
+  if (given.length < (row.schema['minItems'] ?? 0)) {
+    problems.push(`${label}: found an empty list; allowed is ${allowed(schema)}`);
+  }
   if (row.schema['uniqueItems']) {
     for (const [index, item] of accepted.entries()) {
       const first = accepted.indexOf(item);
@@ -317,7 +320,13 @@ export function loadConfig(sources: Sources): Config {
     }),
   ) as Settings; // The rows are the type's own source; a broken one never leaves this function.
   problems.push(...contradictions(config, broken));
-  const isUrlSet = layers.some((layer) => layer('LLM_SERVER_URL') !== undefined);
+  const isUrlSet = layers.some((layer) => {
+    try {
+      return layer('LLM_SERVER_URL') !== undefined;
+    } catch {
+      return true; // What is wrong with it has been told.
+    }
+  });
   const found = findUpstreams(config, listed, isUrlSet, sources);
   problems.push(...found.problems);
   if (problems.length > 0) throw new ConfigError(problems);

@@ -60,14 +60,6 @@ export interface PromptFacts {
   chain: Uint32Array;
 }
 
-/** Gives the length of the prompt in bytes. */
-export function promptBytesOf(body: Uint8Array): number {
-  const { preambles: before, prompt } = locate(body);
-  return [...before, ...(prompt ? [prompt] : [])].reduce((sum, { start, end }) => {
-    return sum + end - start;
-  }, 0);
-}
-
 /** Gives the length of the prompt and its chain: prompts that begin alike have the same first hashes. */
 export function promptFactsOf(body: Uint8Array): PromptFacts {
   const { preambles: before, prompt } = locate(body);

@@ -208,7 +208,7 @@ export function proxy(options: ProxyOptions) {
       const body = route.body === 'none' ? undefined : await readBody(request, entry, maxBodyBytes);
       const fields =
         body !== undefined && route.body === 'json' ? inspect(route, body, entry) : undefined;
-      if (route.path.startsWith(modelsPath) && !pool.hasOneList) {
+      if (route.method === 'GET' && !pool.hasOneList) {
         return await answerHere(modelList(pool.models()));
       }
       entry.queuedAt = now();

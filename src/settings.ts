@@ -349,6 +349,7 @@ export function describeSettings(config: Settings, left: readonly string[]): str
   const lines = told.map(({ env, secret }) => {
     const value = valueOf(config, env);
     const set = [value ?? []].flat();
+    if (set.length === 0 && value !== undefined && !secret) return `${env.toLowerCase()}: []`;
     if (set.length === 0) return `${env.toLowerCase()}: # not set`;
     if (!secret) return `${env.toLowerCase()}: ${Bun.YAML.stringify(value)}`;
     const hints = set.map((key) => maskKey(String(key))).join(', ');

@@ -418,10 +418,14 @@ export function describeUpstreams(list: readonly UpstreamSettings[]): string {
 
 /** The JSON Schema of the list: strings may hold `${NAME}`. */
 export const upstreamsJsonSchema: TSchema = Type.Array(
-  Type.Object(Object.fromEntries(names.flatMap(propertiesOf)), {
-    required: ['url'],
-    additionalProperties: false,
-  }),
+  Type.Object(
+    Object.fromEntries(
+      names.flatMap(propertiesOf).map(([name, property]) => {
+        return [name, name === 'url' ? property : Type.Optional(property)];
+      }),
+    ),
+    { additionalProperties: false },
+  ),
   { minItems: 1, description: 'The upstreams, where they have different settings.' },
 );
 

@@ -102,7 +102,11 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
     case 'missing_field':
       return route.needsOneOf !== undefined;
     case 'model_not_found':
-      return route.body === 'json' || route.path.endsWith('/*');
+      return route.body !== 'none' || route.path.endsWith('/*');
+    case 'model_required':
+      return route.body !== 'none';
+    case 'context_length_exceeded':
+      return route.body === 'json' && route.generates;
     case 'request_body_timeout':
     case 'body_too_large':
       return route.body !== 'none';

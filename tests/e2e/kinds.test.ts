@@ -76,7 +76,7 @@ describe.concurrent('auto finds', () => {
     await using first = await startGateway({ LLM_SERVER_URL: String(named.url) });
     await using second = await startGateway({ LLM_SERVER_URL: String(nameless.url) });
     await untilKnown(first, { kind: 'llama.cpp', state: 'loading' });
-    await untilKnown(second, { state: 'loading' });
+    await untilKnown(second, { kind: 'unknown', state: 'up' });
     expect((await known(first))?.slots).toBeUndefined();
     isLoading = false;
     const loaded = { kind: 'llama.cpp', state: 'up', slots: 2 };

@@ -26,7 +26,8 @@ afterAll(async () => {
   await engine.stop();
 });
 
-const silent = new Set(['hang', 'hang-body', 'stall', 'huge', 'status']);
+// A model that is being loaded is waited for.
+const silent = new Set(['hang', 'hang-body', 'stall', 'huge', 'status', 'error-503-loading']);
 const kindsOfAnswer = [
   ...Object.keys(faults).filter((name) => !silent.has(name)),
   ...[400, 404, 408, 409, 429, 500, 502, 503, 504, 529].map((status) => `status=${status}`),

@@ -174,10 +174,13 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
   if (home === undefined || spill === undefined) {
     return { index: spill?.index ?? 0, isHeld: spill === undefined };
   }
-  const savedMs = spill.missingMs - home.missingMs;
+  const savedMs = (spill.missingMs - home.missingMs) * spillCost;
   const isWorthIt = waitedMs < savedMs && home.expectedWaitMs < savedMs;
   return isWorthIt ? { index: home.index, isHeld: true } : { index: spill.index, isHeld: false };
 }
+
+/** Computing a prompt elsewhere also drives as much out of a cache there, which somebody has to compute again. */
+const spillCost = 2;
 
 const maxSessions = 10_000;
 

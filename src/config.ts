@@ -19,12 +19,7 @@ import type { Row, Settings } from './settings.ts';
 import { describeUpstreams, readUpstreams, upstreamsJsonSchema, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSettings } from './upstreams.ts';
 
-export {
-  maskKey,
-  serverBaseUrl,
-  settings,
-  settingsMarkdown,
-} from './settings.ts';
+export { maskKey, serverBaseUrl, settings, settingsMarkdown } from './settings.ts';
 
 /** Every setting, and the upstreams that they give. */
 export type Config = Settings & { readonly upstreams: readonly UpstreamSettings[] };
@@ -137,7 +132,10 @@ function parseFile(path: string, text: string): Map<string, unknown> {
 
 /** Gives a problem for each key that no setting has. */
 function unknownKeys(path: string, keys: Iterable<string>): string[] {
-  const known = [upstreamsKey.toUpperCase(), ...rows.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]))];
+  const known = [
+    upstreamsKey.toUpperCase(),
+    ...rows.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env])),
+  ];
   const letters = (name: string) => name.toLowerCase().replace(/[_-]/g, '');
   return [...keys].flatMap((key) => {
     const near = known.find((name) => letters(name) === letters(key))?.toLowerCase();

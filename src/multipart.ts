@@ -11,20 +11,26 @@ interface Part {
   end: number;
 }
 
-/** A line between two parts, as byte offsets `[start, end)`; the line break before it is its own. */
+/** A line between two parts, as byte offsets: its own line break before it, its text, what is behind it. */
 interface Delimiter {
   start: number;
+  text: number;
   end: number;
-  isLast: boolean;
 }
 
 /** No model has a longer name, and no part longer headers. */
 const maxValueBytes = 1_000;
 const maxHeaderBytes = 8_192;
+/** Engines take about a thousand parts; a form made to be slow to read must not hold the others up. */
+const maxBoundaries = 10_000;
 
 const lineBreak = '\r\n';
 const blankLine = lineBreak + lineBreak;
-const dashes = '--';
+const TAB = 0x09;
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const DASH = 0x2d;
 
 /** Gives the value of the field `model`, with its place in the body; `undefined` where there is none. */
 export function modelPart(
@@ -61,18 +67,15 @@ export function replaceModel(body: Uint8Array, contentType: string, model: strin
 
 /** Gives the form with a first part for the model; the same bytes where they are no form. */
 function withModel(bytes: Buffer, boundary: string | undefined, value: Buffer): Uint8Array {
-  if (boundary === undefined) return bytes;
-  const first = nextDelimiter(bytes, dashes + boundary, 0);
+  const [first] = delimitersOf(bytes, boundary);
   if (first === undefined) return bytes;
-  const head = `${dashes}${boundary}${lineBreak}Content-Disposition: form-data; name="model"${blankLine}`;
-  // The line break before the first delimiter ends whatever stands in front of the form.
-  const at = first.start === 0 ? 0 : first.start + lineBreak.length;
+  const head = `--${boundary}${lineBreak}Content-Disposition: form-data; name="model"${blankLine}`;
   return Buffer.concat([
-    bytes.subarray(0, at),
+    bytes.subarray(0, first.text),
     Buffer.from(head, 'latin1'),
     value,
     Buffer.from(lineBreak),
-    bytes.subarray(at),
+    bytes.subarray(first.text),
   ]);
 }
 
@@ -83,49 +86,52 @@ function boundaryOf(contentType: string): string | undefined {
 
 /** Gives the parts whose delimiters are whole, in their order. */
 function* partsOf(bytes: Buffer, boundary: string | undefined): Generator<Part> {
-  if (boundary === undefined) return;
-  let before = nextDelimiter(bytes, dashes + boundary, 0);
-  while (before !== undefined && !before.isLast) {
-    const after = nextDelimiter(bytes, dashes + boundary, before.end);
-    if (after === undefined) return;
-    // A part without headers begins with the blank line, whose first half is the delimiter's own line break.
-    const headersEnd = bytes.indexOf(blankLine, before.end - lineBreak.length, 'latin1');
-    const start = headersEnd + blankLine.length;
-    if (headersEnd !== -1 && start <= after.start) {
-      yield { name: fieldName(bytes, before.end, headersEnd), start, end: after.start };
-    }
+  let before: Delimiter | undefined;
+  for (const after of delimitersOf(bytes, boundary)) {
+    const part = before && partBetween(bytes, before, after);
+    if (part !== undefined) yield part;
     before = after;
   }
 }
 
-/** Finds the next line that is `--boundary`, with `--` behind it where it is the last. */
-function nextDelimiter(bytes: Buffer, opening: string, from: number): Delimiter | undefined {
-  for (
-    let at = bytes.indexOf(opening, from, 'latin1');
-    at !== -1;
-    at = bytes.indexOf(opening, at + 1, 'latin1')
-  ) {
-    const start = at === 0 ? 0 : at - lineBreak.length;
-    if (start < from || (at > 0 && !hasText(bytes, start, lineBreak))) continue;
-    let end = at + opening.length;
-    const isLast = hasText(bytes, end, dashes);
-    if (isLast) return { start, end: end + dashes.length, isLast };
-    while (bytes[end] === 0x20 || bytes[end] === 0x09) end++;
-    // Otherwise a longer word that begins like the boundary: content.
-    if (hasText(bytes, end, lineBreak)) return { start, end: end + lineBreak.length, isLast };
+function partBetween(bytes: Buffer, before: Delimiter, after: Delimiter): Part | undefined {
+  // A part without headers begins with the blank line, whose first half is the delimiter's own line break.
+  const from = before.end - lineBreak.length;
+  const headerBytes = bytes.subarray(from, after.start).indexOf(blankLine);
+  if (headerBytes === -1 || headerBytes > maxHeaderBytes) return undefined;
+  const headers = bytes.toString('latin1', before.end, from + headerBytes);
+  const start = from + headerBytes + blankLine.length;
+  return { name: fieldName(headers), start, end: after.start };
+}
+
+/** Gives the lines that are `--boundary`, up to the last, which has `--` behind it. */
+function* delimitersOf(bytes: Buffer, boundary: string | undefined): Generator<Delimiter> {
+  if (boundary === undefined) return;
+  const dashed = Buffer.from(`--${boundary}`, 'latin1');
+  let from = 0;
+  let count = 0;
+  for (let text = bytes.indexOf(dashed); text !== -1; text = bytes.indexOf(dashed, text + 1)) {
+    if (++count > maxBoundaries) return;
+    const start = text === 0 ? 0 : text - lineBreak.length;
+    if (start < from || (text > 0 && !isLineBreak(bytes, start))) continue;
+    let end = text + dashed.length;
+    const isLast = bytes[end] === DASH && bytes[end + 1] === DASH;
+    while (!isLast && (bytes[end] === SPACE || bytes[end] === TAB)) end++;
+    // Otherwise it is a longer word that begins like the boundary: content.
+    if (!isLast && !isLineBreak(bytes, end)) continue;
+    from = end + lineBreak.length;
+    yield { start, text, end: from };
+    if (isLast) return;
   }
-  return undefined;
 }
 
-function hasText(bytes: Buffer, at: number, text: string): boolean {
-  return bytes.toString('latin1', at, at + text.length) === text;
+function isLineBreak(bytes: Uint8Array, at: number): boolean {
+  return bytes[at] === CR && bytes[at + 1] === LF;
 }
 
-/** Gives the field that the headers between these offsets name. */
-function fieldName(bytes: Buffer, start: number, end: number): string | undefined {
-  if (end - start > maxHeaderBytes) return undefined;
-  const headers = start < end ? bytes.toString('latin1', start, end).split(lineBreak) : [];
-  const disposition = headers.find((line) => /^content-disposition[ \t]*:/i.test(line));
+function fieldName(headers: string): string | undefined {
+  const lines = headers.split(lineBreak);
+  const disposition = lines.find((line) => /^content-disposition[ \t]*:/i.test(line));
   if (disposition === undefined || !/:\s*form-data\s*;/i.test(disposition)) return undefined;
   return parameterOf(disposition, 'name');
 }

@@ -180,22 +180,26 @@ export class Pool {
 
   /** Whether one engine is all there is, so that its own list of models is the truth. */
   get hasOneList(): boolean {
-    const [only, ...others] = this.#upstreams;
-    return others.length === 0 && Object.keys(only?.settings.aliases ?? {}).length === 0;
+    const [only, ...others] = this.#settings.upstreams;
+    if (only === undefined || others.length > 0 || only.models !== undefined) return false;
+    return Object.keys(only.aliases).length === 0;
   }
 
   /** The models of all upstreams and their aliases, as one list. */
   models(): Uint8Array {
     return mergeModels(
-      this.#upstreams.map(({ list, models, settings: { aliases } }) => ({
-        list: list ?? Buffer.from(JSON.stringify({ data: (models ?? []).map(modelEntry) })),
-        aliases,
-      })),
+      this.#upstreams.map(({ list, settings: { models, aliases } }) => {
+        if (models === undefined) return { list: list ?? Buffer.from('{}'), aliases };
+        return { list: Buffer.from(JSON.stringify({ data: models.map(modelEntry) })), aliases };
+      }),
     );
   }
 
   /** Throws `context_length_exceeded` when an upstream's own tokenizer says that the prompt cannot fit. */
-  async assertFits(ask: Ask, prompt: Omit<PreflightRequest, 'kind' | 'contextTokens' | 'promptBytes'>) {
+  async assertFits(
+    ask: Ask,
+    prompt: Omit<PreflightRequest, 'kind' | 'contextTokens' | 'promptBytes'>,
+  ) {
     if (this.#settings.contextPreflight === 'off' || ask.units === 0) return;
     const { upstreams } = this.#catalog.resolve(ask.model, ask.needsModel);
     const upstream = this.#upstreams.find(({ id, state }) => {
@@ -517,7 +521,14 @@ export class Pool {
       return;
     }
     const pauseMs = ask.served() ? firstLookMs : nextLookMs;
-    this.#draining.add({ station, principal, units, since: now, lookAt: now + firstLookMs, pauseMs });
+    this.#draining.add({
+      station,
+      principal,
+      units,
+      since: now,
+      lookAt: now + firstLookMs,
+      pauseMs,
+    });
     this.#drainTimer ??= setInterval(() => this.#drain(), drainMs);
   }
 
@@ -528,11 +539,9 @@ export class Pool {
     const output = completionTokens ?? ask.served() ?? running.output;
     const computed =
       promptTokens === undefined ? chargedPrompt : promptTokens - (cachedTokens ?? 0);
-    const truth = end.outcome === 'unserved' || ask.units === 0 ? 0 : computed + output * outputWeight;
-    this.#queue.charge(
-      ask.caller.principal,
-      truth - chargedPrompt - running.output * outputWeight,
-    );
+    const truth =
+      end.outcome === 'unserved' || ask.units === 0 ? 0 : computed + output * outputWeight;
+    this.#queue.charge(ask.caller.principal, truth - chargedPrompt - running.output * outputWeight);
     if (end.outcome !== 'done' || ask.units === 0) return;
     upstream.progress.moved(now);
     upstream.observe({
@@ -591,7 +600,8 @@ export class Pool {
     if (isStalled === upstream.isStalled) return;
     upstream.isStalled = isStalled;
     const { id, settings } = upstream;
-    if (isStalled) this.#log.error({ upstream: id, url: settings.url }, 'upstream makes no progress');
+    if (isStalled)
+      this.#log.error({ upstream: id, url: settings.url }, 'upstream makes no progress');
     else this.#log.info({ upstream: id }, 'upstream makes progress again');
   }
 

@@ -329,7 +329,8 @@ export function takesInteger(schema: TSchema): boolean {
 
 /** Says which values a schema allows. */
 export function allowed(schema: TSchema): string {
-  if (schema['anyOf'] && !schema.description) return `one of ${wordsOf(schema).join(', ')} (in any case)`;
+  if (schema['anyOf'] && !schema.description)
+    return `one of ${wordsOf(schema).join(', ')} (in any case)`;
   if (schema['type'] !== 'integer') return schema.description ?? '';
   return `a whole number from ${schema['minimum']} to ${schema['maximum']}`;
 }

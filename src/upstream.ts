@@ -131,7 +131,11 @@ export class Upstream {
     const key = typeof this.settings.slots === 'object' ? (model ?? '') : '';
     let station = this.#stations.get(key);
     if (station === undefined) {
-      station = new Station(key === '' ? this.id : `${this.id}/${key}`, this.#capacityOf(key), false);
+      station = new Station(
+        key === '' ? this.id : `${this.id}/${key}`,
+        this.#capacityOf(key),
+        false,
+      );
       this.#stations.set(key, station);
     }
     return station;
@@ -164,7 +168,8 @@ export class Upstream {
   observe({ serviceMs, firstByteMs, computedTokens = 0, completionTokens = 0 }: Observation): void {
     this.#serviceMs.add(serviceMs);
     if (firstByteMs === undefined) return;
-    if (computedTokens >= tellingPrefillTokens) this.#prefillPerMs.add(computedTokens / firstByteMs);
+    if (computedTokens >= tellingPrefillTokens)
+      this.#prefillPerMs.add(computedTokens / firstByteMs);
     if (completionTokens > 1) {
       this.#tokensPerSecond.add(((completionTokens - 1) * 1000) / (serviceMs - firstByteMs));
     }
@@ -180,7 +185,9 @@ export class Upstream {
   #capacityOf(key: string): number {
     const { slots } = this.settings;
     if (typeof slots === 'number') return slots;
-    if (typeof slots === 'object') return slots[key] ?? Number.POSITIVE_INFINITY;
+    if (typeof slots === 'object' && Object.hasOwn(slots, key)) {
+      return slots[key] ?? Number.POSITIVE_INFINITY;
+    }
     return (slots === 'auto' && this.slots) || Number.POSITIVE_INFINITY;
   }
 }

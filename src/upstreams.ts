@@ -152,6 +152,7 @@ export interface UpstreamSources {
 /** Gives what a message may say of a value: nothing of a hidden one, nor of what may be a URL with credentials. */
 function shown(value: unknown, hidden: boolean): string {
   if (value === null) return 'nothing';
+  if (Array.isArray(value) && value.length === 0) return 'an empty list';
   if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a mapping';
   if (typeof value !== 'string') return hidden ? `a ${typeof value} without quotes` : `${value}`;
   if (hidden || value.length > 80 || /[@?#\r\n]/.test(value)) {
@@ -331,11 +332,8 @@ export function readUpstreams(
   sources: UpstreamSources,
 ): { upstreams: UpstreamSettings[]; problems: string[] } {
   if (!Array.isArray(list) || list.length === 0) {
-    const found = Array.isArray(list) ? 'an empty list' : shown(list, true);
-    return {
-      upstreams: [],
-      problems: [`${label}: found ${found}; allowed is a list of upstreams`],
-    };
+    const problem = `${label}: found ${shown(list, true)}; allowed is a list of upstreams`;
+    return { upstreams: [], problems: [problem] };
   }
   const problems: string[] = [];
   const entries = list.map((entry: unknown, index) => {
@@ -439,10 +437,11 @@ function propertiesOf(name: Name): [string, TSchema][] {
     return Type.Record(Type.String(), Type.Union([item, filledIn]));
   });
   const isScalar = item === undefined || options.length > 1;
-  const property = Type.Union(isScalar ? [...taken, filledIn] : taken, {
+  const property = {
+    ...Type.Union(isScalar ? [...taken, filledIn] : taken),
     description: useOf(name),
-    ...(fallback === undefined ? {} : { default: fallback }),
-  });
+    ...(fallback !== undefined && { default: fallback }),
+  };
   const file = Type.String({ description: `A file that holds ${name}.` });
   return secret
     ? [

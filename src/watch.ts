@@ -186,7 +186,8 @@ export class Watch {
     const { slots, contextTokens } = sighting;
     upstream.isLoading = sighting.isLoading ?? false;
     const kind = upstream.settings.kind === 'auto' ? sighting.kind : upstream.settings.kind;
-    if (kind !== upstream.kind) log.info({ upstream: upstream.id, kind, slots }, 'upstream kind found');
+    if (kind !== upstream.kind)
+      log.info({ upstream: upstream.id, kind, slots }, 'upstream kind found');
     upstream.kind = kind;
     upstream.slots = slots;
     upstream.contextTokens = contextTokens;

@@ -50,7 +50,6 @@ export interface UpstreamOptions {
   connected?: (socket: Socket) => void;
 }
 
-
 /** Gives an answer with a length. */
 export function plain(
   body: string | Uint8Array,

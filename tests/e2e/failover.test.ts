@@ -22,7 +22,8 @@ async function pair(env: Record<string, string> = {}, speed = 20) {
   const engines = [1, 2].map(() => startDemoEngine({ slots: 2, tokensPerSecond: speed }));
   const [first, second] = engines as [DemoEngine, DemoEngine];
   const gateway = await startGateway({ LLM_SERVER_URL: `${first.url},${second.url}`, ...env });
-  for (const id of ['engine-1', 'engine-2']) await untilUpstream(gateway, id, { state: 'up', slots: 2 });
+  for (const id of ['engine-1', 'engine-2'])
+    await untilUpstream(gateway, id, { state: 'up', slots: 2 });
   return {
     first,
     second,
@@ -111,7 +112,10 @@ describe('an engine that loads its model', () => {
   test('for longer than QUEUE_TIMEOUT_MS is a queue_timeout', async () => {
     const engine = startDemoEngine();
     engine.setLoading(true);
-    await using gateway = await startGateway({ LLM_SERVER_URL: engine.url, QUEUE_TIMEOUT_MS: '300' });
+    await using gateway = await startGateway({
+      LLM_SERVER_URL: engine.url,
+      QUEUE_TIMEOUT_MS: '300',
+    });
     expect((await ask(gateway.url, { body })).header('x-gateway-error')).toBe('queue_timeout');
     await engine.stop();
   });
@@ -138,7 +142,8 @@ describe('an error of the engine is an answer', () => {
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
     await untilUpstream(gateway, 'engine', { state: 'up' });
     const headers = { 'x-demo-fault': 'reset-mid=2' };
-    for (let i = 0; i < 10; i++) await ask(gateway.url, { body: { ...body, stream: true }, headers });
+    for (let i = 0; i < 10; i++)
+      await ask(gateway.url, { body: { ...body, stream: true }, headers });
     await untilUpstream(gateway, 'engine', { state: 'up' });
     expect((await ask(gateway.url, { body })).status).toBe(200);
     await engine.stop();

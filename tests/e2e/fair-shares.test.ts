@@ -2,7 +2,15 @@
  * Engine time is shared by tokens between callers: who floods waits behind themself, who asks seldom is next, a batch
  * waits behind interactive requests, and an engine never gets more than it has slots for.
  */
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { ask, send, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';

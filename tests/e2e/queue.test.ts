@@ -56,7 +56,11 @@ describe('a client that leaves while it waits', () => {
       const waiting = await wait();
       waiting[way]();
       const line = await gateway.logged((each) => each['msg'] === 'request ended');
-      expect(line).toMatchObject({ outcome: 'aborted', code: 'client_closed_request', status: 499 });
+      expect(line).toMatchObject({
+        outcome: 'aborted',
+        code: 'client_closed_request',
+        status: 499,
+      });
       expect(await queued(gateway)).toBe(0);
       holder.leaveByReset();
       expect((await ask(gateway.url, { body: { ...body, max_tokens: 1 } })).status).toBe(200);

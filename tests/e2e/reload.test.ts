@@ -59,7 +59,8 @@ test('a wrong configuration is refused with its problems and changes nothing', a
   gateway.kill('SIGHUP');
   const { problems } = (await gateway.logged(refused)) as { problems: string[] };
   const said = problems.join('\n');
-  for (const part of ['upstreams[1].url', 'upstreams[1].slots', 'log_level']) expect(said).toContain(part);
+  for (const part of ['upstreams[1].url', 'upstreams[1].slots', 'log_level'])
+    expect(said).toContain(part);
   expect((await ask(gateway.url, { body: { prompt: 'x', max_tokens: 1 } })).status).toBe(200);
   await engine.stop();
 });
@@ -91,7 +92,12 @@ test('what waits runs on the new upstreams', async () => {
   await holder.hasBytes();
   const waiting = await send(gateway.url, { body: { prompt: 'x', max_tokens: 1 } });
   await until('it waits', async () => (await healthOf(gateway)).queued === 1);
-  file.write({ upstreams: [{ id: 'one', url: engine.url }, { id: 'two', url: more.url }] });
+  file.write({
+    upstreams: [
+      { id: 'one', url: engine.url },
+      { id: 'two', url: more.url },
+    ],
+  });
   gateway.kill('SIGHUP');
   await waiting.ended();
   expect(waiting.status).toBe(200);

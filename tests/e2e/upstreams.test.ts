@@ -70,7 +70,8 @@ test('a request goes to an upstream that serves its model', async () => {
 });
 
 test('an alias becomes the name that the engine knows, and no other byte changes', async () => {
-  const body = '{ "prompt":"Привет" ,"max_tokens": 2, "temperature":1.0, "model":"fast", "x":12345678901234567890 }';
+  const body =
+    '{ "prompt":"Привет" ,"max_tokens": 2, "temperature":1.0, "model":"fast", "x":12345678901234567890 }';
   expect((await ask(gateway.url, { body })).status).toBe(200);
   expect(bodies(small).at(-1)).toBe(body.replace('"fast"', '"small"'));
 });
@@ -152,7 +153,8 @@ test('a request that can run elsewhere does not wait behind one that cannot', as
   const empty = startDemoEngine({ models: ['empty'], slots: 1 });
   using config = configFile({ upstreams: [{ url: full.url }, { url: empty.url }] });
   await using other = await startWith(config);
-  for (const id of ['engine-1', 'engine-2']) await untilUpstream(other, id, { state: 'up', slots: 1 });
+  for (const id of ['engine-1', 'engine-2'])
+    await untilUpstream(other, id, { state: 'up', slots: 1 });
   const long = { ...prompt, model: 'full', max_tokens: 2000, ignore_eos: true };
   const waiting = [1, 2, 3].map(() => ask(other.url, { body: long }));
   await until('the engine is full', () => full.busySlots() === 1);

@@ -76,7 +76,12 @@ interface Ask extends Waiter {
 }
 
 /** The pages of a prompt that an engine caches; the common beginning has the same in every chat. */
-function pagesOf(chat: number, tokens: number, pageLength: number, systemTokens: number): Uint32Array {
+function pagesOf(
+  chat: number,
+  tokens: number,
+  pageLength: number,
+  systemTokens: number,
+): Uint32Array {
   return Uint32Array.from({ length: Math.floor(tokens / pageLength) }, (_, page) =>
     (page + 1) * pageLength <= systemTokens ? page : (chat + 1) * longestChat + page,
   );
@@ -173,7 +178,12 @@ class World {
     for (let i = 0; i < people; i++) {
       const random = randomFrom(seed * 1_000 + i);
       const isBusy = isSkewed === true && i % 5 === 0;
-      const person: Person = { name: `person-${i}`, isBusy, random, chat: this.#newChat(random, isBusy) };
+      const person: Person = {
+        name: `person-${i}`,
+        isBusy,
+        random,
+        chat: this.#newChat(random, isBusy),
+      };
       this.#after(random.below(thinkMs), () => this.#ask(person));
     }
     for (let event = this.#heap.peek(); event !== undefined; event = this.#heap.peek()) {
@@ -295,7 +305,8 @@ class World {
     const turn = this.#turn++;
     if (this.policy === 'affinity') return this.#chooseByAffinity(ask, free, now, turn);
     const count = this.#engines.length;
-    const order = (station: Station) => (this.#group.stations.indexOf(station) + count - (this.#next % count)) % count;
+    const order = (station: Station) =>
+      (this.#group.stations.indexOf(station) + count - (this.#next % count)) % count;
     const byOrder = [...free].sort((a, b) => order(a) - order(b));
     const [first] = this.policy === 'loaded' ? byOrder.sort((a, b) => a.used - b.used) : byOrder;
     this.#next = this.#group.stations.indexOf(first as Station) + 1;
@@ -303,7 +314,12 @@ class World {
   }
   #next = 0;
 
-  #chooseByAffinity(ask: Ask, free: readonly Station[], now: number, turn: number): Station | undefined {
+  #chooseByAffinity(
+    ask: Ask,
+    free: readonly Station[],
+    now: number,
+    turn: number,
+  ): Station | undefined {
     const home = this.scenario.hasSessions ? this.#homes.get(ask.session) : undefined;
     const candidates = this.#engines.map((engine): Candidate => {
       const { station, index, serviceMs } = engine;
@@ -322,7 +338,10 @@ class World {
       };
     });
     const since = process.env['SINCE'] === 'enter' ? ask.enteredAt : ask.heldSince;
-    const placed = place({ blocks: ask.chain.length, waitedMs: now - (since ?? now), turn }, candidates);
+    const placed = place(
+      { blocks: ask.chain.length, waitedMs: now - (since ?? now), turn },
+      candidates,
+    );
     if (!placed.isHeld) return this.#engines[placed.index]?.station;
     if (ask.heldSince === undefined) this.#held++;
     ask.heldSince ??= now;

@@ -665,7 +665,10 @@ export class Pool {
     if (this.#waiting.size === 0 || this.#upstreams.every((upstream) => upstream.isHopeful)) return;
     for (const pending of this.#waiting.values()) {
       const owners = pending.group.stations.map((station) => this.#owners.get(station));
-      if (owners.some((upstream) => upstream?.isHopeful)) continue;
+      // One that can be tried at no cost, or is being tried, will show what is so.
+      const isTried = pending.group.stations.some(({ isOpen }) => isOpen);
+      const isProbed = owners.some((upstream) => upstream?.breaker.state === 'half-open');
+      if (isTried || isProbed || owners.some((upstream) => upstream?.isHopeful)) continue;
       const soonest = Math.min(...owners.map((upstream) => upstream?.breaker.retryAt ?? 0));
       const waitMs = Math.max(0, soonest - this.#now());
       const headers = { 'retry-after': `${Math.max(1, Math.ceil(waitMs / 1000))}` };

@@ -208,12 +208,6 @@ export const settings = [
     'Whether llama.cpp must compute every prompt anew (cache_prompt: false), so that no key can use what another left in a cache.',
   ),
   setting(
-    'PIN_SLOTS',
-    onOff,
-    'off',
-    'Whether requests are pinned to the slot of llama.cpp that has their prefix (id_slot).',
-  ),
-  setting(
     'LOG_LEVEL',
     oneOf('DEBUG', 'INFO', 'WARNING', 'ERROR'),
     'INFO',

@@ -63,7 +63,6 @@ describe('sources', () => {
       stallTimeoutMs: 30_000,
       contextPreflight: 'off',
       isolatePromptCache: 'off',
-      pinSlots: 'off',
       logLevel: 'INFO',
       logFormat: 'auto',
       corsAllowedOrigins: ['*'],
@@ -135,14 +134,12 @@ describe('sources', () => {
       LOG_FORMAT: 'JSON',
       LLM_SERVER_KIND: 'vLLM',
       UPSTREAM_SLOTS: 'Unbounded',
-      PIN_SLOTS: 'ON',
     };
     expect(load({ env })).toMatchObject({
       logLevel: 'DEBUG',
       logFormat: 'json',
       llmServerKind: 'vllm',
       upstreamSlots: 'unbounded',
-      pinSlots: 'on',
     });
   });
 
@@ -331,7 +328,6 @@ describe('the rules', () => {
     ['QUEUE_FEEDBACK', ['on', 'off'], ['always']],
     ['CONTEXT_PREFLIGHT', ['on', 'off'], ['true']],
     ['ISOLATE_PROMPT_CACHE', ['on', 'off'], ['true']],
-    ['PIN_SLOTS', ['on', 'off'], ['true']],
     ['RETRY_POLICY', ['never', 'unsent', 'Resets'], ['always']],
     [
       'LLM_SERVER_URL',

@@ -4,7 +4,7 @@
  * clients that have left. With the demo engine, and with `--real` with two real llama.cpp servers as well. It writes the
  * figures and a picture, says whether a target is met, and never fails for it.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
@@ -15,7 +15,9 @@ import { untilUpstream } from '../stage.ts';
 import { randomFrom } from '../unit/random.ts';
 import { bars, type Chart } from './picture.ts';
 
-const { values: options } = parseArgs({ options: { real: { type: 'boolean' } } });
+const { values: options } = parseArgs({
+  options: { real: { type: 'boolean' }, 'write-readme': { type: 'boolean' } },
+});
 const [flooder, light] = ['sk-bench-flooder', 'sk-bench-light-one'];
 const resultsFolder = join(import.meta.dir, 'results');
 const lines: string[] = [];
@@ -362,4 +364,13 @@ if (options.real && requireRealEngine()) {
 mkdirSync(resultsFolder, { recursive: true });
 writeFileSync(join(resultsFolder, 'scheduling.md'), `${lines.join('\n').trim()}\n`);
 writeFileSync(join(resultsFolder, 'scheduling.svg'), bars(charts));
+if (options['write-readme']) {
+  const readme = join(import.meta.dir, '../../README.md');
+  const section = /(<!-- scheduling:start -->)[^]*(<!-- scheduling:end -->)/;
+  const written = readFileSync(readme, 'utf8').replace(
+    section,
+    (_, start: string, end: string) => `${start}\n\n${lines.join('\n').trim()}\n\n${end}`,
+  );
+  writeFileSync(readme, written);
+}
 process.exit(0);

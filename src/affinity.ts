@@ -19,9 +19,12 @@ interface Block {
 
 const maxIndexBlocks = 65_536;
 const minIndexBlocks = 256;
-/** After a report that less was cached than thought, and after one that it was as thought. */
+/** After a report of far less than was thought, of far more, and of about as much. */
 const shrinkBy = 0.9;
-const growBy = 1.01;
+const growBy = 1.1;
+const creepBy = 1.01;
+/** Fewer blocks say more about the engine's template than about its cache. */
+const tellingBlocks = 4;
 
 /** What one upstream probably holds of prompts, in blocks; what was used longest ago goes first. */
 export class PrefixIndex {
@@ -33,13 +36,19 @@ export class PrefixIndex {
     return this.#blocks.size;
   }
 
+  /** How many blocks the upstream is thought to keep. */
   get capacity(): number {
-    return this.#capacity;
+    return Math.floor(this.#capacity);
   }
 
   matchOf(chain: Uint32Array): Match {
+    // What is held of a chain is always its beginning, so that the end of it can be found by halving.
     let blocks = 0;
-    while (blocks < chain.length && this.#blocks.has(chain[blocks] as number)) blocks++;
+    for (let missing = chain.length; blocks < missing;) {
+      const middle = (blocks + missing) >> 1;
+      if (this.#blocks.has(chain[middle] as number)) blocks = middle + 1;
+      else missing = middle;
+    }
     const last = blocks === 0 ? undefined : this.#blocks.get(chain[blocks - 1] as number);
     return { blocks, isShared: blocks === 0 || (last?.isBranched ?? false) };
   }
@@ -77,15 +86,16 @@ export class PrefixIndex {
     cachedTokens: number,
     tokensPerBlock: number,
   ): void {
-    if (matchedBlocks === 0) return;
-    const cachedBlocks = Math.floor(cachedTokens / tokensPerBlock);
-    if (cachedBlocks >= matchedBlocks / 2) {
-      this.#capacity = Math.min(maxIndexBlocks, this.#capacity * growBy);
+    const cachedBlocks = Math.min(chain.length, cachedTokens / tokensPerBlock);
+    if (Math.max(matchedBlocks, cachedBlocks) < tellingBlocks) return;
+    if (cachedBlocks < matchedBlocks / 2) {
+      // This prompt has just been computed: it is those used longest ago that are gone.
+      this.#capacity = Math.max(minIndexBlocks, Math.min(this.#capacity, this.size) * shrinkBy);
+      this.hold(chain);
       return;
     }
-    // This prompt has just been computed: it is the others that are gone.
-    this.#capacity = Math.max(minIndexBlocks, Math.min(this.#capacity, this.size) * shrinkBy);
-    this.hold(chain);
+    const grown = this.#capacity * (matchedBlocks < cachedBlocks / 2 ? growBy : creepBy);
+    this.#capacity = Math.min(maxIndexBlocks, grown);
   }
 
   #trim(): void {
@@ -125,7 +135,7 @@ export interface Placement {
 export interface Placed {
   /** Blocks of its prompt. */
   blocks: number;
-  /** How long it has waited, in milliseconds. */
+  /** For how long it has been held for its home already, in milliseconds; 0 when it has not. */
   waitedMs: number;
   /** A number that changes from request to request, so that ties are not always broken alike. */
   turn: number;
@@ -141,9 +151,22 @@ function leastBy<T>(items: readonly T[], ...keys: ((item: T) => number)[]): T | 
   })[0];
 }
 
+/** What is busier counts as busy for that share: the cost below would have no bound. */
+const maxBusyShare = 0.875;
+
 /**
- * Pure decision: runs a request where its conversation lives; waits for that place when this costs less than computing
- * the prompt elsewhere, and in all never longer than it would save; else runs it where least is to do.
+ * What it costs to compute for that long what is cached elsewhere. It delays whoever comes later too: in a queue
+ * whose servers are busy for a share b of the time, work costs all together 1 / (1 - b) times itself.
+ */
+function costOf(computingMs: number, candidates: readonly Candidate[]): number {
+  const busyShare =
+    candidates.reduce((sum, { usedShare }) => sum + usedShare, 0) / candidates.length;
+  return computingMs / (1 - Math.min(maxBusyShare, busyShare));
+}
+
+/**
+ * Pure decision: runs a request where its conversation lives; holds it for that place as long as this costs less than
+ * computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least is to do.
  * One of the candidates must be free.
  */
 export function place(request: Placed, candidates: readonly Candidate[]): Placement {
@@ -153,7 +176,6 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
     const order = (index + turn) % candidates.length;
     return { ...candidate, index, missingMs, order };
   });
-  const free = all.filter(({ isFree }) => isFree);
   const homes = all.filter(({ isShared, isSessionHome }) => !isShared || isSessionHome);
   const home = leastBy(
     homes,
@@ -164,7 +186,7 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
   );
   if (home?.isFree) return { index: home.index, isHeld: false };
   const spill = leastBy(
-    free,
+    all.filter(({ isFree }) => isFree),
     ({ missingMs }) => (home === undefined ? 0 : missingMs),
     ({ usedShare, weight }) => usedShare / weight,
     ({ matchedBlocks }) => -matchedBlocks,
@@ -172,15 +194,12 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
     ({ order }) => order,
   );
   if (home === undefined || spill === undefined) {
-    return { index: spill?.index ?? 0, isHeld: spill === undefined };
+    return { index: spill?.index ?? home?.index ?? 0, isHeld: spill === undefined };
   }
-  const savedMs = (spill.missingMs - home.missingMs) * spillCost;
-  const isWorthIt = waitedMs < savedMs && home.expectedWaitMs < savedMs;
+  const patienceMs = costOf(spill.missingMs - home.missingMs, all);
+  const isWorthIt = waitedMs < patienceMs && home.expectedWaitMs < patienceMs;
   return isWorthIt ? { index: home.index, isHeld: true } : { index: spill.index, isHeld: false };
 }
-
-/** Computing a prompt elsewhere also drives as much out of a cache there, which somebody has to compute again. */
-const spillCost = 2;
 
 const maxSessions = 10_000;
 

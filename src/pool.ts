@@ -115,6 +115,7 @@ export class Pool {
   #timer: ReturnType<typeof setInterval> | undefined;
   #drainTimer: ReturnType<typeof setInterval> | undefined;
   #turn = 0;
+  #isStarted = false;
   readonly #queue: Queue<Pending>;
   readonly #owners = new WeakMap<Station, Upstream>();
   readonly #watches = new Map<Upstream, Watch>();
@@ -148,6 +149,12 @@ export class Pool {
 
   get queued(): number {
     return this.#queue.size;
+  }
+
+  /** Begins to look after the upstreams; none gets a request before it was looked at. */
+  start(): void {
+    this.#isStarted = true;
+    for (const watch of this.#watches.values()) watch.start();
   }
 
   /** Takes new settings: what runs goes on, what waits may run elsewhere from now on. */
@@ -334,6 +341,7 @@ export class Pool {
       back: () => upstream.index.forget(),
     });
     this.#watches.set(upstream, watch);
+    if (this.#isStarted) watch.start();
     return upstream;
   }
 

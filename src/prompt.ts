@@ -12,9 +12,12 @@ export const blockBytes = 256;
 const maxBlocks = 1_024;
 const maxUnits = 4_096;
 
-/** Fields that hold the conversation, and those that engines put in front of it. */
-const prompts = ['messages', 'prompt', 'input', 'input_prefix', 'content'];
-const preambles = ['tools', 'system', 'instructions'];
+/**
+ * Fields that hold the conversation, the first of which counts, and those that engines put in front of it. To fill in
+ * the middle, llama.cpp reads `input_extra`, `input_prefix` and only then `prompt`.
+ */
+const prompts = ['messages', 'input_prefix', 'prompt', 'input', 'content'];
+const preambles = ['tools', 'system', 'instructions', 'input_extra'];
 
 function countOf(value: unknown): number {
   // A list of numbers is one prompt in tokens.
@@ -22,8 +25,9 @@ function countOf(value: unknown): number {
   return value.some((item) => typeof item === 'number') ? 1 : value.length;
 }
 
-function choicesOf({ n, best_of }: Fields): number {
-  const counts = [n, best_of].filter((count): count is number => Number.isInteger(count));
+/** `n_cmpl` is llama.cpp's own name of `n`. */
+function choicesOf({ n, n_cmpl, best_of }: Fields): number {
+  const counts = [n, n_cmpl, best_of].filter((count): count is number => Number.isInteger(count));
   return Math.max(1, ...counts);
 }
 
@@ -42,14 +46,15 @@ interface Place {
   prompt: Span | undefined;
 }
 
-/** Finds the prompt in a body, and what comes before it. */
+/** Finds the prompt in a body, and what comes before it. Of a key that stands twice, engines take the last. */
 function locate(body: Uint8Array): Place {
   const members = spans(body);
-  const found = prompts.flatMap((name) => members.filter(({ key }) => key === name));
-  return {
-    preambles: preambles.flatMap((name) => members.filter(({ key }) => key === name)),
-    prompt: found[0],
-  };
+  const find = (name: string) => members.findLast(({ key }) => key === name) ?? [];
+  return { preambles: preambles.flatMap(find), prompt: prompts.flatMap(find)[0] };
+}
+
+function bytesIn(parts: readonly Span[]): number {
+  return parts.reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
 /** What a request's prompt is, for finding it again. */
@@ -60,23 +65,29 @@ export interface PromptFacts {
   chain: Uint32Array;
 }
 
+/** Gives the length of the prompt in bytes, with what comes before it. */
+export function promptBytesOf(body: Uint8Array): number {
+  const place = locate(body);
+  return bytesIn(place.preambles) + bytesIn(place.prompt ? [place.prompt] : []);
+}
+
 /** Gives the length of the prompt and its chain: prompts that begin alike have the same first hashes. */
 export function promptFactsOf(body: Uint8Array): PromptFacts {
-  const { preambles: before, prompt } = locate(body);
-  if (prompt === undefined) return { bytes: 0, chain: new Uint32Array() };
+  const place = locate(body);
+  const { prompt } = place;
+  if (prompt === undefined) return { bytes: bytesIn(place.preambles), chain: new Uint32Array() };
   let hash = 0;
-  let bytes = prompt.end - prompt.start;
-  for (const { start, end } of before) {
+  // Whoever differs in what comes before shares nothing: its order in the engine's template is not known.
+  for (const { start, end } of place.preambles) {
     hash = Bun.hash.xxHash32(body.subarray(start, end), hash);
-    bytes += end - start;
   }
   // The closing bracket or quote is not there when the conversation goes on.
-  const count = Math.min(maxBlocks, Math.floor((prompt.end - 1 - prompt.start) / blockBytes));
-  const chain = new Uint32Array(Math.max(0, count));
+  const wholeBlocks = Math.floor((prompt.end - prompt.start - 1) / blockBytes);
+  const chain = new Uint32Array(Math.max(0, Math.min(maxBlocks, wholeBlocks)));
   for (let i = 0; i < chain.length; i++) {
     const start = prompt.start + i * blockBytes;
     hash = Bun.hash.xxHash32(body.subarray(start, start + blockBytes), hash);
     chain[i] = hash;
   }
-  return { bytes, chain };
+  return { bytes: bytesIn([...place.preambles, prompt]), chain };
 }

@@ -190,5 +190,6 @@ export async function serve(
   if (!isLoopback(hostname) && allowedApiKeys.some((key) => documentedKeys.test(key))) {
     log.warn('a key from the documentation is in use and other machines can reach this gateway');
   }
+  pool.start();
   return { url, ended: ended.promise };
 }

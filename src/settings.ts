@@ -358,7 +358,7 @@ export function describeSettings(config: Settings, left: readonly string[]): str
  * @param more what else it may have
  */
 export function settingsJsonSchema(more: Record<string, TSchema>): object {
-  const properties: Record<string, TSchema> = { ...more };
+  const properties: Record<string, TSchema> = {};
   const filledIn = Type.String({ pattern: '\\$\\{' });
   for (const row of rows) {
     const key = row.env.toLowerCase();
@@ -377,7 +377,7 @@ export function settingsJsonSchema(more: Record<string, TSchema>): object {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'LLM Gateway',
     type: 'object',
-    properties,
+    properties: { ...properties, ...more },
     additionalProperties: false,
   };
 }

@@ -40,7 +40,7 @@ const maxAnswerBytes = 4 * 1024 * 1024;
 
 export class Watch {
   readonly #options: WatchOptions;
-  readonly #patience: ReturnType<typeof setTimeout>;
+  #patience: ReturnType<typeof setTimeout> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #retryMs = firstRetryMs;
   #listAt = Number.NEGATIVE_INFINITY;
@@ -52,6 +52,10 @@ export class Watch {
 
   constructor(options: WatchOptions) {
     this.#options = options;
+  }
+
+  /** Begins to look. */
+  start(): void {
     this.#patience = setTimeout(() => this.#sighted(), patienceMs);
     void this.look();
   }

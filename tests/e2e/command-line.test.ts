@@ -162,6 +162,7 @@ describe('check-config', () => {
     expect(names.length).toBeGreaterThan(10);
     expect(schema.properties).toContainAllKeys([
       ...names,
+      'llm_server_url', // What it stands for is printed as upstreams.
       ...names.filter((name) => /_keys?$/.test(name)).map((name) => `${name}_file`),
     ]);
   });

@@ -275,7 +275,6 @@ export class Pool {
   answered(upstream: Upstream, status: number, { caller, units }: Ask): void {
     const now = this.#now();
     upstream.provenAt = now;
-    upstream.progress.moved(now);
     upstream.refusesQuickly = false;
     this.#hear(upstream, () => {
       // An engine that generates nothing may still count tokens.

@@ -152,7 +152,7 @@ function leastBy<T>(items: readonly T[], ...keys: ((item: T) => number)[]): T | 
 }
 
 /** What is busier counts as busy for that share: the cost below would have no bound. */
-const maxBusyShare = 0.75;
+const maxBusyShare = 0.8;
 
 /**
  * What it costs to compute for that long what is cached elsewhere. It delays whoever comes later too: in a queue

@@ -78,6 +78,8 @@ interface Pending extends Waiter {
   group: Group;
   readonly ask: Ask;
   choice: Choice;
+  /** Since when it is held for an upstream that has its prompt in cache. */
+  heldSince: number | undefined;
   readonly resolve: (lease: Lease) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -238,6 +240,7 @@ export class Pool {
     const pending: Pending = {
       ask,
       choice,
+      heldSince: undefined,
       group: this.#groupOf(choice),
       resolve,
       reject,
@@ -461,10 +464,10 @@ export class Pool {
         isSessionHome: upstream.id === home,
       };
     });
-    const placed = place(
-      { blocks: chain?.length ?? 0, waitedMs: now - pending.enteredAt, turn: this.#turn++ },
-      candidates,
-    );
+    const heldMs = pending.heldSince === undefined ? 0 : now - pending.heldSince;
+    const request = { blocks: chain?.length ?? 0, waitedMs: heldMs, turn: this.#turn++ };
+    const placed = place(request, candidates);
+    if (placed.isHeld) pending.heldSince ??= now;
     return placed.isHeld ? undefined : open[placed.index];
   }
 

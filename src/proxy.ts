@@ -278,8 +278,9 @@ function failureOf(thrown: unknown): RetryFailure | undefined {
 
 /** Reads a 503 to its end, since it may say that the model is still being loaded. */
 async function hear(answer: Response): Promise<{ answer: Response; isLoading: boolean }> {
+  if (answer.status !== 503) return { answer, isLoading: false };
   const length = Number(answer.headers.get('content-length') ?? Number.NaN);
-  if (answer.status !== 503 || !(length <= maxNoticeBytes)) return { answer, isLoading: false };
+  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
   const bytes = await answer.bytes();
   const { status, headers } = answer;
   return {

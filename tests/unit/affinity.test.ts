@@ -55,11 +55,12 @@ describe('the index', () => {
     const index = new PrefixIndex();
     for (let i = 0; i < 1_000; i++) index.hold(chain(i * 10 + 1, i * 10 + 2));
     const before = index.capacity;
-    index.learn(chain(1, 2), 2, 0, 64);
+    const long = chain(2 ** 20, 2 ** 20 + 1, 2 ** 20 + 2, 2 ** 20 + 3, 2 ** 20 + 4, 2 ** 20 + 5);
+    index.learn(long, 6, 0, 64);
     expect(index.capacity).toBeLessThan(before);
-    expect(index.matchOf(chain(1, 2)).blocks).toBe(2);
+    expect(index.matchOf(long).blocks).toBe(6);
     const shrunk = index.capacity;
-    index.learn(chain(1, 2), 2, 128, 64);
+    for (let i = 0; i < 10; i++) index.learn(long, 6, 6 * 64, 64);
     expect(index.capacity).toBeGreaterThan(shrunk);
   });
 

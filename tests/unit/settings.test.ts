@@ -228,8 +228,8 @@ describe('the JSON Schema', () => {
   test('knows the keys of the file and no others', () => {
     const keys = settings.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]));
     expect(Object.keys(schema.properties)).toEqual([
-      'upstreams',
       ...keys.map((key) => key.toLowerCase()),
+      'upstreams',
     ]);
     expect(schema.additionalProperties).toBe(false);
   });

@@ -1,0 +1,58 @@
+/**
+ * What affinity costs a request: microseconds to take the chain of a prompt, to match it and to note it, by the size of
+ * the prompt, in an index that is full. It prints and judges nothing.
+ */
+import { PrefixIndex, place, type Candidate } from '../../src/affinity.ts';
+import { promptFactsOf } from '../../src/prompt.ts';
+
+const chats = 2_000;
+const rounds = 500;
+
+/** A conversation whose body has about that many bytes. */
+function bodyOf(name: string, kilobytes: number): Uint8Array {
+  const content = `${name} said: "so it is". ${'Then the tale went on as tales do. '.repeat(26)}\n`;
+  const messages = Array.from({ length: Math.ceil(kilobytes) }, () => ({ role: 'user', content }));
+  return Buffer.from(JSON.stringify({ model: 'bench', messages, stream: true }));
+}
+
+/** Gives the median of the microseconds that one call takes. */
+function measure(body: (round: number) => void): string {
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const start = Bun.nanoseconds();
+    body(round);
+    times.push((Bun.nanoseconds() - start) / 1_000);
+  }
+  return (times.sort((a, b) => a - b)[rounds >> 1] as number).toFixed(1);
+}
+
+const index = new PrefixIndex();
+for (let i = 0; i < chats; i++) index.hold(promptFactsOf(bodyOf(`chat ${i}`, 12)).chain);
+
+for (const kilobytes of [1, 8, 64, 256]) {
+  const bodies = Array.from({ length: 20 }, (_, i) => bodyOf(`chat ${i}`, kilobytes));
+  const chains = bodies.map((body) => promptFactsOf(body).chain);
+  const body = (round: number) => bodies[round % bodies.length] as Uint8Array;
+  const chain = (round: number) => chains[round % chains.length] as Uint32Array;
+  const figures = {
+    chain: measure((round) => promptFactsOf(body(round))),
+    hold: measure((round) => index.hold(chain(round))),
+    match: measure((round) => index.matchOf(chain(round))),
+  };
+  const text = Object.entries(figures).map(([name, figure]) => `${name} ${figure.padStart(6)} us`);
+  console.log(`${String(kilobytes).padStart(4)} KB  ${text.join('  ')}`);
+}
+
+const candidates = Array.from({ length: 4 }, (_, i): Candidate => ({
+  matchedBlocks: i * 10,
+  isShared: i !== 2,
+  usedShare: 0.5,
+  isFree: i !== 2,
+  heldBlocks: 1_000,
+  weight: 1,
+  prefillBlocksPerMs: 0.03,
+  expectedWaitMs: i === 2 ? 1_000 : 0,
+  isSessionHome: false,
+}));
+const placing = measure((turn) => place({ blocks: 40, waitedMs: 0, turn }, candidates));
+console.log(`place among 4  ${placing} us; ${index.size} blocks held`);

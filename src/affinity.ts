@@ -151,8 +151,6 @@ function leastBy<T>(items: readonly T[], ...keys: ((item: T) => number)[]): T | 
   })[0];
 }
 
-/** Computing a prompt elsewhere also drives as much out of a cache there, which somebody has to compute again. */
-const spillCost = 2;
 /** What is busier counts as busy for that share: the cost below would have no bound. */
 const maxBusyShare = 0.875;
 
@@ -198,7 +196,7 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
   if (home === undefined || spill === undefined) {
     return { index: spill?.index ?? home?.index ?? 0, isHeld: spill === undefined };
   }
-  const patienceMs = costOf(spill.missingMs - home.missingMs, all) * spillCost;
+  const patienceMs = costOf(spill.missingMs - home.missingMs, all);
   const isWorthIt = waitedMs < patienceMs && home.expectedWaitMs < patienceMs;
   return isWorthIt ? { index: home.index, isHeld: true } : { index: spill.index, isHeld: false };
 }

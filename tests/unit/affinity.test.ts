@@ -2,10 +2,13 @@
  * Affinity: what the index of an upstream believes, where requests are placed for it, and how much of what could be
  * cached is, in a simulated world of four engines.
  */
-import { describe, expect, test } from 'bun:test';
+import { describe, expect, test, setDefaultTimeout } from 'bun:test';
 import { place, PrefixIndex, SessionHomes, type Candidate } from '../../src/affinity.ts';
 import { runWorld, type Outcome, type Policy, type Scenario } from './affinity-world.ts';
 import { forSeeds, type Random } from './random.ts';
+
+// The worlds below are computed, some thousand requests each: a busy machine takes its time.
+setDefaultTimeout(120_000);
 
 /** The chain of a text: a hash of every prefix, as prompt.ts makes it of blocks. */
 function chainOf(text: string): Uint32Array {
@@ -55,6 +58,14 @@ test('forget leaves nothing held', () => {
   index.forget();
   expect(index.size).toBe(0);
   expect(index.matchOf(chainOf('hello')).blocks).toBe(0);
+});
+
+test('the index stays bounded, and what all begin with outlives what continues it', () => {
+  const index = new PrefixIndex();
+  for (let i = 0; i < 1_000; i++) index.hold(chainOf(`system ${i} `.padEnd(100, 'x')));
+  expect(index.size).toBe(65_536);
+  expect(index.matchOf(chainOf('system prompt'))).toEqual({ blocks: 7, isShared: true });
+  expect(index.matchOf(chainOf('system 0 '.padEnd(100, 'x'))).blocks).toBeLessThan(10);
 });
 
 describe('learn', () => {

@@ -12,6 +12,7 @@ import { GatewayError } from './errors.ts';
 import type { Outcome, Tokens } from './live.ts';
 import type { Log } from './log.ts';
 import { Preflight, type PreflightRequest } from './preflight.ts';
+import { blockBytes } from './prompt.ts';
 import { Queue, type Grant, type Group, type Station, type Waiter } from './queue.ts';
 import { mayRetry, RetryBudget, type RetryFailure, type RetryPolicy } from './retry.ts';
 import { Upstream } from './upstream.ts';
@@ -60,7 +61,6 @@ export interface Lease {
 /** Output costs more engine time than reading a prompt; the ratio is that of the paper that queue.ts follows. */
 const outputWeight = 2;
 const tickMs = 100;
-const blockBytes = 256;
 const defaultTokensPerByte = 0.25;
 const longestRetryAfterSeconds = 600;
 /** How many times its usual gap an engine may stay without progress. */
@@ -563,7 +563,7 @@ export class Pool {
     if (promptTokens === undefined || ask.promptBytes === 0) return;
     this.#tokensPerByte = this.#tokensPerByte * 0.9 + (promptTokens / ask.promptBytes) * 0.1;
     if (cachedTokens === undefined || ask.chain === undefined) return;
-    const tokensPerBlock = blockBytes * this.#tokensPerByte;
+    const tokensPerBlock = (blockBytes * promptTokens) / ask.promptBytes;
     upstream.index.learn(ask.chain, matchedBlocks, cachedTokens, tokensPerBlock);
   }
 

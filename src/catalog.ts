@@ -3,7 +3,6 @@
  * learns of other models makes a new catalog.
  */
 import { GatewayError } from './errors.ts';
-import { spans, textOf } from './json.ts';
 
 /** What one upstream serves. */
 export interface Served {
@@ -180,56 +179,4 @@ function namedBy({ upstream, models, aliases }: Served, name: string): Known | u
   const model = listed ?? target;
   if (model === undefined) return undefined;
   return { upstream, model, takesName: target === undefined || target === name };
-}
-
-/** A model in an engine's list, its entry as byte offsets `[start, end)`. */
-interface Entry {
-  id: string;
-  start: number;
-  end: number;
-}
-
-/** Gives the entries of a list that have a name. */
-function entriesOf(list: Uint8Array): Entry[] {
-  const data = spans(list).find(({ key }) => key === 'data');
-  const entries = data ? spans(list, data.start) : [];
-  return entries.flatMap(({ start, end }) => {
-    const id = idOf(textOf(list, start, end));
-    return typeof id === 'string' && id !== '' ? [{ id, start, end }] : [];
-  });
-}
-
-function idOf(entry: string): unknown {
-  try {
-    return (JSON.parse(entry) as { id?: unknown } | null)?.id;
-  } catch {
-    return undefined; // No JSON, so it is no model either.
-  }
-}
-
-/** Gives the names in the body of an answer to `/v1/models`, each once; none where it is no list. */
-export function modelIdsOf(list: Uint8Array): string[] {
-  return [...new Set(entriesOf(list).map(({ id }) => id))];
-}
-
-/**
- * Makes one `/v1/models` body of several: each entry in its engine's own bytes, the first of those with the same id,
- * and behind them the aliases.
- */
-export function mergeModels(
-  lists: readonly { list: Uint8Array; aliases: Readonly<Record<string, string>> }[],
-): Uint8Array {
-  const entries = new Map<string, Uint8Array>();
-  for (const { list } of lists) {
-    for (const { id, start, end } of entriesOf(list)) {
-      if (!entries.has(id)) entries.set(id, list.subarray(start, end));
-    }
-  }
-  for (const id of lists.flatMap(({ aliases }) => Object.keys(aliases))) {
-    const entry = { id, object: 'model', owned_by: 'llm-gateway' };
-    if (!entries.has(id)) entries.set(id, Buffer.from(JSON.stringify(entry)));
-  }
-  const comma = Buffer.from(',');
-  const inside = [...entries.values()].flatMap((entry, i) => (i === 0 ? [entry] : [comma, entry]));
-  return Buffer.concat([Buffer.from('{"object":"list","data":['), ...inside, Buffer.from(']}')]);
 }

@@ -10,6 +10,7 @@ import {
   propertyOf,
   rows,
   settingsJsonSchema,
+  shown,
   takesInteger,
   valueOf,
   valueSchema,
@@ -58,17 +59,6 @@ interface Found {
 
 /** Looks a variable up in one source, under its name in the environment. */
 type Layer = (name: string) => Found | undefined;
-
-/** Gives what a message may say of a value: nothing of a hidden one, nor of what may be a URL with credentials. */
-function shown(value: unknown, hidden: boolean): string {
-  if (value === null) return 'nothing';
-  if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a mapping';
-  if (typeof value !== 'string') return hidden ? `a ${typeof value} without quotes` : `${value}`;
-  if (hidden || value.length > 80 || /[@?#\r\n]/.test(value)) {
-    return `${value.length} characters (not shown)`;
-  }
-  return JSON.stringify(value);
-}
 
 function environmentLayer(env: Environment): Layer {
   return (name) => {

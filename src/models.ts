@@ -1,16 +1,25 @@
 /**
- * One model of an engine's list, as the engine describes it.
+ * An engine's list of models, the body of its `/v1/models`: read, searched, and made one of several, always in the
+ * engines' own bytes.
  */
 import { GatewayError } from './errors.ts';
 import { spans, textOf } from './json.ts';
 
-/** Finds a model by its id: the bytes of its entry in the list. Throws `model_not_found`. */
-export function findModel(list: Uint8Array, id: string): Uint8Array {
+/** A model in an engine's list, its entry as byte offsets `[start, end)`. */
+interface Entry {
+  id: string;
+  start: number;
+  end: number;
+}
+
+/** Gives the entries of a list that have an id. */
+function entriesOf(list: Uint8Array): Entry[] {
   const data = spans(list).find(({ key }) => key === 'data');
-  for (const { start, end } of data ? spans(list, data.start) : []) {
-    if (idOf(textOf(list, start, end)) === id) return list.subarray(start, end);
-  }
-  throw new GatewayError('model_not_found', { param: 'model' });
+  const entries = data ? spans(list, data.start) : [];
+  return entries.flatMap(({ start, end }) => {
+    const id = idOf(textOf(list, start, end));
+    return typeof id === 'string' ? [{ id, start, end }] : [];
+  });
 }
 
 function idOf(entry: string): unknown {
@@ -19,4 +28,52 @@ function idOf(entry: string): unknown {
   } catch {
     return undefined; // No JSON: nobody can ask for it.
   }
+}
+
+/** Finds a model by its id: the bytes of its entry in the list. Throws `model_not_found`. */
+export function findModel(list: Uint8Array, id: string): Uint8Array {
+  const found = entriesOf(list).find((entry) => entry.id === id);
+  if (found === undefined) throw new GatewayError('model_not_found', { param: 'model' });
+  return list.subarray(found.start, found.end);
+}
+
+/** What stands in a list for a model that no engine describes. */
+function ownEntry(id: string) {
+  return { id, object: 'model', owned_by: 'llm-gateway' };
+}
+
+/** Makes a list of names alone. */
+export function listOf(ids: readonly string[]): Uint8Array {
+  return Buffer.from(JSON.stringify({ data: ids.map(ownEntry) }));
+}
+
+/** Gives the entries that a client can name. */
+function namedIn(list: Uint8Array): Entry[] {
+  return entriesOf(list).filter(({ id }) => id !== '');
+}
+
+/** Gives the names in the body of an answer to `/v1/models`, each once; none where it is no list. */
+export function modelIdsOf(list: Uint8Array): string[] {
+  return [...new Set(namedIn(list).map(({ id }) => id))];
+}
+
+/**
+ * Makes one `/v1/models` body of several: each entry in its engine's own bytes, the first of those with the same id,
+ * and behind them the aliases.
+ */
+export function mergeModels(
+  lists: readonly { list: Uint8Array; aliases: Readonly<Record<string, string>> }[],
+): Uint8Array {
+  const entries = new Map<string, Uint8Array>();
+  for (const { list } of lists) {
+    for (const { id, start, end } of namedIn(list)) {
+      if (!entries.has(id)) entries.set(id, list.subarray(start, end));
+    }
+  }
+  for (const id of lists.flatMap(({ aliases }) => Object.keys(aliases))) {
+    if (!entries.has(id)) entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
+  }
+  const comma = Buffer.from(',');
+  const inside = [...entries.values()].flatMap((entry, i) => (i === 0 ? [entry] : [comma, entry]));
+  return Buffer.concat([Buffer.from('{"object":"list","data":['), ...inside, Buffer.from(']}')]);
 }

@@ -6,11 +6,12 @@
 import type { Ask } from './ask.ts';
 import { place, SessionHomes, type Candidate } from './affinity.ts';
 import type { Probe } from './breaker.ts';
-import { Catalog, mergeModels, type Choice } from './catalog.ts';
+import { Catalog, type Choice } from './catalog.ts';
 import type { EngineLoad } from './engine.ts';
 import { GatewayError } from './errors.ts';
 import type { Outcome, Tokens } from './live.ts';
 import type { Log } from './log.ts';
+import { listOf, mergeModels } from './models.ts';
 import { Preflight, type PreflightRequest } from './preflight.ts';
 import { blockBytes } from './prompt.ts';
 import { Queue, type Grant, type Group, type Station, type Waiter } from './queue.ts';
@@ -198,8 +199,7 @@ export class Pool {
   models(): Uint8Array {
     return mergeModels(
       this.#upstreams.map(({ list, settings: { models, aliases } }) => {
-        if (models === undefined) return { list: list ?? Buffer.from('{}'), aliases };
-        return { list: Buffer.from(JSON.stringify({ data: models.map(modelEntry) })), aliases };
+        return { list: models ? listOf(models) : (list ?? listOf([])), aliases };
       }),
     );
   }
@@ -703,7 +703,3 @@ export class Pool {
 }
 
 const noChain = new Uint32Array();
-
-function modelEntry(id: string) {
-  return { id, object: 'model', owned_by: 'llm-gateway' };
-}

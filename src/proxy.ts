@@ -1,7 +1,7 @@
 /**
  * The proxied routes: body -> lease -> fetch -> relay -> settle. One request of a client is one request to the engine;
- * an answer of the engine, whatever its status, is never asked for again, but for "loading the model". It knows nothing of logs, usage or metrics:
- * it tells `observer`, and whoever composes the app fans that out.
+ * an answer of the engine, whatever its status, is never asked for again, but for "Loading model". It knows nothing of
+ * logs, usage or metrics: it tells `observer`, and whoever composes the app fans that out.
  */
 import { Elysia } from 'elysia';
 import { answerClient } from './answer.ts';

@@ -329,6 +329,17 @@ export function allowed(schema: TSchema): string {
   return `a whole number from ${schema['minimum']} to ${schema['maximum']}`;
 }
 
+/** Gives what a message may say of a value: nothing of a hidden one, nor of what may be a URL with credentials. */
+export function shown(value: unknown, hidden: boolean): string {
+  if (value === null) return 'nothing';
+  if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a mapping';
+  if (typeof value !== 'string') return hidden ? `a ${typeof value} without quotes` : `${value}`;
+  if (hidden || value.length > 80 || /[@?#\r\n]/.test(value)) {
+    return `${value.length} characters (not shown)`;
+  }
+  return JSON.stringify(value);
+}
+
 /**
  * Gives what logs may show of a key: its first 3 and last 4 characters when it has 16 or more, its last 2 when it has 8
  * or more, nothing of a shorter one.

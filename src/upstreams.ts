@@ -5,7 +5,7 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { engineKinds } from './engine.ts';
-import { allowed, maskKey, serverBaseUrl, takesInteger, wordsOf } from './settings.ts';
+import { allowed, maskKey, serverBaseUrl, shown, takesInteger, wordsOf } from './settings.ts';
 
 const kinds = ['auto', ...engineKinds] as const;
 export type EngineKindSetting = (typeof kinds)[number];
@@ -149,16 +149,9 @@ export interface UpstreamSources {
   fill: (text: string, place: string, problems: string[]) => string;
 }
 
-/** Gives what a message may say of a value: nothing of a hidden one, nor of what may be a URL with credentials. */
-function shown(value: unknown, hidden: boolean): string {
-  if (value === null) return 'nothing';
-  if (Array.isArray(value) && value.length === 0) return 'an empty list';
-  if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a mapping';
-  if (typeof value !== 'string') return hidden ? `a ${typeof value} without quotes` : `${value}`;
-  if (hidden || value.length > 80 || /[@?#\r\n]/.test(value)) {
-    return `${value.length} characters (not shown)`;
-  }
-  return JSON.stringify(value);
+/** Says what was found; an empty list is a fault of its own here. */
+function told(value: unknown, hidden: boolean): string {
+  return Array.isArray(value) && value.length === 0 ? 'an empty list' : shown(value, hidden);
 }
 
 type Mapping = Record<string, unknown>;
@@ -247,7 +240,7 @@ class EntryReader {
 
   #readSecret({ label, value: path, hidden }: Found): Found | undefined {
     if (typeof path !== 'string') {
-      this.problems.push(`${label}: found ${shown(path, hidden)}; allowed is the path of a file`);
+      this.problems.push(`${label}: found ${told(path, hidden)}; allowed is the path of a file`);
       return undefined;
     }
     const file = hidden ? 'the file' : `the file ${JSON.stringify(path)}`;
@@ -309,7 +302,7 @@ class EntryReader {
       reason = ` (${cause instanceof Error ? cause.message : cause})`;
     }
     if (reason || !Value.Check(schema, accepted)) {
-      const found = `found ${shown(value, hidden)}${reason}`;
+      const found = `found ${told(value, hidden)}${reason}`;
       this.problems.push(`${place} ${found}; allowed is ${allowed(schema)}`);
     }
     return accepted;
@@ -332,7 +325,7 @@ export function readUpstreams(
   sources: UpstreamSources,
 ): { upstreams: UpstreamSettings[]; problems: string[] } {
   if (!Array.isArray(list) || list.length === 0) {
-    const problem = `${label}: found ${shown(list, true)}; allowed is a list of upstreams`;
+    const problem = `${label}: found ${told(list, true)}; allowed is a list of upstreams`;
     return { upstreams: [], problems: [problem] };
   }
   const problems: string[] = [];
@@ -342,7 +335,7 @@ export function readUpstreams(
       const reader = new EntryReader(entry, place, sources, problems);
       return readEntry(reader, defaultId(index, list.length), slots);
     }
-    problems.push(`${place}: found ${shown(entry, true)}; allowed is a mapping with a url`);
+    problems.push(`${place}: found ${told(entry, true)}; allowed is a mapping with a url`);
     return undefined;
   });
   problems.push(...repeats(entries, label));

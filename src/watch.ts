@@ -11,7 +11,7 @@ import {
   watchAgent,
 } from './engine.ts';
 import type { EngineAnswer, EngineLoad } from './engine.ts';
-import { modelIdsOf } from './catalog.ts';
+import { modelIdsOf } from './models.ts';
 import type { Log } from './log.ts';
 import type { Upstream } from './upstream.ts';
 

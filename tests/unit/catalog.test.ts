@@ -2,15 +2,10 @@
  * Which upstream serves which model: names, aliases, what is not known yet, and the lists of several engines as one.
  */
 import { describe, expect, test } from 'bun:test';
-import {
-  Catalog,
-  mergeModels,
-  modelIdsOf,
-  type CatalogOptions,
-  type Served,
-} from '../../src/catalog.ts';
+import { Catalog, type CatalogOptions, type Served } from '../../src/catalog.ts';
 import { GatewayError } from '../../src/errors.ts';
 import { textOf } from '../../src/json.ts';
+import { mergeModels, modelIdsOf } from '../../src/models.ts';
 import { forSeeds } from './random.ts';
 
 function served(upstream: string, models?: string[], aliases: Record<string, string> = {}): Served {

@@ -2,7 +2,33 @@
  * The API keys that this gateway accepts, and who is behind one. It keeps digests, never a key.
  */
 
+import type { Limits } from './limits.ts';
 import type { Priority } from './queue.ts';
+
+/** What a key of the store may do; all of it can change while the gateway runs. Times in epoch milliseconds. */
+export interface KeyPolicy {
+  name: string;
+  limits: Limits;
+  /** Names of the models that it may use; `undefined` for all. */
+  models: readonly string[] | undefined;
+  weight: number;
+  priority: Priority;
+  /** The header in which it names the user whom it speaks for; `undefined` where it speaks for itself alone. */
+  userHeader: string | undefined;
+  expiresAt: number | undefined;
+}
+
+/** A key of the store: `sk-gw-<id>-<secret>`, of which only a digest is kept. */
+export interface IssuedKey extends KeyPolicy {
+  /** The public part: in logs and records. */
+  id: string;
+  /** SHA-256 of the whole key, in hex. */
+  digest: string;
+  createdAt: number;
+  revokedAt: number | undefined;
+  /** What a rotation has replaced, and until when it is still accepted. */
+  replaced: { digest: string; until: number } | undefined;
+}
 
 /** Who sent a request, and who is served. */
 export interface Caller {
@@ -16,6 +42,11 @@ export interface Caller {
   weight: number;
   /** The best class that its requests can have. */
   priority: Priority;
+  /** What people call the key; its hint where nobody has named it. */
+  name: string;
+  limits: Limits;
+  /** Names of the models that it may use; `undefined` for all. */
+  models: readonly string[] | undefined;
 }
 
 interface KeyRecord {
@@ -89,6 +120,9 @@ export class KeyRing {
       hint,
       weight: 1,
       priority,
+      name: hint,
+      limits: {},
+      models: undefined,
     };
   }
 }

@@ -38,11 +38,15 @@ export interface Settlement extends Tokens {
   queuedMs: number;
   /** From the engine having the request to the first byte of its answer. */
   firstByteMs: number | undefined;
+  /** From the engine having the request to its end; 0 where no engine had it. */
+  engineMs: number;
   totalMs: number;
   tokensAre: 'exact' | 'estimated' | undefined;
   bytesIn: number;
   bytesOut: number;
   clientGone: boolean;
+  /** Whether an answer that was kept has been given again: no engine has run for it. */
+  isCacheHit: boolean;
 }
 
 /** Hears of every request; must not throw. */
@@ -85,6 +89,8 @@ export class LiveRequest {
   /** Frames of the answer that carried data, as an estimate of its tokens. */
   frames = 0;
   tokens: Tokens = {};
+  /** Whether the answer comes from the response cache. */
+  isCacheHit = false;
   /** Whether the engine is known to have sent headers, which proves the connection. */
   hasHeaders = false;
   /** Whether it has been open for long. */
@@ -134,12 +140,14 @@ export class LiveRequest {
       stream: this.stream,
       queuedMs: this.queuedMs,
       firstByteMs: this.firstByteAt === 0 ? undefined : this.firstByteAt - this.sentAt,
+      engineMs: this.sentAt === 0 ? 0 : now - this.sentAt,
       totalMs: now - this.startedAt,
       ...(isExact ? this.tokens : estimate),
       tokensAre: isExact ? 'exact' : this.frames > 0 ? 'estimated' : undefined,
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
       clientGone: code === 'client_closed_request',
+      isCacheHit: this.isCacheHit,
     };
   }
 }

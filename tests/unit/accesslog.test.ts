@@ -14,6 +14,9 @@ const caller = {
   hint: 'sk-…4f2a',
   weight: 1,
   priority: 'interactive' as const,
+  name: 'sk-…4f2a',
+  limits: {},
+  models: undefined,
 };
 
 /** An access log at that level, with the lines that it has written. */

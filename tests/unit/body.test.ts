@@ -15,6 +15,9 @@ const caller: Caller = {
   hint: 'sk-…4f2a',
   weight: 1,
   priority: 'interactive',
+  name: 'sk-…4f2a',
+  limits: {},
+  models: undefined,
 };
 
 function routeOf(path: string): Route {

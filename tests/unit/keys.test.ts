@@ -21,6 +21,9 @@ describe('find', () => {
       hint: '…ey',
       weight: 1,
       priority: 'interactive',
+      name: '…ey',
+      limits: {},
+      models: undefined,
     });
     expect(ring.find('sk-ключ', null)?.hint).toBe('…юч');
     expect(ring.find('sk-second-key', null)?.keyId).not.toBe(first?.keyId as string);

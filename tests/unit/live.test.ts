@@ -21,6 +21,9 @@ const caller: Caller = {
   hint: 'sk-…4f2a',
   weight: 1,
   priority: 'interactive',
+  name: 'sk-…4f2a',
+  limits: {},
+  models: undefined,
 };
 const [route] = routes;
 if (route === undefined) throw new Error('there is no route');
@@ -255,6 +258,7 @@ describe('settlement', () => {
       stream: true,
       queuedMs: 150,
       firstByteMs: 250,
+      engineMs: 800,
       totalMs: 1_000,
       promptTokens: 7,
       completionTokens: 3,
@@ -262,6 +266,7 @@ describe('settlement', () => {
       bytesIn: 10,
       bytesOut: 20,
       clientGone: false,
+      isCacheHit: false,
     });
   });
 

@@ -11,7 +11,7 @@ const words = (text: string) => text.trim().split(/\s+/);
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
   words(
-    `bytes errors heap invitation log headers settings runtime
+    `bytes errors heap invitation limits log headers settings runtime
       openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
   ),
   words(`affinity breaker engine json multipart queue routes sessions sse stall

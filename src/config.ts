@@ -260,6 +260,12 @@ function contradictions(config: Settings, broken: ReadonlySet<string>): string[]
     if (missing.length !== 1) continue;
     problems.push(`${missing[0]}: not set; allowed is both of ${pair.join(' and ')} or neither`);
   }
+  for (const env of ['ADMIN_API_KEY', 'METRICS_TOKEN']) {
+    const secret = valueOf(config, env);
+    if (typeof secret === 'string' && config.allowedApiKeys?.includes(secret)) {
+      problems.push(`${env}: is one of ALLOWED_API_KEYS; make up another one`);
+    }
+  }
   const keyLists = ['ALLOWED_API_KEYS', 'TRUSTED_USER_KEYS', 'BATCH_API_KEYS'];
   if (keyLists.some((env) => broken.has(env))) return problems;
   for (const name of ['TRUSTED_USER_KEYS', 'BATCH_API_KEYS'] as const) {

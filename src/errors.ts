@@ -8,7 +8,7 @@ export type Family = 'openai' | 'responses' | 'anthropic';
 
 interface ErrorRow {
   status: number;
-  /** `false` where a repeat by the client's SDK would only add load: the engine had the request. */
+  /** `false` where a repeat by the client's SDK would only add load: the engine had the request, or it is hours. */
   retryable?: false;
   message: string;
 }
@@ -35,6 +35,18 @@ export const errorTable = {
     status: 403,
     message: 'This API key is not one of ours. Check it for typing errors or ask the operator.',
   },
+  key_expired: {
+    status: 403,
+    message: 'This API key has expired. Ask the operator of this gateway for a new one.',
+  },
+  key_revoked: {
+    status: 403,
+    message: 'This API key has been revoked. Ask the operator of this gateway for a new one.',
+  },
+  model_not_allowed: {
+    status: 403,
+    message: 'This API key may not use that model. GET /v1/models lists what it may use.',
+  },
   unknown_route: {
     status: 404,
     message: 'This gateway has no such route. GET / lists what it has.',
@@ -43,12 +55,34 @@ export const errorTable = {
     status: 404,
     message: 'No upstream serves that model. GET /v1/models lists them.',
   },
+  key_not_found: { status: 404, message: 'There is no such key. GET /admin/keys lists them.' },
+  request_not_found: {
+    status: 404,
+    message: 'No such request is open. It may have ended. GET /admin/live shows what is.',
+  },
   method_not_allowed: { status: 405, message: 'This route does not take that method. See Allow.' },
   request_body_timeout: {
     status: 408,
     message: 'The body of the request did not arrive in time (REQUEST_BODY_TIMEOUT_MS).',
   },
   body_too_large: { status: 413, message: 'The body is larger than this gateway takes.' },
+  rate_limited: {
+    status: 429,
+    message: 'This API key has sent its requests of a minute. Try again after Retry-After.',
+  },
+  tokens_exhausted: {
+    status: 429,
+    message: 'This API key has used its tokens of a minute. Try again after Retry-After.',
+  },
+  too_many_concurrent: {
+    status: 429,
+    message: 'This API key has as many requests open as it may. Wait until one has ended.',
+  },
+  budget_spent: {
+    status: 429,
+    retryable: false,
+    message: 'This API key has spent its budget of tokens. Retry-After says when the next begins.',
+  },
   client_closed_request: { status: 499, message: 'The client left.' },
   internal_error: {
     status: 500,

@@ -12,7 +12,8 @@ const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'erro
 export type LogLevel = keyof typeof pinoLevels;
 
 /** What looks like a key is masked even where nobody has registered it. */
-const keyLike = /\bsk-[\w-]{6,}/g;
+/** The public part of a key of the store, as people see it, stays. */
+const keyLike = /\bsk-(?!gw-[0-9a-f]{10}-…)[\w-]{6,}/g;
 const bearer = /\b(Bearer )[\w.~+/=-]{6,}/gi;
 
 /** Some engines want any word for a key; to mask `x` everywhere would make the lines unreadable. */

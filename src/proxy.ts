@@ -36,7 +36,6 @@ type Body = Uint8Array<ArrayBuffer> | undefined;
 
 export interface ProxyOptions {
   keys: KeyRing;
-  trustedUserHeader: string | undefined;
   pool: Pool;
   live: LiveRequests;
   deadlines: Deadlines;
@@ -45,7 +44,9 @@ export interface ProxyOptions {
   corsHeaders: CorsHeaders;
   observer: RequestObserver;
   isDraining: () => boolean;
+  /** Milliseconds: of a clock that never goes back, and since the epoch. */
   now: () => number;
+  epochNow: () => number;
 }
 
 /** The part of Bun's server that is used here. */

@@ -47,6 +47,7 @@ const reloadable = new Set([
   'anyModelName',
   'allowedApiKeys',
   'trustedUserKeys',
+  'trustedUserHeader',
   'batchApiKeys',
   'maxSlotsPerCaller',
   'maxQueuedRequests',
@@ -59,12 +60,16 @@ const reloadable = new Set([
   'contextPreflight',
 ]);
 
-function keyOptions({ trustedUserKeys, batchApiKeys }: Config): KeyOptions {
-  return { trusted: trustedUserKeys, batch: batchApiKeys, hintOf: maskKey };
+function keyOptions(config: Config): KeyOptions {
+  const { trustedUserKeys: trusted, batchApiKeys: batch, trustedUserHeader: userHeader } = config;
+  return { trusted, batch, userHeader, hintOf: maskKey };
 }
 
-function secretsOf({ allowedApiKeys, upstreams }: Config): string[] {
-  return [...allowedApiKeys, ...upstreams.flatMap(({ apiKey }) => apiKey ?? [])];
+function secretsOf(config: Config): string[] {
+  const { allowedApiKeys, upstreams, adminApiKey, metricsToken } = config;
+  const tracing = config.otelExporterOtlpHeaders.map((header) => header.replace(/^[^=]*=/, ''));
+  const others = [adminApiKey, metricsToken, ...upstreams.map(({ apiKey }) => apiKey)];
+  return [...allowedApiKeys, ...tracing, ...others.filter((secret) => secret !== undefined)];
 }
 
 const documentedKeys = /^sk-test-key-/;
@@ -111,7 +116,7 @@ export async function serve(
     now,
     keys,
     feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
-    trustedUserHeader: config.trustedUserHeader,
+    epochNow: Date.now,
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
     allowedOrigins: config.corsAllowedOrigins,

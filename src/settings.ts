@@ -16,6 +16,12 @@ const clientKeys = Type.Array(
   { uniqueItems: true },
 );
 
+/** One secret that the operator makes up. */
+const adminKey = Type.String({
+  pattern: '^[!-~]{16,}$',
+  description: 'at least 16 visible ASCII characters without space',
+});
+
 function oneOf<const T extends readonly string[]>(...values: T) {
   return Type.Unsafe<T[number]>(Type.Union(values.map((value) => Type.Literal(value))));
 }
@@ -62,6 +68,15 @@ export function serverBaseUrl(text: string): string {
   }
   const path = url.pathname.replace(/\/+$/, '').replace(/\/v1(\/(chat\/)?completions)?$/, '');
   return url.origin + path.replace(/\/+$/, '');
+}
+
+/** Gives a time zone that the runtime knows; throws an Error where it does not. */
+function knownTimeZone(text: string): string {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: text }).resolvedOptions().timeZone;
+  } catch {
+    throw new Error('no such time zone is known');
+  }
 }
 
 /** Every setting, in the order of the documentation. The YAML key is the name in lower case. */
@@ -265,6 +280,97 @@ export const settings = [
     [],
     'Those of ALLOWED_API_KEYS that may name their user, comma-separated.',
     secret,
+  ),
+  setting(
+    'DATA_DIR',
+    Type.String({ pattern: '^[^\\r\\n]+$', description: 'the path of a folder, or none' }),
+    'data',
+    'Folder of the database with issued keys and usage; none keeps both in memory alone.',
+  ),
+  setting(
+    'ADMIN_API_KEY',
+    adminKey,
+    undefined,
+    'Key of the operator, for /admin and the dashboard; without one there is no /admin.',
+    secret,
+  ),
+  setting(
+    'USAGE_RETENTION_DAYS',
+    Type.Integer({ minimum: 0, maximum: 36_500 }),
+    90,
+    'How long the record of a request is kept, in days; 0 is for ever.',
+  ),
+  setting(
+    'BUDGET_TIME_ZONE',
+    Type.String({
+      pattern: '^[A-Za-z0-9_+/-]{1,60}$',
+      description: 'a time zone such as UTC or Europe/Berlin',
+    }),
+    'UTC',
+    'Where the days and months of budgets begin.',
+    { decode: knownTimeZone },
+  ),
+  setting(
+    'INJECT_USAGE',
+    onOff,
+    'on',
+    'Whether a stream of an engine that would not count its tokens is asked for them (stream_options.include_usage); clients that did not ask do not see that frame.',
+  ),
+  setting(
+    'METRICS_TOKEN',
+    adminKey,
+    undefined,
+    'Bearer token that may read /metrics, beside ADMIN_API_KEY; without either there is no /metrics.',
+    secret,
+  ),
+  setting(
+    'METRICS_PORT',
+    Type.Integer({ minimum: 0, maximum: 65_535 }),
+    0,
+    'Port of 127.0.0.1 that serves /metrics without a token; 0 is none.',
+  ),
+  setting(
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
+    Type.String({ pattern: '^https?://\\S+$', description: 'an http:// or https:// URL' }),
+    undefined,
+    'OpenTelemetry collector that gets traces over OTLP/HTTP; without one nothing is traced.',
+  ),
+  setting(
+    'OTEL_EXPORTER_OTLP_HEADERS',
+    Type.Array(Type.String({ pattern: '^[^=\\s]+=.*$', description: 'name=value' })),
+    [],
+    'Headers for the collector, comma-separated.',
+    secret,
+  ),
+  setting(
+    'OTEL_SERVICE_NAME',
+    Type.String({ pattern: '^[^\\r\\n]{1,100}$', description: 'a name' }),
+    'llm-gateway',
+    'Name of this gateway in traces.',
+  ),
+  setting(
+    'RESPONSE_CACHE',
+    onOff,
+    'off',
+    'Whether answers of deterministic requests (temperature 0, a seed, embeddings) are kept and given again.',
+  ),
+  setting(
+    'RESPONSE_CACHE_SHARED',
+    onOff,
+    'off',
+    'Whether one key may get what another has asked for.',
+  ),
+  setting(
+    'RESPONSE_CACHE_TTL_MS',
+    milliseconds,
+    3_600_000,
+    'How long an answer is kept, in milliseconds.',
+  ),
+  setting(
+    'RESPONSE_CACHE_BYTES',
+    Type.Integer({ minimum: 0, maximum: 2 ** 40 }),
+    67_108_864,
+    'Memory of kept answers, in bytes.',
   ),
   setting(
     'TLS_CERT_FILE',

@@ -29,10 +29,10 @@ export function gatewayCommand(...args: string[]): string[] {
   return binary ? [join(root, binary), ...args] : ['bun', join(root, 'src/index.ts'), ...args];
 }
 
-/** An environment for a child: this one without the settings of the gateway and the variables of Bun's own. */
+/** An environment for a child: nothing of the gateway's or Bun's own is left, and nothing is kept on disk. */
 export function cleanEnvironment(env: Record<string, string> = {}): Record<string, string> {
   const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
-  return { PATH, HOME, TMPDIR, ...env };
+  return { PATH, HOME, TMPDIR, DATA_DIR: 'none', ...env };
 }
 
 /** Starts a gateway on a free port of 127.0.0.1 with `key`, settings from `env`, and waits until it listens. */

@@ -95,6 +95,8 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
   switch (code) {
     case 'unknown_route':
     case 'method_not_allowed':
+    case 'key_not_found':
+    case 'request_not_found':
       return false;
     case 'invalid_json':
     case 'invalid_field':
@@ -104,6 +106,11 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
     case 'model_not_found':
       return route.body !== 'none' || route.path.endsWith('/*');
     case 'model_required':
+    case 'model_not_allowed':
+    case 'rate_limited':
+    case 'tokens_exhausted':
+    case 'too_many_concurrent':
+    case 'budget_spent':
       return route.body !== 'none';
     case 'context_length_exceeded':
       return route.body === 'json' && route.generates;

@@ -105,7 +105,13 @@ function errorsOf(answer: Answer | undefined): Record<string, unknown> {
 }
 
 /** What is about another route than the one that is described, or is told to the log alone. */
-const neverOfARoute: ErrorCode[] = ['unknown_route', 'method_not_allowed', 'client_closed_request'];
+const neverOfARoute: ErrorCode[] = [
+  'unknown_route',
+  'method_not_allowed',
+  'client_closed_request',
+  'key_not_found',
+  'request_not_found',
+];
 const everyCode = (Object.keys(errorTable) as ErrorCode[]).filter(
   (code) => !neverOfARoute.includes(code),
 );

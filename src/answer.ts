@@ -8,15 +8,16 @@ import { explainFailure } from './failure.ts';
 import { answerHeaders } from './headers.ts';
 import { textOf } from './json.ts';
 import type { LiveRequest, Outcome } from './live.ts';
-import { findModel } from './models.ts';
 import { relay, StreamEnds } from './relay.ts';
-import { readTokens } from './tokens.ts';
+import { isUsageFrame, readTokens } from './tokens.ts';
 
 export interface AnswerOptions {
   entry: LiveRequest;
   corsHeaders: Readonly<Record<string, string>>;
-  /** The model that is looked up in the engine's list. */
-  modelId: string | undefined;
+  /** Of the gateway's own, beside those of every answer. */
+  moreHeaders: Readonly<Record<string, string>>;
+  /** Gives what the client gets of the engine's list of models: one of them, or those that its key may use. */
+  pick: ((list: Uint8Array) => Uint8Array) | undefined;
   /** Whether the client wants the headers alone; the engine is asked for the whole all the same. */
   isHead: boolean;
   now: () => number;
@@ -31,7 +32,7 @@ const nullBodyStatuses = new Set([204, 205, 304]);
 
 /** Makes the answer. Throws a GatewayError, or what reading the body throws, while no byte has gone to the client. */
 export async function answerClient(upstream: Response, options: AnswerOptions): Promise<Response> {
-  const { entry, modelId, isHead } = options;
+  const { entry, pick, isHead } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
   if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
@@ -50,11 +51,11 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     options.finish('done');
     return new Response(null, { status, headers });
   }
-  if (modelId !== undefined || isHead || (!isEventStream && (isSmall || isJudgedByJson))) {
+  if (pick !== undefined || isHead || (!isEventStream && (isSmall || isJudgedByJson))) {
     const bytes = await upstream.bytes();
     if (isJudgedByJson) assertWhole(bytes);
     entry.tokens = readTokens(bytes);
-    const found = modelId === undefined || status !== 200 ? bytes : findModel(bytes, modelId);
+    const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
     countBytes(isHead ? 0 : found.length, options);
     options.finish('done');
     return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
@@ -73,7 +74,7 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     headers.set('x-accel-buffering', 'no');
     if (!headers.has('cache-control')) headers.set('cache-control', 'no-cache');
   }
-  const ends = isEventStream && !isEncoded ? new StreamEnds() : undefined;
+  const ends = isEventStream && !isEncoded ? endsOf(entry) : undefined;
   const body = relay({
     reader,
     first,
@@ -98,19 +99,34 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
   return new Response(body, { status, headers });
 }
 
-function headersFor(upstream: Response, { entry, corsHeaders, modelId }: AnswerOptions): Headers {
+function endsOf({ hidesUsage }: LiveRequest): StreamEnds {
+  return hidesUsage ? new EndsWithoutUsage() : new StreamEnds();
+}
+
+/** Keeps from the client the frame that only the gateway has asked for. */
+class EndsWithoutUsage extends StreamEnds {
+  drop(bytes: Uint8Array, start: number, end: number): boolean {
+    return isUsageFrame(bytes.subarray(start, end));
+  }
+}
+
+function headersFor(
+  upstream: Response,
+  { entry, corsHeaders, moreHeaders, pick }: AnswerOptions,
+): Headers {
   const headers = answerHeaders(upstream.headers);
   const vary = headers.get('vary');
   for (const name in corsHeaders) headers.set(name, corsHeaders[name] as string);
   if (vary !== null && 'vary' in corsHeaders)
     headers.set('vary', `${vary}, ${corsHeaders['vary']}`);
+  for (const name in moreHeaders) headers.set(name, moreHeaders[name] as string);
   headers.set('x-request-id', entry.id);
   headers.set('x-gateway-queue-ms', String(Math.round(entry.queuedMs)));
   if (entry.route.family === 'anthropic' && !headers.has('request-id')) {
     headers.set('request-id', entry.id);
   }
-  // The list was decoded so that the model could be found in it.
-  if (modelId !== undefined) headers.delete('content-encoding');
+  // The list was decoded so that models could be found in it.
+  if (pick !== undefined) headers.delete('content-encoding');
   return headers;
 }
 

@@ -61,10 +61,23 @@ export class Catalog {
   }
 
   /**
-   * Gives where a request may run. Throws `model_not_found` and `model_required`, which name what there is.
+   * Gives where a request may run. Throws `model_not_found` and `model_required`, which name what there is, and
+   * `model_not_allowed`.
    * @param needsModel whether its route runs a model; tokenizing and listing do not
+   * @param allowed the names that its caller may use; `undefined` for all
    */
-  resolve(model: string | undefined, needsModel: boolean): Choice {
+  resolve(model: string | undefined, needsModel: boolean, allowed?: readonly string[]): Choice {
+    if (allowed === undefined) return this.#resolve(model, needsModel);
+    const choice = this.#resolve(model, needsModel);
+    // The name in a request counts where an upstream knows it, or where nobody knows what there is.
+    const counts = model !== undefined && (choice.model === undefined || this.#named.has(model));
+    const names = [choice.model, counts ? model : undefined];
+    if (names.some((name) => name !== undefined && allowed.includes(name))) return choice;
+    const message = `This API key may use only these models: ${allowed.join(', ')}.`;
+    throw new GatewayError('model_not_allowed', { message, param: 'model' });
+  }
+
+  #resolve(model: string | undefined, needsModel: boolean): Choice {
     return model === undefined ? this.#resolveUnnamed(needsModel) : this.#resolveNamed(model);
   }
 

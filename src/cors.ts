@@ -46,8 +46,20 @@ const allowedHeaders = [
 ];
 
 /** What a page may read of an answer. */
-const exposedHeaders =
-  'x-request-id, request-id, x-gateway-error, x-gateway-queue-ms, retry-after, retry-after-ms, x-should-retry';
+const exposedHeaders = [
+  'x-request-id',
+  'request-id',
+  'x-gateway-error',
+  'x-gateway-queue-ms',
+  'x-gateway-cache',
+  'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
+  ...['limit', 'remaining', 'reset'].flatMap((what) => [
+    `x-ratelimit-${what}-requests`,
+    `x-ratelimit-${what}-tokens`,
+  ]),
+].join(', ');
 
 /** Gives the CORS headers of an answer to a request from `origin`; a request without one asks for none. */
 export type CorsHeaders = (origin: string | null) => Readonly<Record<string, string>>;

@@ -89,6 +89,10 @@ export class LiveRequest {
   /** Frames of the answer that carried data, as an estimate of its tokens. */
   frames = 0;
   tokens: Tokens = {};
+  /** Tokens of the prompt, estimated from its bytes; 0 where there is no prompt. */
+  promptEstimate = 0;
+  /** Whether the gateway has asked for a frame with the usage, which the client did not want. */
+  hidesUsage = false;
   /** Whether the answer comes from the response cache. */
   isCacheHit = false;
   /** Whether the engine is known to have sent headers, which proves the connection. */
@@ -123,11 +127,19 @@ export class LiveRequest {
     return this.#controller.signal;
   }
 
+  /** Estimates what a stream without counts has cost, and what was begun for a client that left. */
+  #estimate(outcome: Outcome): Tokens {
+    const wasLeft = outcome === 'aborted' && this.sentAt > 0 && this.promptEstimate > 0;
+    if (this.frames === 0 && !wasLeft) return {};
+    const promptTokens = this.promptEstimate > 0 ? { promptTokens: this.promptEstimate } : {};
+    return { ...promptTokens, completionTokens: this.frames };
+  }
+
   /** Gives the record of a request that has ended. */
   settlement(outcome: Outcome, code: ErrorCode | undefined, now: number): Settlement {
     const isExact =
       this.tokens.completionTokens !== undefined || this.tokens.promptTokens !== undefined;
-    const estimate = this.frames > 0 ? { completionTokens: this.frames } : {};
+    const estimate = isExact ? {} : this.#estimate(outcome);
     return {
       requestId: this.id,
       caller: this.caller,
@@ -143,7 +155,7 @@ export class LiveRequest {
       engineMs: this.sentAt === 0 ? 0 : now - this.sentAt,
       totalMs: now - this.startedAt,
       ...(isExact ? this.tokens : estimate),
-      tokensAre: isExact ? 'exact' : this.frames > 0 ? 'estimated' : undefined,
+      tokensAre: isExact ? 'exact' : 'completionTokens' in estimate ? 'estimated' : undefined,
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
       clientGone: code === 'client_closed_request',

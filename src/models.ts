@@ -37,6 +37,18 @@ export function findModel(list: Uint8Array, id: string): Uint8Array {
   return list.subarray(found.start, found.end);
 }
 
+/** Gives a list with those of its models that have one of these names, in the engine's own bytes. */
+export function onlyModels(list: Uint8Array, names: readonly string[]): Uint8Array {
+  const entries = entriesOf(list).filter(({ id }) => names.includes(id));
+  return listIn(entries.map(({ start, end }) => list.subarray(start, end)));
+}
+
+function listIn(entries: readonly Uint8Array[]): Uint8Array {
+  const comma = Buffer.from(',');
+  const inside = entries.flatMap((entry, i) => (i === 0 ? [entry] : [comma, entry]));
+  return Buffer.concat([Buffer.from('{"object":"list","data":['), ...inside, Buffer.from(']}')]);
+}
+
 /** What stands in a list for a model that no engine describes. */
 function ownEntry(id: string) {
   return { id, object: 'model', owned_by: 'llm-gateway' };
@@ -73,7 +85,5 @@ export function mergeModels(
   for (const id of lists.flatMap(({ aliases }) => Object.keys(aliases))) {
     if (!entries.has(id)) entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
   }
-  const comma = Buffer.from(',');
-  const inside = [...entries.values()].flatMap((entry, i) => (i === 0 ? [entry] : [comma, entry]));
-  return Buffer.concat([Buffer.from('{"object":"list","data":['), ...inside, Buffer.from(']}')]);
+  return listIn([...entries.values()]);
 }

@@ -154,6 +154,11 @@ export class Pool {
     return this.#queue.size;
   }
 
+  /** Estimates the tokens of so many bytes of a prompt. */
+  tokensIn(promptBytes: number): number {
+    return Math.ceil(promptBytes * this.#tokensPerByte);
+  }
+
   /** Begins to look after the upstreams; none gets a request before it was looked at. */
   start(): void {
     this.#isStarted = true;
@@ -210,7 +215,7 @@ export class Pool {
     prompt: Omit<PreflightRequest, 'kind' | 'contextTokens' | 'promptBytes'>,
   ) {
     if (this.#settings.contextPreflight === 'off' || ask.units === 0) return;
-    const { upstreams } = this.#catalog.resolve(ask.model, ask.needsModel);
+    const { upstreams } = this.#resolve(ask);
     const upstream = this.#upstreams.find(({ id, state }) => {
       return upstreams.includes(id) && state === 'up';
     });
@@ -231,7 +236,7 @@ export class Pool {
    * @param isAgain whether it was granted before and did not run, so that it has its place already
    */
   lease(ask: Ask, signal: AbortSignal, isAgain: boolean): Promise<Lease> {
-    const choice = this.#catalog.resolve(ask.model, ask.needsModel);
+    const choice = this.#resolve(ask);
     if (signal.aborted) return Promise.reject(signal.reason);
     const now = this.#now();
     if (!isAgain) this.#budget.deposit();
@@ -311,7 +316,7 @@ export class Pool {
   mayRetry(upstream: Upstream, failure: RetryFailure, ask: Ask): boolean {
     if (!mayRetry(this.#settings.retryPolicy, failure)) return false;
     if (failure === 'loading') return true;
-    const { stations } = this.#groupOf(this.#catalog.resolve(ask.model, ask.needsModel));
+    const { stations } = this.#groupOf(this.#resolve(ask));
     const hasOther = stations.some((station) => {
       const other = this.#owners.get(station);
       return other !== upstream && other?.isHopeful;
@@ -395,6 +400,10 @@ export class Pool {
     this.#failHopeless();
   }
 
+  #resolve({ model, needsModel, caller }: Ask): Choice {
+    return this.#catalog.resolve(model, needsModel, caller.models);
+  }
+
   #groupOf(choice: Choice): Group {
     let group = this.#groups.get(choice);
     if (group === undefined) {
@@ -414,7 +423,7 @@ export class Pool {
     const lost: [Pending, unknown][] = [];
     this.#queue.regroup((pending) => {
       try {
-        pending.choice = this.#catalog.resolve(pending.ask.model, pending.ask.needsModel);
+        pending.choice = this.#resolve(pending.ask);
         return this.#groupOf(pending.choice);
       } catch (error) {
         lost.push([pending, error]);
@@ -507,8 +516,10 @@ export class Pool {
     });
   }
 
-  #editsFor({ choice, units }: Pending, upstream: Upstream): Edits | undefined {
-    const model = choice.rewrite?.[upstream.id];
+  #editsFor({ choice, units, ask }: Pending, upstream: Upstream): Edits | undefined {
+    // Of a key that may not use every model: a body that names two must not mean another one to the engine.
+    const checked = ask.caller.models && ask.model;
+    const model = choice.rewrite?.[upstream.id] ?? checked;
     const isIsolated =
       this.#settings.isolatePromptCache === 'on' && upstream.kind === 'llama.cpp' && units > 0;
     if (model === undefined && !isIsolated) return undefined;

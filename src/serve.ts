@@ -9,6 +9,7 @@ import { createApp } from './app.ts';
 import { ConfigError, maskKey, type Config } from './config.ts';
 import { corsHeaders } from './cors.ts';
 import { KeyRing, type KeyOptions } from './keys.ts';
+import { Limiter } from './limits.ts';
 import { LiveRequests } from './live.ts';
 import { createLog, LineSink, secretMasker } from './log.ts';
 import { Pool } from './pool.ts';
@@ -106,6 +107,7 @@ export async function serve(
   const startedAt = now();
   const live = new LiveRequests();
   const pool = new Pool({ settings: config, log, now });
+  const limits = new Limiter(config.budgetTimeZone);
   const keys = new KeyRing(allowedApiKeys, keyOptions(config));
   let drained: { signal: NodeJS.Signals; since: number } | undefined;
   const app = createApp({
@@ -115,8 +117,10 @@ export async function serve(
     pool,
     now,
     keys,
+    limits,
     feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
     epochNow: Date.now,
+    injectUsage: config.injectUsage === 'on',
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
     allowedOrigins: config.corsAllowedOrigins,

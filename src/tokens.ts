@@ -1,9 +1,12 @@
 /**
- * What an engine says of the tokens of a request, read from the end of its answer without parsing all of it. It never
- * guesses: what the engine does not say stays absent.
+ * What an engine says of the tokens of a request, read from the end of its answer without parsing all of it, and how to
+ * make it say so. It never guesses: what the engine does not say stays absent.
  */
+import { hasText } from './bytes.ts';
+import type { EngineKind } from './engine.ts';
 import { lastValueOf } from './json.ts';
 import type { Tokens } from './live.ts';
+import type { Route } from './routes.ts';
 
 function numberAt(value: unknown, ...path: string[]): number | undefined {
   let at = value;
@@ -58,4 +61,38 @@ function readPrompt(usage: unknown) {
       numberAt(usage, 'prompt_tokens_details', 'cached_tokens') ??
       numberAt(usage, 'input_tokens_details', 'cached_tokens'),
   };
+}
+
+/** Routes whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
+const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
+
+/**
+ * Gives what has to be in a body so that its stream counts its tokens; `undefined` where it does so by itself or the
+ * client has asked already.
+ * @param kind of the engine; one of an unknown kind is asked for nothing that it may not know
+ */
+export function usageEdit(
+  route: Route,
+  fields: Readonly<Record<string, unknown>>,
+  kind: EngineKind,
+): { stream_options: object } | undefined {
+  if (kind === 'unknown' || kind === 'llama.cpp' || !countsOnDemand.has(route.path))
+    return undefined;
+  if (fields['stream'] !== true) return undefined;
+  const options = fields['stream_options'];
+  if (options !== undefined && options !== null && !isRecord(options)) return undefined;
+  if (options?.['include_usage'] === true) return undefined;
+  return { stream_options: { ...options, include_usage: true } };
+}
+
+/** Says whether a frame is the one that comes only because usage was asked for: no choices, and the counts. */
+export function isUsageFrame(frame: Uint8Array): boolean {
+  if (!hasText(frame, '"usage"')) return false;
+  const usage = lastValueOf(frame, 'usage');
+  const choices = lastValueOf(frame, 'choices');
+  return isRecord(usage) && Array.isArray(choices) && choices.length === 0;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -36,7 +36,12 @@ beforeAll(async () => {
     current = wire;
     answer(wire);
   });
-  gateway = await startGateway({ LLM_SERVER_URL: engine.url, LLM_SERVER_KIND: 'openai' });
+  gateway = await startGateway({
+    LLM_SERVER_URL: engine.url,
+    LLM_SERVER_KIND: 'openai',
+    // Otherwise the beginnings of frames wait for their ends, which this is about.
+    INJECT_USAGE: 'off',
+  });
 });
 
 afterAll(async () => {

@@ -48,7 +48,11 @@ beforeAll(async () => {
     for (const bytes of answer(request)) wire.write(bytes);
     if (closes) wire.end();
   });
-  gateway = await startGateway({ LLM_SERVER_URL: engine.url, LLM_SERVER_KIND: 'openai' });
+  gateway = await startGateway({
+    LLM_SERVER_URL: engine.url,
+    LLM_SERVER_KIND: 'openai',
+    INJECT_USAGE: 'off',
+  });
 });
 
 afterAll(async () => {

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import { Catalog, type CatalogOptions, type Served } from '../../src/catalog.ts';
 import { GatewayError } from '../../src/errors.ts';
 import { textOf } from '../../src/json.ts';
-import { mergeModels, modelIdsOf } from '../../src/models.ts';
+import { mergeModels, modelIdsOf, onlyModels } from '../../src/models.ts';
 import { forSeeds } from './random.ts';
 
 function served(upstream: string, models?: string[], aliases: Record<string, string> = {}): Served {
@@ -279,6 +279,62 @@ test('a choice names only upstreams that there are, and leads each to a name tha
       expect(isListed || isTarget || isTagged || takesAny).toBe(true);
     }
     for (const id of Object.keys(choice.rewrite ?? {})) expect(choice.upstreams).toContain(id);
+  });
+});
+
+describe('a caller that may use some models only', () => {
+  function may(of: Catalog, model: string | undefined, ...allowed: string[]): boolean {
+    try {
+      of.resolve(model, true, allowed);
+      return true;
+    } catch (error) {
+      if (error instanceof GatewayError && error.code === 'model_not_allowed') return false;
+      throw error;
+    }
+  }
+
+  test('may name those, and aliases of them, by either name', () => {
+    const of = catalog(two);
+    expect(may(of, 'small', 'small')).toBe(true);
+    expect(may(of, 'fast', 'small')).toBe(true);
+    expect(may(of, 'fast', 'fast')).toBe(true);
+    expect(may(of, 'small', 'fast')).toBe(false);
+    expect(may(of, 'large', 'small', 'vision')).toBe(false);
+    expect(may(of, 'large')).toBe(false);
+  });
+
+  test('may leave the name out where the default is one of them', () => {
+    expect(may(catalog(two, { defaultModel: 'large' }), undefined, 'large')).toBe(true);
+    expect(may(catalog(two, { defaultModel: 'large' }), undefined, 'small')).toBe(false);
+    expect(may(catalog([served('a', ['x'])]), undefined, 'x')).toBe(true);
+  });
+
+  test('gets no other model by a name that a single server takes for any', () => {
+    const of = catalog([served('a', ['x'])]);
+    expect(may(of, 'gpt-4', 'gpt-4')).toBe(false);
+    expect(may(of, 'gpt-4', 'x')).toBe(true);
+  });
+
+  test('must name one of them where nobody knows what there is', () => {
+    const of = catalog([served('a')]);
+    expect(may(of, 'x', 'x')).toBe(true);
+    expect(may(of, 'y', 'x')).toBe(false);
+    expect(may(of, undefined, 'x')).toBe(false);
+  });
+
+  test('is told which', () => {
+    expect(() => catalog(two).resolve('large', true, ['small', 'fast'])).toThrow('small, fast');
+  });
+});
+
+describe('onlyModels', () => {
+  test('keeps the entries of those names in their own bytes', () => {
+    const [a, b] = ['{"id":"a", "n":1.0}', '{ "id":"b"}'];
+    const list = Buffer.from(`{"models":[1],"data":[${a},${b},{"id":"c"}],"object":"list"}`);
+    const only = (...names: string[]) => textOf(onlyModels(list, names));
+    expect(only('a', 'b')).toBe(`{"object":"list","data":[${a},${b}]}`);
+    expect(only('b', 'x')).toBe(`{"object":"list","data":[${b}]}`);
+    expect(only('x')).toBe('{"object":"list","data":[]}');
   });
 });
 

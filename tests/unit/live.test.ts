@@ -276,6 +276,28 @@ describe('settlement', () => {
     expect(record).not.toHaveProperty('promptTokens');
   });
 
+  test('estimates the prompt with them, from its bytes', () => {
+    const record = request({ frames: 5, promptEstimate: 40 });
+    expect(record.settlement('failed', 'upstream_reset', 2_000)).toMatchObject({
+      promptTokens: 40,
+      completionTokens: 5,
+      tokensAre: 'estimated',
+    });
+  });
+
+  test('estimates the prompt of a client that left once an engine had it', () => {
+    const left = { promptEstimate: 40, sentAt: 1_200 };
+    const record = request(left).settlement('aborted', 'client_closed_request', 2_000);
+    expect(record).toMatchObject({ promptTokens: 40, tokensAre: 'estimated' });
+    for (const other of [
+      { ...left, sentAt: 0 },
+      { ...left, promptEstimate: 0 },
+    ]) {
+      const none = request(other).settlement('aborted', 'client_closed_request', 2_000);
+      expect(none.tokensAre).toBeUndefined();
+    }
+  });
+
   test('knows no tokens of an answer without usage and without frames', () => {
     const record = request().settlement('done', undefined, 2_000);
     expect(record.tokensAre).toBeUndefined();

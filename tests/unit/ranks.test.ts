@@ -11,19 +11,20 @@ const words = (text: string) => text.trim().split(/\s+/);
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
   words(
-    `bytes errors heap invitation limits log headers settings runtime
+    `bytes errors gcra heap invitation log headers periods settings runtime
       openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
   ),
-  words(`affinity breaker engine json multipart queue routes sessions sse stall
+  words(`affinity breaker engine json limits multipart queue routes sessions sse stall
     openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
     demo/events demo/faults demo/prompts demo/shapes demo/workshop`),
   words(`catalog cors keys models preflight prompt retry upstreams
     openapi/errors demo/generate demo/http demo/lookups`),
   words(`auth config feedback live upstream openapi demo/answers`),
-  words(`accesslog body failure relay tokens watch docs demo`),
+  words(`accesslog body failure quota relay tokens watch docs demo`),
   words(`answer ask`),
   words(`pool`),
-  words(`info proxy`),
+  words(`exchange info`),
+  words(`proxy`),
   words(`app`),
   words(`serve`),
   words(`index`),

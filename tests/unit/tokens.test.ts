@@ -4,7 +4,8 @@
 import { describe, expect, test } from 'bun:test';
 import { FrameStage } from '../../src/sse.ts';
 import { StreamEnds } from '../../src/relay.ts';
-import { readTokens } from '../../src/tokens.ts';
+import { routes, type Route } from '../../src/routes.ts';
+import { isUsageFrame, readTokens, usageEdit } from '../../src/tokens.ts';
 import { bytesOf, transcript } from './transcripts.ts';
 
 function read(text: string | object) {
@@ -138,4 +139,50 @@ describe('stay absent', () => {
   test('where they come from a chain of prototypes', () => {
     expect(read('{"usage":{"__proto__":{"prompt_tokens":19}}}')).toEqual({});
   });
+});
+
+describe('usageEdit', () => {
+  const [completions, chat] = routes;
+  const streamed = { stream: true };
+  const asked = { stream_options: { include_usage: true } };
+
+  test('asks an engine that counts streams on demand', () => {
+    for (const kind of ['vllm', 'sglang', 'ollama', 'openai'] as const) {
+      expect(usageEdit(chat as Route, streamed, kind)).toEqual(asked);
+      expect(usageEdit(completions as Route, streamed, kind)).toEqual(asked);
+    }
+  });
+
+  test('keeps the other options', () => {
+    const fields = { ...streamed, stream_options: { include_usage: null, x: 1.5 } };
+    expect(usageEdit(chat as Route, fields, 'vllm')).toEqual({
+      stream_options: { include_usage: true, x: 1.5 },
+    });
+    expect(usageEdit(chat as Route, { ...streamed, stream_options: null }, 'vllm')).toEqual(asked);
+  });
+
+  test.each([
+    ['llama.cpp, which counts by itself', chat, streamed, 'llama.cpp'],
+    ['an engine of which nothing is known', chat, streamed, 'unknown'],
+    ['a request without a stream', chat, {}, 'vllm'],
+    ['a stream that is no boolean', chat, { stream: 'true' }, 'vllm'],
+    ['a client that asked', chat, { ...streamed, ...asked }, 'vllm'],
+    ['options that are none', chat, { ...streamed, stream_options: ['x'] }, 'vllm'],
+    ['another route', routes.find(({ path }) => path === '/v1/messages'), streamed, 'vllm'],
+  ] as const)('asks nothing of %s', (_, route, fields, kind) => {
+    expect(usageEdit(route as Route, fields, kind)).toBeUndefined();
+  });
+});
+
+test.each([
+  ['{"choices":[],"usage":{"prompt_tokens":1}}', true],
+  ['{"usage":{"prompt_tokens":1},"choices": [ ] }', true],
+  ['{"choices":[],"usage":null}', false],
+  ['{"choices":[]}', false],
+  ['{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}', false],
+  ['{"choices":[{"delta":{"content":"\\"usage\\":{},\\"choices\\":[]"}}]}', false],
+  ['{"usage":{"prompt_tokens":1}}', false],
+  ['[DONE]', false],
+])('of %s it is %p that it came for the usage alone', (data, isUsage) => {
+  expect(isUsageFrame(Buffer.from(`data: ${data}\n\n`))).toBe(isUsage);
 });

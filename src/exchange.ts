@@ -1,0 +1,354 @@
+/**
+ * One request of a client, taken through the chain: body -> limits -> queue -> engine -> answer -> settle. It is one
+ * request to the engine; an answer of the engine, whatever its status, is never asked for again, but for "Loading
+ * model". It knows nothing of logs, usage or metrics: it tells `observer`, and whoever composes the app fans that out.
+ */
+import { answerClient } from './answer.ts';
+import { askOf, type Ask } from './ask.ts';
+import { inspect, readBody, type Fields } from './body.ts';
+import type { CorsHeaders } from './cors.ts';
+import { isUnreachable } from './engine.ts';
+import { GatewayError } from './errors.ts';
+import { explainFailure, shuttingDown } from './failure.ts';
+import { withFeedback } from './feedback.ts';
+import { upstreamHeaders } from './headers.ts';
+import { editJson } from './json.ts';
+import type { LimitStore, Reservation } from './limits.ts';
+import {
+  outcomeOf,
+  type LiveRequest,
+  type LiveRequests,
+  type Outcome,
+  type RequestObserver,
+} from './live.ts';
+import { findModel, onlyModels } from './models.ts';
+import { replaceModel } from './multipart.ts';
+import type { Lease, LeaseEnd, Pool } from './pool.ts';
+import { answerTokens, refusalOf, standingHeaders, usedTokens } from './quota.ts';
+import { isLoadingModel, type RetryFailure } from './retry.ts';
+import type { Route } from './routes.ts';
+import { usageEdit } from './tokens.ts';
+import type { Upstream } from './upstream.ts';
+
+export interface ExchangeOptions {
+  pool: Pool;
+  live: LiveRequests;
+  limits: LimitStore;
+  maxBodyBytes: number;
+  feedback: { isAlways: boolean; afterMs: number };
+  /** Whether engines that count the tokens of a stream only when asked to are asked. */
+  injectUsage: boolean;
+  corsHeaders: CorsHeaders;
+  observer: RequestObserver;
+  isDraining: () => boolean;
+  /** Milliseconds: of a clock that never goes back, and since the epoch. */
+  now: () => number;
+  epochNow: () => number;
+}
+
+/** The part of Bun's server that is used here. */
+interface TimeoutSetter {
+  timeout(request: Request, seconds: number): void;
+}
+
+/** What the engine gets of a request. */
+interface Sent {
+  ask: Ask;
+  body: Uint8Array<ArrayBuffer> | undefined;
+  /** The members of a JSON body. */
+  fields: Fields | undefined;
+}
+
+/** Bun closes connections that stand still; the gateway's own deadlines decide instead, while a request is open. */
+const idleSeconds = 30;
+/** How often a request that waits is told its place. */
+const feedbackMs = 2_000;
+
+export class Exchange {
+  readonly #pick: ModelPick | undefined;
+  readonly #corsHeaders: Readonly<Record<string, string>>;
+  #lease: Lease | undefined;
+  #reservation: Reservation | undefined;
+  /** How the caller stands with its limits. */
+  #standing: Readonly<Record<string, string>> = {};
+
+  constructor(
+    private readonly options: ExchangeOptions,
+    private readonly entry: LiveRequest,
+    private readonly request: Request,
+    private readonly server: TimeoutSetter | null,
+  ) {
+    const { route, caller } = entry;
+    this.#pick = pickOf(route, request.url, caller.models);
+    this.#corsHeaders = options.corsHeaders(request.headers.get('origin'));
+  }
+
+  /** Takes the request through the chain; the answer is there when its first byte is. */
+  async answer(): Promise<Response> {
+    const { entry, request, server } = this;
+    const { live, observer, isDraining } = this.options;
+    const clientGone = request.signal;
+    live.add(entry);
+    // Bun closes a connection that stands still for its idle timeout: short requests never get there.
+    entry.onLong = () => server?.timeout(request, 0);
+    observer.started(entry);
+    clientGone.addEventListener('abort', () => entry.abort('client_closed_request'));
+    try {
+      if (clientGone.aborted) throw new GatewayError('client_closed_request');
+      if (isDraining()) throw shuttingDown();
+      return await this.#answer();
+    } catch (thrown) {
+      return this.#fail(thrown);
+    }
+  }
+
+  async #answer(): Promise<Response> {
+    const { entry, request } = this;
+    const { pool, maxBodyBytes, feedback, now } = this.options;
+    const { route } = entry;
+    const body = route.body === 'none' ? undefined : await readBody(request, entry, maxBodyBytes);
+    const fields =
+      body !== undefined && route.body === 'json' ? inspect(route, body, entry) : undefined;
+    if (route.method === 'GET' && !pool.hasOneList) {
+      return await this.#answerWith(modelList(pool.models()));
+    }
+    entry.queuedAt = now();
+    entry.phase = 'queued';
+    const ask = askOf(entry, request.headers, body, fields, pool.upstreams.length > 1);
+    const sent: Sent = { ask, body, fields };
+    entry.promptEstimate = pool.tokensIn(ask.promptBytes);
+    if (route.method === 'POST') await this.#admit(sent);
+    if (body !== undefined && fields !== undefined) {
+      await pool.assertFits(ask, { route, body, fields, signal: entry.signal });
+    }
+    // The stream of an audio file has no comments.
+    const isText = entry.stream && !route.path.endsWith('/audio/speech');
+    const isTold = isText && (feedback.isAlways || request.headers.has('x-queue-feedback'));
+    if (!isTold) return await this.#run(sent);
+    return await withFeedback({
+      answer: this.#run(sent).catch((thrown: unknown) => this.#fail(thrown)),
+      afterMs: feedback.afterMs,
+      everyMs: feedbackMs,
+      report: () => pool.report(ask),
+      family: route.family,
+      headers: {
+        ...this.#corsHeaders,
+        ...this.#standing,
+        'x-request-id': entry.id,
+        ...(route.family === 'anthropic' && { 'request-id': entry.id }),
+      },
+      onCancel: () => entry.abort('client_closed_request'),
+    });
+  }
+
+  /** Reserves what the request may need of its caller's limits. Throws the refusal. */
+  async #admit({ ask, fields }: Sent): Promise<void> {
+    const { limits } = this.options;
+    const { caller, route, promptEstimate: promptTokens } = this.entry;
+    const usual = await limits.usualTokens(caller.principal);
+    const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, ask.units);
+    const asked = { principal: caller.principal, limits: caller.limits, tokens, promptTokens };
+    const admission = await limits.admit(asked, this.#moment());
+    const refusal = refusalOf(admission);
+    if (refusal) throw refusal;
+    if (admission.isAdmitted) this.#reservation = admission.reservation;
+    this.#standing = standingHeaders(admission.standing);
+  }
+
+  #moment() {
+    const { now, epochNow } = this.options;
+    return { ms: now(), epochMs: epochNow() };
+  }
+
+  /** Waits for its turn and asks the engine; again where what came of it shows that nothing ran. */
+  async #run(sent: Sent): Promise<Response> {
+    const { entry } = this;
+    const { pool, now } = this.options;
+    const { ask } = sent;
+    for (let isAgain = false; ; isAgain = true) {
+      const waitsFrom = now();
+      entry.phase = 'queued';
+      const lease = await pool.lease(ask, entry.signal, isAgain);
+      this.#lease = lease;
+      const { upstream } = lease;
+      entry.sentAt = now();
+      entry.queuedMs += entry.sentAt - waitsFrom;
+      entry.phase = 'waiting';
+      entry.upstream = upstream;
+      const answer = await this.#send(lease, sent).catch((thrown: unknown) => {
+        if (this.#mayGoOn(thrown, upstream, ask)) return undefined;
+        throw thrown;
+      });
+      const heard = answer && (await hear(answer));
+      if (heard?.isLoading) pool.noteLoading(upstream);
+      if (heard !== undefined && !(heard.isLoading && pool.mayRetry(upstream, 'loading', ask))) {
+        entry.hasHeaders = true;
+        if (!heard.isLoading) pool.answered(upstream, heard.answer.status, ask);
+        return await this.#answerWith(heard.answer);
+      }
+      this.#giveBack('unserved');
+    }
+  }
+
+  async #send(lease: Lease, { body, fields }: Sent): Promise<Response> {
+    const { entry, request } = this;
+    const { route } = entry;
+    const { upstream, connection } = lease;
+    const usage = this.options.injectUsage && fields && usageEdit(route, fields, upstream.kind);
+    entry.hidesUsage = Boolean(usage);
+    const edits = usage ? { ...lease.edits, ...usage } : lease.edits;
+    const query = request.url.indexOf('?');
+    const search = query === -1 ? '' : request.url.slice(query);
+    const path = isLookup(route) ? modelsPath : route.path + search;
+    return await fetch(upstream.settings.url + path, {
+      ...connection,
+      method: route.method,
+      headers: upstreamHeaders(request.headers, entry.id, upstream.settings.apiKey),
+      body: body === undefined ? null : edited(route, body, edits, request.headers),
+      signal: entry.signal,
+      // Only a list in which models are looked up has to be read.
+      decompress: this.#pick !== undefined,
+      redirect: 'manual',
+      timeout: false,
+    });
+  }
+
+  /** Tells the pool why no answer came, and says whether the request may be tried again. */
+  #mayGoOn(thrown: unknown, upstream: Upstream, ask: Ask): boolean {
+    const { pool } = this.options;
+    const { code } = this.entry;
+    const failure = failureOf(thrown);
+    if (code === 'connect_timeout') pool.missed(upstream, false);
+    else if (failure === 'unreachable') pool.missed(upstream, true);
+    else if (failure === 'reset') pool.wasReset(upstream, ask);
+    return failure !== undefined && !code && pool.mayRetry(upstream, failure, ask);
+  }
+
+  #answerWith(answer: Response): Promise<Response> {
+    return answerClient(answer, {
+      entry: this.entry,
+      corsHeaders: this.#corsHeaders,
+      moreHeaders: this.#standing,
+      pick: this.#pick,
+      isHead: this.request.method === 'HEAD',
+      now: this.options.now,
+      finish: (outcome, error) => this.#finish(outcome, error),
+    });
+  }
+
+  /** Ends the lease that is held, if one is. */
+  #giveBack(outcome: LeaseEnd['outcome']): void {
+    const { tokens, firstByteAt, sentAt } = this.entry;
+    this.#lease?.release({ outcome, tokens, firstByteMs: firstByteAt && firstByteAt - sentAt });
+    this.#lease = undefined;
+  }
+
+  /** Settles the request, once. */
+  #finish(outcome: Outcome, error?: GatewayError): void {
+    const { entry, request, server } = this;
+    const { live, limits, observer, now } = this.options;
+    if (!live.remove(entry)) return;
+    // Before the answer ends: afterwards it has no effect, and the connection would keep what `onLong` has set.
+    if (entry.isLong) server?.timeout(request, idleSeconds);
+    this.#giveBack(outcome === 'done' && entry.status >= 400 ? 'unserved' : outcome);
+    if (error !== undefined) entry.status ||= error.status;
+    const record = entry.settlement(outcome, error?.code, now());
+    if (this.#reservation)
+      void limits.settle(this.#reservation, usedTokens(record), this.#moment());
+    observer.settled(record, error?.cause);
+  }
+
+  /** Ends the request with what was thrown, and throws what the client is told. */
+  #fail(thrown: unknown): never {
+    const { entry, request } = this;
+    if (!this.options.live.has(entry)) throw thrown; // It has failed already.
+    if (request.signal.aborted) entry.code = 'client_closed_request';
+    const error = entry.phase === 'waiting' || entry.code ? explainFailure(thrown, entry) : thrown;
+    if (!(error instanceof GatewayError)) {
+      this.#finish('failed', new GatewayError('internal_error', { cause: thrown }));
+      throw thrown;
+    }
+    entry.status = error.status;
+    // An answer that nobody will read any more must not go on, and its connection ends before the lease does.
+    entry.abort(error.code);
+    this.#finish(outcomeOf(error), error);
+    throw error;
+  }
+}
+
+/** Takes from a list of models what the client is to get. */
+type ModelPick = (list: Uint8Array) => Uint8Array;
+
+const isLookup = (route: Route) => route.path.endsWith('/*');
+
+/**
+ * Gives what a list of models is made into; `undefined` where it goes to the client as it is, or there is none.
+ * @param allowed the names that the key may use; `undefined` for all
+ */
+function pickOf(
+  route: Route,
+  url: string,
+  allowed: readonly string[] | undefined,
+): ModelPick | undefined {
+  if (route.method !== 'GET') return undefined;
+  if (!isLookup(route)) return allowed && ((list) => onlyModels(list, allowed));
+  const id = lookedUp(url);
+  return (list) => findModel(allowed ? onlyModels(list, allowed) : list, id);
+}
+
+/** Gives the id that a path under /v1/models/ names; an absolute target, or none of a host, changes nothing. */
+function lookedUp(url: string): string {
+  const path = url.split('?', 1)[0] as string;
+  const id = path.slice(path.indexOf(`${modelsPath}/`) + modelsPath.length + 1);
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id; // A stray percent sign: no model is called that, and the answer says so.
+  }
+}
+
+const modelsPath = '/v1/models';
+
+/** Says what a failure of `fetch` shows of the engine; `undefined` where nothing certain. */
+function failureOf(thrown: unknown): RetryFailure | undefined {
+  if (isUnreachable(thrown)) return 'unreachable';
+  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
+  return code === 'ECONNRESET' || code === 'EPIPE' ? 'reset' : undefined;
+}
+
+/** Reads a 503 to its end, since it may say that the model is still being loaded. */
+async function hear(answer: Response): Promise<{ answer: Response; isLoading: boolean }> {
+  if (answer.status !== 503) return { answer, isLoading: false };
+  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
+  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
+  const bytes = await answer.bytes();
+  const { status, headers } = answer;
+  return {
+    answer: new Response(bytes, { status, headers }),
+    isLoading: isLoadingModel(status, bytes),
+  };
+}
+
+/** No engine says in more that it is loading. */
+const maxNoticeBytes = 4_096;
+
+/** Gives the body with what has to be changed in it; the same bytes where nothing has. */
+function edited(
+  route: Route,
+  body: Uint8Array<ArrayBuffer>,
+  edits: Readonly<Record<string, unknown>> | undefined,
+  headers: Headers,
+): Uint8Array<ArrayBuffer> {
+  if (edits === undefined) return body;
+  if (route.body === 'json') return editJson(body, edits) as Uint8Array<ArrayBuffer>;
+  const type = headers.get('content-type') ?? '';
+  const model = edits['model'];
+  if (typeof model !== 'string') return body;
+  return replaceModel(body, type, model) as Uint8Array<ArrayBuffer>;
+}
+
+function modelList(list: Uint8Array): Response {
+  return new Response(list as Uint8Array<ArrayBuffer>, {
+    headers: { 'content-type': 'application/json' },
+  });
+}

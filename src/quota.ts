@@ -1,0 +1,69 @@
+/**
+ * What a request reserves of its caller's limits, what it has used of them in the end, and how a client is told. It
+ * keeps no counters: limits.ts does.
+ */
+import { GatewayError } from './errors.ts';
+import type { Admission, Standing } from './limits.ts';
+import type { Settlement } from './live.ts';
+import type { Route } from './routes.ts';
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What the families call the most tokens of an answer. */
+const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
+/** Routes whose answers have no tokens of their own. */
+const reading = /embedding|rerank|score|audio|tokenize|count_tokens|input_tokens|template/;
+
+/**
+ * Estimates the tokens of an answer.
+ * @param usual how long this caller's answers usually are, where the body sets no maximum
+ * @param units how many answers it asks for
+ */
+export function answerTokens(route: Route, fields: Fields, usual: number, units: number): number {
+  if (!route.generates || reading.test(route.path)) return 0;
+  const maximum = maxima.map((name) => fields[name]).find((value) => Number.isInteger(value));
+  return (typeof maximum === 'number' && maximum >= 0 ? maximum : usual) * Math.max(1, units);
+}
+
+/** Codes with which a request ends that no engine has had. */
+const unsent = new Set(['upstream_unreachable', 'connect_timeout']);
+
+/** Gives the tokens that a request has used in the end; `undefined` where no engine had it. */
+export function usedTokens(record: Settlement): number | undefined {
+  if (record.isCacheHit) return 0;
+  if (record.engineMs === 0 || unsent.has(record.code ?? '')) return undefined;
+  return (record.promptTokens ?? 0) + (record.completionTokens ?? 0);
+}
+
+/** Gives a duration as OpenAI writes it, such as `1m2.5s` or `20ms`. */
+function duration(ms: number): string {
+  if (ms < 1_000) return `${ms}ms`;
+  const minutes = Math.floor(ms / 60_000);
+  return `${minutes > 0 ? `${minutes}m` : ''}${(ms % 60_000) / 1_000}s`;
+}
+
+/** Gives the headers that tell how a caller stands; none where it has no such limit. */
+export function standingHeaders(standing: Standing): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const kind of ['requests', 'tokens'] as const) {
+    const bucket = standing[kind];
+    if (bucket === undefined) continue;
+    headers[`x-ratelimit-limit-${kind}`] = `${bucket.limit}`;
+    headers[`x-ratelimit-remaining-${kind}`] = `${bucket.remaining}`;
+    headers[`x-ratelimit-reset-${kind}`] = duration(bucket.resetMs);
+  }
+  return headers;
+}
+
+/** Gives the refusal of a request that was not admitted; `undefined` of one that was. */
+export function refusalOf(admission: Admission): GatewayError | undefined {
+  if (admission.isAdmitted) return undefined;
+  const { code, retryAfterMs, standing } = admission;
+  return new GatewayError(code, {
+    headers: {
+      ...standingHeaders(standing),
+      'retry-after': `${Math.ceil(retryAfterMs / 1000)}`,
+      'retry-after-ms': `${retryAfterMs}`,
+    },
+  });
+}

@@ -1,0 +1,111 @@
+/**
+ * Engines that count the tokens of a stream only when they are asked to are asked, and a client that did not ask does
+ * not see the frame that this adds. Every other byte stays as it is, and a setting turns it off.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { ask } from '../exchange.ts';
+import { startGateway, type Gateway } from '../gateway.ts';
+import { chunk, lastChunk, startUpstream, streamHead, type Upstream } from '../upstream.ts';
+
+const token = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"Hé"}}],"usage":null}\n\n';
+const other = 'data: {"id":"1","choices":[],"prompt_filter_results":[]}\n\n';
+const usage =
+  'data: {"id":"1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}\n\n';
+const done = 'data: [DONE]\n\n';
+
+let engine: Upstream;
+const gateways: Record<string, Gateway> = {};
+/** How the stream is cut into chunks. */
+let pieceBytes = 1_000;
+
+beforeAll(async () => {
+  engine = await startUpstream(({ body }, wire) => {
+    const asked: unknown = JSON.parse(String(body)).stream_options?.include_usage;
+    const bytes = Buffer.from(token + other + (asked === true ? usage : '') + done);
+    wire.write(streamHead);
+    for (let at = 0; at < bytes.length; at += pieceBytes) {
+      wire.write(chunk(bytes.subarray(at, at + pieceBytes)));
+    }
+    wire.write(lastChunk);
+  });
+  const env = { LLM_SERVER_URL: engine.url };
+  gateways['openai'] = await startGateway({ ...env, LLM_SERVER_KIND: 'openai' });
+  gateways['llama.cpp'] = await startGateway({ ...env, LLM_SERVER_KIND: 'llama.cpp' });
+  gateways['off'] = await startGateway({
+    ...env,
+    LLM_SERVER_KIND: 'openai',
+    INJECT_USAGE: 'off',
+  });
+});
+
+afterAll(async () => {
+  for (const gateway of Object.values(gateways)) await gateway[Symbol.asyncDispose]();
+  await engine.stop();
+});
+
+async function stream(body: string, name = 'openai', path = '/v1/chat/completions') {
+  const gateway = gateways[name] as Gateway;
+  const requestId = crypto.randomUUID();
+  const headers = { 'x-request-id': requestId };
+  const exchange = await ask(gateway.url, { path, body, headers });
+  const line = await gateway.logged(
+    (each) => each['requestId'] === requestId && each['msg'] === 'request ended',
+  );
+  return { text: String(exchange.body), sent: String(engine.requests.at(-1)?.body), line };
+}
+
+const messages = '"messages":[{"role":"user","content":"Hi"}]';
+
+describe('a stream of an engine that counts on demand', () => {
+  test.each([1_000, 7, 1])(
+    'is counted, in chunks of %d bytes, and looks as before',
+    async (size) => {
+      pieceBytes = size;
+      const { text, line } = await stream(`{"stream":true,${messages}}`);
+      pieceBytes = 1_000;
+      expect(text).toBe(token + other + done);
+      expect(line).toMatchObject({ promptTokens: 7, completionTokens: 2, tokensAre: 'exact' });
+    },
+  );
+
+  test('is asked by one member more; the other bytes are those of the client', async () => {
+    const { sent } = await stream(`{ "stream" : true, "temperature":1.0,${messages}}`);
+    expect(sent).toBe(
+      `{"stream_options":{"include_usage":true}, "stream" : true, "temperature":1.0,${messages}}`,
+    );
+  });
+
+  test('keeps the other options of the stream', async () => {
+    const options = '{"include_usage":false,"continuous_usage_stats":true}';
+    const { sent, text } = await stream(`{"stream_options":${options},"stream":true,${messages}}`);
+    const asked = '{"include_usage":true,"continuous_usage_stats":true}';
+    expect(sent).toBe(`{"stream_options":${asked},"stream":true,${messages}}`);
+    expect(text).not.toContain('total_tokens');
+  });
+
+  test('gives the frame to a client that asked for it, in a request that stays as it was', async () => {
+    const body = `{"stream_options":{"include_usage":true},"stream":true,${messages}}`;
+    const { sent, text } = await stream(body);
+    expect(sent).toBe(body);
+    expect(text).toBe(token + other + usage + done);
+  });
+
+  test('is asked on /v1/completions too, and on no other route', async () => {
+    const completion = await stream('{"stream":true,"prompt":"Hi"}', 'openai', '/v1/completions');
+    expect(completion.sent).toContain('include_usage');
+    const message = await stream(`{"stream":true,${messages}}`, 'openai', '/v1/messages');
+    expect(message.sent).toBe(`{"stream":true,${messages}}`);
+  });
+});
+
+test.each(['llama.cpp', 'off'])('nothing is asked where %s', async (name) => {
+  const body = `{"stream":true,${messages}}`;
+  const { sent, text } = await stream(body, name);
+  expect(sent).toBe(body);
+  expect(text).toBe(token + other + done);
+});
+
+test('a request without a stream stays as it is', async () => {
+  const { sent } = await stream(`{${messages}}`);
+  expect(sent).toBe(`{${messages}}`);
+});

@@ -3,6 +3,7 @@
  * body whole where it is small and relayed where it is not. It answers nothing before the first byte of a body is
  * there, so that a failure until then can still be told by a status.
  */
+import type { Filling } from './cache.ts';
 import { GatewayError } from './errors.ts';
 import { explainFailure } from './failure.ts';
 import { answerHeaders } from './headers.ts';
@@ -21,6 +22,8 @@ export interface AnswerOptions {
   /** Whether the client wants the headers alone; the engine is asked for the whole all the same. */
   isHead: boolean;
   now: () => number;
+  /** Collects the answer for the response cache. */
+  filling: Filling | undefined;
   /** Settles the request; called once, when the body has ended or failed. */
   finish: (outcome: Outcome, error?: GatewayError) => void;
 }
@@ -32,7 +35,7 @@ const nullBodyStatuses = new Set([204, 205, 304]);
 
 /** Makes the answer. Throws a GatewayError, or what reading the body throws, while no byte has gone to the client. */
 export async function answerClient(upstream: Response, options: AnswerOptions): Promise<Response> {
-  const { entry, pick, isHead } = options;
+  const { entry, pick, isHead, filling } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
   if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
@@ -57,6 +60,8 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     entry.tokens = readTokens(bytes);
     const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
     countBytes(isHead ? 0 : found.length, options);
+    filling?.open(upstream);
+    filling?.add(bytes);
     options.finish('done');
     return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
   }
@@ -75,6 +80,7 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     if (!headers.has('cache-control')) headers.set('cache-control', 'no-cache');
   }
   const ends = isEventStream && !isEncoded ? endsOf(entry) : undefined;
+  filling?.open(upstream, ends);
   const body = relay({
     reader,
     first,
@@ -86,6 +92,7 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
       if (ends !== undefined) entry.frames = ends.frames;
       countBytes(bytes, options);
     },
+    onPassed: (bytes) => filling?.add(bytes),
     explain: (error) => explainFailure(error, entry),
     onCancel: () => entry.abort('client_closed_request'),
     finish(outcome, error) {
@@ -112,7 +119,7 @@ class EndsWithoutUsage extends StreamEnds {
 
 function headersFor(
   upstream: Response,
-  { entry, corsHeaders, moreHeaders, pick }: AnswerOptions,
+  { entry, corsHeaders, moreHeaders, pick, filling }: AnswerOptions,
 ): Headers {
   const headers = answerHeaders(upstream.headers);
   const vary = headers.get('vary');
@@ -121,6 +128,8 @@ function headersFor(
     headers.set('vary', `${vary}, ${corsHeaders['vary']}`);
   for (const name in moreHeaders) headers.set(name, moreHeaders[name] as string);
   headers.set('x-request-id', entry.id);
+  if (entry.isCacheHit) headers.set('x-gateway-cache', 'hit');
+  else if (filling !== undefined) headers.set('x-gateway-cache', 'miss');
   headers.set('x-gateway-queue-ms', String(Math.round(entry.queuedMs)));
   if (entry.route.family === 'anthropic' && !headers.has('request-id')) {
     headers.set('request-id', entry.id);

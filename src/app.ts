@@ -3,19 +3,32 @@
  * errors.
  */
 import { Elysia } from 'elysia';
+import type { Accounts } from './accounts.ts';
+import { admin, ownUsage } from './admin.ts';
 import { preflight } from './cors.ts';
+import { dashboard } from './dashboard.ts';
 import { docs } from './docs.ts';
 import { errorBody, errorHeaders, GatewayError } from './errors.ts';
-import { requestIdOf } from './headers.ts';
+import { presentedKey, requestIdOf } from './headers.ts';
 import { info, type InfoOptions } from './info.ts';
 import { levelOf } from './accesslog.ts';
+import { isOneOf } from './keys.ts';
 import type { Log } from './log.ts';
+import { metrics as metricsRoute, type Metrics } from './metrics.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
 import { familyOfPath } from './routes.ts';
+import type { Store } from './store.ts';
 
 export interface AppOptions extends ProxyOptions, InfoOptions {
   log: Log;
   allowedOrigins: readonly string[];
+  store: Store;
+  accounts: Accounts;
+  metrics: Metrics;
+  /** Of the operator; without it there is neither /admin nor the dashboard. */
+  adminKey: string | undefined;
+  /** What else may read /metrics. */
+  metricsToken: string | undefined;
 }
 
 /**
@@ -109,6 +122,30 @@ export function createApp(options: AppOptions) {
     .use(preflight(allowedOrigins))
     .use(info(options))
     .use(docs(options))
+    .use(scraping(options))
+    .use(administration(options))
+    .use(ownUsage(options))
     .use(proxy(options));
   return app;
+}
+
+/** `/metrics`, where anybody may read it. */
+function scraping({ metrics, adminKey, metricsToken }: AppOptions) {
+  const secrets = [adminKey, metricsToken].filter((secret) => secret !== undefined);
+  if (secrets.length === 0) return new Elysia({ name: 'no metrics' });
+  const isReader = isOneOf(secrets);
+  return metricsRoute({
+    metrics,
+    isAllowed: ({ headers }) => isReader(presentedKey(headers) ?? ''),
+  });
+}
+
+/** `/admin` and the page on it, where there is an operator. */
+function administration(options: AppOptions) {
+  const { adminKey, accounts } = options;
+  if (adminKey === undefined) return new Elysia({ name: 'no admin' });
+  const onKeysChanged = () => accounts.reload();
+  return new Elysia({ name: 'operator' })
+    .use(dashboard())
+    .use(admin({ ...options, adminKey, onKeysChanged }));
 }

@@ -41,6 +41,7 @@ const allowedHeaders = [
   'openai-beta',
   'idempotency-key',
   'traceparent',
+  'cache-control',
   'user-agent',
   ...stainlessHeaders.map((name) => `x-stainless-${name}`),
 ];

@@ -6,6 +6,7 @@
 import { answerClient } from './answer.ts';
 import { askOf, type Ask } from './ask.ts';
 import { inspect, readBody, type Fields } from './body.ts';
+import { cacheKeyOf, Filling, replay, type ResponseCache } from './cache.ts';
 import type { CorsHeaders } from './cors.ts';
 import { isUnreachable } from './engine.ts';
 import { GatewayError } from './errors.ts';
@@ -13,7 +14,7 @@ import { explainFailure, shuttingDown } from './failure.ts';
 import { withFeedback } from './feedback.ts';
 import { upstreamHeaders } from './headers.ts';
 import { editJson } from './json.ts';
-import type { LimitStore, Reservation } from './limits.ts';
+import { isUnlimited, type LimitStore, type Reservation } from './limits.ts';
 import {
   outcomeOf,
   type LiveRequest,
@@ -39,6 +40,10 @@ export interface ExchangeOptions {
   /** Whether engines that count the tokens of a stream only when asked to are asked. */
   injectUsage: boolean;
   corsHeaders: CorsHeaders;
+  /** `undefined` where no answers are kept. */
+  cache: ResponseCache | undefined;
+  /** Whether keys share what is kept. */
+  isCacheShared: boolean;
   observer: RequestObserver;
   isDraining: () => boolean;
   /** Milliseconds: of a clock that never goes back, and since the epoch. */
@@ -69,6 +74,7 @@ export class Exchange {
   readonly #corsHeaders: Readonly<Record<string, string>>;
   #lease: Lease | undefined;
   #reservation: Reservation | undefined;
+  #filling: Filling | undefined;
   /** How the caller stands with its limits. */
   #standing: Readonly<Record<string, string>> = {};
 
@@ -90,6 +96,7 @@ export class Exchange {
     const clientGone = request.signal;
     live.add(entry);
     // Bun closes a connection that stands still for its idle timeout: short requests never get there.
+    entry.traceparent = request.headers.get('traceparent') ?? undefined;
     entry.onLong = () => server?.timeout(request, 0);
     observer.started(entry);
     clientGone.addEventListener('abort', () => entry.abort('client_closed_request'));
@@ -107,6 +114,7 @@ export class Exchange {
     const { pool, maxBodyBytes, feedback, now } = this.options;
     const { route } = entry;
     const body = route.body === 'none' ? undefined : await readBody(request, entry, maxBodyBytes);
+    entry.bodyMs = now() - entry.startedAt;
     const fields =
       body !== undefined && route.body === 'json' ? inspect(route, body, entry) : undefined;
     if (route.method === 'GET' && !pool.hasOneList) {
@@ -118,15 +126,12 @@ export class Exchange {
     const sent: Sent = { ask, body, fields };
     entry.promptEstimate = pool.tokensIn(ask.promptBytes);
     if (route.method === 'POST') await this.#admit(sent);
-    if (body !== undefined && fields !== undefined) {
-      await pool.assertFits(ask, { route, body, fields, signal: entry.signal });
-    }
     // The stream of an audio file has no comments.
     const isText = entry.stream && !route.path.endsWith('/audio/speech');
     const isTold = isText && (feedback.isAlways || request.headers.has('x-queue-feedback'));
-    if (!isTold) return await this.#run(sent);
+    if (!isTold) return await this.#answerOnce(sent);
     return await withFeedback({
-      answer: this.#run(sent).catch((thrown: unknown) => this.#fail(thrown)),
+      answer: this.#answerOnce(sent).catch((thrown: unknown) => this.#fail(thrown)),
       afterMs: feedback.afterMs,
       everyMs: feedbackMs,
       report: () => pool.report(ask),
@@ -145,6 +150,7 @@ export class Exchange {
   async #admit({ ask, fields }: Sent): Promise<void> {
     const { limits } = this.options;
     const { caller, route, promptEstimate: promptTokens } = this.entry;
+    if (isUnlimited(caller.limits)) return;
     const usual = await limits.usualTokens(caller.principal);
     const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, ask.units);
     const asked = { principal: caller.principal, limits: caller.limits, tokens, promptTokens };
@@ -158,6 +164,42 @@ export class Exchange {
   #moment() {
     const { now, epochNow } = this.options;
     return { ms: now(), epochMs: epochNow() };
+  }
+
+  /** Gives what is kept of an earlier answer, or asks an engine. */
+  async #answerOnce(sent: Sent): Promise<Response> {
+    const { entry } = this;
+    const { pool, now } = this.options;
+    const kept = await this.#lookUp(sent);
+    if (kept !== undefined) {
+      entry.isCacheHit = true;
+      entry.sentAt = now();
+      return await this.#answerWith(kept);
+    }
+    const { ask, body, fields } = sent;
+    if (body !== undefined && fields !== undefined) {
+      await pool.assertFits(ask, { route: entry.route, body, fields, signal: entry.signal });
+    }
+    return await this.#run(sent);
+  }
+
+  /** Gives the answer that is kept; without one it has the answer collected where that may be kept. */
+  async #lookUp({ ask, body, fields }: Sent): Promise<Response | undefined> {
+    const { entry, request } = this;
+    const { cache, isCacheShared, now } = this.options;
+    const { route, caller, signal } = entry;
+    if (cache === undefined || body === undefined || fields === undefined) return undefined;
+    // Also by the models of the key: what one may not use must not come from another that may.
+    const scope = JSON.stringify([isCacheShared ? null : caller.keyId, caller.models]);
+    const { headers, url } = request;
+    const key = cacheKeyOf({ route, search: searchOf(url), headers, body, fields, scope });
+    if (key === undefined) return undefined;
+    const line = `${caller.principal} ${ask.priority}`;
+    const found = await cache.enter(key, { line, bytes: body.length, signal });
+    entry.queuedMs += now() - entry.queuedAt;
+    if (!(found instanceof Filling)) return replay(found);
+    this.#filling = found;
+    return undefined;
   }
 
   /** Waits for its turn and asks the engine; again where what came of it shows that nothing ran. */
@@ -197,13 +239,11 @@ export class Exchange {
     const usage = this.options.injectUsage && fields && usageEdit(route, fields, upstream.kind);
     entry.hidesUsage = Boolean(usage);
     const edits = usage ? { ...lease.edits, ...usage } : lease.edits;
-    const query = request.url.indexOf('?');
-    const search = query === -1 ? '' : request.url.slice(query);
-    const path = isLookup(route) ? modelsPath : route.path + search;
+    const path = isLookup(route) ? modelsPath : route.path + searchOf(request.url);
     return await fetch(upstream.settings.url + path, {
       ...connection,
       method: route.method,
-      headers: upstreamHeaders(request.headers, entry.id, upstream.settings.apiKey),
+      headers: upstreamHeaders(request.headers, entry, upstream.settings.apiKey),
       body: body === undefined ? null : edited(route, body, edits, request.headers),
       signal: entry.signal,
       // Only a list in which models are looked up has to be read.
@@ -232,6 +272,7 @@ export class Exchange {
       pick: this.#pick,
       isHead: this.request.method === 'HEAD',
       now: this.options.now,
+      filling: this.#filling,
       finish: (outcome, error) => this.#finish(outcome, error),
     });
   }
@@ -250,6 +291,7 @@ export class Exchange {
     if (!live.remove(entry)) return;
     // Before the answer ends: afterwards it has no effect, and the connection would keep what `onLong` has set.
     if (entry.isLong) server?.timeout(request, idleSeconds);
+    this.#filling?.end(outcome);
     this.#giveBack(outcome === 'done' && entry.status >= 400 ? 'unserved' : outcome);
     if (error !== undefined) entry.status ||= error.status;
     const record = entry.settlement(outcome, error?.code, now());
@@ -305,6 +347,12 @@ function lookedUp(url: string): string {
   } catch {
     return id; // A stray percent sign: no model is called that, and the answer says so.
   }
+}
+
+/** Gives the query of a URL with its question mark, or nothing. */
+function searchOf(url: string): string {
+  const query = url.indexOf('?');
+  return query === -1 ? '' : url.slice(query);
 }
 
 const modelsPath = '/v1/models';

@@ -59,12 +59,13 @@ function namedByConnection(value: string | null): string[] {
 /**
  * Gives the headers of the request to the engine.
  * @param client the client's own
- * @param requestId becomes `x-request-id`
+ * @param sent.id becomes `x-request-id`
+ * @param sent.traceparent becomes `traceparent`
  * @param apiKey the engine's key from the configuration, never the client's
  */
 export function upstreamHeaders(
   client: Headers,
-  requestId: string,
+  sent: { readonly id: string; readonly traceparent: string | undefined },
   apiKey: string | undefined,
 ): Record<string, string> {
   const all = client.toJSON() as Record<string, string>;
@@ -74,7 +75,8 @@ export function upstreamHeaders(
   }
   for (const name of namedByConnection(all['connection'] ?? null)) delete headers[name];
   headers['accept-encoding'] = 'identity';
-  headers['x-request-id'] = requestId;
+  headers['x-request-id'] = sent.id;
+  if (sent.traceparent !== undefined) headers['traceparent'] = sent.traceparent;
   if (apiKey !== undefined) headers['authorization'] = `Bearer ${apiKey}`;
   return headers;
 }

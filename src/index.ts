@@ -15,6 +15,7 @@ import {
 } from './config.ts';
 import { demoSettings, invitation } from './invitation.ts';
 import { serve } from './serve.ts';
+import type { Store } from './store.ts';
 
 const usage = `LLM Gateway ${version}: one door in front of your inference server
 
@@ -23,6 +24,8 @@ Usage: llm-gateway [command] [options]
 Commands
   serve            run the gateway (the default); settings come from the environment, .env and --config
   demo             run it in front of a built-in simulated engine: no model, no network, no settings
+  keys             add, list, show, rotate and revoke API keys; "keys --help" says more
+  usage            what has been used, by key, model, day and more; "usage --help" says more
   check-config     print the effective configuration with secrets masked, or every problem in it
                    --schema  print a JSON Schema of the configuration file instead
 
@@ -88,7 +91,7 @@ function readText(path: string, named = ''): string {
 }
 
 /** Reads the configuration; throws a ConfigError, or what reading the file throws. */
-function read({ config, host, port }: CommandLine, env: Environment): Config {
+function read({ config, host, port }: Partial<CommandLine>, env: Environment): Config {
   return loadConfig({
     env,
     ...(config !== undefined && { file: { path: config, text: readFileSync(config, 'utf8') } }),
@@ -123,15 +126,52 @@ function freshKey(): string {
   return `sk-${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')}`;
 }
 
+/** Opens the store of a configuration; only what asks for it loads it. Throws an Error that names the file. */
+async function openStore({ dataDir }: Config): Promise<Store> {
+  const { Store } = await import('./store.ts');
+  return Store.open(dataDir === 'none' ? undefined : dataDir);
+}
+
+/** Says whether there are keys, or somebody who can make them: the operator over /admin. */
+async function hasIssuedKeys(config: Config): Promise<boolean> {
+  if (config.adminApiKey !== undefined) return true;
+  try {
+    const store = await openStore(config);
+    const count = store.keys().length;
+    store.close();
+    return count > 0;
+  } catch (error) {
+    return quit(1, `DATA_DIR: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** Runs `keys` or `usage` on the store. */
+async function runCommand(name: 'keys' | 'usage', args: string[], env: Environment) {
+  const commands = await import('./commands.ts');
+  const { Store } = await import('./store.ts');
+  const code = await commands[name === 'keys' ? 'runKeys' : 'runUsage'](args, {
+    open(file) {
+      const { dataDir } = read(file === undefined ? {} : { config: file }, env);
+      if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
+      return Store.open(dataDir);
+    },
+    epochNow: Date.now,
+    print,
+    printError: (text) => void process.stderr.write(`${text}\n`),
+  });
+  process.exit(code);
+}
+
 /** Runs the gateway until a signal ends it. */
 async function runServe(commandLine: CommandLine, env: Environment): Promise<never> {
   const config = load(commandLine, env);
-  if (config.allowedApiKeys.length === 0) {
+  if (config.allowedApiKeys.length === 0 && !(await hasIssuedKeys(config))) {
     quit(
       1,
       'no API key is configured, and this gateway never runs open.\n' +
         'Put this line into .env (the key is fresh and random) and start again:\n\n' +
-        `  ALLOWED_API_KEYS=${freshKey()}\n`,
+        `  ALLOWED_API_KEYS=${freshKey()}\n\n` +
+        'or make a key that can be limited and revoked: llm-gateway keys add --name NAME\n',
     );
   }
   const { ended } = await serve(config, version, readCertificate(config), {
@@ -162,6 +202,8 @@ async function runDemo(commandLine: CommandLine, env: Environment): Promise<neve
 }
 
 async function main(env: Environment): Promise<void> {
+  const [name, ...args] = process.argv.slice(2);
+  if (name === 'keys' || name === 'usage') return await runCommand(name, args, env);
   const commandLine = readCommandLine();
   const { command } = commandLine;
   if (commandLine.help) return print(usage.trimEnd());

@@ -132,6 +132,17 @@ export function stateOf(
   return expiresAt !== undefined && expiresAt <= now ? 'expired' : 'active';
 }
 
+/** Gives a function that says, in constant time, whether what is presented is one of some secrets. */
+export function isOneOf(secrets: readonly string[]): (presented: string) => boolean {
+  const digests = secrets.map(digestOf);
+  return (presented) => {
+    const digest = digestOf(presented);
+    let isFound = false;
+    for (const each of digests) isFound = crypto.timingSafeEqual(each, digest) || isFound;
+    return isFound;
+  };
+}
+
 /** Gives the caller of a trusted key: the user whom it names, or itself. */
 function forUser(caller: Caller, user: string | null): Caller {
   if (!user) return caller;

@@ -107,7 +107,8 @@ const unlimited: Admission = {
   standing: {},
 };
 
-function isUnlimited(limits: Limits): boolean {
+/** Says whether a key allows everything. */
+export function isUnlimited(limits: Limits): boolean {
   return (
     limits.requestsPerMinute === undefined &&
     limits.tokensPerMinute === undefined &&

@@ -35,6 +35,8 @@ export interface Settlement extends Tokens {
   code: ErrorCode | undefined;
   outcome: Outcome;
   stream: boolean;
+  /** How long the client took to send its body. */
+  bodyMs: number;
   queuedMs: number;
   /** From the engine having the request to the first byte of its answer. */
   firstByteMs: number | undefined;
@@ -47,6 +49,7 @@ export interface Settlement extends Tokens {
   clientGone: boolean;
   /** Whether an answer that was kept has been given again: no engine has run for it. */
   isCacheHit: boolean;
+  traceparent: string | undefined;
 }
 
 /** Hears of every request; must not throw. */
@@ -56,6 +59,21 @@ export interface RequestObserver {
   isLong(request: LiveRequest): void;
   /** @param cause what lay under the failure, for the log alone */
   settled(record: Settlement, cause: unknown): void;
+}
+
+/** Makes one observer of several, who hear in that order. */
+export function observedBy(...observers: readonly RequestObserver[]): RequestObserver {
+  return {
+    started(request) {
+      for (const observer of observers) observer.started(request);
+    },
+    isLong(request) {
+      for (const observer of observers) observer.isLong(request);
+    },
+    settled(record, cause) {
+      for (const observer of observers) observer.settled(record, cause);
+    },
+  };
 }
 
 /** How long each wait may take, in milliseconds; 0 for as long as it likes. */
@@ -81,6 +99,8 @@ export class LiveRequest {
   sentAt = 0;
   firstByteAt = 0;
   lastByteAt = 0;
+  /** How long its body took to arrive. */
+  bodyMs = 0;
   /** When it began to wait for a slot; 0 while it has not. */
   queuedAt = 0;
   queuedMs = 0;
@@ -93,6 +113,8 @@ export class LiveRequest {
   promptEstimate = 0;
   /** Whether the gateway has asked for a frame with the usage, which the client did not want. */
   hidesUsage = false;
+  /** The W3C trace context: the client's, or that of the gateway's own span, which the engine gets. */
+  traceparent: string | undefined;
   /** Whether the answer comes from the response cache. */
   isCacheHit = false;
   /** Whether the engine is known to have sent headers, which proves the connection. */
@@ -130,7 +152,7 @@ export class LiveRequest {
   /** Estimates what a stream without counts has cost, and what was begun for a client that left. */
   #estimate(outcome: Outcome): Tokens {
     const wasLeft = outcome === 'aborted' && this.sentAt > 0 && this.promptEstimate > 0;
-    if (this.frames === 0 && !wasLeft) return {};
+    if (this.isCacheHit || (this.frames === 0 && !wasLeft)) return {};
     const promptTokens = this.promptEstimate > 0 ? { promptTokens: this.promptEstimate } : {};
     return { ...promptTokens, completionTokens: this.frames };
   }
@@ -138,7 +160,8 @@ export class LiveRequest {
   /** Gives the record of a request that has ended. */
   settlement(outcome: Outcome, code: ErrorCode | undefined, now: number): Settlement {
     const isExact =
-      this.tokens.completionTokens !== undefined || this.tokens.promptTokens !== undefined;
+      !this.isCacheHit &&
+      (this.tokens.completionTokens !== undefined || this.tokens.promptTokens !== undefined);
     const estimate = isExact ? {} : this.#estimate(outcome);
     return {
       requestId: this.id,
@@ -150,9 +173,12 @@ export class LiveRequest {
       code,
       outcome,
       stream: this.stream,
-      queuedMs: this.queuedMs,
-      firstByteMs: this.firstByteAt === 0 ? undefined : this.firstByteAt - this.sentAt,
-      engineMs: this.sentAt === 0 ? 0 : now - this.sentAt,
+      bodyMs: this.bodyMs,
+      // Who leaves while it waits has waited, too.
+      queuedMs: this.phase === 'queued' ? now - this.queuedAt : this.queuedMs,
+      firstByteMs:
+        this.firstByteAt === 0 || this.isCacheHit ? undefined : this.firstByteAt - this.sentAt,
+      engineMs: this.sentAt === 0 || this.isCacheHit ? 0 : now - this.sentAt,
       totalMs: now - this.startedAt,
       ...(isExact ? this.tokens : estimate),
       tokensAre: isExact ? 'exact' : 'completionTokens' in estimate ? 'estimated' : undefined,
@@ -160,6 +186,7 @@ export class LiveRequest {
       bytesOut: this.bytesOut,
       clientGone: code === 'client_closed_request',
       isCacheHit: this.isCacheHit,
+      traceparent: this.traceparent,
     };
   }
 }

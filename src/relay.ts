@@ -63,6 +63,8 @@ export interface RelayOptions {
   /** Whether only the closing of the connection ends the body, so that its last frame must tell whether it is whole. */
   isCloseDelimited: boolean;
   onChunk(bytes: number): void;
+  /** Sees those of the engine's bytes that go to the client. */
+  onPassed?(bytes: Uint8Array): void;
   /** Turns what the reader threw into the error that the client is told. */
   explain(error: unknown): GatewayError;
   /** The client has cancelled. */
@@ -75,7 +77,8 @@ export interface RelayOptions {
 
 /** Makes the body of the answer to the client. */
 export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
-  const { reader, family, ends, isCloseDelimited, onChunk, explain, onCancel, signal } = options;
+  const { reader, family, ends, isCloseDelimited, onChunk, onPassed, explain, onCancel, signal } =
+    options;
   const stage = ends && new FrameStage(ends);
   let first: Uint8Array | undefined = options.first;
   /** Whether a read is under way, which then fails by itself when the exchange is ended. */
@@ -146,6 +149,7 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
             onChunk(chunk.length);
             const passed = stage === undefined ? chunk : stage.push(chunk);
             if (passed === undefined) continue;
+            onPassed?.(passed);
             controller.enqueue(passed);
             return;
           }
@@ -159,7 +163,10 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
         }
         if (hasFinished) return;
         const rest = stage?.end();
-        if (rest !== undefined) controller.enqueue(rest);
+        if (rest !== undefined) {
+          onPassed?.(rest);
+          controller.enqueue(rest);
+        }
         finish('done');
         controller.close();
       },

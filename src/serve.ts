@@ -5,14 +5,19 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { isIP } from 'node:net';
 import { accessLog } from './accesslog.ts';
+import { Accounts } from './accounts.ts';
 import { createApp } from './app.ts';
+import { ResponseCache } from './cache.ts';
 import { ConfigError, maskKey, type Config } from './config.ts';
 import { corsHeaders } from './cors.ts';
 import { KeyRing, type KeyOptions } from './keys.ts';
 import { Limiter } from './limits.ts';
-import { LiveRequests } from './live.ts';
-import { createLog, LineSink, secretMasker } from './log.ts';
+import { LiveRequests, observedBy } from './live.ts';
+import { createLog, LineSink, secretMasker, type Log } from './log.ts';
+import { Metrics, metricsServer, type MetricsServer } from './metrics.ts';
 import { Pool } from './pool.ts';
+import { Store } from './store.ts';
+import { Ledger } from './usage.ts';
 
 export interface Running {
   /** Where it listens; `undefined` when it could not, and the log says why. */
@@ -79,6 +84,28 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
+/** Begins to trace, where there is a collector; the SDK is loaded only then. */
+async function startTracing(config: Config, version: string, pool: Pool, log: Log) {
+  const endpoint = config.otelExporterOtlpEndpoint;
+  if (endpoint === undefined) return undefined;
+  const { Tracing } = await import('./tracing.ts');
+  const headers = config.otelExporterOtlpHeaders.map((header) => {
+    const [name = '', ...value] = header.split('=');
+    return [name, value.join('=')];
+  });
+  return new Tracing({
+    endpoint,
+    headers: Object.fromEntries(headers),
+    serviceName: config.otelServiceName,
+    version,
+    sampler: config.otelTracesSampler,
+    sampleRatio: config.otelTracesSamplerArg,
+    kindOf: (id) => pool.upstreams.find((upstream) => upstream.id === id)?.kind,
+    log,
+    epochOf: (monotonicMs) => performance.timeOrigin + monotonicMs,
+  });
+}
+
 /**
  * Starts the gateway; resolves when it listens or has failed to.
  * @param certificate PEM texts, to serve HTTPS
@@ -107,8 +134,25 @@ export async function serve(
   const startedAt = now();
   const live = new LiveRequests();
   const pool = new Pool({ settings: config, log, now });
+  const epochNow = Date.now;
   const limits = new Limiter(config.budgetTimeZone);
   const keys = new KeyRing(allowedApiKeys, keyOptions(config));
+  const { responseCacheBytes: maxBytes, responseCacheTtlMs: ttlMs } = config;
+  const cache =
+    config.responseCache === 'on' ? new ResponseCache({ maxBytes, ttlMs, now }) : undefined;
+  let store: Store;
+  try {
+    store = Store.open(config.dataDir === 'none' ? undefined : config.dataDir);
+  } catch (error) {
+    log.error({ reason: String(error) }, 'the store cannot be opened (DATA_DIR)');
+    await end(1);
+    return { url: undefined, ended: ended.promise };
+  }
+  const { usageRetentionDays: retentionDays } = config;
+  const ledger = new Ledger({ store, log, epochNow, retentionDays });
+  const accounts = new Accounts({ store, keys, limits, ledger, live, log, now, epochNow });
+  const metrics = new Metrics({ live, pool, ledger, version });
+  const tracing = await startTracing(config, version, pool, log);
   let drained: { signal: NodeJS.Signals; since: number } | undefined;
   const app = createApp({
     version,
@@ -118,19 +162,28 @@ export async function serve(
     now,
     keys,
     limits,
+    cache,
+    isCacheShared: config.responseCacheShared === 'on',
     feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
-    epochNow: Date.now,
+    epochNow,
     injectUsage: config.injectUsage === 'on',
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
     allowedOrigins: config.corsAllowedOrigins,
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
-    observer: accessLog(log),
+    observer: observedBy(...(tracing ? [tracing] : []), accessLog(log), ledger, metrics),
+    store,
+    accounts,
+    metrics,
+    adminKey: config.adminApiKey,
+    metricsToken: config.metricsToken,
     isDraining: () => drained !== undefined,
     uptimeSeconds: () => (now() - startedAt) / 1000,
   });
 
+  let scrapes: MetricsServer | undefined;
   try {
+    if (config.metricsPort > 0) scrapes = metricsServer({ metrics, port: config.metricsPort });
     app.listen({
       hostname,
       port,
@@ -142,7 +195,11 @@ export async function serve(
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     const reason = code === 'EADDRINUSE' ? 'another program listens there' : String(error);
-    log.error({ hostname, port, code }, `cannot listen on ${hostname}:${port}: ${reason}`);
+    const isScrapes = config.metricsPort > 0 && scrapes === undefined;
+    const place = isScrapes ? `127.0.0.1:${config.metricsPort}` : `${hostname}:${port}`;
+    log.error({ hostname, port, code }, `cannot listen on ${place}: ${reason}`);
+    await scrapes?.stop();
+    await accounts.close();
     await end(1);
     return { url: undefined, ended: ended.promise };
   }
@@ -160,6 +217,8 @@ export async function serve(
       mask = secretMasker([...secretsOf(current), ...secretsOf(next)]);
       keys.replace(next.allowedApiKeys, keyOptions(next));
       pool.reconfigure(next);
+      // Other engines, or other models behind the same names.
+      cache?.clear();
       current = next;
       log.info({ upstreams: next.upstreams.map(({ id }) => id) }, 'configuration reloaded');
       if (restart.length > 0) log.warn({ settings: restart }, 'these need a restart');
@@ -187,12 +246,16 @@ export async function serve(
     await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
     await app.server?.stop(true);
     pool.close();
+    await scrapes?.stop();
+    await accounts.close();
+    await tracing?.close();
     if (file !== undefined) unwatchFile(file, reload);
     log.info('stopped');
     return await end(0);
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void drain(signal));
 
+  accounts.start();
   const url = String(app.server?.url ?? '').replace(/\/$/, '');
   const upstreams = config.upstreams.map((upstream) => upstream.url);
   log.info({ url, version, upstreams }, 'listening');

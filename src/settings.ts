@@ -349,6 +349,25 @@ export const settings = [
     'Name of this gateway in traces.',
   ),
   setting(
+    'OTEL_TRACES_SAMPLER',
+    oneOf(
+      'always_on',
+      'always_off',
+      'traceidratio',
+      'parentbased_always_on',
+      'parentbased_always_off',
+      'parentbased_traceidratio',
+    ),
+    'parentbased_always_on',
+    'Which requests are traced; parentbased does as the traceparent of the client says.',
+  ),
+  setting(
+    'OTEL_TRACES_SAMPLER_ARG',
+    Type.Number({ minimum: 0, maximum: 1, description: 'a number from 0 to 1' }),
+    1,
+    'Which part of the requests the samplers by ratio trace.',
+  ),
+  setting(
     'RESPONSE_CACHE',
     onOff,
     'off',

@@ -163,7 +163,7 @@ describe('check-config', () => {
     expect(schema.properties).toContainAllKeys([
       ...names,
       'llm_server_url', // What it stands for is printed as upstreams.
-      ...names.filter((name) => /_keys?$/.test(name)).map((name) => `${name}_file`),
+      ...names.filter((name) => /_(keys?|token|headers)$/.test(name)).map((name) => `${name}_file`),
     ]);
   });
 });

@@ -53,7 +53,11 @@ test('each piece reaches the client before the engine sends the next, whole fram
     wire = its;
     its.write(streamHead);
   });
-  await using relay = await startGateway({ LLM_SERVER_URL: slow.url, LLM_SERVER_KIND: 'openai' });
+  await using relay = await startGateway({
+    LLM_SERVER_URL: slow.url,
+    LLM_SERVER_KIND: 'openai',
+    INJECT_USAGE: 'off',
+  });
   const frames = `data: {"text":"${words}"}\n\n: note\n\ndata: [DONE]\n\n`;
   const exchange = await send(relay.url, { body: { prompt: 'x', stream: true } });
   await exchange.until('the engine has it', () => wire !== undefined);

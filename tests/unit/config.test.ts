@@ -85,6 +85,8 @@ describe('sources', () => {
       otelExporterOtlpEndpoint: undefined,
       otelExporterOtlpHeaders: [],
       otelServiceName: 'llm-gateway',
+      otelTracesSampler: 'parentbased_always_on',
+      otelTracesSamplerArg: 1,
       responseCache: 'off',
       responseCacheShared: 'off',
       responseCacheTtlMs: 3_600_000,

@@ -30,7 +30,9 @@ describe('upstreamHeaders', () => {
       'x-forwarded-for': '192.0.2.1',
       'x-unknown': '\xe9',
     };
-    expect(upstreamHeaders(new Headers(passing), 'id-1', undefined)).toEqual({
+    expect(
+      upstreamHeaders(new Headers(passing), { id: 'id-1', traceparent: undefined }, undefined),
+    ).toEqual({
       ...passing,
       ...none,
     });
@@ -39,7 +41,13 @@ describe('upstreamHeaders', () => {
   test.each(Object.entries(hopByHop))(
     'keeps back %s, which speaks of one connection',
     (name, value) => {
-      expect(upstreamHeaders(new Headers({ [name]: value }), 'id-1', undefined)).toEqual(none);
+      expect(
+        upstreamHeaders(
+          new Headers({ [name]: value }),
+          { id: 'id-1', traceparent: undefined },
+          undefined,
+        ),
+      ).toEqual(none);
     },
   );
 
@@ -53,7 +61,13 @@ describe('upstreamHeaders', () => {
     ['origin', 'https://chat.example'],
     ['x-conversation-id', 'c-1'],
   ])('keeps back %s', (name, value) => {
-    expect(upstreamHeaders(new Headers({ [name]: value }), 'id-1', undefined)).toEqual(none);
+    expect(
+      upstreamHeaders(
+        new Headers({ [name]: value }),
+        { id: 'id-1', traceparent: undefined },
+        undefined,
+      ),
+    ).toEqual(none);
   });
 
   test('keeps back what the Connection header names', () => {
@@ -63,7 +77,9 @@ describe('upstreamHeaders', () => {
       'x-other': '2',
       'x-kept': '3',
     };
-    expect(upstreamHeaders(new Headers(headers), 'id-1', undefined)).toEqual({
+    expect(
+      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, undefined),
+    ).toEqual({
       'x-kept': '3',
       ...none,
     });
@@ -71,7 +87,9 @@ describe('upstreamHeaders', () => {
 
   test('keeps its own headers when the Connection header names them', () => {
     const headers = { connection: 'authorization, x-request-id, accept-encoding' };
-    expect(upstreamHeaders(new Headers(headers), 'id-1', 'engine-key')).toEqual({
+    expect(
+      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
+    ).toEqual({
       ...none,
       authorization: 'Bearer engine-key',
     });
@@ -83,7 +101,9 @@ describe('upstreamHeaders', () => {
       'accept-encoding': 'gzip, br',
       authorization: 'Bearer sk-client-key',
     };
-    expect(upstreamHeaders(new Headers(headers), 'id-1', 'engine-key')).toEqual({
+    expect(
+      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
+    ).toEqual({
       ...none,
       authorization: 'Bearer engine-key',
     });

@@ -256,6 +256,7 @@ describe('settlement', () => {
       code: undefined,
       outcome: 'done',
       stream: true,
+      bodyMs: 0,
       queuedMs: 150,
       firstByteMs: 250,
       engineMs: 800,
@@ -267,6 +268,7 @@ describe('settlement', () => {
       bytesOut: 20,
       clientGone: false,
       isCacheHit: false,
+      traceparent: undefined,
     });
   });
 

@@ -1,0 +1,416 @@
+/**
+ * What the operator may do over HTTP: keys, usage, the requests in flight, the audit log; and what any key may read of
+ * its own usage. It is mounted where there is an ADMIN_API_KEY, and shows a key only to whom it has just made it for.
+ */
+import { Elysia } from 'elysia';
+import { auth } from './auth.ts';
+import type { CorsHeaders } from './cors.ts';
+import { GatewayError } from './errors.ts';
+import { presentedKey } from './headers.ts';
+import { parseObject } from './json.ts';
+import { issueKey, rotateKey, type IssuedKey, type KeyRing } from './keys.ts';
+import type { LiveRequest, LiveRequests, Phase } from './live.ts';
+import {
+  changeFromJson,
+  keyView,
+  parseDuration,
+  policyFromJson,
+  PolicyError,
+  readSpan,
+} from './policy.ts';
+import type { Pool } from './pool.ts';
+import type { AuditAction, AuditEntry, KeyChange, Store } from './store.ts';
+import { usageColumns, type UsageColumn, type UsageStore } from './usage.ts';
+
+const phases = {
+  body: 'body',
+  queued: 'queued',
+  waiting: 'prefill',
+  streaming: 'decode',
+} as const satisfies Record<Phase, string>;
+
+/** One request in flight, as the operator sees it. Times in milliseconds. */
+function requestView(entry: LiveRequest, now: number) {
+  const { id, caller, route, model, phase, frames, firstByteAt, queuedAt, stream } = entry;
+  const seconds = (now - firstByteAt) / 1000;
+  return {
+    id,
+    key: caller.keyId,
+    name: caller.name,
+    principal: caller.principal,
+    route: route.path,
+    model: model ?? null,
+    phase: phases[phase],
+    tokens: frames,
+    // The first one is there at the first byte.
+    tokensPerSecond:
+      frames > 1 && seconds > 0 ? Math.round(((frames - 1) / seconds) * 10) / 10 : null,
+    ageMs: Math.round(now - entry.startedAt),
+    queuedMs: Math.round(phase === 'queued' ? now - queuedAt : entry.queuedMs),
+    upstream: entry.upstream?.id ?? null,
+    stream,
+  };
+}
+
+/**
+ * Gives the requests in flight, oldest first, and the upstreams that they run on. Pure.
+ * @param now milliseconds, of the clock of the requests
+ */
+export function liveView(
+  live: Iterable<LiveRequest>,
+  pool: Pick<Pool, 'upstreams' | 'queued'>,
+  now: number,
+) {
+  return {
+    requests: [...live].map((entry) => requestView(entry, now)),
+    upstreams: pool.upstreams.map(({ id, kind, state, usage, models }) => {
+      const slots = usage.capacity ?? null;
+      return { id, kind, state, slots, usedSlots: usage.used, models: models ?? [] };
+    }),
+    queued: pool.queued,
+  };
+}
+
+/** How often those who watch are told. */
+const tickMs = 1_000;
+
+/** Shows everybody who watches the same, at one beat; it stands still while nobody does. */
+export class LiveFeed {
+  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #viewers = new Set<ReadableStreamDefaultController<Uint8Array>>();
+
+  /** @param view gives what is to be shown now */
+  constructor(private readonly view: () => object) {}
+
+  get viewers(): number {
+    return this.#viewers.size;
+  }
+
+  /**
+   * Gives a stream of events; the first is there at once.
+   * @param gone aborted when whoever watches has left
+   */
+  open(gone: AbortSignal): ReadableStream<Uint8Array> {
+    let viewer: ReadableStreamDefaultController<Uint8Array>;
+    return new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        viewer = controller;
+        if (gone.aborted) return controller.close();
+        gone.addEventListener('abort', () => this.#leave(controller) && controller.close());
+        this.#viewers.add(controller);
+        controller.enqueue(this.#event());
+        this.#timer ??= setInterval(() => this.tick(), tickMs);
+      },
+      cancel: () => void this.#leave(viewer),
+    });
+  }
+
+  /** Shows it to all who have read what they were shown before; the others miss this one. */
+  tick(): void {
+    const event = this.#event();
+    for (const viewer of this.#viewers) {
+      if ((viewer.desiredSize ?? 0) > 0) viewer.enqueue(event);
+    }
+  }
+
+  #event(): Uint8Array {
+    return Buffer.from(`event: live\ndata: ${JSON.stringify(this.view())}\n\n`);
+  }
+
+  /** Says whether it was still watching. */
+  #leave(viewer: ReadableStreamDefaultController<Uint8Array>): boolean {
+    const wasThere = this.#viewers.delete(viewer);
+    if (this.#viewers.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
+    return wasThere;
+  }
+}
+
+/** Runs what reads input; what is wrong with that is the client's to hear. */
+function reading<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    throw new GatewayError('invalid_field', { message: `${error.problems.join('; ')}.` });
+  }
+}
+
+const maxBodyBytes = 65_536;
+
+/** Reads a small body whole. */
+async function readSmall(request: Request): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for await (const part of request.body ?? []) {
+      length += part.length;
+      if (length > maxBodyBytes) break;
+      parts.push(part);
+    }
+  } catch (cause) {
+    throw request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
+  }
+  if (length <= maxBodyBytes) return Buffer.concat(parts);
+  const message = `The body is larger than ${maxBodyBytes} bytes, which is all that this route takes.`;
+  throw new GatewayError('body_too_large', { message });
+}
+
+async function readObject(request: Request): Promise<Record<string, unknown>> {
+  return parseObject(await readSmall(request));
+}
+
+/** Gives the parameters of the query; one that is unknown or given twice is refused. */
+function parametersOf(request: Request, known: readonly string[]): Record<string, string> {
+  const query = request.url.indexOf('?');
+  const given = [...new URLSearchParams(query === -1 ? '' : request.url.slice(query))];
+  const problems = given.flatMap(([name], index) => {
+    if (!known.includes(name)) return `no such parameter; there are ${known.join(', ')}`;
+    const isAgain = given.findIndex(([other]) => other === name) < index;
+    return isAgain ? `${name}: given twice` : [];
+  });
+  return reading(() => {
+    if (problems.length > 0) throw new PolicyError(problems);
+    return Object.fromEntries(given);
+  });
+}
+
+/** Gives answers that no cache keeps and the pages that CORS allows may read. */
+function answering(corsHeaders: CorsHeaders) {
+  return function answer(request: Request, body: object, status = 200): Response {
+    const headers = {
+      ...corsHeaders(request.headers.get('origin')),
+      'cache-control': 'no-store',
+    };
+    return Response.json(body, { status, headers });
+  };
+}
+
+interface UsageReader {
+  store: Pick<UsageStore, 'usage'>;
+  /** Epoch milliseconds. */
+  epochNow: () => number;
+}
+
+/** Gives the totals that a request asks for; of one key where it is given. */
+async function usageFor(
+  request: Request,
+  { store, epochNow }: UsageReader,
+  columns: readonly UsageColumn[],
+  keyId?: string,
+): Promise<object> {
+  const given = parametersOf(request, ['by', 'since', 'until']);
+  const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
+  const data = await store.usage({ ...span, keyId });
+  const [since, until] = [span.since, span.until].map((at) => new Date(at).toISOString());
+  return { since, until, data };
+}
+
+function auditView(entry: AuditEntry) {
+  const { actor, action, keyId, name, detail } = entry;
+  return {
+    at: new Date(entry.at).toISOString(),
+    actor,
+    action,
+    keyId: keyId ?? null,
+    name: name ?? null,
+    detail: detail ?? null,
+  };
+}
+
+const defaultAuditEntries = 100;
+const maxAuditEntries = 1_000;
+
+function auditLimit(text: string | undefined): number {
+  if (text === undefined) return defaultAuditEntries;
+  const limit = /^\d+$/.test(text) ? Number(text) : 0;
+  if (limit >= 1 && limit <= maxAuditEntries) return limit;
+  const message = `limit: allowed is a whole number from 1 to ${maxAuditEntries}.`;
+  throw new GatewayError('invalid_field', { message, param: 'limit' });
+}
+
+/** Gives for how long the old secret of a key that is rotated is still accepted, in milliseconds. */
+function graceOf(body: Record<string, unknown>): number {
+  const { grace = '0s', ...others } = body;
+  const graceMs = typeof grace === 'string' ? parseDuration(grace) : undefined;
+  if (graceMs !== undefined && Object.keys(others).length === 0) return graceMs;
+  const message = 'The body may be {"grace": "24h"}: how long the old key is still accepted.';
+  throw new GatewayError('invalid_field', { message, param: 'grace' });
+}
+
+/** Gives a function that compares a presented key with that of the operator, in constant time. */
+function adminCheck(adminKey: string): (presented: string) => boolean {
+  const digestOf = (key: string) => new Bun.CryptoHasher('sha256').update(key).digest();
+  const digest = digestOf(adminKey);
+  return (presented) => crypto.timingSafeEqual(digestOf(presented), digest);
+}
+
+export interface AdminOptions extends UsageReader {
+  store: Store;
+  adminKey: string;
+  live: LiveRequests;
+  pool: Pick<Pool, 'upstreams' | 'queued'>;
+  /** Milliseconds, of the clock of the requests. */
+  now: () => number;
+  corsHeaders: CorsHeaders;
+  /** Called when a key of the store is new or has changed. */
+  onKeysChanged: () => void;
+}
+
+const actor = 'admin';
+
+/** The plugin with everything under `/admin`. */
+export function admin(options: AdminOptions) {
+  const { store, adminKey, live, pool, now, epochNow, corsHeaders, onKeysChanged } = options;
+  const isAdmin = adminCheck(adminKey);
+  const answer = answering(corsHeaders);
+  const feed = new LiveFeed(() => {
+    return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
+  });
+
+  function view(record: IssuedKey) {
+    return keyView(record, epochNow());
+  }
+
+  function known(id: string): IssuedKey {
+    const record = store.keys().find((key) => key.id === id);
+    if (record === undefined) throw new GatewayError('key_not_found');
+    return record;
+  }
+
+  /** Gives a key that can still change: what is revoked stays so. */
+  function changeable(id: string): IssuedKey {
+    const record = known(id);
+    if (record.revokedAt === undefined) return record;
+    const message = 'This key is revoked, which cannot be undone. Make a new one.';
+    throw new GatewayError('invalid_field', { message });
+  }
+
+  function change(id: string, changes: KeyChange, action: AuditAction): IssuedKey {
+    const record = store.changeKey(id, changes, action, actor, epochNow());
+    if (record === undefined) throw new GatewayError('key_not_found');
+    onKeysChanged();
+    return record;
+  }
+
+  return new Elysia({ name: 'admin' })
+    .derive(function deriveAdmin({ request }) {
+      const presented = presentedKey(request.headers);
+      if (presented === undefined) throw new GatewayError('missing_api_key');
+      if (!isAdmin(presented)) throw new GatewayError('invalid_api_key');
+    })
+    .get('/admin/keys', function listKeys({ request }) {
+      return answer(request, { data: store.keys().map(view) });
+    })
+    .post(
+      '/admin/keys',
+      async function addKey({ request }) {
+        const body = await readObject(request);
+        const policy = reading(() => policyFromJson(body, epochNow()));
+        const { key, record } = issueKey(policy, epochNow());
+        store.addKey(record, actor);
+        onKeysChanged();
+        return answer(request, { ...view(record), key }, 201);
+      },
+      { parse: 'none' },
+    )
+    .get('/admin/keys/:id', function showKey({ request, params }) {
+      return answer(request, view(known(params.id)));
+    })
+    .patch(
+      '/admin/keys/:id',
+      async function changeKey({ request, params }) {
+        const body = await readObject(request);
+        const current = changeable(params.id);
+        const changes = reading(() => changeFromJson(body, current, epochNow()));
+        return answer(request, view(change(params.id, changes, 'key_changed')));
+      },
+      { parse: 'none' },
+    )
+    .delete(
+      '/admin/keys/:id',
+      function revokeKey({ request, params }) {
+        const record = known(params.id);
+        // A repeat finds it done.
+        if (record.revokedAt !== undefined) return answer(request, view(record));
+        return answer(request, view(change(params.id, { revokedAt: epochNow() }, 'key_revoked')));
+      },
+      { parse: 'none' },
+    )
+    .post(
+      '/admin/keys/:id/rotate',
+      async function rotate({ request, params }) {
+        const body = await readSmall(request);
+        const graceMs = body.length === 0 ? 0 : graceOf(parseObject(body));
+        const rotated = rotateKey(changeable(params.id), graceMs, epochNow());
+        const record = change(params.id, rotated.change, 'key_rotated');
+        return answer(request, { ...view(record), key: rotated.key });
+      },
+      { parse: 'none' },
+    )
+    .get('/admin/usage', async function reportUsage({ request }) {
+      return answer(request, await usageFor(request, options, usageColumns));
+    })
+    .get('/admin/audit', function reportAudit({ request }) {
+      const { limit } = parametersOf(request, ['limit']);
+      return answer(request, { data: store.audit(auditLimit(limit)).map(auditView) });
+    })
+    .get('/admin/live', function watchLive({ request }) {
+      return new Response(request.method === 'HEAD' ? null : feed.open(request.signal), {
+        headers: {
+          ...corsHeaders(request.headers.get('origin')),
+          'content-type': 'text/event-stream; charset=utf-8',
+          'cache-control': 'no-store',
+          // nginx would hold the events back.
+          'x-accel-buffering': 'no',
+        },
+      });
+    })
+    .delete(
+      '/admin/requests/:id',
+      function stopRequest({ request, params }) {
+        const { id } = params;
+        // A client may give several requests one id.
+        const entries = [...live].filter((entry) => entry.id === id);
+        if (entries.length === 0) throw new GatewayError('request_not_found');
+        for (const entry of entries) entry.abort('stopped_by_operator');
+        for (const { caller } of entries) {
+          const { keyId, name } = caller;
+          store.note({
+            at: epochNow(),
+            actor,
+            action: 'request_stopped',
+            keyId,
+            name,
+            detail: id,
+          });
+        }
+        const headers = {
+          ...corsHeaders(request.headers.get('origin')),
+          'cache-control': 'no-store',
+        };
+        return new Response(null, { status: 204, headers });
+      },
+      { parse: 'none' },
+    );
+}
+
+/** What a key may ask of its own usage. */
+const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
+
+export interface OwnUsageOptions extends UsageReader {
+  keys: KeyRing;
+  corsHeaders: CorsHeaders;
+}
+
+/** The plugin with `GET /usage`: for a key of a client, what it has used itself. */
+export function ownUsage(options: OwnUsageOptions) {
+  const answer = answering(options.corsHeaders);
+  return new Elysia({ name: 'usage' })
+    .use(auth(options))
+    .get('/usage', async function reportOwnUsage({ request, caller }) {
+      return answer(request, await usageFor(request, options, ownColumns, caller.keyId));
+    });
+}

@@ -1,0 +1,179 @@
+/**
+ * A chat with a model through the gateway, with a client's key: what a client would get, and how fast.
+ */
+import { Api, isSendable, wordsOf } from './api.js';
+import { streamChat } from './chat.js';
+import { button, byId, field, make, setText } from './dom.js';
+import { integer, rate, wait } from './format.js';
+
+/** @import { Message } from './chat.js' */
+
+/**
+ * The figures of an answer so far.
+ * @param {{ askedAt: number, firstAt: number, now: number, pieces: number, tokens: number | undefined }} run times in ms
+ */
+export function figuresOf({ askedAt, firstAt, now, pieces, tokens }) {
+  if (firstAt === 0) return `waiting, ${wait(now - askedAt)}`;
+  const made = tokens ?? pieces;
+  const seconds = (now - firstAt) / 1000;
+  // The first token was there when the clock started.
+  const speed = made > 1 && seconds > 0 ? `, ${rate((made - 1) / seconds)} tokens/s` : '';
+  const about = tokens === undefined ? '~' : '';
+  return `first token ${wait(firstAt - askedAt)}, ${about}${integer(made)} tokens${speed}`;
+}
+
+/** @returns {{ enter: () => void, leave: () => void }} */
+export function playgroundSection() {
+  const api = new Api();
+  const key = field('client-key');
+  const model = /** @type {HTMLSelectElement} */ (field('model'));
+  const prompt = field('prompt');
+  const send = button('send');
+  const status = byId('chat-status');
+  const transcript = byId('transcript');
+  const blank = transcript.innerText.trim();
+  /** @type {Message[]} */
+  let messages = [];
+  /** @type {AbortController | undefined} */
+  let running;
+
+  function showButtons() {
+    setText(send, running === undefined ? 'Send' : 'Stop');
+    send.classList.toggle('danger', running !== undefined);
+    send.disabled = running === undefined && model.value === '';
+  }
+
+  async function loadModels() {
+    const problem = byId('model-problem');
+    setText(problem, '');
+    model.replaceChildren();
+    model.disabled = true;
+    showButtons();
+    const typed = key.value.trim();
+    if (typed === '') return;
+    if (!isSendable(typed))
+      return setText(problem, 'That is no key: it has letters that none has.');
+    api.use(typed);
+    try {
+      const { data } = await api.ask('GET', '/v1/models');
+      if (key.value.trim() !== typed) return;
+      const options = data.map((/** @type {{ id: string }} */ { id }) => new Option(id, id));
+      model.replaceChildren(...options);
+      model.disabled = options.length === 0;
+      if (options.length === 0) setText(problem, 'This key may use no model.');
+    } catch (error) {
+      setText(problem, wordsOf(error));
+    }
+    showButtons();
+  }
+
+  /**
+   * @param {Message['role'] | 'problem'} role
+   * @param {string} text
+   */
+  function add(role, text) {
+    if (messages.length === 0) transcript.replaceChildren();
+    const content = make('p', 'content', text);
+    transcript.append(make('div', `message ${role}`, content));
+    return content;
+  }
+
+  /**
+   * Writes, and follows the end of the text when it was in view.
+   * @param {() => void} write
+   */
+  function following(write) {
+    const { scrollHeight, scrollTop, clientHeight } = transcript;
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < 40;
+    write();
+    if (isAtEnd) transcript.scrollTop = transcript.scrollHeight;
+  }
+
+  function optionsOf() {
+    /** @type {Record<string, number>} */
+    const options = {};
+    if (field('max-tokens').value !== '') options['max_tokens'] = Number(field('max-tokens').value);
+    if (field('temperature').value !== '') {
+      options['temperature'] = Number(field('temperature').value);
+    }
+    return options;
+  }
+
+  /** @param {string} text */
+  async function ask(text) {
+    following(() => add('user', text));
+    messages.push({ role: 'user', content: text });
+    const content = add('assistant', '');
+    const thought = make('p', 'thought');
+    const system = field('system').value.trim();
+    /** @type {Message[]} */
+    const first = system === '' ? [] : [{ role: 'system', content: system }];
+    const asked = { model: model.value, messages: [...first, ...messages], options: optionsOf() };
+    running = new AbortController();
+    const { signal } = running;
+    showButtons();
+    // To be read aloud once it is whole, not word by word.
+    transcript.ariaBusy = 'true';
+    const run = {
+      askedAt: performance.now(),
+      firstAt: 0,
+      pieces: 0,
+      tokens: /** @type {number | undefined} */ (undefined),
+    };
+    const figures = () => figuresOf({ ...run, now: performance.now() });
+    const timer = setInterval(() => setText(status, figures()), 500);
+    try {
+      await streamChat(api, { ...asked, signal }, (piece) => {
+        if (piece.kind === 'queued') return setText(status, piece.text);
+        if (piece.kind === 'tokens') return void (run.tokens = Number(piece.text));
+        if (run.firstAt === 0) run.firstAt = performance.now();
+        run.pieces++;
+        following(() => {
+          if (piece.kind === 'thought' && !thought.isConnected) content.before(thought);
+          (piece.kind === 'text' ? content : thought).append(piece.text);
+        });
+      });
+      setText(status, figures());
+    } catch (error) {
+      setText(status, signal.aborted ? `Stopped; ${figures()}` : 'Failed.');
+      if (!signal.aborted) following(() => add('problem', wordsOf(error)));
+    } finally {
+      clearInterval(timer);
+      running = undefined;
+      transcript.ariaBusy = 'false';
+      showButtons();
+    }
+    const answer = content.textContent ?? '';
+    // A turn without an answer is not part of the talk.
+    if (answer !== '') messages.push({ role: 'assistant', content: answer });
+    else {
+      messages.pop();
+      content.parentElement?.remove();
+    }
+  }
+
+  byId('composer').addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (running !== undefined) return running.abort();
+    const text = prompt.value.trim();
+    if (text === '' || model.value === '') return;
+    prompt.value = '';
+    void ask(text);
+  });
+  prompt.addEventListener('keydown', (event) => {
+    if (!(event instanceof KeyboardEvent) || event.key !== 'Enter') return;
+    // Enter that chooses a word of an input method sends nothing.
+    if (event.shiftKey || event.isComposing || running !== undefined) return;
+    event.preventDefault();
+    /** @type {HTMLFormElement} */ (byId('composer')).requestSubmit();
+  });
+  button('clear').addEventListener('click', () => {
+    running?.abort();
+    messages = [];
+    transcript.replaceChildren(make('p', 'empty', blank));
+    setText(status, '');
+  });
+  byId('settings').addEventListener('submit', (event) => event.preventDefault());
+  key.addEventListener('change', loadModels);
+  return { enter() {}, leave() {} };
+}

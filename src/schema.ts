@@ -1,0 +1,174 @@
+/**
+ * The file of the embedded store: opens it, makes it if need be, and brings its tables up to date step by step. It
+ * refuses a file that is damaged, of another program, or newer than this one, and never repairs or overwrites it.
+ */
+import { Database, SQLiteError } from 'bun:sqlite';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** One step from a version of the tables to the next; once released, it never changes. */
+export interface Migration {
+  /** The first version of this program that knows the outcome. */
+  since: string;
+  sql: string;
+}
+
+/**
+ * The steps in order; the version of a file is how many it has taken. Times are epoch milliseconds where a column is
+ * called `at` or ends so, else milliseconds. Columns have the names of the fields that they keep.
+ */
+export const migrations: readonly Migration[] = [
+  {
+    since: '0.1.0',
+    sql: `
+      CREATE TABLE keys (
+        id TEXT PRIMARY KEY NOT NULL,
+        digest TEXT NOT NULL UNIQUE,
+        policy TEXT NOT NULL,
+        createdAt INTEGER NOT NULL,
+        revokedAt INTEGER,
+        replacedDigest TEXT,
+        replacedUntil INTEGER
+      ) STRICT;
+
+      CREATE TABLE audit (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        keyId TEXT,
+        name TEXT,
+        detail TEXT
+      ) STRICT;
+
+      -- The request's id can be the client's choice, so it is not unique. Rows come in the order of time: a plain
+      -- table appends them, and its index by time grows at its end alone.
+      CREATE TABLE usage (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        requestId TEXT NOT NULL,
+        keyId TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        keyName TEXT NOT NULL,
+        route TEXT NOT NULL,
+        model TEXT,
+        upstream TEXT,
+        status INTEGER NOT NULL,
+        code TEXT,
+        outcome TEXT NOT NULL,
+        stream INTEGER NOT NULL,
+        queuedMs REAL NOT NULL,
+        firstTokenMs REAL,
+        engineMs REAL NOT NULL,
+        totalMs REAL NOT NULL,
+        promptTokens INTEGER,
+        cachedTokens INTEGER,
+        completionTokens INTEGER,
+        tokensAre TEXT,
+        isCacheHit INTEGER NOT NULL
+      ) STRICT;
+      CREATE INDEX usageByTime ON usage (at);
+      CREATE INDEX usageByKey ON usage (keyId, at);
+    `,
+  },
+];
+
+/** How long a writer waits for another process, in milliseconds; both write for a few milliseconds at a time. */
+export const busyTimeoutMs = 1_000;
+
+/** After a long reader the write-ahead log shrinks to this, in bytes. */
+const maxIdleLogBytes = 16 * 1024 * 1024;
+
+/**
+ * Opens gateway.sqlite in that folder with its tables up to date. What it makes is for the owner alone.
+ * @param dir `undefined` keeps everything in memory
+ * @throws Error that names the file and says what is wrong with it
+ */
+export function openDatabase(dir: string | undefined): Database {
+  if (dir === undefined) return prepare(':memory:');
+  const file = join(dir, 'gateway.sqlite');
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    // SQLite would make it readable for everybody; its companion files take over the mode of this one.
+    closeSync(openSync(file, 'a', 0o600));
+    return prepare(file);
+  } catch (error) {
+    throw new Error(`${file}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+function prepare(file: string): Database {
+  const db = new Database(file, { strict: true });
+  try {
+    db.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+    // Before anything is written: a file that is refused stays as it is.
+    versionOf(db, migrations);
+    db.run('PRAGMA journal_mode = WAL');
+    db.run('PRAGMA synchronous = NORMAL');
+    db.run(`PRAGMA journal_size_limit = ${maxIdleLogBytes}`);
+    migrate(db);
+    checkKeys(db);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/**
+ * Brings the tables up to date, each step in a transaction of its own: a step that fails leaves the one before.
+ * @throws Error when the file is of another program or newer than the steps
+ */
+export function migrate(db: Database, steps: readonly Migration[] = migrations): void {
+  const advance = db.transaction(function takeStep() {
+    // Another process may have taken it while this one waited.
+    const version = versionOf(db, steps);
+    const step = steps[version];
+    if (step === undefined) return;
+    db.run(
+      'CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, since TEXT NOT NULL) STRICT',
+    );
+    db.run(step.sql);
+    db.run('INSERT INTO schema_version VALUES (?, ?)', [version + 1, step.since]);
+  });
+  while (versionOf(db, steps) < steps.length) advance.immediate();
+}
+
+function versionOf(db: Database, steps: readonly Migration[]): number {
+  const tables = db
+    .query<{ name: string }, []>("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    .all();
+  if (tables.length === 0) return 0;
+  if (!tables.some(({ name }) => name === 'schema_version')) {
+    throw new Error('this is a database of another program. Set DATA_DIR to a folder of its own.');
+  }
+  const latest = db
+    .query<{ version: number; since: string }, []>(
+      'SELECT version, since FROM schema_version ORDER BY version DESC LIMIT 1',
+    )
+    .get();
+  if (latest === null) return 0;
+  if (latest.version > steps.length) {
+    throw new Error(
+      `a newer version of this program has written it: LLM Gateway ${latest.since} or later is needed.`,
+    );
+  }
+  return latest.version;
+}
+
+const damaged = 'the file is damaged or no database. Restore a backup, or move it away.';
+
+/** To read all of a large ledger would hold up the start; a wrong key would do harm. */
+function checkKeys(db: Database): void {
+  const findings = db.query<[string], []>("PRAGMA quick_check('keys')").values();
+  if (findings[0]?.[0] !== 'ok') throw new Error(damaged);
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof SQLiteError)) return error.message;
+  const code = error.code ?? '';
+  if (code.startsWith('SQLITE_NOTADB') || code.startsWith('SQLITE_CORRUPT')) return damaged;
+  if (code.startsWith('SQLITE_BUSY')) return 'another process has locked it. Try again.';
+  return error.message;
+}

@@ -1,0 +1,394 @@
+/**
+ * The response cache from outside: a repeat gets the bytes of the first answer and no engine runs, identical requests
+ * that come together run once, no key gets what another asked for, and what failed or was cut is asked for anew.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
+import { ask, send, type Asked, type Exchange } from '../exchange.ts';
+import { key, startGateway, type Gateway } from '../gateway.ts';
+import { until } from '../wait.ts';
+
+setDefaultTimeout(60_000);
+
+const otherKey = 'sk-test-key-2';
+const on = { RESPONSE_CACHE: 'on', ALLOWED_API_KEYS: `${key},${otherKey}` };
+
+interface Stage {
+  engine: DemoEngine;
+  gateway: Gateway;
+  /** How many requests the engine has had that generate. */
+  runs(): number;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+async function stage(env: Record<string, string> = {}): Promise<Stage> {
+  const engine = startDemoEngine({ slots: 2 });
+  const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...on, ...env });
+  return {
+    engine,
+    gateway,
+    runs: () => engine.requests.filter(({ method }) => method === 'POST').length,
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]();
+      await engine.stop();
+    },
+  };
+}
+
+/** Resolves when the gateway has so many requests open. */
+async function untilInFlight(gateway: Gateway, count: number): Promise<void> {
+  await until(`${count} requests are open`, async () => {
+    const health = (await (await fetch(`${gateway.url}/health`)).json()) as { inFlight: number };
+    return health.inFlight === count;
+  });
+}
+
+let count = 0;
+/** Gives a prompt that no other test has. */
+const fresh = () => `the prompt of number ${++count}`;
+
+/** What the cache says of each, in their order. */
+const marks = (exchanges: readonly Exchange[]) =>
+  exchanges.map((exchange) => exchange.header('x-gateway-cache'));
+
+function completion(more: object = {}): Asked {
+  return { body: { prompt: fresh(), max_tokens: 8, temperature: 0, ...more } };
+}
+
+let shared: Stage;
+beforeAll(async () => {
+  shared = await stage();
+});
+afterAll(() => shared[Symbol.asyncDispose]());
+
+/** Asks one after the other; gives the answers and how many of them an engine has run for. */
+async function inTurn(...asked: Asked[]) {
+  const { gateway, runs } = shared;
+  const before = runs();
+  const answers: Exchange[] = [];
+  for (const each of asked) answers.push(await ask(gateway.url, each));
+  return { answers, ran: runs() - before };
+}
+
+describe('a repeat gets the same bytes, and no engine runs', () => {
+  const messages = () => [{ role: 'user', content: fresh() }];
+  const common = { max_tokens: 8, temperature: 0 };
+  const cases: [string, string, () => object][] = [
+    ['a completion', '/v1/completions', () => ({ ...common, prompt: fresh() })],
+    ['a chat', '/v1/chat/completions', () => ({ ...common, messages: messages() })],
+    ['a message', '/v1/messages', () => ({ ...common, messages: messages() })],
+    ['a response', '/v1/responses', () => ({ temperature: 0, input: fresh() })],
+    ['a native completion', '/completion', () => ({ ...common, prompt: fresh(), n_predict: 8 })],
+  ];
+  for (const [name, path, bodyOf] of cases) {
+    for (const isStream of [false, true]) {
+      test(`${name}, ${isStream ? 'as a stream' : 'plain'}`, async () => {
+        const asked = { path, body: { ...bodyOf(), stream: isStream } };
+        const { answers, ran } = await inTurn(asked, asked, asked);
+        const [first, ...others] = answers as [Exchange, ...Exchange[]];
+        expect(marks(answers)).toEqual(['miss', 'hit', 'hit']);
+        expect(ran).toBe(1);
+        expect([first.status, first.ending]).toEqual([200, 'whole']);
+        expect(first.length).toBeGreaterThan(50);
+        const type = first.header('content-type');
+        expect(type).toStartWith(isStream ? 'text/event-stream' : 'application/json');
+        for (const other of others) {
+          expect([other.status, other.ending]).toEqual([200, 'whole']);
+          expect(other.header('content-type')).toBe(type as string);
+          expect(other.body.equals(first.body)).toBe(true);
+          // Its framing and what says how it may be stored are those of a stream, too.
+          for (const header of ['transfer-encoding', 'content-length', 'cache-control']) {
+            expect([header, other.header(header)]).toEqual([header, first.header(header)]);
+          }
+        }
+      });
+    }
+  }
+
+  test('embeddings, whatever the temperature', async () => {
+    const asked = { path: '/v1/embeddings', body: { input: [fresh(), 'b'] } };
+    const { answers, ran } = await inTurn(asked, asked);
+    expect([marks(answers), ran]).toEqual([['miss', 'hit'], 1]);
+    expect(answers[1]?.body.equals(answers[0]?.body as Buffer)).toBe(true);
+  });
+
+  test('a seed at any temperature', async () => {
+    const asked = completion({ temperature: 0.7, seed: 7 });
+    const { answers, ran } = await inTurn(asked, asked);
+    expect([marks(answers), ran]).toEqual([['miss', 'hit'], 1]);
+  });
+});
+
+test('each answer has the id of its own request', async () => {
+  const asked = completion();
+  const withId = (id: string) => ({ ...asked, headers: { 'X-Request-Id': id } });
+  const { answers } = await inTurn(withId('one'), withId('two'));
+  expect(marks(answers)).toEqual(['miss', 'hit']);
+  expect(answers.map((answer) => answer.header('x-request-id'))).toEqual(['one', 'two']);
+});
+
+test('a repeat is marked in the log, and no tokens of an engine count for it', async () => {
+  const asked = completion({ stream: true });
+  await inTurn(asked, { ...asked, headers: { 'X-Request-Id': 'counted' } });
+  const line = await shared.gateway.logged(
+    ({ msg, requestId }) => msg === 'request ended' && requestId === 'counted',
+  );
+  expect(line).toMatchObject({ outcome: 'done', status: 200 });
+  expect(line['bytesOut']).toBeGreaterThan(0);
+  for (const name of ['upstream', 'promptTokens', 'completionTokens', 'tokensAre']) {
+    expect([name, line[name]]).toEqual([name, undefined]);
+  }
+});
+
+describe('each is asked for anew and has no header', () => {
+  const cases: [string, () => Asked][] = [
+    ['another temperature without a seed', () => completion({ temperature: 0.7 })],
+    ['no temperature', () => completion({ temperature: undefined })],
+    [
+      'a response that is stored',
+      () => ({ path: '/v1/responses', body: { temperature: 0, store: true, input: fresh() } }),
+    ],
+    ['no-store', () => ({ ...completion(), headers: { 'Cache-Control': 'no-store' } })],
+  ];
+  for (const [name, askedOf] of cases) {
+    test(name, async () => {
+      const asked = askedOf();
+      const { answers, ran } = await inTurn(asked, asked);
+      expect([marks(answers), ran]).toEqual([[undefined, undefined], 2]);
+      expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    });
+  }
+});
+
+test('what no-store brings is not kept', async () => {
+  const asked = completion();
+  const { answers, ran } = await inTurn(
+    { ...asked, headers: { 'Cache-Control': 'no-store' } },
+    asked,
+  );
+  expect([marks(answers), ran]).toEqual([[undefined, 'miss'], 2]);
+});
+
+test('no-cache asks anew and keeps what comes', async () => {
+  const asked = completion();
+  const anew = { ...asked, headers: { 'Cache-Control': 'no-cache' } };
+  const { answers, ran } = await inTurn(asked, anew, asked);
+  expect([marks(answers), ran]).toEqual([['miss', 'miss', 'hit'], 2]);
+});
+
+test('other bytes, another route, another query or another version of the API are other requests', async () => {
+  const asked = completion();
+  const { answers } = await inTurn(
+    asked,
+    { ...asked, body: `${JSON.stringify(asked.body)} ` },
+    { ...asked, path: '/completion' },
+    { ...asked, path: '/v1/completions?a=b' },
+    { ...asked, headers: { 'anthropic-version': '2023-06-01' } },
+  );
+  expect(marks(answers)).toEqual(Array(5).fill('miss'));
+});
+
+describe('is not kept', () => {
+  const stream = { stream: true };
+  const cases: [string, object, string][] = [
+    ['an error', {}, 'error-500'],
+    ['a refusal', {}, 'status=400'],
+    ['a plain answer that was cut', {}, 'cut-plain'],
+    ['a stream that was cut between frames', stream, 'cut=2'],
+    ['a stream that was cut in a frame', stream, 'cut-frame=2'],
+    ['a stream that was reset', stream, 'reset-mid=2'],
+    ['a stream that was cut and ends by closing', stream, 'close-delimited-cut=2'],
+    ['an encoded stream', stream, 'gzip'],
+  ];
+  for (const [name, more, fault] of cases) {
+    test(name, async () => {
+      const asked = completion(more);
+      const { answers, ran } = await inTurn(
+        { ...asked, headers: { 'x-demo-fault': fault } },
+        asked,
+        asked,
+      );
+      // One that failed before its first byte is an error of the gateway's own, without the header.
+      expect([marks(answers).slice(1), ran]).toEqual([['miss', 'hit'], 2]);
+      expect([answers[2]?.status, answers[2]?.ending]).toEqual([200, 'whole']);
+    });
+  }
+
+  test('an answer larger than an eighth of the cache', async () => {
+    await using small = await stage({ RESPONSE_CACHE_BYTES: String(2 ** 20) });
+    const asked = { ...completion({ stream: true }), headers: { 'x-demo-fault': 'huge=200000' } };
+    const first = await ask(small.gateway.url, asked);
+    const second = await ask(small.gateway.url, asked);
+    expect([first.ending, second.ending]).toEqual(['whole', 'whole']);
+    expect([marks([first, second]), small.runs()]).toEqual([['miss', 'miss'], 2]);
+  });
+});
+
+test('a client that leaves in the middle leaves nothing behind', async () => {
+  const { engine, gateway } = shared;
+  const asked = { ...completion({ stream: true }), headers: { 'x-demo-fault': 'stall=2' } };
+  const leaving = await send(gateway.url, asked);
+  await leaving.hasBytes();
+  leaving.leaveByReset();
+  await until('the engine knows', () => engine.requests.at(-1)?.state === 'aborted');
+  const { answers } = await inTurn({ body: asked.body as object });
+  expect(marks(answers)).toEqual(['miss']);
+  expect(answers[0]?.ending).toBe('whole');
+});
+
+test('a client that leaves in the middle of a kept stream harms nobody', async () => {
+  const { gateway } = shared;
+  const asked = { ...completion({ stream: true }), headers: { 'x-demo-fault': 'huge=4000000' } };
+  const first = await ask(gateway.url, asked);
+  const leaving = await send(gateway.url, asked);
+  await leaving.hasBytes();
+  leaving.leaveByReset();
+  await untilInFlight(gateway, 0);
+  const { answers } = await inTurn(asked);
+  expect(marks([first, leaving, ...answers])).toEqual(['miss', 'hit', 'hit']);
+  expect(answers[0]?.body.equals(first.body)).toBe(true);
+});
+
+describe('identical requests that come together', () => {
+  for (const isStream of [false, true]) {
+    test(`run once (${isStream ? 'streams' : 'plain'})`, async () => {
+      await using own = await stage();
+      const { engine, gateway } = own;
+      engine.setFrozen(true);
+      const asked = completion({ stream: isStream });
+      const sent = await Promise.all(Array.from({ length: 20 }, () => send(gateway.url, asked)));
+      await untilInFlight(gateway, 20);
+      engine.setFrozen(false);
+      await Promise.all(sent.map((exchange) => exchange.ended()));
+      expect(own.runs()).toBe(1);
+      expect(marks(sent).sort()).toEqual([...Array(19).fill('hit'), 'miss']);
+      for (const exchange of sent) {
+        expect([exchange.status, exchange.ending]).toEqual([200, 'whole']);
+        expect(exchange.body.equals(sent[0]?.body as Buffer)).toBe(true);
+      }
+    });
+  }
+
+  test('are answered when the first client leaves', async () => {
+    await using own = await stage();
+    const { engine, gateway } = own;
+    engine.setFrozen(true);
+    const asked = completion({ stream: true });
+    const first = await send(gateway.url, asked);
+    await until('the engine has it', () => own.runs() === 1);
+    const others = await Promise.all([1, 2, 3].map(() => send(gateway.url, asked)));
+    await untilInFlight(gateway, 4);
+    first.leaveByReset();
+    await untilInFlight(gateway, 3);
+    engine.setFrozen(false);
+    await Promise.all(others.map((exchange) => exchange.ended()));
+    expect(others.map(({ ending }) => ending)).toEqual(['whole', 'whole', 'whole']);
+    expect(marks(others).sort()).toEqual(['hit', 'hit', 'miss']);
+    expect(own.runs()).toBe(2);
+  });
+
+  test('go on when one that waits leaves', async () => {
+    await using own = await stage();
+    const { engine, gateway } = own;
+    engine.setFrozen(true);
+    const asked = completion();
+    const first = await send(gateway.url, asked);
+    await until('the engine has it', () => own.runs() === 1);
+    const leaving = await send(gateway.url, asked);
+    const staying = await send(gateway.url, asked);
+    await untilInFlight(gateway, 3);
+    leaving.leaveByReset();
+    await untilInFlight(gateway, 2);
+    engine.setFrozen(false);
+    await Promise.all([first.ended(), staying.ended()]);
+    expect(marks([first, staying])).toEqual(['miss', 'hit']);
+    expect(own.runs()).toBe(1);
+  });
+
+  test('each get the answer of the engine when the first has failed', async () => {
+    await using own = await stage();
+    const { engine, gateway } = own;
+    engine.setFrozen(true);
+    const asked = completion({ stream: true });
+    const first = await send(gateway.url, { ...asked, headers: { 'x-demo-fault': 'cut=1' } });
+    await until('the engine has it', () => own.runs() === 1);
+    const others = await Promise.all([1, 2].map(() => send(gateway.url, asked)));
+    await untilInFlight(gateway, 3);
+    engine.setFrozen(false);
+    await Promise.all([first, ...others].map((exchange) => exchange.ended()));
+    expect(first.text).not.toContain('[DONE]');
+    for (const other of others) {
+      expect([other.status, other.ending]).toEqual([200, 'whole']);
+      expect(other.text).toEndWith('data: [DONE]\n\n');
+    }
+    expect(own.runs()).toBe(3);
+  });
+
+  test('wait no longer than QUEUE_TIMEOUT_MS', async () => {
+    await using own = await stage({ QUEUE_TIMEOUT_MS: '500' });
+    own.engine.setFrozen(true);
+    const asked = completion();
+    const first = await send(own.gateway.url, asked);
+    await until('the engine has it', () => own.runs() === 1);
+    const second = await ask(own.gateway.url, asked);
+    expect([second.status, second.header('x-gateway-error')]).toEqual([503, 'queue_timeout']);
+    own.engine.setFrozen(false);
+    expect((await first.ended()).status).toBe(200);
+    expect(own.runs()).toBe(1);
+  });
+
+  test('are told that they wait where they ask for it', async () => {
+    await using own = await stage({ QUEUE_FEEDBACK: 'on', QUEUE_FEEDBACK_AFTER_MS: '50' });
+    own.engine.setFrozen(true);
+    const asked = completion({ stream: true });
+    const both = [await send(own.gateway.url, asked), await send(own.gateway.url, asked)];
+    await Promise.all(both.map((exchange) => exchange.hasText(': ')));
+    own.engine.setFrozen(false);
+    await Promise.all(both.map((exchange) => exchange.ended()));
+    const [first, second] = both.map(({ text }) => text.replace(/^: .*\n\n/gm, ''));
+    expect(first).toEndWith('data: [DONE]\n\n');
+    expect(second).toBe(first as string);
+    expect(own.runs()).toBe(1);
+    // The comments were no part of the answer.
+    const third = await ask(own.gateway.url, asked);
+    expect(third.text).toBe(first as string);
+  });
+});
+
+describe('two keys', () => {
+  const asOther = (asked: Asked) => ({
+    ...asked,
+    headers: { Authorization: `Bearer ${otherKey}` },
+  });
+
+  test('share nothing', async () => {
+    const asked = completion();
+    const { answers, ran } = await inTurn(asked, asOther(asked), asked, asOther(asked));
+    expect([marks(answers), ran]).toEqual([['miss', 'miss', 'hit', 'hit'], 2]);
+  });
+
+  test('share with RESPONSE_CACHE_SHARED=on', async () => {
+    await using own = await stage({ RESPONSE_CACHE_SHARED: 'on' });
+    const asked = completion();
+    const first = await ask(own.gateway.url, asked);
+    const second = await ask(own.gateway.url, asOther(asked));
+    expect([marks([first, second]), own.runs()]).toEqual([['miss', 'hit'], 1]);
+  });
+});
+
+test('an answer is kept for RESPONSE_CACHE_TTL_MS', async () => {
+  await using own = await stage({ RESPONSE_CACHE_TTL_MS: '200' });
+  const asked = completion();
+  await ask(own.gateway.url, asked);
+  await until('it is asked for anew', async () => {
+    await ask(own.gateway.url, asked);
+    return own.runs() === 2;
+  });
+});
+
+test('without RESPONSE_CACHE=on nothing is kept', async () => {
+  await using own = await stage({ RESPONSE_CACHE: 'off' });
+  const asked = completion();
+  const both = [await ask(own.gateway.url, asked), await ask(own.gateway.url, asked)];
+  expect([marks(both), own.runs()]).toEqual([[undefined, undefined], 2]);
+});

@@ -1,0 +1,508 @@
+/**
+ * The embedded store on real files: keys and their audit log, totals against a naive computation, two that have one
+ * file open, and that no secret gets into it.
+ */
+import { afterAll, describe, expect, test } from 'bun:test';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { issueKey, rotateKey, type IssuedKey, type KeyPolicy } from '../../src/keys.ts';
+import { Store, type KeyChange } from '../../src/store.ts';
+import {
+  maxGroups,
+  type UsageColumn,
+  type UsageQuery,
+  type UsageRow,
+  type UsageTotals,
+} from '../../src/usage.ts';
+import { forSeeds, type Random } from './random.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'llm-gateway-store-'));
+const stores: Store[] = [];
+afterAll(() => {
+  for (const store of stores) store.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+let folders = 0;
+const folder = () => join(root, String(++folders));
+
+function open(dir: string | undefined): Store {
+  const store = Store.open(dir);
+  stores.push(store);
+  return store;
+}
+
+const now = Date.UTC(2026, 10, 5, 13, 30);
+const hourMs = 3_600_000;
+const dayMs = 86_400_000;
+
+const plain: KeyPolicy = {
+  name: 'alice',
+  limits: {},
+  models: undefined,
+  weight: 1,
+  priority: 'interactive',
+  userHeader: undefined,
+  expiresAt: undefined,
+};
+const full: KeyPolicy = {
+  name: 'Bücher-Bot "№ 2"',
+  limits: {
+    requestsPerMinute: 60,
+    tokensPerMinute: 20_000,
+    concurrentRequests: 2,
+    budgets: [
+      { tokens: 1_000_000, per: 'day' },
+      { tokens: 20_000_000, per: 'month' },
+    ],
+  },
+  models: ['a', 'b'],
+  weight: 2.5,
+  priority: 'batch',
+  userHeader: 'x-openwebui-user-id',
+  expiresAt: now + 90 * dayMs,
+};
+
+const issued = (policy: KeyPolicy = plain, at = now): IssuedKey => issueKey(policy, at).record;
+
+describe('keys', () => {
+  test('come back as they were, oldest first', () => {
+    const dir = folder();
+    const store = open(dir);
+    const [first, second, third] = [issued(full), issued(plain), issued(plain, now - 1)];
+    for (const key of [first, second, third]) store.addKey(key, 'cli');
+    expect(store.keys()).toEqual([third, first, second]);
+    expect(open(dir).keys()).toEqual([third, first, second]);
+  });
+
+  test('have an id of their own', () => {
+    const store = open(undefined);
+    const key = issued();
+    store.addKey(key, 'cli');
+    expect(() => store.addKey({ ...issued(), id: key.id }, 'cli')).toThrow('keys.id');
+    expect(() => store.addKey({ ...issued(), digest: key.digest }, 'cli')).toThrow('keys.digest');
+    expect(store.keys()).toEqual([key]);
+    expect(store.audit(10)).toHaveLength(1);
+  });
+
+  test('change in what is named, and in nothing else', () => {
+    const store = open(undefined);
+    const [key, other] = [issued(full), issued(plain)];
+    store.addKey(key, 'cli');
+    store.addKey(other, 'cli');
+    const change: KeyChange = { weight: 4, models: undefined, expiresAt: undefined };
+    const changed = store.changeKey(key.id, change, 'key_changed', 'admin', now);
+    expect(changed).toEqual({ ...key, weight: 4, models: undefined, expiresAt: undefined });
+    expect(store.keys()).toEqual([changed as IssuedKey, other]);
+  });
+
+  test('keep their id and their age whatever a change holds', () => {
+    const store = open(undefined);
+    const key = issued();
+    store.addKey(key, 'cli');
+    const change: KeyChange = Object.assign({ weight: 2 }, { id: 'another', createdAt: 1 });
+    store.changeKey(key.id, change, 'key_changed', 'admin', now);
+    expect(store.keys()).toEqual([{ ...key, weight: 2 }]);
+  });
+
+  test('are rotated and revoked', () => {
+    const store = open(undefined);
+    const key = issued();
+    store.addKey(key, 'cli');
+    const { change } = rotateKey(key, hourMs, now);
+    store.changeKey(key.id, change, 'key_rotated', 'cli', now);
+    const until = now + hourMs;
+    expect(store.keys()[0]?.replaced).toEqual({ digest: key.digest, until });
+    store.changeKey(key.id, { replaced: undefined }, 'key_changed', 'cli', now);
+    expect(store.keys()[0]?.replaced).toBeUndefined();
+    store.changeKey(key.id, { revokedAt: now }, 'key_revoked', 'cli', now);
+    expect(store.keys()).toEqual([{ ...key, digest: change.digest, revokedAt: now }]);
+  });
+
+  test('that are not there cannot change', () => {
+    const store = open(undefined);
+    expect(store.changeKey('nobody', { weight: 2 }, 'key_changed', 'cli', now)).toBeUndefined();
+    expect(store.audit(10)).toEqual([]);
+  });
+});
+
+describe('the audit log', () => {
+  test('says who did what and when, the latest first', () => {
+    const store = open(undefined);
+    const key = issued(full);
+    store.addKey(key, 'cli');
+    store.changeKey(key.id, { weight: 3, models: undefined }, 'key_changed', 'admin', now + 1);
+    const { change } = rotateKey(key, hourMs, now);
+    store.changeKey(key.id, change, 'key_rotated', 'admin', now + 2);
+    const stopped = {
+      at: now + 3.5,
+      actor: 'admin',
+      action: 'request_stopped' as const,
+      keyId: undefined,
+      name: undefined,
+      detail: 'request-1',
+    };
+    store.note(stopped);
+    const ofKey = { keyId: key.id, name: key.name };
+    expect(store.audit(10)).toEqual([
+      { ...stopped, at: now + 4 },
+      {
+        ...ofKey,
+        at: now + 2,
+        actor: 'admin',
+        action: 'key_rotated',
+        detail: JSON.stringify({ replacedUntil: now + hourMs }),
+      },
+      {
+        ...ofKey,
+        at: now + 1,
+        actor: 'admin',
+        action: 'key_changed',
+        detail: JSON.stringify({ models: null, weight: 3 }),
+      },
+      { ...ofKey, at: now, actor: 'cli', action: 'key_added', detail: expect.any(String) },
+    ]);
+    expect(store.audit(1)).toHaveLength(1);
+    const added = JSON.parse(store.audit(10)[3]?.detail ?? '{}');
+    expect(added).toEqual({ ...full, revokedAt: null });
+  });
+});
+
+describe('two that have one file open', () => {
+  test('see what the other one writes, and are told so once', () => {
+    const dir = folder();
+    const [gateway, cli] = [open(dir), open(dir)];
+    expect(gateway.hasOtherWrites()).toBe(false);
+    const key = issued();
+    cli.addKey(key, 'cli');
+    expect(cli.hasOtherWrites()).toBe(false);
+    expect(gateway.hasOtherWrites()).toBe(true);
+    expect(gateway.hasOtherWrites()).toBe(false);
+    expect(gateway.keys()).toEqual([key]);
+    gateway.changeKey(key.id, { weight: 2 }, 'key_changed', 'admin', now);
+    expect(gateway.hasOtherWrites()).toBe(false);
+    expect(cli.hasOtherWrites()).toBe(true);
+    expect(cli.keys()).toEqual([{ ...key, weight: 2 }]);
+  });
+
+  test('do not undo what the other one has changed', () => {
+    const dir = folder();
+    const [gateway, cli] = [open(dir), open(dir)];
+    const key = issued();
+    cli.addKey(key, 'cli');
+    gateway.changeKey(key.id, { weight: 2 }, 'key_changed', 'admin', now);
+    cli.changeKey(key.id, { name: 'bob' }, 'key_changed', 'cli', now);
+    expect(gateway.keys()).toEqual([{ ...key, weight: 2, name: 'bob' }]);
+  });
+
+  test('there is nobody else in memory', () => {
+    expect(open(undefined).hasOtherWrites()).toBe(false);
+  });
+});
+
+test('no secret of a key gets into the files', () => {
+  const dir = folder();
+  const store = open(dir);
+  const { key: first, record } = issueKey(full, now);
+  // Whoever hands over more than a record must not have it kept.
+  store.addKey(Object.assign({ key: first }, record), 'cli');
+  const { key: second, change } = rotateKey(record, hourMs, now);
+  store.changeKey(record.id, Object.assign({ key: second }, change), 'key_rotated', 'cli', now);
+  store.insertUsage([usageRow({ keyId: record.id, principal: record.id })]);
+  const bytes = () =>
+    Buffer.concat(readdirSync(dir).map((file) => readFileSync(join(dir, file)))).toString('latin1');
+  const openBytes = bytes();
+  store.close();
+  for (const found of [openBytes, bytes()]) {
+    expect(found).toContain(record.id);
+    expect(found).toContain(record.digest);
+    for (const key of [first, second]) {
+      const secret = key.slice(`sk-gw-${record.id}-`.length);
+      expect(secret).toHaveLength(43);
+      expect(found).not.toContain(secret);
+    }
+  }
+  const audit = JSON.stringify(open(dir).audit(10));
+  for (const digest of [record.digest, change.digest]) expect(audit).not.toContain(digest);
+});
+
+function usageRow(changes: Partial<UsageRow> = {}): UsageRow {
+  return {
+    at: now,
+    requestId: 'request-1',
+    keyId: 'k1',
+    principal: 'k1/eva',
+    keyName: 'alice',
+    route: '/v1/chat/completions',
+    model: 'qwen',
+    upstream: 'engine',
+    status: 200,
+    code: undefined,
+    outcome: 'done',
+    stream: true,
+    queuedMs: 5,
+    firstTokenMs: 80,
+    engineMs: 900,
+    totalMs: 905,
+    promptTokens: 7,
+    cachedTokens: 4,
+    completionTokens: 3,
+    tokensAre: 'exact',
+    isCacheHit: false,
+    ...changes,
+  };
+}
+
+function randomRow(random: Random): UsageRow {
+  const keyId = random.pick(['k1', 'k2', 'k3']);
+  const maybe = <T>(value: T) => (random.oneIn(4) ? undefined : value);
+  return {
+    at: now - random.below(40) * 20 * 60_000,
+    requestId: `request-${random.below(100)}`,
+    keyId,
+    principal: `${keyId}/${random.pick(['eva', 'tom'])}`,
+    keyName: `name of ${keyId}`,
+    route: random.pick(['/v1/chat/completions', '/v1/embeddings']),
+    model: maybe(random.pick(['qwen', 'llama', '"]', ''])),
+    upstream: maybe(random.pick(['one', 'two'])),
+    status: 200,
+    code: random.oneIn(3) ? 'queue_full' : undefined,
+    outcome: random.pick(['done', 'done', 'failed', 'aborted']),
+    stream: random.oneIn(2),
+    queuedMs: random.below(10_000) / 10,
+    firstTokenMs: maybe(random.below(10_000) / 10),
+    engineMs: random.below(100_000) / 10,
+    totalMs: random.below(100_000) / 10,
+    promptTokens: maybe(random.below(5_000)),
+    cachedTokens: maybe(random.below(1_000)),
+    completionTokens: maybe(random.below(1_000)),
+    tokensAre: random.pick(['exact', 'estimated', undefined]),
+    isCacheHit: random.oneIn(8),
+  };
+}
+
+const valueOf: Record<UsageColumn, (row: UsageRow) => string | null> = {
+  key: (row) => row.keyId,
+  principal: (row) => row.principal,
+  model: (row) => row.model ?? null,
+  upstream: (row) => row.upstream ?? null,
+  route: (row) => row.route,
+  code: (row) => row.code ?? null,
+  day: (row) => new Date(row.at).toISOString().slice(0, 10),
+  hour: (row) => `${new Date(row.at).toISOString().slice(0, 13)}:00Z`,
+  minute: (row) => `${new Date(row.at).toISOString().slice(0, 16)}Z`,
+};
+
+/** The smallest value that at least `percent` of all do not exceed, by counting. */
+function naivePercentile(values: number[], percent: number): number | null {
+  const enough = values.filter(
+    (value) => values.filter((other) => other <= value).length * 100 >= percent * values.length,
+  );
+  return enough.length === 0 ? null : Math.min(...enough);
+}
+
+function naiveTotals(rows: readonly UsageRow[], by: readonly UsageColumn[]): UsageTotals[] {
+  const groups = Map.groupBy(rows, (row) =>
+    JSON.stringify(by.map((column) => valueOf[column](row))),
+  );
+  return [...groups.values()].map((group) => {
+    const [sample] = group as [UsageRow];
+    const count = (is: (row: UsageRow) => boolean) => group.filter(is).length;
+    const computed = group.filter((row) => !row.isCacheHit);
+    const sum = (field: 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'engineMs') =>
+      computed.reduce((total, row) => total + (row[field] ?? 0), 0);
+    const firstTokens = computed.flatMap(({ firstTokenMs }) => firstTokenMs ?? []);
+    const queued = group.map(({ queuedMs }) => queuedMs);
+    return {
+      ...Object.fromEntries(by.map((column) => [column, valueOf[column](sample)])),
+      ...(by.includes('key') ? { name: sample.keyName } : {}),
+      requests: group.length,
+      failed: count((row) => row.outcome === 'failed'),
+      cancelled: count((row) => row.outcome === 'aborted'),
+      cacheHits: count((row) => row.isCacheHit),
+      promptTokens: sum('promptTokens'),
+      cachedTokens: sum('cachedTokens'),
+      completionTokens: sum('completionTokens'),
+      estimated: computed.filter((row) => row.tokensAre === 'estimated').length,
+      engineSeconds: expect.closeTo(sum('engineMs') / 1_000, 2),
+      firstTokenMsP50: naivePercentile(firstTokens, 50),
+      firstTokenMsP95: naivePercentile(firstTokens, 95),
+      queuedMsP50: naivePercentile(queued, 50),
+      queuedMsP95: naivePercentile(queued, 95),
+    };
+  });
+}
+
+const all: UsageQuery = { since: 0, until: now * 2, by: [] };
+const columnSets: UsageColumn[][] = [
+  ['key'],
+  ['principal'],
+  ['model', 'key'],
+  ['upstream', 'route'],
+  ['code'],
+  ['day'],
+  ['hour', 'model'],
+  ['day', 'minute'],
+];
+
+describe('totals', () => {
+  test('are those of a naive computation, whatever the rows', async () => {
+    await forSeeds(20, async (random) => {
+      const store = Store.open(undefined);
+      const rows = Array.from({ length: 1 + random.below(300) }, () => randomRow(random));
+      store.insertUsage(rows);
+      const since = now - random.below(15) * hourMs;
+      const until = since + random.below(15) * hourMs;
+      const keyId = random.oneIn(2) ? 'k2' : undefined;
+      const chosen = rows.filter(
+        (row) => row.at >= since && row.at < until && (keyId === undefined || row.keyId === keyId),
+      );
+      for (const by of columnSets) {
+        const totals = await store.usage({ since, until, by, keyId });
+        const expected = naiveTotals(chosen, by);
+        expect(totals).toHaveLength(expected.length);
+        expect(totals).toEqual(expect.arrayContaining(expected));
+      }
+      store.close();
+    });
+  });
+
+  test('count every row once over many pages, also when all ended at the same time', async () => {
+    const store = open(undefined);
+    store.insertUsage(Array.from({ length: 3_500 }, (_, row) => usageRow({ queuedMs: row })));
+    const [totals] = await store.usage(all);
+    expect(totals).toMatchObject({ requests: 3_500, queuedMsP50: 1_749, queuedMsP95: 3_324 });
+    const [ofKey] = await store.usage({ ...all, keyId: 'k1' });
+    expect(ofKey).toEqual(totals as UsageTotals);
+  });
+
+  test('leave time for traffic between pages', async () => {
+    const store = open(undefined);
+    store.insertUsage(Array.from({ length: 2_500 }, () => usageRow()));
+    let turns = 0;
+    setImmediate(() => turns++);
+    await store.usage(all);
+    expect(turns).toBe(1);
+  });
+
+  test('of nothing are zero', async () => {
+    const [totals, ...others] = await open(undefined).usage(all);
+    expect(others).toEqual([]);
+    expect(totals).toEqual({
+      requests: 0,
+      failed: 0,
+      cancelled: 0,
+      cacheHits: 0,
+      promptTokens: 0,
+      cachedTokens: 0,
+      completionTokens: 0,
+      estimated: 0,
+      engineSeconds: 0,
+      firstTokenMsP50: null,
+      firstTokenMsP95: null,
+      queuedMsP50: null,
+      queuedMsP95: null,
+    });
+    expect(await open(undefined).usage({ ...all, by: ['key'] })).toEqual([]);
+  });
+
+  test('take their beginning in and leave their end out', async () => {
+    const store = open(undefined);
+    store.insertUsage([now - 1, now, now + 1].map((at) => usageRow({ at })));
+    const [totals] = await store.usage({ since: now, until: now + 1, by: [] });
+    expect(totals?.requests).toBe(1);
+  });
+
+  test('name a key as its latest request did', async () => {
+    const store = open(undefined);
+    store.insertUsage([
+      usageRow({ keyName: 'new', at: now + 1 }),
+      usageRow({ keyName: 'old', at: now }),
+    ]);
+    expect(await store.usage({ ...all, by: ['key'] })).toMatchObject([{ key: 'k1', name: 'new' }]);
+  });
+
+  test('come in the order of time, and then most tokens first', async () => {
+    const store = open(undefined);
+    store.insertUsage([
+      usageRow({ at: now, model: 'small', promptTokens: 1 }),
+      usageRow({ at: now, model: 'large', promptTokens: 100 }),
+      usageRow({ at: now - hourMs, model: 'small' }),
+      usageRow({ at: now + hourMs, model: 'small' }),
+    ]);
+    const totals = await store.usage({ ...all, by: ['model', 'hour'] });
+    expect(totals.map(({ hour, model }) => [hour, model])).toEqual([
+      ['2026-11-05T12:00Z', 'small'],
+      ['2026-11-05T13:00Z', 'large'],
+      ['2026-11-05T13:00Z', 'small'],
+      ['2026-11-05T14:00Z', 'small'],
+    ]);
+  });
+
+  test('are bounded: of too many groups those of the latest requests are given, and whole', async () => {
+    const store = open(undefined);
+    const rows = Array.from({ length: maxGroups + 5 }, (_, group) =>
+      usageRow({ model: `model-${group}`, at: now + group }),
+    );
+    store.insertUsage([...rows, usageRow({ model: 'model-5', at: now })]);
+    const totals = await store.usage({ ...all, by: ['model'] });
+    expect(totals).toHaveLength(maxGroups);
+    const found = new Map(totals.map(({ model, requests }) => [model, requests]));
+    expect(found.has('model-4')).toBe(false);
+    expect(found.get('model-5')).toBe(2);
+  });
+});
+
+describe('usage', () => {
+  test('is written as a whole or not at all', async () => {
+    const store = open(undefined);
+    const bad = usageRow({ promptTokens: 1.5 });
+    expect(() => store.insertUsage([usageRow(), bad, usageRow()])).toThrow();
+    expect((await store.usage(all))[0]?.requests).toBe(0);
+  });
+
+  test('takes any text that a client can send', async () => {
+    const store = open(undefined);
+    const models = ['a\u0000b', '\u{1f600}', "'); DROP TABLE usage; --", ''];
+    store.insertUsage(models.map((model) => usageRow({ model })));
+    store.insertUsage([usageRow({ model: '\ud800' })]);
+    const found = await store.usage({ ...all, by: ['model'] });
+    expect(found.map(({ model }) => model).sort()).toEqual([...models, '\ufffd'].sort());
+  });
+
+  test('of the day and of the month is what budgets go by', () => {
+    const store = open(undefined);
+    const day = now - 13 * hourMs;
+    const month = now - 5 * dayMs;
+    store.insertUsage([
+      usageRow({ at: month - 1, promptTokens: 1_000 }),
+      usageRow({ at: month, promptTokens: 100, completionTokens: undefined }),
+      usageRow({ at: day - 1, promptTokens: 200, completionTokens: 20 }),
+      usageRow({ at: day, promptTokens: undefined, completionTokens: 4 }),
+      usageRow({ at: now, promptTokens: 1, completionTokens: 2, tokensAre: 'estimated' }),
+      usageRow({ at: now, isCacheHit: true, promptTokens: 5_000 }),
+      usageRow({ at: now, principal: 'k2', promptTokens: undefined, completionTokens: undefined }),
+    ]);
+    const spent = store.spent({ day, month });
+    expect(spent).toHaveLength(2);
+    expect(spent).toContainEqual({ principal: 'k1/eva', day: 7, month: 327 });
+    expect(spent).toContainEqual({ principal: 'k2', day: 0, month: 0 });
+  });
+
+  test('that is old goes some rows at a time', async () => {
+    const store = open(undefined);
+    store.insertUsage(Array.from({ length: 2_100 }, (_, row) => usageRow({ at: now + (row % 2) })));
+    expect(store.dropUsageBefore(now + 1)).toBe(1_000);
+    expect(store.dropUsageBefore(now + 1)).toBe(50);
+    expect(store.dropUsageBefore(now + 1)).toBe(0);
+    expect((await store.usage(all))[0]?.requests).toBe(1_050);
+  });
+
+  test('is given to both that have the file open', async () => {
+    const dir = folder();
+    const [gateway, cli] = [open(dir), open(dir)];
+    gateway.insertUsage([usageRow()]);
+    expect((await cli.usage(all))[0]?.requests).toBe(1);
+  });
+});

@@ -124,10 +124,10 @@ function once<T>(make: () => Promise<T>): () => Promise<T> {
 }
 
 /** Has the swagger plugin write the specification, from an app that has the routes and does nothing. */
-async function writeSpecification(version: string): Promise<string> {
+async function writeSpecification(version: string, hasOperator: boolean): Promise<string> {
   const { swagger } = await import('@elysiajs/swagger');
   const { specification } = await import('./openapi.ts');
-  const { operations, document } = specification(version);
+  const { operations, document } = specification(version, hasOperator);
   const app = new Elysia().use(
     swagger({
       path: '/page',
@@ -146,12 +146,17 @@ async function writeSpecification(version: string): Promise<string> {
 /**
  * The plugin with the pages, what they load, and the specification.
  * @param options.version the version of the gateway that the specification names
+ * @param options.adminKey whether there is an operator
  * @param options.corsHeaders gives what lets pages of other origins read the specification
  */
-export function docs(options: { version: string; corsHeaders: CorsHeaders }): Elysia {
-  const { version, corsHeaders } = options;
+export function docs(options: {
+  version: string;
+  corsHeaders: CorsHeaders;
+  adminKey: string | undefined;
+}): Elysia {
+  const { version, corsHeaders, adminKey } = options;
   const plugin = new Elysia({ name: 'docs' });
-  const specification = once(() => writeSpecification(version));
+  const specification = once(() => writeSpecification(version, adminKey !== undefined));
 
   plugin.get('/openapi.json', async function serveSpecification({ request }) {
     return new Response(await specification(), {

@@ -16,8 +16,14 @@ export function demoSettings(engineUrl: string): Record<string, string> {
     LLM_SERVER_KIND: 'auto',
     TLS_CERT_FILE: '',
     TLS_KEY_FILE: '',
+    DATA_DIR: 'none',
+    ADMIN_API_KEY: demoAdminKey,
+    ADMIN_API_KEY_FILE: '',
   };
 }
+
+/** Opens the dashboard of a demo, which listens on loopback alone. */
+const demoAdminKey = 'sk-admin-test-key-1';
 
 /** A request that a demo proposes: the path, and the JSON body as it is shown. */
 export type Proposal = readonly [path: string, body: string];
@@ -44,6 +50,7 @@ ${title}
 
   address   ${url}      pages   ${url}/docs
   key       ${key}
+  operator  ${url}/dashboard      key   ${demoAdminKey}
 
 Ask it:
 ${curl('', plain)}

@@ -4,6 +4,12 @@
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { errorFrame, GatewayError } from './errors.ts';
+import {
+  operatorOperations,
+  operatorSchemas,
+  ownOperations,
+  usageSchemas,
+} from './openapi/accounts.ts';
 import { anthropicDocs, anthropicSchemas } from './openapi/anthropic.ts';
 import { audioDocs, audioSchemas } from './openapi/audio.ts';
 import { engineDocs, engineSchemas } from './openapi/engines.ts';
@@ -26,7 +32,7 @@ export interface Operation extends OpenAPIV3.OperationObject {
 }
 
 export interface Described {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   path: string;
   operation: Operation;
 }
@@ -114,22 +120,33 @@ const tags: OpenAPIV3.TagObject[] = [
   { name: 'Anthropic', description: 'Anthropic’s wire format, errors included.' },
   { name: 'Ranking and scoring', description: 'Documents for a query, pairs of texts.' },
   { name: 'llama.cpp', description: 'Routes and formats of llama.cpp’s own.' },
+  { name: 'Usage', description: 'What your key has used.' },
   { name: 'Gateway', description: 'The gateway itself. No key needed.' },
 ];
 
-/** Gives every operation, and the document around them. */
-export function specification(version: string): {
+const operatorTag = { name: 'Operator', description: 'For whoever has `ADMIN_API_KEY`.' };
+
+/**
+ * Gives every operation, and the document around them.
+ * @param hasOperator whether there is an operator, whose routes are there then
+ */
+export function specification(
+  version: string,
+  hasOperator = false,
+): {
   operations: Described[];
   document: Omit<OpenAPIV3.Document, 'openapi' | 'paths'>;
 } {
   const errors = new ErrorResponses();
   const operations = [
     ...routes.map((route) => describeRoute(route, errors)),
-    ...publicOperations.map(({ method, path, operation }) => ({
-      method,
-      path,
-      operation: { ...operation, operationId: operationId(method, path) },
-    })),
+    ...[...ownOperations, ...(hasOperator ? operatorOperations : []), ...publicOperations].map(
+      ({ method, path, operation }) => ({
+        method,
+        path,
+        operation: { ...operation, operationId: operationId(method, path) },
+      }),
+    ),
   ];
   return {
     operations,
@@ -140,7 +157,7 @@ export function specification(version: string): {
         description: introduction(),
       },
       servers: [{ url: '/', description: 'This gateway' }],
-      tags,
+      tags: hasOperator ? [...tags, operatorTag] : tags,
       security: [{ bearer: [] }, { apiKey: [] }],
       components: {
         securitySchemes: {
@@ -160,6 +177,8 @@ export function specification(version: string): {
           ...responsesSchemas,
           ...anthropicSchemas,
           ...engineSchemas,
+          ...usageSchemas,
+          ...(hasOperator ? operatorSchemas : {}),
           ...publicSchemas,
           ...errorSchemas,
         },

@@ -45,11 +45,11 @@ test('GET / lists exactly the routes of the table', () => {
   expect(listed.endpoints.map(({ method, path }) => `${method} ${path}`)).toEqual(table);
 });
 
-test('the specification names the routes of the table and the public pages, and no other', () => {
+test('the specification names the routes of the table, /usage and the public pages, and no other', () => {
   const table = listed.endpoints.map(({ method, path }) => `${method} ${path}`);
   const named = specified.map(({ method, path }) => `${method} ${path}`);
   expect(named.toSorted()).toEqual(
-    [...table, ...publicPages.map((path) => `GET ${path}`)].toSorted(),
+    [...table, 'GET /usage', ...publicPages.map((path) => `GET ${path}`)].toSorted(),
   );
 });
 

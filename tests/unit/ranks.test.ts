@@ -15,7 +15,7 @@ const ranks: readonly (readonly string[])[] = [
       openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
   ),
   words(`affinity breaker engine json limits multipart queue routes sessions sse stall
-    openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
+    openapi/accounts openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
     demo/events demo/faults demo/prompts demo/shapes demo/workshop`),
   words(`catalog cors keys models preflight prompt retry upstreams
     openapi/errors demo/generate demo/http demo/lookups`),

@@ -48,7 +48,8 @@ function showLive({ requests, upstreams, queued }) {
   });
   const limited = upstreams.filter(({ slots }) => slots !== null);
   const slots = limited.reduce((sum, engine) => sum + (engine.slots ?? 0), 0);
-  const used = upstreams.reduce((sum, { usedSlots }) => sum + usedSlots, 0);
+  const counted = limited.length > 0 ? limited : upstreams;
+  const used = counted.reduce((sum, { usedSlots }) => sum + usedSlots, 0);
   setText(byId('in-flight'), integer(requests.length));
   setText(byId('queued'), integer(queued));
   setText(byId('rate'), rate(speeds.reduce((sum, speed) => sum + speed, 0)));

@@ -9,11 +9,17 @@ import { integer, rate, wait } from './format.js';
 /** @import { Message } from './chat.js' */
 
 /**
- * The figures of an answer so far.
- * @param {{ askedAt: number, firstAt: number, now: number, pieces: number, tokens: number | undefined }} run times in ms
+ * The figures of an answer so far; times in milliseconds.
+ * @param {object} run
+ * @param {number} run.askedAt
+ * @param {number} run.firstAt 0 while nothing has come
+ * @param {number} run.now
+ * @param {number} run.pieces
+ * @param {number | undefined} run.tokens what the engine has counted
+ * @param {string} run.queued what the gateway last said of the queue
  */
-export function figuresOf({ askedAt, firstAt, now, pieces, tokens }) {
-  if (firstAt === 0) return `waiting, ${wait(now - askedAt)}`;
+export function figuresOf({ askedAt, firstAt, now, pieces, tokens, queued }) {
+  if (firstAt === 0) return `${queued || 'waiting'}; ${wait(now - askedAt)} so far`;
   const made = tokens ?? pieces;
   const seconds = (now - firstAt) / 1000;
   // The first token was there when the clock started.
@@ -119,12 +125,13 @@ export function playgroundSection() {
       firstAt: 0,
       pieces: 0,
       tokens: /** @type {number | undefined} */ (undefined),
+      queued: '',
     };
     const figures = () => figuresOf({ ...run, now: performance.now() });
     const timer = setInterval(() => setText(status, figures()), 500);
     try {
       await streamChat(api, { ...asked, signal }, (piece) => {
-        if (piece.kind === 'queued') return setText(status, piece.text);
+        if (piece.kind === 'queued') return void (run.queued = piece.text);
         if (piece.kind === 'tokens') return void (run.tokens = Number(piece.text));
         if (run.firstAt === 0) run.firstAt = performance.now();
         run.pieces++;

@@ -28,7 +28,6 @@ import {
   TracerProvider,
   type ReadableSpan,
   type Sampler,
-  type SpanExporter,
 } from '@opentelemetry/sdk-trace';
 import { errorTable } from './errors.ts';
 import type { LiveRequest, RequestObserver, Settlement } from './live.ts';
@@ -63,7 +62,7 @@ export interface TracingOptions {
 /** How long spans are gathered. */
 const gatherMs = 1_000;
 /** A batch is made into bytes in one go, and nothing else runs meanwhile. */
-const maxBatchSpans = 128;
+const maxBatchSpans = 256;
 /** What waits for a collector that is slow or away; the rest is dropped. */
 const maxWaitingSpans = 4_096;
 /** No value is longer, whatever a client has put into it. */
@@ -143,18 +142,22 @@ function attributesOf(record: Settlement, method: string, provider: string | und
   } satisfies Attributes;
 }
 
-/** Logs when traces stop getting through and when they do again, each once. */
-class ReportingExporter implements SpanExporter {
-  /** Spans that did not get through since they last did. */
+/**
+ * Sends spans by OTLP, and logs when they stop getting through and when they do again, each once. The SDK itself reads
+ * OTEL_EXPORTER_OTLP_TIMEOUT, _COMPRESSION, _CERTIFICATE, _CLIENT_KEY and _CLIENT_CERTIFICATE.
+ */
+class Exporter extends OTLPTraceExporter {
+  readonly #log: Log;
+  /** Spans that have not got through since some last did. */
   #lostSpans = 0;
 
-  constructor(
-    private readonly inner: SpanExporter,
-    private readonly log: Log,
-  ) {}
+  constructor({ endpoint, headers, log }: TracingOptions) {
+    super({ url: `${endpoint.replace(/\/+$/, '')}/v1/traces`, headers: { ...headers } });
+    this.#log = log;
+  }
 
-  export(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
-    this.inner.export(spans, ({ code, error }) => {
+  override export(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
+    super.export(spans, ({ code, error }) => {
       if (code === ExportResultCode.SUCCESS) this.#succeeded();
       else this.#failed(spans.length, error);
       // All that the processor could do with a failure is to report it once more.
@@ -164,24 +167,16 @@ class ReportingExporter implements SpanExporter {
 
   #succeeded(): void {
     if (this.#lostSpans === 0) return;
-    this.log.info({ lostSpans: this.#lostSpans }, 'traces get through again');
+    this.#log.info({ lostSpans: this.#lostSpans }, 'traces get through again');
     this.#lostSpans = 0;
   }
 
   #failed(spans: number, error: Error | undefined): void {
     if (this.#lostSpans === 0) {
       const code = error !== undefined && 'code' in error ? error.code : undefined;
-      this.log.warn({ cause: error?.message || undefined, code }, 'traces do not get through');
+      this.#log.warn({ cause: error?.message || undefined, code }, 'traces do not get through');
     }
     this.#lostSpans += spans;
-  }
-
-  forceFlush(): Promise<void> {
-    return this.inner.forceFlush?.() ?? Promise.resolve();
-  }
-
-  shutdown(): Promise<void> {
-    return this.inner.shutdown();
   }
 }
 
@@ -213,11 +208,10 @@ interface Part {
 function partsOf(request: LiveRequest, record: Settlement): Part[] {
   const { phase, queuedAt, sentAt, firstByteAt } = request;
   const endedAt = request.startedAt + record.totalMs;
+  // It may be there again after an engine that could not be reached.
+  if (phase === 'queued') return [{ name: 'queue', from: queuedAt, to: endedAt }];
   const parts: Part[] = [];
-  if (queuedAt > 0) {
-    const to = phase === 'queued' ? endedAt : queuedAt + record.queuedMs;
-    parts.push({ name: 'queue', from: queuedAt, to });
-  }
+  if (queuedAt > 0) parts.push({ name: 'queue', from: queuedAt, to: queuedAt + record.queuedMs });
   if (sentAt === 0) return parts;
   parts.push({ name: 'upstream', from: sentAt, to: endedAt });
   if (record.stream && firstByteAt > 0) {
@@ -243,14 +237,10 @@ export class Tracing implements RequestObserver {
   readonly #open = new Map<string | undefined, Traced>();
 
   constructor(options: TracingOptions) {
-    const { endpoint, headers, serviceName, version, log } = options;
+    const { serviceName, version, log } = options;
     logComplaints(log);
-    const otlp = new OTLPTraceExporter({
-      url: `${endpoint.replace(/\/+$/, '')}/v1/traces`,
-      headers: { ...headers },
-    });
     const processor = new BatchSpanProcessor({
-      exporter: new ReportingExporter(otlp, log),
+      exporter: new Exporter(options),
       scheduledDelayMillis: gatherMs,
       maxExportBatchSize: maxBatchSpans,
       maxQueueSize: maxWaitingSpans,

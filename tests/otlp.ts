@@ -164,7 +164,7 @@ export function startCollector(port = 0): Collector {
     async fetch(request) {
       const { headers, url } = request;
       requests.push({ path: new URL(url).pathname, headers });
-      const sent = await request.bytes();
+      const sent = new Uint8Array(await request.arrayBuffer());
       const body = headers.get('content-encoding') === 'gzip' ? Bun.gunzipSync(sent) : sent;
       bodies.push(body);
       if (status < 300) spans.push(...spansOf(body));

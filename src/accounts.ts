@@ -3,7 +3,7 @@
  * changed in the store into the running gateway, and decides nothing itself.
  */
 import type { KeyRing } from './keys.ts';
-import type { Limiter } from './limits.ts';
+import type { Limiter } from './limiter.ts';
 import type { LiveRequests } from './live.ts';
 import type { Log } from './log.ts';
 import type { Store } from './store.ts';

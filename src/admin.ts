@@ -4,136 +4,27 @@
  */
 import { Elysia } from 'elysia';
 import { auth } from './auth.ts';
-import type { CorsHeaders } from './cors.ts';
+import { answering, type CorsHeaders } from './cors.ts';
 import { GatewayError } from './errors.ts';
 import { presentedKey } from './headers.ts';
+import { InputError } from './input.ts';
 import { parseObject } from './json.ts';
-import { issueKey, rotateKey, type IssuedKey, type KeyRing } from './keys.ts';
-import type { LiveRequest, LiveRequests, Phase } from './live.ts';
-import {
-  changeFromJson,
-  keyView,
-  parseDuration,
-  policyFromJson,
-  PolicyError,
-  readSpan,
-} from './policy.ts';
-import type { Pool } from './pool.ts';
-import type { AuditAction, AuditEntry, KeyChange, Store } from './store.ts';
+import { issueKey, isOneOf, rotateKey, type IssuedKey, type KeyRing } from './keys.ts';
+import { keyView } from './keyview.ts';
+import type { LiveRequests } from './live.ts';
+import type { LiveFeed } from './liveview.ts';
+import { changeFromJson, policyFromJson } from './policy.ts';
+import type { AuditAction, AuditEntry, KeyChange } from './rows.ts';
+import { parseDuration, readSpan } from './span.ts';
+import type { Store } from './store.ts';
 import { usageColumns, type UsageColumn, type UsageStore } from './usage.ts';
-
-const phases = {
-  body: 'body',
-  queued: 'queued',
-  waiting: 'prefill',
-  streaming: 'decode',
-} as const satisfies Record<Phase, string>;
-
-/** One request in flight, as the operator sees it. Times in milliseconds. */
-function requestView(entry: LiveRequest, now: number) {
-  const { id, caller, route, model, phase, frames, firstByteAt, queuedAt, stream } = entry;
-  const seconds = (now - firstByteAt) / 1000;
-  return {
-    id,
-    key: caller.keyId,
-    name: caller.name,
-    principal: caller.principal,
-    route: route.path,
-    model: model ?? null,
-    phase: phases[phase],
-    tokens: frames,
-    // The first one is there at the first byte.
-    tokensPerSecond:
-      frames > 1 && seconds > 0 ? Math.round(((frames - 1) / seconds) * 10) / 10 : null,
-    ageMs: Math.round(now - entry.startedAt),
-    queuedMs: Math.round(phase === 'queued' ? now - queuedAt : entry.queuedMs),
-    upstream: entry.upstream?.id ?? null,
-    stream,
-  };
-}
-
-/**
- * Gives the requests in flight, oldest first, and the upstreams that they run on. Pure.
- * @param now milliseconds, of the clock of the requests
- */
-export function liveView(
-  live: Iterable<LiveRequest>,
-  pool: Pick<Pool, 'upstreams' | 'queued'>,
-  now: number,
-) {
-  return {
-    requests: [...live].map((entry) => requestView(entry, now)),
-    upstreams: pool.upstreams.map(({ id, kind, state, usage, models }) => {
-      const slots = usage.capacity ?? null;
-      return { id, kind, state, slots, usedSlots: usage.used, models: models ?? [] };
-    }),
-    queued: pool.queued,
-  };
-}
-
-/** How often those who watch are told. */
-const tickMs = 1_000;
-
-/** Shows everybody who watches the same, at one beat; it stands still while nobody does. */
-export class LiveFeed {
-  #timer: ReturnType<typeof setInterval> | undefined;
-  readonly #viewers = new Set<ReadableStreamDefaultController<Uint8Array>>();
-
-  /** @param view gives what is to be shown now */
-  constructor(private readonly view: () => object) {}
-
-  get viewers(): number {
-    return this.#viewers.size;
-  }
-
-  /**
-   * Gives a stream of events; the first is there at once.
-   * @param gone aborted when whoever watches has left
-   */
-  open(gone: AbortSignal): ReadableStream<Uint8Array> {
-    let viewer: ReadableStreamDefaultController<Uint8Array>;
-    return new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        viewer = controller;
-        if (gone.aborted) return controller.close();
-        gone.addEventListener('abort', () => this.#leave(controller) && controller.close());
-        this.#viewers.add(controller);
-        controller.enqueue(this.#event());
-        this.#timer ??= setInterval(() => this.tick(), tickMs);
-      },
-      cancel: () => void this.#leave(viewer),
-    });
-  }
-
-  /** Shows it to all who have read what they were shown before; the others miss this one. */
-  tick(): void {
-    const event = this.#event();
-    for (const viewer of this.#viewers) {
-      if ((viewer.desiredSize ?? 0) > 0) viewer.enqueue(event);
-    }
-  }
-
-  #event(): Uint8Array {
-    return Buffer.from(`event: live\ndata: ${JSON.stringify(this.view())}\n\n`);
-  }
-
-  /** Says whether it was still watching. */
-  #leave(viewer: ReadableStreamDefaultController<Uint8Array>): boolean {
-    const wasThere = this.#viewers.delete(viewer);
-    if (this.#viewers.size === 0) {
-      clearInterval(this.#timer);
-      this.#timer = undefined;
-    }
-    return wasThere;
-  }
-}
 
 /** Runs what reads input; what is wrong with that is the client's to hear. */
 function reading<T>(work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof PolicyError)) throw error;
+    if (!(error instanceof InputError)) throw error;
     throw new GatewayError('invalid_field', { message: `${error.problems.join('; ')}.` });
   }
 }
@@ -172,20 +63,9 @@ function parametersOf(request: Request, known: readonly string[]): Record<string
     return isAgain ? `${name}: given twice` : [];
   });
   return reading(() => {
-    if (problems.length > 0) throw new PolicyError(problems);
+    if (problems.length > 0) throw new InputError(problems);
     return Object.fromEntries(given);
   });
-}
-
-/** Gives answers that no cache keeps and the pages that CORS allows may read. */
-function answering(corsHeaders: CorsHeaders) {
-  return function answer(request: Request, body: object, status = 200): Response {
-    const headers = {
-      ...corsHeaders(request.headers.get('origin')),
-      'cache-control': 'no-store',
-    };
-    return Response.json(body, { status, headers });
-  };
 }
 
 interface UsageReader {
@@ -240,20 +120,11 @@ function graceOf(body: Record<string, unknown>): number {
   throw new GatewayError('invalid_field', { message, param: 'grace' });
 }
 
-/** Gives a function that compares a presented key with that of the operator, in constant time. */
-function adminCheck(adminKey: string): (presented: string) => boolean {
-  const digestOf = (key: string) => new Bun.CryptoHasher('sha256').update(key).digest();
-  const digest = digestOf(adminKey);
-  return (presented) => crypto.timingSafeEqual(digestOf(presented), digest);
-}
-
 export interface AdminOptions extends UsageReader {
   store: Store;
   adminKey: string;
   live: LiveRequests;
-  pool: Pick<Pool, 'upstreams' | 'queued'>;
-  /** Milliseconds, of the clock of the requests. */
-  now: () => number;
+  feed: LiveFeed;
   corsHeaders: CorsHeaders;
   /** Called when a key of the store is new or has changed. */
   onKeysChanged: () => void;
@@ -263,12 +134,9 @@ const actor = 'admin';
 
 /** The plugin with everything under `/admin`. */
 export function admin(options: AdminOptions) {
-  const { store, adminKey, live, pool, now, epochNow, corsHeaders, onKeysChanged } = options;
-  const isAdmin = adminCheck(adminKey);
+  const { store, adminKey, live, feed, epochNow, corsHeaders, onKeysChanged } = options;
+  const isAdmin = isOneOf([adminKey]);
   const answer = answering(corsHeaders);
-  const feed = new LiveFeed(() => {
-    return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
-  });
 
   function view(record: IssuedKey) {
     return keyView(record, epochNow());

@@ -3,9 +3,9 @@
  * body whole where it is small and relayed where it is not. It answers nothing before the first byte of a body is
  * there, so that a failure until then can still be told by a status.
  */
-import type { Filling } from './cache.ts';
 import { GatewayError } from './errors.ts';
 import { explainFailure } from './failure.ts';
+import type { Filling } from './filling.ts';
 import { answerHeaders } from './headers.ts';
 import { textOf } from './json.ts';
 import type { LiveRequest, Outcome } from './live.ts';

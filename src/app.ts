@@ -13,6 +13,7 @@ import { presentedKey, requestIdOf } from './headers.ts';
 import { info, type InfoOptions } from './info.ts';
 import { levelOf } from './accesslog.ts';
 import { isOneOf } from './keys.ts';
+import type { LiveFeed } from './liveview.ts';
 import type { Log } from './log.ts';
 import { metrics as metricsRoute, type Metrics } from './metrics.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
@@ -24,6 +25,7 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
   allowedOrigins: readonly string[];
   store: Store;
   accounts: Accounts;
+  feed: LiveFeed;
   metrics: Metrics;
   /** Of the operator; without it there is neither /admin nor the dashboard. */
   adminKey: string | undefined;
@@ -42,6 +44,16 @@ function withReadableUrl(request: Request): Request {
   return Object.defineProperty(request, 'url', { value });
 }
 
+/** Says whether a route has that path; `:id` in it is any one part, `*` at its end any number of them. */
+function isPathOf(route: string, path: string): boolean {
+  if (route.endsWith('/*')) return path.startsWith(route.slice(0, -1));
+  const given = path.split('/');
+  const parts = route.split('/');
+  const isSame = (part: string, i: number) =>
+    part.startsWith(':') ? given[i] !== '' : part === given[i];
+  return parts.length === given.length && parts.every(isSame);
+}
+
 /** What `renderError` gets of the context; the id is there once `deriveCaller` has run. */
 interface Failed {
   code: string | number;
@@ -58,11 +70,7 @@ export function createApp(options: AppOptions) {
   /** Gives the methods that a path takes, as the routes say. */
   function allowedMethods(path: string): string[] {
     const matching = app.routes.filter(
-      (route) =>
-        route.method !== 'OPTIONS' &&
-        (route.path.endsWith('/*')
-          ? path.startsWith(route.path.slice(0, -1))
-          : route.path === path),
+      (route) => route.method !== 'OPTIONS' && isPathOf(route.path, path),
     );
     return [
       ...new Set(matching.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : method))),

@@ -11,23 +11,23 @@ import type { Priority } from './queue.ts';
 
 /** A request that wants to run. */
 export interface Ask {
-  caller: Caller;
-  priority: Priority;
+  readonly caller: Caller;
+  readonly priority: Priority;
   /** What the client called its model, and whether the route cannot do without one. */
-  model: string | undefined;
-  needsModel: boolean;
+  readonly model: string | undefined;
+  readonly needsModel: boolean;
   /** Slots that it takes; 0 for none. */
-  units: number;
+  readonly units: number;
   /** Of the body that waits in memory. */
-  bytes: number;
+  readonly bytes: number;
   /** About; of the whole body where the prompt was not looked for. */
-  promptBytes: number;
+  readonly promptBytes: number;
   /** The blocks of its prompt; `undefined` where that does not matter. */
-  chain: Uint32Array | undefined;
-  /** What the client calls its conversation. */
-  session: string | undefined;
+  readonly chain: Uint32Array | undefined;
+  /** What the client calls its conversation; `undefined` where that does not matter. */
+  readonly session: string | undefined;
   /** How many tokens of the answer have gone to the client; `undefined` for an answer that comes whole. */
-  served: () => number | undefined;
+  served(): number | undefined;
 }
 
 const maxSessionLength = 200;
@@ -44,23 +44,50 @@ export function askOf(
   fields: Fields | undefined,
   hasChoice: boolean,
 ): Ask {
-  const { caller, route } = entry;
-  const { generates } = route;
-  if (route.body === 'multipart' && body !== undefined) {
+  if (entry.route.body === 'multipart' && body !== undefined) {
     entry.model = modelPart(body, headers.get('content-type') ?? '')?.value;
   }
-  const hasPrompt = generates && body !== undefined && fields !== undefined;
-  const facts = hasPrompt && hasChoice ? promptFactsOf(body) : undefined;
-  return {
-    caller,
-    priority: headers.get('x-priority') === 'batch' ? 'batch' : caller.priority,
-    model: entry.model,
-    needsModel: generates,
-    units: generates ? unitsOf(route, fields ?? {}) : 0,
-    bytes: entry.bytesIn,
-    promptBytes: facts?.bytes ?? (hasPrompt ? body.length : 0),
-    chain: facts?.chain,
-    session: headers.get('x-session-id')?.slice(0, maxSessionLength) || undefined,
-    served: () => (entry.stream ? entry.frames : undefined),
-  };
+  return new EntryAsk(entry, headers, body, fields, hasChoice);
 }
+
+/** An ask that follows its request: a class, so that none has functions of its own. */
+class EntryAsk implements Ask {
+  readonly caller: Caller;
+  readonly priority: Priority;
+  readonly model: string | undefined;
+  readonly needsModel: boolean;
+  readonly units: number;
+  readonly bytes: number;
+  readonly promptBytes: number;
+  readonly chain: Uint32Array | undefined;
+  readonly session: string | undefined;
+
+  constructor(
+    private readonly entry: LiveRequest,
+    headers: Headers,
+    body: Uint8Array | undefined,
+    fields: Fields | undefined,
+    hasChoice: boolean,
+  ) {
+    const { caller, route } = entry;
+    const { generates } = route;
+    const hasPrompt = generates && body !== undefined && fields !== undefined;
+    const facts = hasPrompt && hasChoice ? promptFactsOf(body) : undefined;
+    this.caller = caller;
+    this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
+    this.model = entry.model;
+    this.needsModel = generates;
+    this.units = generates ? unitsOf(route, fields ?? noFields) : 0;
+    this.bytes = entry.bytesIn;
+    this.promptBytes = facts?.bytes ?? (hasPrompt ? body.length : 0);
+    this.chain = facts?.chain;
+    const session = hasChoice ? headers.get('x-session-id') : null;
+    this.session = session?.slice(0, maxSessionLength) || undefined;
+  }
+
+  served(): number | undefined {
+    return this.entry.stream ? this.entry.frames : undefined;
+  }
+}
+
+const noFields: Fields = {};

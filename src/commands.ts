@@ -1,64 +1,27 @@
 /**
- * The commands `keys` and `usage`: they read and change the store directly, whether or not a gateway runs on it. A key
- * is printed once, when it is made; nothing here can show it again.
+ * The commands `keys …`: they read and change the store directly, whether or not a gateway runs on it. A key is printed
+ * once, when it is made; nothing here can show it again.
  */
-import { parseArgs, type ParseArgsOptionsConfig } from 'node:util';
-import { issueKey, rotateKey, type IssuedKey } from './keys.ts';
-import type { Budget, Limits } from './limits.ts';
 import {
-  keyView,
-  parseDuration,
-  policyFlags,
-  policyFromFlags,
-  PolicyError,
-  readSpan,
-  type KeyView,
-} from './policy.ts';
+  commonHelp,
+  Misuse,
+  runCommand,
+  type Command,
+  type CommandContext,
+  type ExitCode,
+} from './command.ts';
+import { issueKey, rotateKey, type IssuedKey } from './keys.ts';
+import { keyView, type KeyView } from './keyview.ts';
+import type { Budget, Limits } from './limits.ts';
+import { policyFlags, policyFromFlags } from './policy.ts';
+import { parseDuration } from './span.ts';
 import type { Store } from './store.ts';
-import { usageColumns, type UsageColumn, type UsageFigures, type UsageTotals } from './usage.ts';
-
-/** What a command needs of the process; `print` and `printError` end the line. */
-export interface CommandContext {
-  /** @param config the file that --config names; throws an Error that says why it cannot be opened */
-  open(config: string | undefined): Store;
-  /** Epoch milliseconds. */
-  epochNow(): number;
-  print(text: string): void;
-  printError(text: string): void;
-}
-
-/** 0: done. 1: it could not be done. 2: the command was given wrongly. */
-export type ExitCode = 0 | 1 | 2;
-
-/** The command was given wrongly. */
-class Misuse extends Error {}
+import { none, oneLine, table } from './table.ts';
 
 /** What was asked for cannot be done. */
 class Refusal extends Error {}
 
-type Values = Readonly<Record<string, string | boolean | undefined>>;
-
-/** A command that has been read. */
-interface Call extends CommandContext {
-  store: Store;
-  values: Values;
-  /** The key that it is about, where it is about one. */
-  named: string;
-}
-
-interface Command {
-  help: string;
-  options: ParseArgsOptionsConfig;
-  /** Whether it is about one key, which must be named. */
-  isAboutKey: boolean;
-  run(call: Call): void | Promise<void>;
-}
-
 const actor = 'cli';
-
-const commonHelp = `
-  --config FILE      the configuration whose DATA_DIR is meant, where it is in a file
-  --help             this text`;
 
 const add: Command = {
   help: `Usage: llm-gateway keys add --name NAME [options]
@@ -166,50 +129,6 @@ const keysHelp = `Usage: llm-gateway keys COMMAND [options]
   revoke KEY         end a key for good
   COMMAND --help     the options of that command`;
 
-const usageCommand: Command = {
-  help: `Usage: llm-gateway usage [options]
-Adds up what requests have used.
-
-  --by A,B           what to group by: ${usageColumns.join(', ')};
-                     key without this
-  --since WHEN       7d (the default), 24h, or an ISO date
-  --until WHEN       the same, not included; now without this
-  --json             as JSON
-  --csv              as CSV${commonHelp}`,
-  options: {
-    by: { type: 'string' },
-    since: { type: 'string' },
-    until: { type: 'string' },
-    json: { type: 'boolean' },
-    csv: { type: 'boolean' },
-  },
-  isAboutKey: false,
-  async run({ store, values, epochNow, print }) {
-    const { by, since, until, json, csv } = values as Partial<Record<string, string>>; // As declared.
-    if (json && csv) throw new Misuse('--json and --csv exclude each other');
-    const span = readSpan(
-      { by, since, until },
-      { columns: usageColumns, epochMs: epochNow(), prefix: '--' },
-    );
-    const data = await store.usage(span);
-    if (json) {
-      const [from, to] = [span.since, span.until].map((at) => new Date(at).toISOString());
-      return print(JSON.stringify({ since: from, until: to, data }, null, 2));
-    }
-    const columns = columnsOf(span.by);
-    if (csv) return print(csvOf(columns, data));
-    if (data.length === 0) return print('No requests in that time.');
-    const rows = data.map((totals) => columns.map((column) => cellOf(totals[column])));
-    print(
-      table(
-        columns.map(headingOf),
-        rows,
-        span.by.includes('key') ? span.by.length + 1 : span.by.length,
-      ),
-    );
-  },
-};
-
 /** Runs `llm-gateway keys` with the arguments behind it. */
 export async function runKeys(args: readonly string[], context: CommandContext): Promise<ExitCode> {
   const [name, ...rest] = args;
@@ -218,72 +137,11 @@ export async function runKeys(args: readonly string[], context: CommandContext):
     return name === undefined ? 2 : 0;
   }
   const command = Object.hasOwn(keyCommands, name) ? keyCommands[name] : undefined;
-  if (command !== undefined) return await run(command, rest, context, `keys ${name}`);
+  if (command !== undefined) return await runCommand(command, rest, context, `keys ${name}`);
   context.printError(
     `llm-gateway: keys has no command "${oneLine(name)}"\nTry: llm-gateway keys --help`,
   );
   return 2;
-}
-
-/** Runs `llm-gateway usage` with the arguments behind it. */
-export async function runUsage(
-  args: readonly string[],
-  context: CommandContext,
-): Promise<ExitCode> {
-  return await run(usageCommand, args, context, 'usage');
-}
-
-async function run(
-  command: Command,
-  args: readonly string[],
-  context: CommandContext,
-  title: string,
-): Promise<ExitCode> {
-  let store: Store | undefined;
-  try {
-    const { values, named } = read(command, args);
-    if (values['help'] === true) {
-      context.print(command.help);
-      return 0;
-    }
-    store = context.open(values['config'] as string | undefined); // As declared.
-    await command.run({ ...context, store, values, named });
-    return 0;
-  } catch (error) {
-    const isMisuse = error instanceof Misuse || error instanceof PolicyError;
-    const problems = error instanceof PolicyError ? error.problems : [messageOf(error)];
-    for (const problem of problems) context.printError(`llm-gateway: ${problem}`);
-    if (isMisuse) context.printError(`Try: llm-gateway ${title} --help`);
-    return isMisuse ? 2 : 1;
-  } finally {
-    store?.close();
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function read(command: Command, args: readonly string[]): { values: Values; named: string } {
-  const { options, isAboutKey } = command;
-  const common = { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
-  let parsed;
-  try {
-    parsed = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: { ...options, ...common },
-    });
-  } catch (error) {
-    throw new Misuse(messageOf(error));
-  }
-  const [named, ...surplus] = isAboutKey ? parsed.positionals : ['', ...parsed.positionals];
-  const values = parsed.values as Values; // No option may be given several times.
-  if (surplus.length > 0) throw new Misuse(`unexpected "${oneLine(surplus.join(' '))}"`);
-  if (!named && isAboutKey && values['help'] !== true) {
-    throw new Misuse('name the key: its id, or its name where no other key has it');
-  }
-  return { values, named: named ?? '' };
 }
 
 /** Gives the key with that id, or the only one with that name; one that is revoked does not compete. */
@@ -310,13 +168,6 @@ function changeable(store: Store, named: string): IssuedKey {
   throw new Refusal(`the key of ${record.name} (${record.id}) is revoked already`);
 }
 
-/** Gives a text on one line and without what a terminal would obey: models and users are named by strangers. */
-function oneLine(text: string): string {
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\uFFFD');
-}
-
-const none = '-';
-
 function budgetText({ tokens, per }: Budget): string {
   return `${tokens} tokens/${per}`;
 }
@@ -341,67 +192,4 @@ function textOf(label: string, value: KeyView[keyof KeyView]): string {
   if (value === null) return { models: 'all', expiresAt: 'never' }[label] ?? none;
   if (typeof value !== 'object') return String(value);
   return Array.isArray(value) ? value.join(', ') : limitsText(value as Limits); // There is no other object.
-}
-
-/** The figures, in their order, with what a table has above them. */
-const figures: Readonly<Record<keyof UsageFigures, string>> = {
-  requests: 'requests',
-  failed: 'failed',
-  cancelled: 'cancelled',
-  cacheHits: 'cache hits',
-  promptTokens: 'prompt',
-  cachedTokens: 'cached',
-  completionTokens: 'completion',
-  estimated: 'estimated',
-  engineSeconds: 'engine s',
-  firstTokenMsP50: 'first ms p50',
-  firstTokenMsP95: 'p95',
-  queuedMsP50: 'queued ms p50',
-  queuedMsP95: 'p95',
-};
-
-type Column = UsageColumn | 'name' | keyof UsageFigures;
-
-function columnsOf(by: readonly UsageColumn[]): Column[] {
-  const groups = by.flatMap((column): Column[] => (column === 'key' ? ['key', 'name'] : [column]));
-  return [...groups, ...(Object.keys(figures) as (keyof UsageFigures)[])]; // Its own keys and no other.
-}
-
-function headingOf(column: Column): string {
-  return column in figures ? figures[column as keyof UsageFigures] : column;
-}
-
-function cellOf(value: string | number | null | undefined): string {
-  return value === null || value === undefined ? none : String(value);
-}
-
-/** Gives an aligned table; the columns from `firstNumber` on end at one edge. */
-function table(
-  headings: readonly string[],
-  rows: readonly (readonly string[])[],
-  firstNumber = Number.POSITIVE_INFINITY,
-): string {
-  const lines = [headings, ...rows].filter(({ length }) => length > 0);
-  const cells = lines.map((line) => line.map(oneLine));
-  const widths = (cells[0] ?? []).map((_, column) => {
-    return Math.max(...cells.map((line) => Bun.stringWidth(line[column] ?? '')));
-  });
-  const padded = (text: string, column: number) => {
-    const space = ' '.repeat((widths[column] ?? 0) - Bun.stringWidth(text));
-    return column < firstNumber ? text + space : space + text;
-  };
-  return cells.map((line) => line.map(padded).join('  ').trimEnd()).join('\n');
-}
-
-/** Gives a field of a CSV file, quoted as RFC 4180 has it, and not as a formula where a spreadsheet opens the file. */
-function csvField(value: string | number | null | undefined): string {
-  if (typeof value !== 'string') return String(value ?? '');
-  const text = /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-/** Gives the totals as CSV by RFC 4180; `print` adds the second half of the last line break. */
-function csvOf(columns: readonly Column[], data: readonly UsageTotals[]): string {
-  const lines = data.map((totals) => columns.map((column) => csvField(totals[column])));
-  return `${[columns, ...lines].map((fields) => fields.join(',')).join('\r\n')}\r`;
 }

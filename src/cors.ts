@@ -83,6 +83,17 @@ export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
   return (origin) => (origin === null ? undefined : byOrigin.get(origin)) ?? refused;
 }
 
+/** Gives a function that makes answers in JSON, which no cache keeps and the pages that CORS allows may read. */
+export function answering(corsHeaders: CorsHeaders) {
+  return function answer(request: Request, body: object, status = 200): Response {
+    const headers = {
+      ...corsHeaders(request.headers.get('origin')),
+      'cache-control': 'no-store',
+    };
+    return Response.json(body, { status, headers });
+  };
+}
+
 /** The plugin that answers every OPTIONS request; what it needs is made at the first one. */
 export function preflight(allowedOrigins: readonly string[]) {
   async function makePlugin() {

@@ -2,6 +2,7 @@
  * What kind of inference server an upstream is, how it is and how busy, found out from its cheap endpoints, and how
  * connections to that kind are kept. It never asks for a generation.
  */
+import { isRecord } from './record.ts';
 
 export const engineKinds = ['llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'] as const;
 /** `unknown`: nothing has been learned yet, or no kind matches. */
@@ -17,8 +18,6 @@ export interface EngineSighting {
   slots?: number;
   /** How many tokens one request may have, its prompt and its answer together, where it says so. */
   contextTokens?: number;
-  /** Whether llama.cpp's `/slots` can be asked (`--no-slots` turns it off). */
-  hasSlotsEndpoint?: boolean;
   /** Only while it loads its model: what it runs then is not known yet. */
   isLoading?: true;
 }
@@ -48,13 +47,12 @@ export interface EngineAnswer {
 /** Asks one path of the engine. `undefined` when it is too slow; throws when it is away. */
 export type AskEngine = (path: string) => Promise<EngineAnswer | undefined>;
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
 /** Gives what stands at that path in JSON; `undefined` where the path leads nowhere. */
 function at(value: unknown, ...path: (string | number)[]): unknown {
-  return path.reduce<unknown>((inner, key) => (isRecord(inner) ? inner[key] : undefined), value);
+  return path.reduce<unknown>((inner, key) => {
+    const hasMembers = isRecord(inner) || Array.isArray(inner);
+    return hasMembers ? Reflect.get(inner, key) : undefined;
+  }, value);
 }
 
 /** Gives the JSON of a 200, where that is an object. */
@@ -92,8 +90,6 @@ function sightLlama(props: EngineAnswer): EngineSighting | undefined {
   if (hasSlots) sighting.slots = slots;
   const contextTokens = at(said, 'default_generation_settings', 'n_ctx');
   if (isCount(contextTokens)) sighting.contextTokens = contextTokens;
-  const hasSlotsEndpoint = said?.['endpoint_slots'];
-  if (typeof hasSlotsEndpoint === 'boolean') sighting.hasSlotsEndpoint = hasSlotsEndpoint;
   if (readHealth(props.status, props.json) === 'loading') sighting.isLoading = true;
   return sighting;
 }

@@ -5,15 +5,15 @@
  */
 import { answerClient } from './answer.ts';
 import { askOf, type Ask } from './ask.ts';
+import { attempt, failureOf, searchOf, type Heard } from './attempt.ts';
 import { inspect, readBody, type Fields } from './body.ts';
-import { cacheKeyOf, Filling, replay, type ResponseCache } from './cache.ts';
+import { replay, type ResponseCache } from './cache.ts';
+import { cacheKeyOf } from './cachekey.ts';
 import type { CorsHeaders } from './cors.ts';
-import { isUnreachable } from './engine.ts';
 import { GatewayError } from './errors.ts';
 import { explainFailure, shuttingDown } from './failure.ts';
 import { withFeedback } from './feedback.ts';
-import { upstreamHeaders } from './headers.ts';
-import { editJson } from './json.ts';
+import { Filling } from './filling.ts';
 import { isUnlimited, type LimitStore, type Reservation } from './limits.ts';
 import {
   outcomeOf,
@@ -22,12 +22,9 @@ import {
   type Outcome,
   type RequestObserver,
 } from './live.ts';
-import { findModel, onlyModels } from './models.ts';
-import { replaceModel } from './multipart.ts';
+import { listAnswer, pickOf, type ModelPick } from './listing.ts';
 import type { Lease, LeaseEnd, Pool } from './pool.ts';
 import { answerTokens, refusalOf, standingHeaders, usedTokens } from './quota.ts';
-import { isLoadingModel, type RetryFailure } from './retry.ts';
-import type { Route } from './routes.ts';
 import { usageEdit } from './tokens.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -94,9 +91,9 @@ export class Exchange {
     const { entry, request, server } = this;
     const { live, observer, isDraining } = this.options;
     const clientGone = request.signal;
+    entry.traceparent = request.headers.get('traceparent') ?? undefined;
     live.add(entry);
     // Bun closes a connection that stands still for its idle timeout: short requests never get there.
-    entry.traceparent = request.headers.get('traceparent') ?? undefined;
     entry.onLong = () => server?.timeout(request, 0);
     observer.started(entry);
     clientGone.addEventListener('abort', () => entry.abort('client_closed_request'));
@@ -118,7 +115,7 @@ export class Exchange {
     const fields =
       body !== undefined && route.body === 'json' ? inspect(route, body, entry) : undefined;
     if (route.method === 'GET' && !pool.hasOneList) {
-      return await this.#answerWith(modelList(pool.models()));
+      return await this.#answerWith(listAnswer(pool.models()));
     }
     entry.queuedAt = now();
     entry.phase = 'queued';
@@ -217,11 +214,10 @@ export class Exchange {
       entry.queuedMs += entry.sentAt - waitsFrom;
       entry.phase = 'waiting';
       entry.upstream = upstream;
-      const answer = await this.#send(lease, sent).catch((thrown: unknown) => {
+      const heard = await this.#attempt(lease, sent).catch((thrown: unknown) => {
         if (this.#mayGoOn(thrown, upstream, ask)) return undefined;
         throw thrown;
       });
-      const heard = answer && (await hear(answer));
       if (heard?.isLoading) pool.noteLoading(upstream);
       if (heard !== undefined && !(heard.isLoading && pool.mayRetry(upstream, 'loading', ask))) {
         entry.hasHeaders = true;
@@ -232,25 +228,13 @@ export class Exchange {
     }
   }
 
-  async #send(lease: Lease, { body, fields }: Sent): Promise<Response> {
+  async #attempt(lease: Lease, { body, fields }: Sent): Promise<Heard> {
     const { entry, request } = this;
-    const { route } = entry;
-    const { upstream, connection } = lease;
-    const usage = this.options.injectUsage && fields && usageEdit(route, fields, upstream.kind);
+    const { kind } = lease.upstream;
+    const usage = this.options.injectUsage && fields && usageEdit(entry.route, fields, kind);
     entry.hidesUsage = Boolean(usage);
     const edits = usage ? { ...lease.edits, ...usage } : lease.edits;
-    const path = isLookup(route) ? modelsPath : route.path + searchOf(request.url);
-    return await fetch(upstream.settings.url + path, {
-      ...connection,
-      method: route.method,
-      headers: upstreamHeaders(request.headers, entry, upstream.settings.apiKey),
-      body: body === undefined ? null : edited(route, body, edits, request.headers),
-      signal: entry.signal,
-      // Only a list in which models are looked up has to be read.
-      decompress: this.#pick !== undefined,
-      redirect: 'manual',
-      timeout: false,
-    });
+    return await attempt({ lease, entry, request, body, edits, isRead: this.#pick !== undefined });
   }
 
   /** Tells the pool why no answer came, and says whether the request may be tried again. */
@@ -316,87 +300,4 @@ export class Exchange {
     this.#finish(outcomeOf(error), error);
     throw error;
   }
-}
-
-/** Takes from a list of models what the client is to get. */
-type ModelPick = (list: Uint8Array) => Uint8Array;
-
-const isLookup = (route: Route) => route.path.endsWith('/*');
-
-/**
- * Gives what a list of models is made into; `undefined` where it goes to the client as it is, or there is none.
- * @param allowed the names that the key may use; `undefined` for all
- */
-function pickOf(
-  route: Route,
-  url: string,
-  allowed: readonly string[] | undefined,
-): ModelPick | undefined {
-  if (route.method !== 'GET') return undefined;
-  if (!isLookup(route)) return allowed && ((list) => onlyModels(list, allowed));
-  const id = lookedUp(url);
-  return (list) => findModel(allowed ? onlyModels(list, allowed) : list, id);
-}
-
-/** Gives the id that a path under /v1/models/ names; an absolute target, or none of a host, changes nothing. */
-function lookedUp(url: string): string {
-  const path = url.split('?', 1)[0] as string;
-  const id = path.slice(path.indexOf(`${modelsPath}/`) + modelsPath.length + 1);
-  try {
-    return decodeURIComponent(id);
-  } catch {
-    return id; // A stray percent sign: no model is called that, and the answer says so.
-  }
-}
-
-/** Gives the query of a URL with its question mark, or nothing. */
-function searchOf(url: string): string {
-  const query = url.indexOf('?');
-  return query === -1 ? '' : url.slice(query);
-}
-
-const modelsPath = '/v1/models';
-
-/** Says what a failure of `fetch` shows of the engine; `undefined` where nothing certain. */
-function failureOf(thrown: unknown): RetryFailure | undefined {
-  if (isUnreachable(thrown)) return 'unreachable';
-  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
-  return code === 'ECONNRESET' || code === 'EPIPE' ? 'reset' : undefined;
-}
-
-/** Reads a 503 to its end, since it may say that the model is still being loaded. */
-async function hear(answer: Response): Promise<{ answer: Response; isLoading: boolean }> {
-  if (answer.status !== 503) return { answer, isLoading: false };
-  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
-  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
-  const bytes = await answer.bytes();
-  const { status, headers } = answer;
-  return {
-    answer: new Response(bytes, { status, headers }),
-    isLoading: isLoadingModel(status, bytes),
-  };
-}
-
-/** No engine says in more that it is loading. */
-const maxNoticeBytes = 4_096;
-
-/** Gives the body with what has to be changed in it; the same bytes where nothing has. */
-function edited(
-  route: Route,
-  body: Uint8Array<ArrayBuffer>,
-  edits: Readonly<Record<string, unknown>> | undefined,
-  headers: Headers,
-): Uint8Array<ArrayBuffer> {
-  if (edits === undefined) return body;
-  if (route.body === 'json') return editJson(body, edits) as Uint8Array<ArrayBuffer>;
-  const type = headers.get('content-type') ?? '';
-  const model = edits['model'];
-  if (typeof model !== 'string') return body;
-  return replaceModel(body, type, model) as Uint8Array<ArrayBuffer>;
-}
-
-function modelList(list: Uint8Array): Response {
-  return new Response(list as Uint8Array<ArrayBuffer>, {
-    headers: { 'content-type': 'application/json' },
-  });
 }

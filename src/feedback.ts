@@ -5,6 +5,7 @@
  */
 import { viewOf } from './bytes.ts';
 import { errorFrame, GatewayError, type Family } from './errors.ts';
+import { isRecord } from './record.ts';
 
 /** Calls back once after `ms` milliseconds; gives what calls that off. */
 export type SetTimer = (callback: () => void, ms: number) => () => void;
@@ -246,10 +247,6 @@ async function textOf(body: Body): Promise<string> {
   }
   discard(reader);
   return '';
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function textIn(value: unknown): string | undefined {

@@ -147,9 +147,12 @@ async function hasIssuedKeys(config: Config): Promise<boolean> {
 
 /** Runs `keys` or `usage` on the store. */
 async function runCommand(name: 'keys' | 'usage', args: string[], env: Environment) {
-  const commands = await import('./commands.ts');
+  const run =
+    name === 'keys'
+      ? (await import('./commands.ts')).runKeys
+      : (await import('./report.ts')).runUsage;
   const { Store } = await import('./store.ts');
-  const code = await commands[name === 'keys' ? 'runKeys' : 'runUsage'](args, {
+  const code = await run(args, {
     open(file) {
       const { dataDir } = read(file === undefined ? {} : { config: file }, env);
       if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');

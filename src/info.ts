@@ -3,7 +3,7 @@
  * fails because an engine is away; readiness does.
  */
 import { Elysia } from 'elysia';
-import type { CorsHeaders } from './cors.ts';
+import { answering, type CorsHeaders } from './cors.ts';
 import type { LiveRequests } from './live.ts';
 import type { Pool } from './pool.ts';
 import { routes } from './routes.ts';
@@ -35,14 +35,7 @@ const endpoints = routes.map(({ method, path, summary }) => ({
 /** The plugin with `/`, `/health` and `/ready`. */
 export function info(options: InfoOptions) {
   const { version, live, pool, isDraining, uptimeSeconds } = options;
-
-  function answer(request: Request, body: object, status = 200): Response {
-    const headers = {
-      ...options.corsHeaders(request.headers.get('origin')),
-      'cache-control': 'no-store',
-    };
-    return Response.json(body, { status, headers });
-  }
+  const answer = answering(options.corsHeaders);
 
   return new Elysia({ name: 'info' })
     .get('/', function describe({ request }) {

@@ -25,20 +25,25 @@ function countOf(value: unknown): number {
   return value.some((item) => typeof item === 'number') ? 1 : value.length;
 }
 
+function integerIn(value: unknown): number {
+  return Number.isInteger(value) ? (value as number) : 1;
+}
+
 /** `n_cmpl` is llama.cpp's own name of `n`. */
 function choicesOf({ n, n_cmpl, best_of }: Fields): number {
-  const counts = [n, n_cmpl, best_of].filter((count): count is number => Number.isInteger(count));
-  return Math.max(1, ...counts);
+  return Math.max(1, integerIn(n), integerIn(n_cmpl), integerIn(best_of));
 }
 
 /** Gives how many slots the request takes: 0 for none, else one for each choice of each prompt. */
 export function unitsOf({ path, generates }: Route, fields: Fields): number {
   if (!generates) return 0;
-  let units = choicesOf(fields);
-  if (/embedding/.test(path)) units = countOf(fields['input'] ?? fields['content']);
-  else if (/rerank/.test(path)) units = countOf(fields['documents']);
-  else if (/completions?$/.test(path) && !/chat/.test(path)) units *= countOf(fields['prompt']);
-  return Math.min(units, maxUnits);
+  if (path.includes('chat')) return Math.min(choicesOf(fields), maxUnits);
+  if (path.includes('embedding')) {
+    return Math.min(countOf(fields['input'] ?? fields['content']), maxUnits);
+  }
+  if (path.includes('rerank')) return Math.min(countOf(fields['documents']), maxUnits);
+  const prompts = path.includes('completion') ? countOf(fields['prompt']) : 1;
+  return Math.min(choicesOf(fields) * prompts, maxUnits);
 }
 
 interface Place {
@@ -63,12 +68,6 @@ export interface PromptFacts {
   bytes: number;
   /** A hash of every prefix of whole blocks. */
   chain: Uint32Array;
-}
-
-/** Gives the length of the prompt in bytes, with what comes before it. */
-export function promptBytesOf(body: Uint8Array): number {
-  const place = locate(body);
-  return bytesIn(place.preambles) + bytesIn(place.prompt ? [place.prompt] : []);
 }
 
 /** Gives the length of the prompt and its chain: prompts that begin alike have the same first hashes. */

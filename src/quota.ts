@@ -1,6 +1,6 @@
 /**
  * What a request reserves of its caller's limits, what it has used of them in the end, and how a client is told. It
- * keeps no counters: limits.ts does.
+ * keeps no counters: limiter.ts does.
  */
 import { GatewayError } from './errors.ts';
 import type { Admission, Standing } from './limits.ts';

@@ -11,8 +11,9 @@ import { ResponseCache } from './cache.ts';
 import { ConfigError, maskKey, type Config } from './config.ts';
 import { corsHeaders } from './cors.ts';
 import { KeyRing, type KeyOptions } from './keys.ts';
-import { Limiter } from './limits.ts';
+import { Limiter } from './limiter.ts';
 import { LiveRequests, observedBy } from './live.ts';
+import { LiveFeed, liveView } from './liveview.ts';
 import { createLog, LineSink, secretMasker, type Log } from './log.ts';
 import { Metrics, metricsServer, type MetricsServer } from './metrics.ts';
 import { Pool } from './pool.ts';
@@ -73,9 +74,22 @@ function keyOptions(config: Config): KeyOptions {
 
 function secretsOf(config: Config): string[] {
   const { allowedApiKeys, upstreams, adminApiKey, metricsToken } = config;
-  const tracing = config.otelExporterOtlpHeaders.map((header) => header.replace(/^[^=]*=/, ''));
+  const tracing = tracingHeaders(config).map(([, value]) => value);
   const others = [adminApiKey, metricsToken, ...upstreams.map(({ apiKey }) => apiKey)];
   return [...allowedApiKeys, ...tracing, ...others.filter((secret) => secret !== undefined)];
+}
+
+/** Gives the names and values of the collector's headers, which stand percent-encoded in the setting. */
+function tracingHeaders({ otelExporterOtlpHeaders }: Config): [name: string, value: string][] {
+  return otelExporterOtlpHeaders.map((header) => {
+    const at = header.indexOf('=');
+    const value = header.slice(at + 1).trim();
+    try {
+      return [header.slice(0, at).trim(), decodeURIComponent(value)];
+    } catch {
+      return [header.slice(0, at).trim(), value]; // A stray percent sign: it stands for itself.
+    }
+  });
 }
 
 const documentedKeys = /^sk-test-key-/;
@@ -89,20 +103,16 @@ async function startTracing(config: Config, version: string, pool: Pool, log: Lo
   const endpoint = config.otelExporterOtlpEndpoint;
   if (endpoint === undefined) return undefined;
   const { Tracing } = await import('./tracing.ts');
-  const headers = config.otelExporterOtlpHeaders.map((header) => {
-    const [name = '', ...value] = header.split('=');
-    return [name, value.join('=')];
-  });
   return new Tracing({
     endpoint,
-    headers: Object.fromEntries(headers),
+    headers: Object.fromEntries(tracingHeaders(config)),
     serviceName: config.otelServiceName,
     version,
     sampler: config.otelTracesSampler,
     sampleRatio: config.otelTracesSamplerArg,
     kindOf: (id) => pool.upstreams.find((upstream) => upstream.id === id)?.kind,
     log,
-    epochOf: (monotonicMs) => performance.timeOrigin + monotonicMs,
+    epochOf: (monotonicMs) => Date.now() - performance.now() + monotonicMs,
   });
 }
 
@@ -151,6 +161,9 @@ export async function serve(
   const { usageRetentionDays: retentionDays } = config;
   const ledger = new Ledger({ store, log, epochNow, retentionDays });
   const accounts = new Accounts({ store, keys, limits, ledger, live, log, now, epochNow });
+  const feed = new LiveFeed(() => {
+    return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
+  });
   const metrics = new Metrics({ live, pool, ledger, version });
   const tracing = await startTracing(config, version, pool, log);
   let drained: { signal: NodeJS.Signals; since: number } | undefined;
@@ -174,6 +187,7 @@ export async function serve(
     observer: observedBy(...(tracing ? [tracing] : []), accessLog(log), ledger, metrics),
     store,
     accounts,
+    feed,
     metrics,
     adminKey: config.adminApiKey,
     metricsToken: config.metricsToken,
@@ -240,6 +254,7 @@ export async function serve(
     }
     drained = { signal, since: now() };
     log.info({ signal, inFlight: live.size }, 'draining');
+    feed.close();
     await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs)]);
     if (live.size > 0) log.warn({ inFlight: live.size }, 'ending what is still open');
     live.abortAll('shutting_down');

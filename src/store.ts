@@ -3,165 +3,25 @@
  * command line may have open at the same time. It keeps digests, never a key.
  */
 import type { Database } from 'bun:sqlite';
-import type { IssuedKey, KeyPolicy } from './keys.ts';
-import { busyTimeoutMs, openDatabase } from './schema.ts';
+import type { IssuedKey } from './keys.ts';
 import {
-  maxGroups,
-  type Spent,
-  type UsageColumn,
-  type UsageQuery,
-  type UsageRow,
-  type UsageStore,
-  type UsageTotals,
-} from './usage.ts';
-
-export type AuditAction =
-  'key_added' | 'key_changed' | 'key_rotated' | 'key_revoked' | 'request_stopped';
-
-/** What somebody has done with the admin key or at the command line; never a secret or a digest. */
-export interface AuditEntry {
-  /** Epoch milliseconds. */
-  at: number;
-  actor: string;
-  action: AuditAction;
-  keyId: string | undefined;
-  /** The name of the key. */
-  name: string | undefined;
-  /** Of a key: what has been set, as JSON. */
-  detail: string | undefined;
-}
-
-/** What of a key can change; a field that is there and `undefined` is taken away. */
-export type KeyChange = Partial<Omit<IssuedKey, 'id' | 'createdAt'>>;
-
-/** Nothing of a policy but these gets into the file. */
-const policyFields = Object.keys({
-  name: true,
-  limits: true,
-  models: true,
-  weight: true,
-  priority: true,
-  userHeader: true,
-  expiresAt: true,
-} satisfies Record<keyof KeyPolicy, true>);
-
-/** Gives what there is of a policy, as JSON. */
-function policyText(policy: Partial<KeyPolicy>): string {
-  const fields = policyFields.filter((name) => name in policy);
-  return JSON.stringify(
-    Object.fromEntries(fields.map((name) => [name, Reflect.get(policy, name)])),
-  );
-}
-
-/** Gives what the audit log says of a change. */
-function detailOf(change: KeyChange): string {
-  const shown: Record<string, unknown> = {};
-  for (const name of [...policyFields, 'revokedAt']) {
-    if (name in change) shown[name] = Reflect.get(change, name) ?? null;
-  }
-  if (change.replaced !== undefined) shown['replacedUntil'] = change.replaced.until;
-  return JSON.stringify(shown);
-}
-
-interface KeyRow {
-  [column: string]: string | number | null;
-  id: string;
-  digest: string;
-  policy: string;
-  createdAt: number;
-  revokedAt: number | null;
-  replacedDigest: string | null;
-  replacedUntil: number | null;
-}
-
-function rowOf(key: IssuedKey): KeyRow {
-  return {
-    id: key.id,
-    digest: key.digest,
-    policy: policyText(key),
-    createdAt: key.createdAt,
-    revokedAt: key.revokedAt ?? null,
-    replacedDigest: key.replaced?.digest ?? null,
-    replacedUntil: key.replaced?.until ?? null,
-  };
-}
-
-function keyOf(row: KeyRow): IssuedKey {
-  const { id, digest, createdAt, revokedAt, replacedDigest, replacedUntil } = row;
-  const isReplaced = replacedDigest !== null && replacedUntil !== null;
-  return {
-    // `rowOf` has written it; what is absent was `undefined`.
-    ...(JSON.parse(row.policy) as KeyPolicy),
-    id,
-    digest,
-    createdAt,
-    revokedAt: revokedAt ?? undefined,
-    replaced: isReplaced ? { digest: replacedDigest, until: replacedUntil } : undefined,
-  };
-}
-
-interface AuditRow {
-  at: number;
-  actor: string;
-  action: AuditAction;
-  keyId: string | null;
-  name: string | null;
-  detail: string | null;
-}
-
-function entryOf({ keyId, name, detail, ...row }: AuditRow): AuditEntry {
-  return {
-    ...row,
-    keyId: keyId ?? undefined,
-    name: name ?? undefined,
-    detail: detail ?? undefined,
-  };
-}
-
-const usageFields = Object.keys({
-  at: true,
-  requestId: true,
-  keyId: true,
-  principal: true,
-  keyName: true,
-  route: true,
-  model: true,
-  upstream: true,
-  status: true,
-  code: true,
-  outcome: true,
-  stream: true,
-  queuedMs: true,
-  firstTokenMs: true,
-  engineMs: true,
-  totalMs: true,
-  promptTokens: true,
-  cachedTokens: true,
-  completionTokens: true,
-  tokensAre: true,
-  isCacheHit: true,
-} satisfies Record<keyof UsageRow, true>) as (keyof UsageRow)[];
-
-/** What is read of a row to add it up, and the columns that it is grouped by. */
-type CountedRow = {
-  at: number;
-  id: number;
-  keyName: string;
-  outcome: UsageRow['outcome'];
-  isCacheHit: 0 | 1;
-  tokensAre: string | null;
-  promptTokens: number | null;
-  cachedTokens: number | null;
-  completionTokens: number | null;
-  engineMs: number;
-  firstTokenMs: number | null;
-  queuedMs: number;
-} & { [column in UsageColumn]?: string | number | null };
+  detailOf,
+  entryOf,
+  keyOf,
+  rowOf,
+  usageFields,
+  type AuditAction,
+  type AuditEntry,
+  type AuditRow,
+  type KeyChange,
+  type KeyRow,
+} from './rows.ts';
+import { busyTimeoutMs, openDatabase } from './schema.ts';
+import { Groups, unitMs, type CountedRow } from './totals.ts';
+import type { Spent, UsageColumn, UsageQuery, UsageRow, UsageStore, UsageTotals } from './usage.ts';
 
 const countedFields = `at, id, keyName, outcome, isCacheHit, tokensAre, promptTokens, cachedTokens, completionTokens,
   engineMs, firstTokenMs, queuedMs`;
-
-const unitMs = { day: 86_400_000, hour: 3_600_000, minute: 60_000 } as const;
 
 /** Where a column comes from; times as whole units. */
 const expressions: Record<UsageColumn, string> = {
@@ -175,114 +35,6 @@ const expressions: Record<UsageColumn, string> = {
   hour: `at / ${unitMs.hour}`,
   minute: `at / ${unitMs.minute}`,
 };
-
-function isTime(column: UsageColumn): column is keyof typeof unitMs {
-  return column in unitMs;
-}
-
-/** Gives the value of a column as people read it: a unit of time by its beginning. */
-function shownAs(column: UsageColumn, value: string | number | null | undefined): string | null {
-  if (value === null || value === undefined) return null;
-  if (!isTime(column)) return String(value);
-  const iso = new Date(Number(value) * unitMs[column]).toISOString();
-  return column === 'day' ? iso.slice(0, 10) : `${iso.slice(0, 16)}Z`;
-}
-
-/** Gives the smallest value that at least `percent` of all do not exceed; `null` where there is none. */
-function percentile(sorted: Float64Array, percent: number): number | null {
-  return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? null;
-}
-
-/** One group while it is added up. */
-class Group {
-  readonly #columns: { [column in UsageColumn | 'name']?: string | null };
-  readonly #firstTokenMs: number[] = [];
-  readonly #queuedMs: number[] = [];
-  readonly #sums = {
-    requests: 0,
-    failed: 0,
-    cancelled: 0,
-    cacheHits: 0,
-    promptTokens: 0,
-    cachedTokens: 0,
-    completionTokens: 0,
-    estimated: 0,
-  };
-  #engineMs = 0;
-
-  constructor(columns: { [column in UsageColumn | 'name']?: string | null }) {
-    this.#columns = columns;
-  }
-
-  add(row: CountedRow): void {
-    const sums = this.#sums;
-    sums.requests++;
-    if (row.outcome === 'failed') sums.failed++;
-    if (row.outcome === 'aborted') sums.cancelled++;
-    this.#queuedMs.push(row.queuedMs);
-    if (row.isCacheHit) {
-      sums.cacheHits++;
-      return;
-    }
-    sums.promptTokens += row.promptTokens ?? 0;
-    sums.cachedTokens += row.cachedTokens ?? 0;
-    sums.completionTokens += row.completionTokens ?? 0;
-    if (row.tokensAre === 'estimated') sums.estimated++;
-    this.#engineMs += row.engineMs;
-    if (row.firstTokenMs !== null) this.#firstTokenMs.push(row.firstTokenMs);
-  }
-
-  totals(): UsageTotals {
-    const firstTokenMs = Float64Array.from(this.#firstTokenMs).sort();
-    const queuedMs = Float64Array.from(this.#queuedMs).sort();
-    return {
-      ...this.#columns,
-      ...this.#sums,
-      engineSeconds: Math.round(this.#engineMs) / 1_000,
-      firstTokenMsP50: percentile(firstTokenMs, 50),
-      firstTokenMsP95: percentile(firstTokenMs, 95),
-      queuedMsP50: percentile(queuedMs, 50),
-      queuedMsP95: percentile(queuedMs, 95),
-    };
-  }
-}
-
-/** Adds up rows by group; they come latest first. */
-class Groups {
-  readonly #groups = new Map<string, Group>();
-
-  constructor(private readonly by: readonly UsageColumn[]) {
-    // The sum of nothing is one group too.
-    if (by.length === 0) this.#groups.set('[]', new Group({}));
-  }
-
-  add(row: CountedRow): void {
-    const id = JSON.stringify(this.by.map((column) => row[column]));
-    let group = this.#groups.get(id);
-    if (group === undefined) {
-      if (this.#groups.size >= maxGroups) return;
-      group = new Group(this.#columnsOf(row));
-      this.#groups.set(id, group);
-    }
-    group.add(row);
-  }
-
-  /** Gives the groups in the order of time where that is a column, and then most tokens first. */
-  totals(): UsageTotals[] {
-    const time = (['minute', 'hour', 'day'] as const).find((unit) => this.by.includes(unit));
-    const timeOf = (totals: UsageTotals) => (time === undefined ? '' : (totals[time] ?? ''));
-    const tokensOf = (totals: UsageTotals) => totals.promptTokens + totals.completionTokens;
-    return [...this.#groups.values()]
-      .map((group) => group.totals())
-      .sort((a, b) => timeOf(a).localeCompare(timeOf(b)) || tokensOf(b) - tokensOf(a));
-  }
-
-  #columnsOf(row: CountedRow): { [column in UsageColumn | 'name']?: string | null } {
-    const columns = this.by.map((column) => [column, shownAs(column, row[column])]);
-    const name = this.by.includes('key') ? { name: row.keyName } : {};
-    return { ...Object.fromEntries(columns), ...name };
-  }
-}
 
 /** Rows that are read, or deleted, in one go: some milliseconds, and traffic has its turn before the next. */
 const pageRows = 1_000;

@@ -5,7 +5,7 @@
 import { PrefixIndex } from './affinity.ts';
 import { Breaker } from './breaker.ts';
 import { reusesConnections, type EngineKind } from './engine.ts';
-import { Station } from './queue.ts';
+import { Station } from './station.ts';
 import { Sessions } from './sessions.ts';
 import { Progress } from './stall.ts';
 import type { UpstreamSettings } from './upstreams.ts';
@@ -36,6 +36,14 @@ const defaultTokensPerSecond = 30;
 const defaultPrefillPerMs = 1;
 /** A shorter computation says more about the way than about the engine. */
 const tellingPrefillTokens = 32;
+
+/** A connection for one exchange. */
+export interface Connection {
+  /** What decides how `fetch` handles it. */
+  readonly init: BunFetchRequestInit;
+  /** Must follow when the exchange has ended. */
+  readonly release: () => void;
+}
 
 /** What an ended request showed of an upstream; absent where it did not. Times in milliseconds. */
 export interface Observation {
@@ -71,6 +79,7 @@ export class Upstream {
   readonly progress = new Progress();
   readonly index = new PrefixIndex();
   readonly sessions = new Sessions(() => new Bun.FetchSession());
+  #isAdmitting = false;
   readonly #stations = new Map<string, Station>();
   readonly #serviceMs = new Average();
   readonly #tokensPerSecond = new Average();
@@ -131,11 +140,8 @@ export class Upstream {
     const key = typeof this.settings.slots === 'object' ? (model ?? '') : '';
     let station = this.#stations.get(key);
     if (station === undefined) {
-      station = new Station(
-        key === '' ? this.id : `${this.id}/${key}`,
-        this.#capacityOf(key),
-        false,
-      );
+      const id = key === '' ? this.id : `${this.id}/${key}`;
+      station = new Station(id, this.#capacityOf(key), this.#isAdmitting && !this.isFull);
       this.#stations.set(key, station);
     }
     return station;
@@ -143,6 +149,7 @@ export class Upstream {
 
   /** Brings its stations up to what is known; `isAdmitting` says whether requests may start. */
   refresh(isAdmitting: boolean): void {
+    this.#isAdmitting = isAdmitting;
     for (const [key, station] of this.#stations) {
       station.capacity = this.#capacityOf(key);
       station.isOpen = isAdmitting && !this.isFull;
@@ -175,21 +182,21 @@ export class Upstream {
     }
   }
 
-  /** What decides how `fetch` handles the connection, and what must follow when the exchange has ended. */
-  connect(now: number): { connection: BunFetchRequestInit; release: () => void } {
-    if (!reusesConnections(this.kind)) return { connection: closeAfterUse, release: () => {} };
+  /** Gives the way to it for one exchange. */
+  connect(now: number): Connection {
+    if (!reusesConnections(this.kind)) return closeAfterUse;
     const { session, release } = this.sessions.acquire(now);
-    return { connection: { session }, release };
+    return { init: { session }, release };
   }
 
   #capacityOf(key: string): number {
     const { slots } = this.settings;
     if (typeof slots === 'number') return slots;
-    if (typeof slots === 'object' && Object.hasOwn(slots, key)) {
-      return slots[key] ?? Number.POSITIVE_INFINITY;
-    }
-    return (slots === 'auto' && this.slots) || Number.POSITIVE_INFINITY;
+    const ofModel = typeof slots === 'object' && Object.hasOwn(slots, key) ? slots[key] : undefined;
+    if (ofModel !== undefined) return ofModel;
+    // A model that a mapping leaves out may have as many as the engine says that it has.
+    return (slots !== 'unbounded' && this.slots) || Number.POSITIVE_INFINITY;
   }
 }
 
-const closeAfterUse: BunFetchRequestInit = { keepalive: false };
+const closeAfterUse: Connection = { init: { keepalive: false }, release: () => {} };

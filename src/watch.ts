@@ -1,6 +1,7 @@
 /**
  * Looks after one upstream: asks it what it is, whether it lives, what it serves and how far it is, on a jittered timer
- * and whenever something happened. It asks cheap endpoints only and never for a generation.
+ * and whenever something happened. It asks cheap endpoints only and never for a generation, and judges nothing: what it
+ * hears it reports.
  */
 import {
   healthPathOf,
@@ -24,8 +25,10 @@ export interface WatchOptions {
   changed: () => void;
   /** What the engine says of its load; `askedAt` is when it was asked. */
   loaded: (load: EngineLoad, askedAt: number) => void;
-  /** It can be reached again after it could not. */
-  back: () => void;
+  /** A connection to it was made. */
+  reached: () => void;
+  /** No connection to it could be made. */
+  unreachable: () => void;
 }
 
 /** An endpoint that answers slower than this says nothing. */
@@ -45,6 +48,8 @@ export class Watch {
   #retryMs = firstRetryMs;
   #listAt = Number.NEGATIVE_INFINITY;
   #isLooking = false;
+  /** Whether it may be another engine than the one that was sighted. */
+  #isDoubtful = false;
   #isProving = false;
   #isClosed = false;
   #loadAt = Number.NEGATIVE_INFINITY;
@@ -56,7 +61,7 @@ export class Watch {
 
   /** Begins to look. */
   start(): void {
-    this.#patience = setTimeout(() => this.#sighted(), patienceMs);
+    this.#wait();
     void this.look();
   }
 
@@ -71,19 +76,20 @@ export class Watch {
     if (this.#isLooking || this.#isClosed) return;
     this.#isLooking = true;
     clearTimeout(this.#timer);
-    const { upstream, changed } = this.#options;
-    const wasAway = upstream.state === 'away';
-    // It may be another engine by now.
-    if (wasAway) this.#listAt = Number.NEGATIVE_INFINITY;
+    const { upstream, changed, unreachable } = this.#options;
+    let hasFailed = false;
     try {
-      if (wasAway || this.#isUnclear()) await this.#sight();
+      if (this.#isDoubtful || this.#isUnclear()) await this.#sight();
       else await this.#checkHealth();
-      if (wasAway && upstream.state !== 'away') this.#welcome();
       await this.#readList();
+      // Its counters may show that it stands still no more.
+      if (upstream.isStalled) this.askLoad(0);
     } catch {
-      this.#unreachable();
+      hasFailed = true;
+      unreachable();
     }
     this.#isLooking = false;
+    if (this.#isDoubtful && !hasFailed) return await this.look();
     this.#sighted();
     changed();
     const isWell = upstream.state === 'up' && !this.#isUnclear();
@@ -100,7 +106,9 @@ export class Watch {
   /** It may be another engine by now: forgets what it was and asks. */
   lookAnew(): void {
     this.#options.upstream.isSighted = false;
+    this.#isDoubtful = true;
     this.#listAt = Number.NEGATIVE_INFINITY;
+    this.#wait();
     void this.look();
   }
 
@@ -115,13 +123,12 @@ export class Watch {
   }
 
   async #readLoad(at: number): Promise<void> {
-    const { upstream, loaded } = this.#options;
+    const { upstream, loaded, unreachable } = this.#options;
     try {
       const load = await readLoad(upstream.kind, (path) => this.#ask(path));
       if (load !== undefined && !this.#isClosed) loaded(load, at);
     } catch {
-      this.#unreachable();
-      this.#options.changed();
+      unreachable();
     } finally {
       this.#isAskingLoad = false;
     }
@@ -134,7 +141,7 @@ export class Watch {
   proveByConnecting(timeoutMs: number): void {
     if (this.#isProving) return;
     this.#isProving = true;
-    const { upstream, now } = this.#options;
+    const { upstream, reached } = this.#options;
     const done = () => {
       this.#isProving = false;
     };
@@ -146,7 +153,7 @@ export class Watch {
       socket: {
         open: (socket) => {
           socket.terminate();
-          upstream.provenAt = now();
+          reached();
           done();
         },
         data: () => {},
@@ -170,6 +177,12 @@ export class Watch {
     this.#timer.unref();
   }
 
+  /** Waits until it has said what it is, but not for long. */
+  #wait(): void {
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => this.#sighted(), patienceMs);
+  }
+
   #sighted(): void {
     clearTimeout(this.#patience);
     if (this.#options.upstream.isSighted) return;
@@ -186,6 +199,7 @@ export class Watch {
   async #sight(): Promise<void> {
     const { upstream, log } = this.#options;
     const sighting = await sightEngine((path) => this.#ask(path));
+    this.#isDoubtful = false;
     if (sighting === undefined) return;
     const { slots, contextTokens } = sighting;
     upstream.isLoading = sighting.isLoading ?? false;
@@ -220,24 +234,8 @@ export class Watch {
     upstream.listed = ids;
   }
 
-  #welcome(): void {
-    const { upstream, log, back } = this.#options;
-    log.info({ upstream: upstream.id }, 'upstream is back');
-    upstream.refusesQuickly = false;
-    back();
-  }
-
-  #unreachable(): void {
-    const { upstream, log, now } = this.#options;
-    const wasAway = upstream.state === 'away';
-    upstream.refusesQuickly = true;
-    upstream.breaker.unreachable(now());
-    if (wasAway) return;
-    log.error({ upstream: upstream.id, url: upstream.settings.url }, 'upstream cannot be reached');
-  }
-
   async #ask(path: string, init: RequestInit = {}): Promise<EngineAnswer | undefined> {
-    const { upstream, now } = this.#options;
+    const { upstream, reached } = this.#options;
     const { url, apiKey } = upstream.settings;
     const headers = new Headers({ 'user-agent': watchAgent, 'content-type': 'application/json' });
     if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);
@@ -249,8 +247,7 @@ export class Watch {
         signal: AbortSignal.timeout(askTimeoutMs),
         headers,
       });
-      upstream.provenAt = now();
-      upstream.breaker.reached(now());
+      reached();
       const text = await readText(response);
       return { status: response.status, headers: response.headers, text, json: parsed(text) };
     } catch (error) {

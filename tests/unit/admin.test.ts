@@ -4,11 +4,12 @@
  */
 import { afterEach, beforeEach, describe, expect, spyOn, test } from 'bun:test';
 import { Elysia } from 'elysia';
-import { admin, LiveFeed, liveView, ownUsage } from '../../src/admin.ts';
+import { admin, ownUsage } from '../../src/admin.ts';
 import { corsHeaders } from '../../src/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../../src/errors.ts';
 import { KeyRing } from '../../src/keys.ts';
 import { LiveRequest, LiveRequests } from '../../src/live.ts';
+import { LiveFeed } from '../../src/liveview.ts';
 import { routes } from '../../src/routes.ts';
 import { Store } from '../../src/store.ts';
 import { rowOf } from '../../src/usage.ts';
@@ -21,30 +22,11 @@ const [route] = routes;
 if (route === undefined) throw new Error('there is no route');
 const chat = route;
 
-const pool = {
-  queued: 3,
-  upstreams: [
-    {
-      id: 'a',
-      kind: 'llama.cpp' as const,
-      state: 'up' as const,
-      usage: { used: 1, capacity: 2 },
-      models: ['m'],
-    },
-    {
-      id: 'b',
-      kind: 'vllm' as const,
-      state: 'away' as const,
-      usage: { used: 0, capacity: undefined },
-      models: undefined,
-    },
-  ],
-} as unknown as Parameters<typeof liveView>[1]; // No more of an upstream is read.
-
-/** Gives an app as the gateway composes it, with clocks that stand at `epoch` and at 10,000. */
+/** Gives an app as the gateway composes it, with a clock that stands at `epoch`. */
 function setUp() {
   const store = Store.open(undefined);
   const live = new LiveRequests();
+  const feed = new LiveFeed(() => ({ ids: Array.from(live, ({ id }) => id) }));
   const keys = new KeyRing(['sk-client-one', 'sk-client-two'], {
     trusted: [],
     batch: [],
@@ -72,8 +54,7 @@ function setUp() {
         ...shared,
         adminKey,
         live,
-        pool,
-        now: () => 10_000,
+        feed,
         onKeysChanged: () => {
           state.changes++;
           keys.replaceIssued(store.keys());
@@ -96,7 +77,7 @@ function setUp() {
     // What the tests look at is theirs to know.
     return { status, headers, text, json: text.startsWith('{') ? JSON.parse(text) : undefined };
   }
-  return { app, ask, store, live, keys, state };
+  return { app, ask, store, live, feed, keys, state };
 }
 
 let world: ReturnType<typeof setUp>;
@@ -436,140 +417,8 @@ describe('usage', () => {
   );
 });
 
-describe('the view of what is in flight', () => {
-  test('says of each request what it does', () => {
-    inFlight('r1', { phase: 'body' });
-    inFlight('r2', { phase: 'queued', queuedAt: 7_500, queuedMs: 1, model: 'm', stream: true });
-    inFlight('r3', { phase: 'waiting', queuedMs: 12.4, upstream: { id: 'a', provenAt: 0 } });
-    inFlight('r4', {
-      phase: 'streaming',
-      frames: 41,
-      firstByteAt: 6_000,
-      upstream: { id: 'a', provenAt: 0 },
-      stream: true,
-    });
-    const { requests } = liveView(world.live, pool, 10_000);
-    const [body, queued, prefill, decode] = requests;
-    const { keyId } = world.keys.find('sk-client-one', new Headers(), epoch);
-    expect(requests).toHaveLength(4);
-    expect(body).toEqual({
-      id: 'r1',
-      key: keyId,
-      name: '…',
-      principal: keyId,
-      route: chat.path,
-      model: null,
-      phase: 'body',
-      tokens: 0,
-      tokensPerSecond: null,
-      ageMs: 6_000,
-      queuedMs: 0,
-      upstream: null,
-      stream: false,
-    });
-    expect(queued).toMatchObject({ phase: 'queued', queuedMs: 2_500, model: 'm', stream: true });
-    expect(prefill).toMatchObject({ phase: 'prefill', queuedMs: 12, upstream: 'a', tokens: 0 });
-    expect(decode).toMatchObject({ phase: 'decode', tokens: 41, tokensPerSecond: 10 });
-  });
-
-  test('has no rate before there are two tokens and some time', () => {
-    inFlight('r1', { phase: 'streaming', frames: 1, firstByteAt: 6_000 });
-    inFlight('r2', { phase: 'streaming', frames: 9, firstByteAt: 10_000 });
-    for (const { tokensPerSecond } of liveView(world.live, pool, 10_000).requests) {
-      expect(tokensPerSecond).toBeNull();
-    }
-  });
-
-  test('says of each upstream what it is and holds', () => {
-    expect(liveView([], pool, 0)).toEqual({
-      requests: [],
-      upstreams: [
-        { id: 'a', kind: 'llama.cpp', state: 'up', slots: 2, usedSlots: 1, models: ['m'] },
-        { id: 'b', kind: 'vllm', state: 'away', slots: null, usedSlots: 0, models: [] },
-      ],
-      queued: 3,
-    });
-  });
-});
-
-/** Gives what a stream has now, as text; `undefined` at its end. */
-async function next(reader: {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
-}) {
-  const { done, value } = await reader.read();
-  return done ? undefined : Buffer.from(value ?? []).toString();
-}
-
-describe('the feed', () => {
-  test('shows the first event at once, then one at every tick', async () => {
-    let shown = 0;
-    const feed = new LiveFeed(() => ({ shown: shown++ }));
-    const reader = feed.open(new AbortController().signal).getReader();
-    expect(await next(reader)).toBe('event: live\ndata: {"shown":0}\n\n');
-    feed.tick();
-    expect(await next(reader)).toBe('event: live\ndata: {"shown":1}\n\n');
-    await reader.cancel();
-  });
-
-  test('keeps one event at most for who does not read', async () => {
-    let shown = 0;
-    const feed = new LiveFeed(() => ({ shown: shown++ }));
-    const reader = feed.open(new AbortController().signal).getReader();
-    for (let i = 0; i < 100; i++) feed.tick();
-    expect(await next(reader)).toContain('{"shown":0}');
-    feed.tick();
-    expect(await next(reader)).toContain(`{"shown":${shown - 1}}`);
-    await reader.cancel();
-  });
-
-  test('makes an event once for all who watch', async () => {
-    let shown = 0;
-    const feed = new LiveFeed(() => ({ shown: shown++ }));
-    const readers = [1, 2, 3].map(() => feed.open(new AbortController().signal).getReader());
-    for (const reader of readers) await next(reader);
-    feed.tick();
-    const events = await Promise.all(readers.map(next));
-    expect(new Set(events)).toEqual(new Set(['event: live\ndata: {"shown":3}\n\n']));
-    for (const reader of readers) await reader.cancel();
-  });
-
-  test('runs one timer while anybody watches and none after', async () => {
-    const starts = spyOn(globalThis, 'setInterval');
-    const stops = spyOn(globalThis, 'clearInterval');
-    try {
-      const feed = new LiveFeed(() => ({}));
-      const gone = new AbortController();
-      const first = feed.open(gone.signal).getReader();
-      const second = feed.open(new AbortController().signal).getReader();
-      expect(feed.viewers).toBe(2);
-      expect(starts).toHaveBeenCalledTimes(1);
-      gone.abort();
-      await next(first);
-      expect(await next(first)).toBeUndefined();
-      expect(feed.viewers).toBe(1);
-      await second.cancel();
-      expect(feed.viewers).toBe(0);
-      expect(stops).toHaveBeenCalledTimes(1);
-      expect<unknown>(stops.mock.calls[0]?.[0]).toBe(starts.mock.results[0]?.value);
-      const third = feed.open(new AbortController().signal).getReader();
-      expect(starts).toHaveBeenCalledTimes(2);
-      await third.cancel();
-    } finally {
-      starts.mockRestore();
-      stops.mockRestore();
-    }
-  });
-
-  test('is over at once for who has left already', async () => {
-    const feed = new LiveFeed(() => ({}));
-    const reader = feed.open(AbortSignal.abort()).getReader();
-    expect(await next(reader)).toBeUndefined();
-    expect(feed.viewers).toBe(0);
-  });
-
-  test('comes over HTTP and stops its timer when the client leaves', async () => {
-    const starts = spyOn(globalThis, 'setInterval');
-    const stops = spyOn(globalThis, 'clearInterval');
+describe('the live feed', () => {
+  test('comes over HTTP, and the client that leaves watches no more', async () => {
     const app = world.app.listen({ port: 0, hostname: '127.0.0.1', reusePort: false });
     try {
       inFlight('r1');
@@ -582,34 +431,27 @@ describe('the feed', () => {
       expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
       expect(response.headers.get('cache-control')).toBe('no-store');
       const reader = (response.body as ReadableStream<Uint8Array>).getReader();
-      const event = (await next(reader)) as string;
-      expect(event).toMatch(/^event: live\ndata: \{.*\}\n\n$/);
-      const data = JSON.parse(event.slice(event.indexOf('{')));
-      expect(data).toMatchObject({ at: '2026-11-24T12:00:00.000Z', queued: 3 });
-      expect(data.requests).toMatchObject([{ id: 'r1' }]);
-      const timer = starts.mock.results.find((_, index) => starts.mock.calls[index]?.[1] === 1_000);
+      const { value } = await reader.read();
+      expect(Buffer.from(value ?? []).toString()).toBe('event: live\ndata: {"ids":["r1"]}\n\n');
+      expect(world.feed.viewers).toBe(1);
       gone.abort();
-      await until('the timer of the feed is stopped', () =>
-        stops.mock.calls.some(([stopped]) => timer !== undefined && stopped === timer.value),
-      );
+      await until('nobody watches', () => world.feed.viewers === 0);
     } finally {
-      starts.mockRestore();
-      stops.mockRestore();
       await app.stop(true);
     }
   });
 
-  test('is not opened by HEAD', async () => {
-    const starts = spyOn(globalThis, 'setInterval');
-    try {
-      const { status, headers, text } = await world.ask('HEAD', '/admin/live');
-      expect(status).toBe(200);
-      expect(headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
-      expect(text).toBe('');
-      expect(starts).not.toHaveBeenCalled();
-    } finally {
-      starts.mockRestore();
-    }
+  test('is not opened by HEAD, and refused once it is closed', async () => {
+    const open = spyOn(world.feed, 'open');
+    const { status, headers, text } = await world.ask('HEAD', '/admin/live');
+    expect(status).toBe(200);
+    expect(headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    expect(text).toBe('');
+    expect(open).not.toHaveBeenCalled();
+    world.feed.close();
+    const late = await world.ask('GET', '/admin/live');
+    expect(late.status).toBe(503);
+    expect(late.json.error.code).toBe('shutting_down');
   });
 });
 

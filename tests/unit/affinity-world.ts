@@ -78,6 +78,7 @@ interface Ask extends Waiter {
   promptTokens: number;
   answerTokens: number;
   heldSince: number | undefined;
+  heldFor: Station | undefined;
 }
 
 /** A prefix cache as engines have it: pages, of which those used longest ago go first, ends before beginnings. */
@@ -150,6 +151,7 @@ class World {
   readonly #engines: readonly Engine[];
   readonly #group: Group;
   readonly #homes = new SessionHomes();
+  readonly #held = new Map<Station, Set<Ask>>();
   readonly #queue: Queue<Ask>;
 
   constructor(
@@ -217,6 +219,7 @@ class World {
       promptTokens: chat.promptTokens,
       answerTokens: 30 + random.below(250),
       heldSince: undefined,
+      heldFor: undefined,
       principal: name,
       weight: 1,
       maxUnits: Number.POSITIVE_INFINITY,
@@ -252,6 +255,7 @@ class World {
   #start(ask: Ask, station: Station): void {
     const engine = this.#engines.find((each) => each.station === station) as Engine;
     const { chain, pages, promptTokens, answerTokens } = ask;
+    this.#stopHolding(ask);
     const { blocks } = engine.index.matchOf(chain);
     engine.index.hold(chain);
     this.#homes.set(ask.session, station.id);
@@ -321,7 +325,9 @@ class World {
         heldBlocks: index.size,
         weight: 1,
         prefillBlocksPerMs: prefillPerMs / tokensPerBlock,
-        expectedWaitMs: isFree ? 0 : serviceMs / station.capacity,
+        expectedWaitMs: isFree
+          ? 0
+          : (serviceMs / station.capacity) * (1 + this.#heldBefore(ask, station)),
         isSessionHome: station.id === home,
       };
     });
@@ -329,7 +335,29 @@ class World {
     const placed = place({ blocks: ask.chain.length, waitedMs, turn: this.#turn++ }, candidates);
     if (!placed.isHeld) return this.#engines[placed.index]?.station;
     ask.heldSince ??= this.#now;
+    const station = this.#engines[placed.index]?.station;
+    if (station !== undefined && ask.heldFor !== station) {
+      this.#stopHolding(ask);
+      ask.heldFor = station;
+      const held = this.#held.get(station) ?? new Set();
+      this.#held.set(station, held.add(ask));
+    }
     return undefined;
+  }
+
+  #stopHolding(ask: Ask): void {
+    if (ask.heldFor !== undefined) this.#held.get(ask.heldFor)?.delete(ask);
+    ask.heldFor = undefined;
+  }
+
+  /** How many wait for that station that did so before. */
+  #heldBefore(ask: Ask, station: Station): number {
+    let count = 0;
+    for (const other of this.#held.get(station) ?? []) {
+      if (other === ask) break;
+      count++;
+    }
+    return count;
   }
 }
 

@@ -1,146 +1,11 @@
 /**
- * The response cache: whose answers may be kept and under which key, what is refused, how much is held and for how long,
- * and that identical requests wait for one another and never for good.
+ * The response cache: how much is held and for how long, and that identical requests wait for one another and never for
+ * good. What may be kept is tested with the filling, and under which key with the key.
  */
 import { describe, expect, test } from 'bun:test';
-import {
-  cacheKeyOf,
-  Filling,
-  replay,
-  ResponseCache,
-  type CacheKeyOptions,
-  type Kept,
-} from '../../src/cache.ts';
-import { StreamEnds } from '../../src/relay.ts';
-import { routes } from '../../src/routes.ts';
-import { FrameStage } from '../../src/sse.ts';
+import { replay, ResponseCache } from '../../src/cache.ts';
+import { Filling, type Kept } from '../../src/filling.ts';
 import { forSeeds, type Random } from './random.ts';
-
-function keyOf(fields: object, more: Partial<CacheKeyOptions> & { path?: string } = {}) {
-  const { path = '/v1/chat/completions' } = more;
-  const route = routes.find((each) => each.path === path);
-  if (route === undefined) throw new Error(`no route ${path}`);
-  return cacheKeyOf({
-    route,
-    search: '',
-    headers: new Headers({ 'content-type': 'application/json' }),
-    body: Buffer.from(JSON.stringify(fields)),
-    fields: fields as CacheKeyOptions['fields'],
-    scope: 'alice',
-    ...more,
-  });
-}
-
-const asks = (value: string) => new Headers({ 'cache-control': value });
-
-describe('an answer may be kept', () => {
-  const cases: [string, object, string?][] = [
-    ['at temperature 0', { temperature: 0 }],
-    ['with a seed', { temperature: 0.7, seed: 7 }],
-    ['with the seed 0', { seed: 0 }],
-    ['of several choices', { temperature: 0, n: 3 }],
-    ['as a stream', { temperature: 0, stream: true }],
-    ['with functions', { temperature: 0, tools: [{ type: 'function' }, { name: 'x' }] }],
-    ['of a response that is not stored', { temperature: 0, store: false }, '/v1/responses'],
-    ['without a previous one', { temperature: 0, previous_response_id: null }, '/v1/responses'],
-    ['of a message', { temperature: 0 }, '/v1/messages'],
-    ['in the native format', { temperature: 0, prompt: 'x' }, '/completion'],
-    ...['/v1/embeddings', '/embeddings', '/embedding'].map((path): [string, object, string] => {
-      return [`of ${path}`, { input: 'x' }, path];
-    }),
-  ];
-  for (const [name, fields, path] of cases) {
-    test(name, () => expect(keyOf(fields, path ? { path } : {})).toBeDefined());
-  }
-});
-
-describe('an answer may not be kept', () => {
-  const cases: [string, object, string?][] = [
-    ['without temperature or seed', {}],
-    ['at another temperature', { temperature: 0.7 }],
-    ['at a temperature that is no number', { temperature: '0' }],
-    ['with a seed that means any', { seed: -1 }],
-    ['with the seed by which llama.cpp means any', { seed: 0xffffffff }],
-    ['with a seed that is no whole number', { seed: 0.5 }],
-    ['without a seed', { seed: null }],
-    ['when the engine stores it', { temperature: 0, store: true }, '/v1/responses'],
-    ['when it comes later', { temperature: 0, background: true }, '/v1/responses'],
-    ['when it goes on', { temperature: 0, previous_response_id: 'resp_1' }, '/v1/responses'],
-    ['within a conversation', { temperature: 0, conversation: 'c' }, '/v1/responses'],
-    ['with a tool of the engine', { temperature: 0, tools: [{ type: 'web_search' }] }],
-    ['with tools elsewhere', { temperature: 0, mcp_servers: [{}] }, '/v1/messages'],
-    ['of rankings', { query: 'x', documents: [] }, '/v1/rerank'],
-    ['of counted tokens', { temperature: 0 }, '/v1/messages/count_tokens'],
-    ['of a form', { temperature: 0 }, '/v1/audio/transcriptions'],
-    ['of a list', { temperature: 0 }, '/v1/models'],
-  ];
-  for (const [name, fields, path] of cases) {
-    test(name, () => expect(keyOf(fields, path ? { path } : {})).toBeUndefined());
-  }
-
-  test('when the client says no-store', () => {
-    expect(keyOf({ temperature: 0 }, { headers: asks('max-age=3, No-Store') })).toBeUndefined();
-  });
-});
-
-describe('the key', () => {
-  const fields = { temperature: 0, prompt: 'x' };
-
-  test('is a digest of 256 bits, the same for the same request', () => {
-    const first = keyOf(fields);
-    expect(Buffer.from(first?.key ?? '', 'base64')).toHaveLength(32);
-    expect(keyOf(fields)).toEqual(first as NonNullable<typeof first>);
-  });
-
-  const typed = { 'content-type': 'application/json' };
-  const others: [string, Partial<CacheKeyOptions> & { path?: string }][] = [
-    ['another scope', { scope: 'bob' }],
-    ['another route', { path: '/v1/completions' }],
-    ['a query', { search: '?beta=true' }],
-    ['other bytes of the same value', { body: Buffer.from('{"temperature":0, "prompt":"x"}') }],
-    ...['accept', 'anthropic-version', 'anthropic-beta', 'openai-beta'].map(
-      (name): [string, Partial<CacheKeyOptions>] => {
-        return [`another ${name}`, { headers: new Headers({ ...typed, [name]: 'x' }) }];
-      },
-    ),
-  ];
-  for (const [name, more] of others) {
-    test(`is another one for ${name}`, () => {
-      expect(keyOf(fields, more)?.key).not.toBe(keyOf(fields)?.key as string);
-    });
-  }
-
-  test('does not mix up where one part ends and the next begins', () => {
-    const keys = [
-      { scope: 'a', search: '?b' },
-      { scope: 'a"', search: '?b' },
-      { scope: 'a/v1/chat/completions', search: '' },
-      { scope: '', search: '?a' },
-    ].map((more) => keyOf(fields, more)?.key);
-    expect(new Set(keys).size).toBe(keys.length);
-  });
-
-  test('is the same whoever asks, and in whichever order headers come', () => {
-    const headers = (names: string[]) =>
-      new Headers(Object.fromEntries(names.map((name) => [name, `of ${name}`])));
-    const one = headers([
-      'accept',
-      'anthropic-beta',
-      'user-agent',
-      'x-request-id',
-      'authorization',
-    ]);
-    const two = headers(['anthropic-beta', 'x-stainless-os', 'traceparent', 'accept', 'cookie']);
-    expect(keyOf(fields, { headers: one })?.key).toBe(
-      keyOf(fields, { headers: two })?.key as string,
-    );
-  });
-
-  test('says when the client wants a fresh answer', () => {
-    expect(keyOf(fields)?.isFresh).toBe(false);
-    expect(keyOf(fields, { headers: asks('no-cache') })?.isFresh).toBe(true);
-  });
-});
 
 const day = 86_400_000;
 
@@ -205,38 +70,7 @@ function fill(filling: Filling, text: string): void {
   filling.end('done');
 }
 
-/** Fills in an event stream as the relay would. */
-function stream(filling: Filling, chunks: string[], outcome: 'done' | 'aborted' | 'failed'): void {
-  const ends = new StreamEnds();
-  const stage = new FrameStage(ends);
-  filling.open(plain({ 'content-type': 'text/event-stream' }), ends);
-  for (const chunk of chunks) filling.add(stage.push(Buffer.from(chunk)) as Uint8Array);
-  filling.end(outcome);
-}
-
 describe('what is kept', () => {
-  test('has the bytes and headers of the answer, but for the connection and cookies', async () => {
-    const w = world();
-    const filling = await w.lead('a');
-    filling.open(
-      plain({
-        'content-type': 'application/json',
-        'set-cookie': 'a=b',
-        connection: 'x-hop',
-        'x-hop': '1',
-        'x-engine': '2',
-      }),
-    );
-    filling.add(Buffer.from('{"a":'));
-    filling.add(Buffer.from('"ä"}'));
-    filling.end('done');
-    const kept = (await w.enter('a').entered) as Kept;
-    expect(textOf(kept)).toBe('{"a":"ä"}');
-    // It holds no memory beside those.
-    expect(kept.bytes.buffer.byteLength).toBe(kept.bytes.length);
-    expect(kept.headers.toJSON()).toEqual({ 'content-type': 'application/json', 'x-engine': '2' });
-  });
-
   test('can be given as an answer again and again', async () => {
     const w = world();
     fill(await w.lead('a'), 'hello');
@@ -249,123 +83,6 @@ describe('what is kept', () => {
     }
     expect(w.cache.size).toBe(1);
   });
-
-  test('does not change when the chunk that it came from is used again', async () => {
-    const w = world();
-    const filling = await w.lead('a');
-    const chunk = Buffer.from('hello');
-    filling.open(plain());
-    filling.add(chunk);
-    chunk.fill(0);
-    filling.end('done');
-    expect(textOf(await w.enter('a').entered)).toBe('hello');
-  });
-
-  const whole = 'data: {"x":1}\n\ndata: [DONE]\n\n';
-  const streams: [string, string[]][] = [
-    ['of OpenAI', [whole]],
-    ['in pieces', whole.split(/(?=[dx])/)],
-    ['of Anthropic', ['event: a\ndata: {}\n\n', 'event: message_stop\ndata: {}\n\n']],
-    ['of llama.cpp', ['data: {"content":"a"}\n\n', 'data: {"stop":true}\n\n']],
-  ];
-  for (const [name, chunks] of streams) {
-    test(`is a whole stream ${name}`, async () => {
-      const w = world();
-      stream(await w.lead('a'), chunks, 'done');
-      expect(textOf(await w.enter('a').entered)).toBe(chunks.join(''));
-    });
-  }
-
-  test('is a stream whose client left once it had the last frame', async () => {
-    const w = world();
-    stream(await w.lead('a'), [whole], 'aborted');
-    expect(await w.isKept('a')).toBe(true);
-  });
-
-  test('is an answer without a length whose framing tells its end', async () => {
-    const w = world();
-    for (const name of ['transfer-encoding', 'content-type']) {
-      const value = name === 'content-type' ? 'application/json' : 'chunked';
-      const filling = await w.lead(name);
-      filling.open(new Response('', { headers: { [name]: value } }));
-      filling.end('done');
-      expect(await w.isKept(name)).toBe(true);
-    }
-  });
-});
-
-describe('what is not kept', () => {
-  const heads: [string, Response][] = [
-    ['an error', plain({}, 400)],
-    ['another status', plain({}, 206)],
-    ['an encoded body', plain({ 'content-encoding': 'gzip' })],
-    ['what the engine wants nobody to store', plain({ 'cache-control': 'private, No-Store' })],
-    ['what ends by closing', new Response('', { headers: { 'content-type': 'audio/mpeg' } })],
-  ];
-  for (const [name, head] of heads) {
-    test(name, async () => {
-      const w = world();
-      const filling = await w.lead('a');
-      filling.open(head);
-      filling.add(Buffer.from('x'));
-      filling.end('done');
-      expect(await w.isKept('a')).toBe(false);
-      expect(w.cache.bytes).toBe(0);
-    });
-  }
-
-  for (const outcome of ['failed', 'aborted'] as const) {
-    test(`a plain answer that ${outcome}`, async () => {
-      const w = world();
-      const filling = await w.lead('a');
-      filling.open(plain());
-      filling.add(Buffer.from('x'));
-      filling.end(outcome);
-      expect(await w.isKept('a')).toBe(false);
-      expect(w.cache.bytes).toBe(0);
-    });
-  }
-
-  test('an answer whose head never came', async () => {
-    const w = world();
-    (await w.lead('a')).end('done');
-    expect(await w.isKept('a')).toBe(false);
-  });
-
-  const streams: [string, string[], 'done' | 'aborted' | 'failed'][] = [
-    ['that was cut', ['data: {"x":1}\n\n'], 'failed'],
-    ['that ends without a last frame', ['data: {"x":1}\n\n'], 'done'],
-    ['without a frame', [': hello\n\n'], 'done'],
-    ['whose last frame is not whole', ['data: {"x":1}\n\ndata: [DONE]\n'], 'done'],
-    ['that ends with an error', ['data: {"x":1}\n\n', 'data: {"error":{"code":1}}\n\n'], 'done'],
-    ['with an error before its end', ['data: {"error":"no"}\n\ndata: [DONE]\n\n'], 'done'],
-    ['of Anthropic with an error', ['event: error\ndata: {}\n\n'], 'done'],
-    ['of a response that failed', ['event: response.failed\ndata: {}\n\n'], 'done'],
-    [
-      'that an engine broke off',
-      ['data: {"choices":[{"finish_reason":"abort"}]}\n\ndata: [DONE]\n\n'],
-      'done',
-    ],
-  ];
-  for (const [name, chunks, outcome] of streams) {
-    test(`a stream ${name}`, async () => {
-      const w = world();
-      stream(await w.lead('a'), chunks, outcome);
-      expect(await w.isKept('a')).toBe(false);
-    });
-  }
-
-  for (const body of [
-    '{"error":{"message":"no"}}',
-    '{"choices":[{"finish_reason": "error"}]}',
-    '{"status":"failed"}',
-  ]) {
-    test(`a failure under status 200: ${body}`, async () => {
-      const w = world();
-      fill(await w.lead('a'), body);
-      expect(await w.isKept('a')).toBe(false);
-    });
-  }
 });
 
 describe('time', () => {
@@ -648,7 +365,7 @@ test('under any order of events it holds no more than it may, mixes up nobody, a
     async function ask(): Promise<void> {
       const scope = random.pick(['alice', 'bob']);
       const name = `${random.below(6)}`;
-      const key = keyOf({ temperature: 0, prompt: name }, { scope })?.key ?? '';
+      const key = `${scope} ${name}`;
       const line = `${scope} ${random.below(2)}`;
       const { entered, leave } = w.enter(key, {
         line,

@@ -388,7 +388,7 @@ describe('the rules', () => {
     });
   });
 
-  test.each(['Authorization', 'x-api-key', 'Cookie', 'x user', 'x:user'])(
+  test.each(['Authorization', 'Proxy-Authorization', 'x-api-key', 'Cookie', 'x user', 'x:user'])(
     'refuses %j as the header of users',
     (name) => {
       const env = {

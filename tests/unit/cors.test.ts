@@ -2,7 +2,7 @@
  * CORS: which pages may read answers, what a preflight allows, and that credentials are never allowed.
  */
 import { describe, expect, test } from 'bun:test';
-import { corsHeaders, preflight } from '../../src/cors.ts';
+import { answering, corsHeaders, preflight } from '../../src/cors.ts';
 
 const page = 'https://chat.example.org';
 
@@ -56,6 +56,14 @@ describe('corsHeaders', () => {
     const exposed = corsHeaders(['*'])(page)['access-control-expose-headers'];
     expect(exposed?.split(', ')).toContain(name);
   });
+});
+
+test('an answer in JSON is kept by no cache, and read by the pages that may', async () => {
+  const request = new Request('http://gateway/', { headers: { origin: page } });
+  const answer = answering(corsHeaders([page]))(request, { a: 1 }, 201);
+  expect([answer.status, await answer.json()]).toEqual([201, { a: 1 }]);
+  expect(answer.headers.get('cache-control')).toBe('no-store');
+  expect(answer.headers.get('access-control-allow-origin')).toBe(page);
 });
 
 describe('preflight', () => {

@@ -68,7 +68,7 @@ describe('sightEngine', () => {
           },
         },
       },
-      { kind: 'llama.cpp', slots: 2, contextTokens: 2048, hasSlotsEndpoint: false },
+      { kind: 'llama.cpp', slots: 2, contextTokens: 2048 },
     ],
     [
       'llama.cpp that says nonsense, by its slots alone',

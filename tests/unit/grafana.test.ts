@@ -4,9 +4,8 @@
  */
 import { describe, expect, test } from 'bun:test';
 import dashboard from '../../deploy/grafana/llm-gateway.json';
-import type { Settlement } from '../../src/live.ts';
 import { Metrics } from '../../src/metrics.ts';
-import { Upstream } from '../../src/upstream.ts';
+import { settlement, upstream } from './samples.ts';
 
 const expressions = dashboard.panels.flatMap(({ title, targets }) =>
   targets.map(({ expr, legendFormat }) => ({ title, expr, legendFormat })),
@@ -14,20 +13,7 @@ const expressions = dashboard.panels.flatMap(({ title, targets }) =>
 
 /** Gives the labels of every name that a gateway exports which has seen a bit of everything. */
 async function exported(): Promise<Map<string, Set<string>>> {
-  const engine = new Upstream(
-    {
-      id: 'engine',
-      url: 'http://127.0.0.1:1',
-      apiKey: undefined,
-      kind: 'llama.cpp',
-      models: ['qwen'],
-      aliases: {},
-      slots: 4,
-      weight: 1,
-      drain: false,
-    },
-    () => 0.5,
-  );
+  const engine = upstream('engine');
   engine.station('qwen');
   const source = new Metrics({
     live: [],
@@ -35,42 +21,8 @@ async function exported(): Promise<Map<string, Set<string>>> {
     ledger: { lagMs: 0, waiting: 0 },
     version: '1.2.3',
   });
-  const record: Settlement = {
-    requestId: 'id-1',
-    caller: {
-      keyId: '00112233',
-      principal: '00112233',
-      hint: 'sk-…4f2a',
-      weight: 1,
-      priority: 'interactive',
-      name: 'alice',
-      limits: {},
-      models: undefined,
-    },
-    route: '/v1/chat/completions',
-    model: 'qwen',
-    upstream: 'engine',
-    status: 200,
-    code: undefined,
-    outcome: 'done',
-    stream: true,
-    bodyMs: 0,
-    queuedMs: 1,
-    firstByteMs: 1,
-    engineMs: 5,
-    totalMs: 7,
-    promptTokens: 3,
-    cachedTokens: 1,
-    completionTokens: 3,
-    tokensAre: 'exact',
-    bytesIn: 1,
-    bytesOut: 1,
-    clientGone: false,
-    isCacheHit: false,
-    traceparent: undefined,
-  };
-  source.settled(record);
-  source.settled({ ...record, status: 429, code: 'rate_limited', outcome: 'failed' });
+  source.settled(settlement());
+  source.settled(settlement({ status: 429, code: 'rate_limited', outcome: 'failed' }));
   const text = await (await source.answer()).text();
   const labels = new Map<string, Set<string>>();
   for (const [, name = '', pairs = ''] of text.matchAll(/^([a-z_]+)(?:\{(.*)\})? /gm)) {

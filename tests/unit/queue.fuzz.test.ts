@@ -284,6 +284,75 @@ describe('any order of events', () => {
   });
 });
 
+/** One of two queues that see the same: what it granted, in order. */
+class Twin {
+  readonly stations = [new Station('a', 3, true), new Station('b', 2, true)];
+  readonly queue = new Queue<Waiter>({
+    limits: () => ({ maxWaiters: 20, maxWaitersPerCaller: 10, maxBytes: 1e9 }),
+    choose: (_, free) => free[0],
+  });
+  readonly groups = this.stations.map((station) => ({ key: station.id, stations: [station] }));
+  readonly running: { station: Station; principal: string; units: number }[] = [];
+  readonly told: string[] = [];
+
+  constructor(readonly isDirect: boolean) {}
+
+  ask(more: Omit<Waiter, 'group'>, at: number): void {
+    const waiter: Waiter = { ...more, group: this.groups[at] as Group };
+    const station = this.stations[at] as Station;
+    const units = this.isDirect ? this.queue.admit(waiter, station) : undefined;
+    if (units !== undefined) this.granted({ waiter, station, units });
+    else if (!this.queue.enter(waiter)) this.told.push('full');
+    this.dispatch();
+  }
+
+  dispatch(): void {
+    this.queue.dispatch(0, (grant) => this.granted(grant));
+  }
+
+  granted({ waiter: { principal }, station, units }: Grant<Waiter>): void {
+    this.running.push({ station, principal, units });
+    this.told.push(`${principal} ${units} at ${station.id}`);
+    // Nobody is charged for what takes no slot.
+    if (units > 0) this.queue.charge(principal, 10);
+  }
+
+  end(at: number, tokens: number): void {
+    const [ended] = this.running.splice(at, 1);
+    if (ended === undefined) return;
+    if (ended.units > 0) this.queue.charge(ended.principal, tokens);
+    this.queue.release(ended.station, ended.principal, ended.units);
+    this.dispatch();
+  }
+}
+
+test('what is admitted at once changes nothing that comes after it', async () => {
+  await forSeeds(200, (random) => {
+    const [direct, other] = [new Twin(true), new Twin(false)];
+    for (let step = 0; step < 400; step++) {
+      if (random.oneIn(2)) {
+        const at = random.below(principals.length);
+        const waiter = {
+          principal: principals[at] as string,
+          weight: weights[at] as number,
+          maxUnits: random.pick([1, 2, Number.POSITIVE_INFINITY]),
+          priority: random.oneIn(4) ? ('batch' as const) : ('interactive' as const),
+          units: random.pick([0, 1, 1, 1, 2, 9]),
+          bytes: 1,
+          enteredAt: 0,
+        };
+        const station = random.below(2);
+        for (const twin of [direct, other]) twin.ask(waiter, station);
+      } else {
+        const [at, tokens] = [random.below(6), random.below(100)];
+        for (const twin of [direct, other]) twin.end(at, tokens);
+      }
+    }
+    expect(direct.told.length).toBeGreaterThan(50);
+    expect(direct.told).toEqual(other.told);
+  });
+});
+
 interface Load {
   principal: string;
   weight: number;

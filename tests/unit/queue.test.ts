@@ -139,6 +139,51 @@ describe('slots', () => {
   });
 });
 
+describe('where nobody waits', () => {
+  test('a request is admitted without a waiter, as long as there are slots', () => {
+    const { queue, station, waiter } = stage(2);
+    const taken = Array.from({ length: 3 }, () => queue.admit(waiter('a'), station));
+    expect(taken).toEqual([1, 1, undefined]);
+    expect([queue.size, station.used]).toEqual([0, 2]);
+    queue.release(station, 'a', 1);
+    expect(queue.admit(waiter('a', { units: 5 }), station)).toBeUndefined();
+    queue.release(station, 'a', 1);
+    expect(queue.admit(waiter('a', { units: 5 }), station)).toBe(2);
+  });
+
+  test('one that needs no slot is admitted wherever it is open', () => {
+    const { queue, station, waiter } = stage(0);
+    expect(queue.admit(waiter('a', { units: 0 }), station)).toBe(0);
+    station.isOpen = false;
+    expect(queue.admit(waiter('a', { units: 0 }), station)).toBeUndefined();
+  });
+
+  test("one that its caller's cap keeps waiting is not", () => {
+    const { queue, station, waiter } = stage(4);
+    expect(queue.admit(waiter('a', { maxUnits: 1 }), station)).toBe(1);
+    expect(queue.admit(waiter('a', { maxUnits: 1 }), station)).toBeUndefined();
+    expect(queue.admit(waiter('b', { maxUnits: 1 }), station)).toBe(1);
+  });
+
+  test('and only there: who waits is not gone past', () => {
+    const { queue, waiter, enter, group } = stage(1);
+    const other = new Station('b', 1, true);
+    enter('a', { group: { ...group, stations: [new Station('c', 0, true)] } });
+    expect(queue.admit(waiter('b'), other)).toBeUndefined();
+  });
+
+  test('what was admitted counts as if it had waited', () => {
+    const { queue, station, waiter, enter, order } = stage();
+    queue.admit(waiter('a'), station);
+    queue.charge('a', 100);
+    enter('a');
+    enter('b');
+    queue.release(station, 'a', 1);
+    queue.charge('b', 150);
+    expect(order(2, 0)).toEqual(['a', 'b']);
+  });
+});
+
 describe('a full queue', () => {
   test('refuses by number, by caller and by bytes', () => {
     for (const limits of [{ maxWaiters: 2 }, { maxWaitersPerCaller: 2 }, { maxBytes: 250 }]) {

@@ -7,15 +7,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { issueKey, rotateKey, type IssuedKey, type KeyPolicy } from '../../src/keys.ts';
-import { Store, type KeyChange } from '../../src/store.ts';
-import {
-  maxGroups,
-  type UsageColumn,
-  type UsageQuery,
-  type UsageRow,
-  type UsageTotals,
-} from '../../src/usage.ts';
+import type { KeyChange } from '../../src/rows.ts';
+import { Store } from '../../src/store.ts';
+import type { UsageColumn, UsageQuery, UsageRow, UsageTotals } from '../../src/usage.ts';
 import { forSeeds, type Random } from './random.ts';
+import { fullPolicy, plainPolicy, usageRow } from './samples.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'llm-gateway-store-'));
 const stores: Store[] = [];
@@ -37,40 +33,18 @@ const now = Date.UTC(2026, 10, 5, 13, 30);
 const hourMs = 3_600_000;
 const dayMs = 86_400_000;
 
-const plain: KeyPolicy = {
-  name: 'alice',
-  limits: {},
-  models: undefined,
-  weight: 1,
-  priority: 'interactive',
-  userHeader: undefined,
-  expiresAt: undefined,
-};
-const full: KeyPolicy = {
-  name: 'Bücher-Bot "№ 2"',
-  limits: {
-    requestsPerMinute: 60,
-    tokensPerMinute: 20_000,
-    concurrentRequests: 2,
-    budgets: [
-      { tokens: 1_000_000, per: 'day' },
-      { tokens: 20_000_000, per: 'month' },
-    ],
-  },
-  models: ['a', 'b'],
-  weight: 2.5,
-  priority: 'batch',
-  userHeader: 'x-openwebui-user-id',
-  expiresAt: now + 90 * dayMs,
-};
-
-const issued = (policy: KeyPolicy = plain, at = now): IssuedKey => issueKey(policy, at).record;
+const issued = (policy: KeyPolicy = plainPolicy, at = now): IssuedKey =>
+  issueKey(policy, at).record;
 
 describe('keys', () => {
   test('come back as they were, oldest first', () => {
     const dir = folder();
     const store = open(dir);
-    const [first, second, third] = [issued(full), issued(plain), issued(plain, now - 1)];
+    const [first, second, third] = [
+      issued(fullPolicy),
+      issued(plainPolicy),
+      issued(plainPolicy, now - 1),
+    ];
     for (const key of [first, second, third]) store.addKey(key, 'cli');
     expect(store.keys()).toEqual([third, first, second]);
     expect(open(dir).keys()).toEqual([third, first, second]);
@@ -88,7 +62,7 @@ describe('keys', () => {
 
   test('change in what is named, and in nothing else', () => {
     const store = open(undefined);
-    const [key, other] = [issued(full), issued(plain)];
+    const [key, other] = [issued(fullPolicy), issued(plainPolicy)];
     store.addKey(key, 'cli');
     store.addKey(other, 'cli');
     const change: KeyChange = { weight: 4, models: undefined, expiresAt: undefined };
@@ -130,7 +104,7 @@ describe('keys', () => {
 describe('the audit log', () => {
   test('says who did what and when, the latest first', () => {
     const store = open(undefined);
-    const key = issued(full);
+    const key = issued(fullPolicy);
     store.addKey(key, 'cli');
     store.changeKey(key.id, { weight: 3, models: undefined }, 'key_changed', 'admin', now + 1);
     const { change } = rotateKey(key, hourMs, now);
@@ -165,7 +139,7 @@ describe('the audit log', () => {
     ]);
     expect(store.audit(1)).toHaveLength(1);
     const added = JSON.parse(store.audit(10)[3]?.detail ?? '{}');
-    expect(added).toEqual({ ...full, revokedAt: null });
+    expect(added).toEqual({ ...fullPolicy, revokedAt: null });
   });
 });
 
@@ -204,7 +178,7 @@ describe('two that have one file open', () => {
 test('no secret of a key gets into the files', () => {
   const dir = folder();
   const store = open(dir);
-  const { key: first, record } = issueKey(full, now);
+  const { key: first, record } = issueKey(fullPolicy, now);
   // Whoever hands over more than a record must not have it kept.
   store.addKey(Object.assign({ key: first }, record), 'cli');
   const { key: second, change } = rotateKey(record, hourMs, now);
@@ -226,33 +200,6 @@ test('no secret of a key gets into the files', () => {
   const audit = JSON.stringify(open(dir).audit(10));
   for (const digest of [record.digest, change.digest]) expect(audit).not.toContain(digest);
 });
-
-function usageRow(changes: Partial<UsageRow> = {}): UsageRow {
-  return {
-    at: now,
-    requestId: 'request-1',
-    keyId: 'k1',
-    principal: 'k1/eva',
-    keyName: 'alice',
-    route: '/v1/chat/completions',
-    model: 'qwen',
-    upstream: 'engine',
-    status: 200,
-    code: undefined,
-    outcome: 'done',
-    stream: true,
-    queuedMs: 5,
-    firstTokenMs: 80,
-    engineMs: 900,
-    totalMs: 905,
-    promptTokens: 7,
-    cachedTokens: 4,
-    completionTokens: 3,
-    tokensAre: 'exact',
-    isCacheHit: false,
-    ...changes,
-  };
-}
 
 function randomRow(random: Random): UsageRow {
   const keyId = random.pick(['k1', 'k2', 'k3']);
@@ -386,71 +333,11 @@ describe('totals', () => {
     expect(turns).toBe(1);
   });
 
-  test('of nothing are zero', async () => {
-    const [totals, ...others] = await open(undefined).usage(all);
-    expect(others).toEqual([]);
-    expect(totals).toEqual({
-      requests: 0,
-      failed: 0,
-      cancelled: 0,
-      cacheHits: 0,
-      promptTokens: 0,
-      cachedTokens: 0,
-      completionTokens: 0,
-      estimated: 0,
-      engineSeconds: 0,
-      firstTokenMsP50: null,
-      firstTokenMsP95: null,
-      queuedMsP50: null,
-      queuedMsP95: null,
-    });
-    expect(await open(undefined).usage({ ...all, by: ['key'] })).toEqual([]);
-  });
-
   test('take their beginning in and leave their end out', async () => {
     const store = open(undefined);
     store.insertUsage([now - 1, now, now + 1].map((at) => usageRow({ at })));
     const [totals] = await store.usage({ since: now, until: now + 1, by: [] });
     expect(totals?.requests).toBe(1);
-  });
-
-  test('name a key as its latest request did', async () => {
-    const store = open(undefined);
-    store.insertUsage([
-      usageRow({ keyName: 'new', at: now + 1 }),
-      usageRow({ keyName: 'old', at: now }),
-    ]);
-    expect(await store.usage({ ...all, by: ['key'] })).toMatchObject([{ key: 'k1', name: 'new' }]);
-  });
-
-  test('come in the order of time, and then most tokens first', async () => {
-    const store = open(undefined);
-    store.insertUsage([
-      usageRow({ at: now, model: 'small', promptTokens: 1 }),
-      usageRow({ at: now, model: 'large', promptTokens: 100 }),
-      usageRow({ at: now - hourMs, model: 'small' }),
-      usageRow({ at: now + hourMs, model: 'small' }),
-    ]);
-    const totals = await store.usage({ ...all, by: ['model', 'hour'] });
-    expect(totals.map(({ hour, model }) => [hour, model])).toEqual([
-      ['2026-11-05T12:00Z', 'small'],
-      ['2026-11-05T13:00Z', 'large'],
-      ['2026-11-05T13:00Z', 'small'],
-      ['2026-11-05T14:00Z', 'small'],
-    ]);
-  });
-
-  test('are bounded: of too many groups those of the latest requests are given, and whole', async () => {
-    const store = open(undefined);
-    const rows = Array.from({ length: maxGroups + 5 }, (_, group) =>
-      usageRow({ model: `model-${group}`, at: now + group }),
-    );
-    store.insertUsage([...rows, usageRow({ model: 'model-5', at: now })]);
-    const totals = await store.usage({ ...all, by: ['model'] });
-    expect(totals).toHaveLength(maxGroups);
-    const found = new Map(totals.map(({ model, requests }) => [model, requests]));
-    expect(found.has('model-4')).toBe(false);
-    expect(found.get('model-5')).toBe(2);
   });
 });
 

@@ -3,12 +3,9 @@
  * ever shown.
  */
 import { describe, expect, test } from 'bun:test';
-import { Value } from '@sinclair/typebox/value';
 import {
   describeUpstreams,
   readUpstreams,
-  upstreamsJsonSchema,
-  upstreamsMarkdown,
   upstreamsOf,
   type UpstreamSettings,
 } from '../../src/upstreams.ts';
@@ -287,6 +284,14 @@ describe('what is refused', () => {
   });
 });
 
+test('a URL with credentials in it is refused with the name of what takes a key', () => {
+  for (const url of ['http://user:pw@a', 'http://a/?key=x', 'http://a/#x']) {
+    expect(problemsOf({ url })).toEqual([
+      expect.stringContaining('no query, fragment or credentials in it, use api_key for a key'),
+    ]);
+  }
+});
+
 test('no problem shows a key, a URL with credentials, or what a variable gave', () => {
   files['/run/spaced'] = 'sk-secret of file';
   const { problems } = read([
@@ -337,62 +342,5 @@ describe('what is said of them', () => {
     expect(text).not.toContain('secret');
     expect(text).toContain('    api_key: # sk-…ntry\n');
     expect(text).toContain('    api_key: # not set\n');
-  });
-
-  test('as a JSON Schema takes what is read, and refuses what is not', () => {
-    const schema = JSON.parse(JSON.stringify(upstreamsJsonSchema));
-    const { items } = schema;
-    expect(items.required).toEqual(['url']);
-    expect(Object.keys(items.properties)).toEqual([
-      'url',
-      'id',
-      'api_key',
-      'api_key_file',
-      'kind',
-      'models',
-      'aliases',
-      'slots',
-      'weight',
-      'drain',
-    ]);
-    for (const property of Object.values<{ description: string }>(items.properties)) {
-      expect(property.description).toEndWith('.');
-    }
-    const check = (entry: object) =>
-      Value.Check(upstreamsJsonSchema, [{ url: 'http://a', ...entry }]);
-    const good = [
-      {},
-      { slots: 4 },
-      { slots: '${N}' },
-      { slots: { x: '${N}' } },
-      { drain: '${YES}' },
-      { models: ['x'] },
-      { aliases: { a: 'x' } },
-      { kind: 'vllm' },
-      { api_key_file: 'x' },
-      { weight: 0.5 },
-    ];
-    for (const entry of good) expect([entry, check(entry)]).toEqual([entry, true]);
-    const bad = [
-      { slots: 0 },
-      { slots: { x: 0 } },
-      { drain: 'yes' },
-      { models: [] },
-      { models: 'x' },
-      { aliases: { a: 1 } },
-      { kind: 'tgi' },
-      { weight: 0 },
-      { name: 'x' },
-      { url: undefined },
-    ];
-    for (const entry of bad) expect([entry, check(entry)]).toEqual([entry, false]);
-  });
-
-  test('as a table has a line for each key, with its default and what it allows', () => {
-    const lines = upstreamsMarkdown().trimEnd().split('\n');
-    expect(lines).toHaveLength(2 + 9);
-    for (const line of lines) expect(line.split('|')).toHaveLength(5);
-    expect(lines.at(-1)).toStartWith('| `drain` | `false` | ');
-    expect(lines[4]).toStartWith('| `api_key`, `api_key_file` |  | ');
   });
 });

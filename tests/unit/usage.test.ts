@@ -7,7 +7,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
-import type { Settlement } from '../../src/live.ts';
 import { openDatabase } from '../../src/schema.ts';
 import { Store } from '../../src/store.ts';
 import {
@@ -19,6 +18,7 @@ import {
   type UsageStore,
 } from '../../src/usage.ts';
 import { until } from '../wait.ts';
+import { settlement, usageRow } from './samples.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'llm-gateway-usage-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -27,44 +27,6 @@ const now = Date.UTC(2026, 10, 5, 13, 30);
 const dayMs = 86_400_000;
 /** So long that a test sees no timer but those it wants. */
 const neverMs = 2 ** 30;
-
-function settlement(changes: Partial<Settlement> = {}): Settlement {
-  return {
-    requestId: 'request-1',
-    caller: {
-      keyId: '0011223344',
-      principal: '0011223344/eva',
-      hint: 'sk-gw-0011223344-…',
-      weight: 1,
-      priority: 'interactive',
-      name: 'eva',
-      limits: {},
-      models: undefined,
-    },
-    route: '/v1/chat/completions',
-    model: 'qwen3-8b',
-    upstream: 'engine',
-    status: 200,
-    code: undefined,
-    outcome: 'done',
-    stream: true,
-    bodyMs: 0,
-    queuedMs: 12.34,
-    firstByteMs: 80.06,
-    engineMs: 900,
-    totalMs: 912.34,
-    promptTokens: 7,
-    cachedTokens: 4,
-    completionTokens: 3,
-    tokensAre: 'exact',
-    bytesIn: 11,
-    bytesOut: 22,
-    clientGone: false,
-    isCacheHit: false,
-    traceparent: undefined,
-    ...changes,
-  };
-}
 
 /** A store that keeps rows in an array and fails while it is told to. */
 class FakeStore implements UsageStore {
@@ -123,29 +85,22 @@ const countIn = (store: Store) =>
 
 describe('rowOf', () => {
   test('keeps what a settlement says', () => {
-    expect(rowOf(settlement(), now + 0.4)).toEqual({
-      at: now,
-      requestId: 'request-1',
-      keyId: '0011223344',
-      principal: '0011223344/eva',
-      keyName: 'eva',
-      route: '/v1/chat/completions',
-      model: 'qwen3-8b',
-      upstream: 'engine',
-      status: 200,
-      code: undefined,
-      outcome: 'done',
-      stream: true,
-      queuedMs: 12.3,
-      firstTokenMs: 80.1,
-      engineMs: 900,
-      totalMs: 912.3,
-      promptTokens: 7,
-      cachedTokens: 4,
-      completionTokens: 3,
-      tokensAre: 'exact',
-      isCacheHit: false,
-    });
+    const times = { queuedMs: 12.34, firstByteMs: 80.06, engineMs: 900, totalMs: 912.34 };
+    expect(rowOf(settlement(times), now + 0.4)).toEqual(
+      usageRow({
+        at: now,
+        requestId: 'id-1',
+        keyId: '00112233',
+        principal: '00112233/eva',
+        queuedMs: 12.3,
+        firstTokenMs: 80.1,
+        engineMs: 900,
+        totalMs: 912.3,
+        promptTokens: 100,
+        cachedTokens: 60,
+        completionTokens: 11,
+      }),
+    );
   });
 
   test.each([

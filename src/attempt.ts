@@ -1,0 +1,97 @@
+/**
+ * One try at an engine: the request as it is sent there, and what came of it. It never tries twice and decides nothing
+ * about trying again.
+ */
+import { isUnreachable } from './engine.ts';
+import { upstreamHeaders } from './headers.ts';
+import { editJson } from './json.ts';
+import { isLookup, modelsPath } from './listing.ts';
+import type { LiveRequest } from './live.ts';
+import { replaceModel } from './multipart.ts';
+import type { Lease } from './pool.ts';
+import { isLoadingModel, type RetryFailure } from './retry.ts';
+import type { Route } from './routes.ts';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+type Edits = Readonly<Record<string, unknown>>;
+
+export interface Attempt {
+  lease: Lease;
+  entry: LiveRequest;
+  /** Of the client. */
+  request: Request;
+  body: Bytes | undefined;
+  /** Members of a JSON body that get other values; of a form, its model alone. */
+  edits: Edits | undefined;
+  /** Whether the gateway reads the answer, which then has to come decoded. */
+  isRead: boolean;
+}
+
+/** An answer of the engine; one that says only that it loads its model is no answer to the request. */
+export interface Heard {
+  answer: Response;
+  isLoading: boolean;
+}
+
+/** Asks the engine. Throws what `fetch` throws. */
+export async function attempt({
+  lease,
+  entry,
+  request,
+  body,
+  edits,
+  isRead,
+}: Attempt): Promise<Heard> {
+  const { route } = entry;
+  const { url, apiKey } = lease.upstream.settings;
+  const path = isLookup(route) ? modelsPath : route.path + searchOf(request.url);
+  const answer = await fetch(url + path, {
+    ...lease.connection,
+    method: route.method,
+    headers: upstreamHeaders(request.headers, entry, apiKey),
+    body: body === undefined ? null : edited(route, body, edits, request.headers),
+    signal: entry.signal,
+    decompress: isRead,
+    redirect: 'manual',
+    timeout: false,
+  });
+  return await hear(answer);
+}
+
+/** Gives the query of a URL with its question mark, or nothing. */
+export function searchOf(url: string): string {
+  const query = url.indexOf('?');
+  return query === -1 ? '' : url.slice(query);
+}
+
+/** Says what a failure of `fetch` shows of the engine; `undefined` where nothing certain. */
+export function failureOf(thrown: unknown): RetryFailure | undefined {
+  if (isUnreachable(thrown)) return 'unreachable';
+  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
+  return code === 'ECONNRESET' || code === 'EPIPE' ? 'reset' : undefined;
+}
+
+/** No engine says in more that it is loading. */
+const maxNoticeBytes = 4_096;
+
+/** Reads a 503 to its end, since it may say that the model is still being loaded. */
+async function hear(answer: Response): Promise<Heard> {
+  if (answer.status !== 503) return { answer, isLoading: false };
+  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
+  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
+  const bytes = await answer.bytes();
+  const { status, headers } = answer;
+  return {
+    answer: new Response(bytes, { status, headers }),
+    isLoading: isLoadingModel(status, bytes),
+  };
+}
+
+/** Gives the body with what has to be changed in it; the same bytes where nothing has. */
+function edited(route: Route, body: Bytes, edits: Edits | undefined, headers: Headers): Bytes {
+  if (edits === undefined) return body;
+  if (route.body === 'json') return editJson(body, edits) as Bytes;
+  const model = edits['model'];
+  if (typeof model !== 'string') return body;
+  return replaceModel(body, headers.get('content-type') ?? '', model) as Bytes;
+}

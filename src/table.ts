@@ -1,0 +1,42 @@
+/**
+ * Rows as text: an aligned table for a terminal, or CSV. What a terminal would obey and what a spreadsheet would compute
+ * does not get through.
+ */
+
+/** Gives a text on one line and without what a terminal would obey: models and users are named by strangers. */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\uFFFD');
+}
+
+/** What stands where there is nothing. */
+export const none = '-';
+
+/** Gives an aligned table; the columns from `firstNumber` on end at one edge. */
+export function table(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  firstNumber = Number.POSITIVE_INFINITY,
+): string {
+  const lines = [headings, ...rows].filter(({ length }) => length > 0);
+  const cells = lines.map((line) => line.map(oneLine));
+  const widths = (cells[0] ?? []).map((_, column) => {
+    return Math.max(...cells.map((line) => Bun.stringWidth(line[column] ?? '')));
+  });
+  const padded = (text: string, column: number) => {
+    const space = ' '.repeat((widths[column] ?? 0) - Bun.stringWidth(text));
+    return column < firstNumber ? text + space : space + text;
+  };
+  return cells.map((line) => line.map(padded).join('  ').trimEnd()).join('\n');
+}
+
+/** Gives a field of a CSV file, quoted as RFC 4180 has it, and not as a formula where a spreadsheet opens the file. */
+function csvField(value: string | number | null | undefined): string {
+  if (typeof value !== 'string') return String(value ?? '');
+  const text = /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Gives rows as CSV by RFC 4180, without the line feed behind the last one. */
+export function csv(rows: readonly (readonly (string | number | null | undefined)[])[]): string {
+  return `${rows.map((row) => row.map(csvField).join(',')).join('\r\n')}\r`;
+}

@@ -1,0 +1,324 @@
+/**
+ * What happens to a key that changes while it is in use: revoked, rotated, or with other limits and models. A revoked key
+ * ends what it has running, truthfully and at once; whatever else runs goes on.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startDemoEngine } from '../../src/demo.ts';
+import { ask, send, type Asked, type Exchange } from '../exchange.ts';
+import { cleanEnvironment, gatewayCommand, startGateway, type Gateway } from '../gateway.ts';
+import { healthOf, untilUpstream } from '../stage.ts';
+import { until } from '../wait.ts';
+
+setDefaultTimeout(60_000);
+
+/** A second, and what a busy machine adds to it. */
+const withinMs = 3_000;
+const adminKey = 'sk-admin-of-key-changes';
+const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
+const engine = startDemoEngine({ slots: 2, tokensPerSecond: 50 });
+let gateway: Gateway;
+let count = 0;
+
+const start = () =>
+  startGateway({ LLM_SERVER_URL: engine.url, DATA_DIR: folder, ADMIN_API_KEY: adminKey });
+
+beforeAll(async () => {
+  gateway = await start();
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 2 });
+});
+
+afterAll(async () => {
+  await gateway?.[Symbol.asyncDispose]();
+  await engine.stop();
+  rmSync(folder, { recursive: true });
+});
+
+interface Issued {
+  id: string;
+  key: string;
+}
+
+/** Asks the admin API; gives what it answers and its status. */
+async function admin(method: string, path: string, body?: object) {
+  const headers = { Authorization: `Bearer ${adminKey}` };
+  const answer = await ask(gateway.url, { method, path, headers, ...(body && { body }) });
+  return { status: answer.status, json: JSON.parse(answer.text) as Record<string, unknown> };
+}
+
+async function issue(policy: object = {}): Promise<Issued> {
+  const { status, json } = await admin('POST', '/admin/keys', { name: `k${++count}`, ...policy });
+  expect(status).toBe(201);
+  return { id: String(json['id']), key: String(json['key']) };
+}
+
+/** Runs `llm-gateway keys …`, and gives what it prints. */
+async function keys(...args: string[]): Promise<{ out: string; err: string; code: number }> {
+  const child = Bun.spawn(gatewayCommand('keys', ...args), {
+    cwd: '/tmp',
+    env: cleanEnvironment({ DATA_DIR: folder }),
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  });
+  const [out, err, code] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { out: out.trim(), err: err.trim(), code };
+}
+
+const messages = [{ role: 'user', content: 'x' }];
+const endless = { prompt: 'x', input: 'x', messages, max_tokens: 3000, stream: true };
+const brief = { prompt: 'x', max_tokens: 1 };
+
+function withKey({ key }: Issued, asked: Asked = {}): Asked {
+  const { headers, ...others } = asked;
+  return { body: brief, ...others, headers: { Authorization: `Bearer ${key}`, ...headers } };
+}
+
+/** Gives the status that a key gets, and why. */
+async function look(issued: Issued): Promise<string> {
+  const headers = { Authorization: `Bearer ${issued.key}` };
+  const answer = await ask(gateway.url, { path: '/v1/models', headers });
+  return `${answer.status} ${answer.header('x-gateway-error') ?? ''}`.trim();
+}
+
+function atEngine(id: string) {
+  return engine.requests.find(({ headers }) => headers['x-request-id'] === id);
+}
+
+async function idle(): Promise<void> {
+  await until('nothing runs', async () => {
+    const { inFlight, upstreams } = await healthOf(gateway);
+    return inFlight === 0 && upstreams[0]?.usedSlots === 0 && engine.busySlots() === 0;
+  });
+}
+
+describe('a key that is revoked at the command line', () => {
+  const families = [
+    {
+      path: '/v1/chat/completions',
+      end: /data: \{"error":\{.*"code":"key_revoked".*\}\}\n\n$/,
+    },
+    {
+      path: '/v1/messages',
+      end: /event: error\ndata: \{"type":"error","error":\{"type":"permission_error".*\}\}\n\n$/,
+    },
+    {
+      path: '/v1/responses',
+      end: /event: error\ndata: \{"type":"error","code":"key_revoked".*"sequence_number":\d+\}\n\n$/,
+    },
+  ];
+  test.each(families)('ends its stream at $path with an error event', async ({ path, end }) => {
+    const issued = await issue();
+    const id = `revoked${path.replaceAll('/', '-')}`;
+    const headers = { 'X-Request-Id': id };
+    const stream = await send(gateway.url, withKey(issued, { path, body: endless, headers }));
+    await stream.hasBytes(300);
+    expect((await keys('revoke', issued.id)).code).toBe(0);
+    await until('the stream has ended', () => stream.ending !== 'open', withinMs);
+    expect(stream.ending).toBe('whole');
+    expect(stream.text).toMatch(end);
+    expect(stream.text).not.toContain('[DONE]');
+    await until('the engine has ended it', () => atEngine(id)?.state === 'aborted');
+    await idle();
+    expect(await look(issued)).toBe('403 key_revoked');
+  });
+
+  test('ends what has not answered yet with 403', async () => {
+    const issued = await issue();
+    const headers = { 'X-Request-Id': 'revoked-plain' };
+    const body = { ...endless, stream: false };
+    const plain = await send(gateway.url, withKey(issued, { body, headers }));
+    await until('the engine has it', () => atEngine('revoked-plain')?.state === 'running');
+    await keys('revoke', issued.id);
+    await plain.ended();
+    expect([plain.status, plain.header('x-gateway-error')]).toEqual([403, 'key_revoked']);
+    await until('the engine has ended it', () => atEngine('revoked-plain')?.state === 'aborted');
+    await idle();
+  });
+});
+
+describe('a key that is revoked over HTTP', () => {
+  test('is refused by the next request', async () => {
+    const issued = await issue();
+    expect(await look(issued)).toBe('200');
+    const { status, json } = await admin('DELETE', `/admin/keys/${issued.id}`);
+    expect([status, json['state']]).toEqual([200, 'revoked']);
+    expect(await look(issued)).toBe('403 key_revoked');
+  });
+
+  test('ends what waits, which never reaches the engine; others go on', async () => {
+    const [other, issued] = [await issue(), await issue()];
+    const running = await Promise.all(
+      [1, 2].map(() => send(gateway.url, withKey(other, { body: endless }))),
+    );
+    for (const stream of running) await stream.hasBytes();
+    const headers = { 'X-Request-Id': 'revoked-waiting' };
+    const waiting = await send(gateway.url, withKey(issued, { body: endless, headers }));
+    await until('it waits', async () => (await healthOf(gateway)).queued === 1);
+    await admin('DELETE', `/admin/keys/${issued.id}`);
+    await waiting.ended();
+    expect([waiting.status, waiting.header('x-gateway-error')]).toEqual([403, 'key_revoked']);
+    expect((await healthOf(gateway)).queued).toBe(0);
+    for (const stream of running) {
+      await stream.hasBytes(stream.length + 1);
+      stream.leaveByReset();
+    }
+    await idle();
+    expect(atEngine('revoked-waiting')).toBeUndefined();
+  });
+
+  test('ends what all of its users have running', async () => {
+    const issued = await issue({ userHeader: 'x-user' });
+    const streams: Exchange[] = [];
+    for (const user of ['alice', 'bob']) {
+      const headers = { 'X-User': user };
+      streams.push(await send(gateway.url, withKey(issued, { body: endless, headers })));
+    }
+    for (const stream of streams) await stream.hasBytes();
+    await admin('DELETE', `/admin/keys/${issued.id}`);
+    for (const stream of streams) {
+      await stream.ended();
+      expect(stream.text).toContain('"code":"key_revoked"');
+    }
+    await idle();
+  });
+
+  test('cannot be changed, rotated or revoked once more', async () => {
+    const issued = await issue();
+    const path = `/admin/keys/${issued.id}`;
+    const first = await admin('DELETE', path);
+    expect(await admin('DELETE', path)).toEqual(first);
+    expect((await admin('PATCH', path, { weight: 2 })).status).toBe(400);
+    expect((await admin('POST', `${path}/rotate`, {})).status).toBe(400);
+    expect((await keys('revoke', issued.id)).code).toBe(1);
+    expect((await keys('rotate', issued.id)).code).toBe(1);
+    expect(await look(issued)).toBe('403 key_revoked');
+  });
+});
+
+describe('a key that is rotated', () => {
+  test('with a grace has two secrets until that is over', async () => {
+    const old = await issue();
+    const { out: key } = await keys('rotate', old.id, '--grace', '2s');
+    const fresh = { id: old.id, key };
+    expect(key).toStartWith(`sk-gw-${old.id}-`);
+    expect(key).not.toBe(old.key);
+    await until('the new one is accepted', async () => (await look(fresh)) === '200', withinMs);
+    const { json } = await admin('GET', `/admin/keys/${old.id}`);
+    const graceEnds = Date.parse(String(json['replacedUntil']));
+    const whileGrace = await look(old);
+    if (Date.now() < graceEnds) expect(whileGrace).toBe('200');
+    await until('the grace is over', async () => (await look(old)) === '403 invalid_api_key');
+    expect(Date.now()).toBeGreaterThanOrEqual(graceEnds);
+    expect(await look(fresh)).toBe('200');
+    expect((await admin('GET', `/admin/keys/${old.id}`)).json['replacedUntil']).toBeNull();
+  });
+
+  test('without a grace has the new one alone, at once', async () => {
+    const old = await issue();
+    const { json } = await admin('POST', `/admin/keys/${old.id}/rotate`, {});
+    expect(await look(old)).toBe('403 invalid_api_key');
+    expect(await look({ id: old.id, key: String(json['key']) })).toBe('200');
+  });
+
+  test('twice keeps the latest replaced secret alone', async () => {
+    const first = await issue();
+    const rotate = async () => {
+      const { json } = await admin('POST', `/admin/keys/${first.id}/rotate`, { grace: '1h' });
+      return { id: first.id, key: String(json['key']) };
+    };
+    const second = await rotate();
+    expect([await look(first), await look(second)]).toEqual(['200', '200']);
+    const third = await rotate();
+    expect(await look(first)).toBe('403 invalid_api_key');
+    expect([await look(second), await look(third)]).toEqual(['200', '200']);
+  });
+
+  test('is revoked with both of its secrets', async () => {
+    const old = await issue();
+    const { json } = await admin('POST', `/admin/keys/${old.id}/rotate`, { grace: '1h' });
+    await admin('DELETE', `/admin/keys/${old.id}`);
+    const fresh = { id: old.id, key: String(json['key']) };
+    expect([await look(old), await look(fresh)]).toEqual(['403 key_revoked', '403 key_revoked']);
+  });
+
+  test('goes on with what runs under the old secret', async () => {
+    const old = await issue();
+    const stream = await send(gateway.url, withKey(old, { body: endless }));
+    await stream.hasBytes();
+    await admin('POST', `/admin/keys/${old.id}/rotate`, {});
+    await stream.hasBytes(stream.length + 200);
+    expect(stream.ending).toBe('open');
+    stream.leaveByReset();
+    await idle();
+  });
+});
+
+describe('a policy that changes', () => {
+  test('limits the next request', async () => {
+    const issued = await issue();
+    const path = `/admin/keys/${issued.id}`;
+    expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
+    await admin('PATCH', path, { limits: { requestsPerMinute: 1 } });
+    expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
+    const refused = await ask(gateway.url, withKey(issued));
+    expect([refused.status, refused.header('x-gateway-error')]).toEqual([429, 'rate_limited']);
+    await admin('PATCH', path, { limits: null });
+    const free = await ask(gateway.url, withKey(issued));
+    expect(free.status).toBe(200);
+    expect(free.header('x-ratelimit-limit-requests')).toBeUndefined();
+  });
+
+  test('on open requests counts what a limited key has open already', async () => {
+    const issued = await issue({ limits: { requestsPerMinute: 1000 } });
+    const stream = await send(gateway.url, withKey(issued, { body: endless }));
+    await stream.hasBytes();
+    await admin('PATCH', `/admin/keys/${issued.id}`, { limits: { concurrentRequests: 1 } });
+    const refused = await ask(gateway.url, withKey(issued));
+    expect(refused.header('x-gateway-error')).toBe('too_many_concurrent');
+    stream.leaveByReset();
+    await idle();
+    expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
+  });
+
+  test('takes models away, and gives them back', async () => {
+    const issued = await issue();
+    const path = `/admin/keys/${issued.id}`;
+    await admin('PATCH', path, { models: ['another'] });
+    const refused = await ask(gateway.url, withKey(issued));
+    expect([refused.status, refused.header('x-gateway-error')]).toEqual([403, 'model_not_allowed']);
+    await admin('PATCH', path, { models: null });
+    expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
+  });
+
+  test('can be over in a moment: the key expires', async () => {
+    const issued = await issue();
+    const expiresAt = new Date(Date.now() + 300).toISOString();
+    await admin('PATCH', `/admin/keys/${issued.id}`, { expiresAt });
+    await until('it has expired', async () => (await look(issued)) === '403 key_expired');
+    expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(expiresAt));
+    await admin('PATCH', `/admin/keys/${issued.id}`, { expiresAt: 'never' });
+    expect(await look(issued)).toBe('200');
+  });
+});
+
+test('what has changed is still so after a restart', async () => {
+  const [revoked, rotated, limited] = [await issue(), await issue(), await issue()];
+  await admin('DELETE', `/admin/keys/${revoked.id}`);
+  const { json } = await admin('POST', `/admin/keys/${rotated.id}/rotate`, { grace: '1h' });
+  await admin('PATCH', `/admin/keys/${limited.id}`, { limits: { requestsPerMinute: 7 } });
+  gateway.kill('SIGKILL');
+  await gateway.exited;
+  gateway = await start();
+  expect(await look(revoked)).toBe('403 key_revoked');
+  expect(await look(rotated)).toBe('200');
+  expect(await look({ id: rotated.id, key: String(json['key']) })).toBe('200');
+  const answer = await ask(gateway.url, withKey(limited));
+  expect(answer.header('x-ratelimit-limit-requests')).toBe('7');
+});

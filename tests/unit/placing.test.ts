@@ -1,0 +1,92 @@
+/** Where requests are placed: at home, held for it, elsewhere; and what is known of those held before. */
+import { describe, expect, test } from 'bun:test';
+import type { Ask } from '../../src/ask.ts';
+import { Placing } from '../../src/placing.ts';
+import { canRun } from '../../src/station.ts';
+import { askOf, fleetOf, settingsOf } from './scheduling.ts';
+
+/** A prompt of that many blocks that nobody else has. */
+function chainOf(seed: number, blocks = 400): Uint32Array {
+  return Uint32Array.from({ length: blocks }, (_, i) => seed * 10_000 + i);
+}
+
+function stage() {
+  const fleet = fleetOf([settingsOf('a', { slots: 1 }), settingsOf('b', { slots: 1 })]);
+  const placing = new Placing(fleet, () => 0.25);
+  const { stations } = fleet.groupOf(fleet.resolve(askOf('k')));
+  const choose = (ask: Ask, now = 0) => {
+    const free = stations.filter((station) => canRun(station, 1));
+    return placing.choose(ask, stations, free, now)?.station.id;
+  };
+  const start = (ask: Ask, id: string) => {
+    const upstream = fleet.upstreams.find((each) => each.id === id);
+    return upstream ? placing.took(ask, upstream, undefined) : -1;
+  };
+  const setUsed = (...used: number[]) => {
+    for (const [i, station] of stations.entries()) station.used = used[i] ?? 0;
+  };
+  return { fleet, placing, stations, choose, start, setUsed };
+}
+
+describe('a conversation', () => {
+  test('goes where its beginning is', () => {
+    for (const home of ['a', 'b']) {
+      const { choose, start } = stage();
+      const ask = askOf('k', { chain: chainOf(1) });
+      expect(start(ask, home)).toBe(0);
+      expect([choose(ask), choose(ask)]).toEqual([home, home]);
+      expect(start(ask, home)).toBe(400);
+    }
+  });
+
+  test('goes where its session was, of the same caller alone', () => {
+    const { choose, start } = stage();
+    const session = 'chat';
+    start(askOf('k', { session }), 'b');
+    for (let i = 0; i < 4; i++) expect(choose(askOf('k', { session }))).toBe('b');
+    const others = Array.from({ length: 4 }, () => choose(askOf('other', { session })));
+    expect(others).toContain('a');
+  });
+
+  test('is held while its home is busy, and spills when that has lasted too long', () => {
+    const { choose, start, setUsed } = stage();
+    const ask = askOf('k', { chain: chainOf(1) });
+    start(ask, 'a');
+    setUsed(1, 0);
+    expect(choose(ask, 0)).toBeUndefined();
+    expect(choose(ask, 100)).toBeUndefined();
+    expect(choose(ask, 1_000_000)).toBe('b');
+  });
+
+  test('that has begun to wait anew has all its patience', () => {
+    const { placing, choose, start, setUsed } = stage();
+    const ask = askOf('k', { chain: chainOf(1) });
+    start(ask, 'a');
+    setUsed(1, 0);
+    choose(ask, 0);
+    placing.leave(ask);
+    expect(choose(ask, 1_000_000)).toBeUndefined();
+  });
+
+  test('does not wait behind so many that its prompt is computed sooner elsewhere', () => {
+    const { placing, choose, start, setUsed } = stage();
+    const asks = Array.from({ length: 60 }, (_, i) => askOf('k', { chain: chainOf(i + 1) }));
+    for (const ask of asks) start(ask, 'a');
+    setUsed(1, 0);
+    const places = asks.map((ask) => choose(ask));
+    const held = places.indexOf('b');
+    expect(held).toBeGreaterThan(0);
+    expect(places.slice(0, held).every((place) => place === undefined)).toBe(true);
+    expect(places.slice(held).every((place) => place === 'b')).toBe(true);
+    // Those before it are counted, and no others: the first still waits, and so does the next when one has left.
+    expect(choose(asks[0] as Ask)).toBeUndefined();
+    placing.leave(asks[0] as Ask);
+    expect(choose(asks[held] as Ask)).toBeUndefined();
+  });
+});
+
+test('blocks of a prompt that is known nowhere are none', () => {
+  const { start } = stage();
+  expect(start(askOf('k'), 'a')).toBe(0);
+  expect(start(askOf('k', { chain: new Uint32Array() }), 'a')).toBe(0);
+});

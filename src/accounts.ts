@@ -7,7 +7,7 @@ import type { Limiter } from './limiter.ts';
 import type { LiveRequests } from './live.ts';
 import type { Log } from './log.ts';
 import type { Store } from './store.ts';
-import type { Ledger } from './usage.ts';
+import type { Ledger } from './ledger.ts';
 
 export interface AccountsOptions {
   store: Store;

@@ -10,7 +10,7 @@ import { answerHeaders } from './headers.ts';
 import { textOf } from './json.ts';
 import type { LiveRequest, Outcome } from './live.ts';
 import { relay, StreamEnds } from './relay.ts';
-import { isUsageFrame, readTokens } from './tokens.ts';
+import { Edges, isUsageFrame, readTokens } from './tokens.ts';
 
 export interface AnswerOptions {
   entry: LiveRequest;
@@ -30,6 +30,8 @@ export interface AnswerOptions {
 
 /** An answer up to this size is read whole: it keeps its length, and a cut one becomes a true 502. */
 const maxWholeBytes = 1024 * 1024;
+
+const OPEN_BRACKET = 0x5b;
 
 const nullBodyStatuses = new Set([204, 205, 304]);
 
@@ -58,6 +60,8 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     const bytes = await upstream.bytes();
     if (isJudgedByJson) assertWhole(bytes);
     entry.tokens = readTokens(bytes);
+    // A list of answers counts each.
+    if (bytes[0] === OPEN_BRACKET) entry.isPartial = false;
     const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
     countBytes(isHead ? 0 : found.length, options);
     filling?.open(upstream);
@@ -80,6 +84,7 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
     if (!headers.has('cache-control')) headers.set('cache-control', 'no-cache');
   }
   const ends = isEventStream && !isEncoded ? endsOf(entry) : undefined;
+  const edges = isEventStream || isEncoded ? undefined : new Edges();
   filling?.open(upstream, ends);
   const body = relay({
     reader,
@@ -92,7 +97,10 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
       if (ends !== undefined) entry.frames = ends.frames;
       countBytes(bytes, options);
     },
-    onPassed: (bytes) => filling?.add(bytes),
+    onPassed(bytes) {
+      filling?.add(bytes);
+      edges?.add(bytes);
+    },
     explain: (error) => explainFailure(error, entry),
     onCancel: () => entry.abort('client_closed_request'),
     finish(outcome, error) {
@@ -100,6 +108,7 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
         entry.frames = ends.frames;
         entry.tokens = readTokens(ends.lastFrames(), ends.opening);
       }
+      if (edges !== undefined) entry.tokens = edges.tokens();
       options.finish(outcome, error);
     },
   });

@@ -57,6 +57,8 @@ export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): Fie
       param: 'model',
     });
   }
+  entry.model = model ?? undefined;
+  entry.stream = stream === true;
   const { needsOneOf } = route;
   if (needsOneOf !== undefined && !needsOneOf.some((field) => fields[field] !== undefined)) {
     throw new GatewayError('missing_field', {
@@ -64,7 +66,5 @@ export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): Fie
       param: needsOneOf[0] as string,
     });
   }
-  entry.model = model ?? undefined;
-  entry.stream = stream === true;
   return fields;
 }

@@ -8,7 +8,7 @@
  * engine ends like any other, and the next in line asks anew.
  */
 import type { CacheKey } from './cachekey.ts';
-import type { SetTimer } from './feedback.ts';
+import { setRealTimer, type SetTimer } from './feedback.ts';
 import { Filling, type Kept, type Result } from './filling.ts';
 
 /** Gives what was kept in the place of an engine's answer, for whoever passes that on. */
@@ -61,11 +61,6 @@ const waitingShare = 1 / 8;
 const maxFlightMs = 60_000;
 /** For so many that failed to come nobody waits in a row. */
 const maxLeaders = 3;
-
-function setRealTimer(callback: () => void, ms: number): () => void {
-  const timer = setTimeout(callback, ms);
-  return () => clearTimeout(timer);
-}
 
 /** What is kept, least recently used first, and what is under way. */
 export class ResponseCache {

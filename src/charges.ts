@@ -4,7 +4,8 @@
  */
 import type { Ask } from './ask.ts';
 import type { Probe } from './breaker.ts';
-import type { Outcome, Tokens } from './live.ts';
+import type { Tokens } from './cost.ts';
+import type { Outcome } from './live.ts';
 import { blockBytes } from './prompt.ts';
 import type { Station } from './station.ts';
 import type { Connection, Upstream } from './upstream.ts';
@@ -24,6 +25,8 @@ export type Edits = Readonly<Record<string, unknown>>;
 /** The right to send one request to an upstream. */
 export interface Lease {
   readonly upstream: Upstream;
+  /** The model's own name, where it is known. */
+  readonly model: string | undefined;
   /** What has to be changed in the body; `undefined` where nothing has. */
   readonly edits: Edits | undefined;
   /** What decides how `fetch` handles the connection. */
@@ -39,6 +42,7 @@ export interface LeaseTerms {
   readonly station: Station;
   /** What was taken of the station. */
   readonly units: number;
+  readonly model: string | undefined;
   readonly edits: Edits | undefined;
   /** Leading blocks of the prompt that the upstream is thought to hold. */
   readonly matchedBlocks: number;
@@ -55,7 +59,10 @@ export interface ChargesOptions {
 
 /** Output costs more engine time than reading a prompt; the ratio is that of the paper that queue.ts follows. */
 const outputWeight = 2;
-const defaultTokensPerByte = 0.25;
+/** What is thought of prompts before any engine has said anything. */
+const defaultPrompt = { tokens: 250, bytes: 1_000 };
+/** How much what was known before a prompt still counts after it. */
+const olderShare = 0.95;
 
 /** A lease in use. */
 export class Running implements Lease {
@@ -63,6 +70,7 @@ export class Running implements Lease {
   readonly upstream: Upstream;
   readonly station: Station;
   readonly units: number;
+  readonly model: string | undefined;
   readonly edits: Edits | undefined;
   readonly matchedBlocks: number;
   readonly probe: Probe | undefined;
@@ -80,6 +88,7 @@ export class Running implements Lease {
     this.upstream = terms.upstream;
     this.station = terms.station;
     this.units = terms.units;
+    this.model = terms.model;
     this.edits = terms.edits;
     this.matchedBlocks = terms.matchedBlocks;
     this.probe = terms.probe;
@@ -95,7 +104,9 @@ export class Running implements Lease {
 }
 
 export class Charges {
-  #tokensPerByte = defaultTokensPerByte;
+  /** Sums over prompts, so that a long one counts for more than a short one, which is mostly template. */
+  #promptTokens = defaultPrompt.tokens;
+  #promptBytes = defaultPrompt.bytes;
   readonly #running = new Set<Running>();
   readonly #options: ChargesOptions;
 
@@ -110,14 +121,14 @@ export class Charges {
 
   /** Of prompts, as far as engines have told. */
   get tokensPerByte(): number {
-    return this.#tokensPerByte;
+    return this.#promptTokens / this.#promptBytes;
   }
 
   /** Gives the lease, and charges for what must be computed of its prompt. */
   begin(terms: LeaseTerms, now: number): Running {
     const { ask, upstream, matchedBlocks } = terms;
     const computedBytes = ask.promptBytes - matchedBlocks * blockBytes;
-    const prompt = ask.units === 0 ? 0 : Math.max(0, computedBytes) * this.#tokensPerByte;
+    const prompt = ask.units === 0 ? 0 : Math.max(0, computedBytes) * this.tokensPerByte;
     const running = new Running(terms, now, prompt, upstream.connect(now), this);
     this.#running.add(running);
     if (prompt > 0) this.#options.charge(ask.caller.principal, prompt);
@@ -177,7 +188,8 @@ export class Charges {
       completionTokens: output,
     });
     if (promptTokens === undefined || ask.promptBytes === 0) return;
-    this.#tokensPerByte = this.#tokensPerByte * 0.9 + (promptTokens / ask.promptBytes) * 0.1;
+    this.#promptTokens = this.#promptTokens * olderShare + promptTokens;
+    this.#promptBytes = this.#promptBytes * olderShare + ask.promptBytes;
     if (cachedTokens === undefined || ask.chain === undefined) return;
     const tokensPerBlock = (blockBytes * promptTokens) / ask.promptBytes;
     upstream.index.learn(ask.chain, running.matchedBlocks, cachedTokens, tokensPerBlock);

@@ -25,6 +25,7 @@ import {
 import { listAnswer, pickOf, type ModelPick } from './listing.ts';
 import type { Lease, LeaseEnd, Pool } from './pool.ts';
 import { answerTokens, refusalOf, standingHeaders, usedTokens } from './quota.ts';
+import { answersInTokens } from './routes.ts';
 import { usageEdit } from './tokens.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -121,7 +122,8 @@ export class Exchange {
     entry.phase = 'queued';
     const ask = askOf(entry, request.headers, body, fields, pool.upstreams.length > 1);
     const sent: Sent = { ask, body, fields };
-    entry.promptEstimate = pool.tokensIn(ask.promptBytes);
+    entry.tokensPerByte = pool.tokensPerByte;
+    entry.promptEstimate = Math.ceil(ask.promptBytes * pool.tokensPerByte);
     if (route.method === 'POST') await this.#admit(sent);
     // The stream of an audio file has no comments.
     const isText = entry.stream && !route.path.endsWith('/audio/speech');
@@ -214,6 +216,10 @@ export class Exchange {
       entry.queuedMs += entry.sentAt - waitsFrom;
       entry.phase = 'waiting';
       entry.upstream = upstream;
+      entry.model ??= lease.model;
+      // llama.cpp counts the first of several answers.
+      const isMany = ask.units > 1 && answersInTokens(entry.route);
+      entry.isPartial = isMany && upstream.kind === 'llama.cpp';
       const heard = await this.#attempt(lease, sent).catch((thrown: unknown) => {
         if (this.#mayGoOn(thrown, upstream, ask)) return undefined;
         throw thrown;

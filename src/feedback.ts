@@ -41,7 +41,8 @@ const maxErrorBytes = 64 * 1024;
 /** An engine's error in which no message is found is quoted up to this length. */
 const maxQuotedChars = 500;
 
-function setRealTimer(callback: () => void, ms: number): () => void {
+/** Calls back once, by the clock. */
+export function setRealTimer(callback: () => void, ms: number): () => void {
   const timer = setTimeout(callback, ms);
   return () => clearTimeout(timer);
 }

@@ -2,9 +2,10 @@
  * The requests in flight: phase, tokens, age, and the one place from which each can be ended. It decides which deadline
  * has passed; it neither reads a clock nor sets a timer.
  */
+import { costOf, type Cost, type Tokens } from './cost.ts';
 import { GatewayError, type ErrorCode } from './errors.ts';
 import type { Caller } from './keys.ts';
-import type { Route } from './routes.ts';
+import { answersInTokens, type Route } from './routes.ts';
 
 /** body: the client is sending. queued: waits for a slot. waiting: the engine has it. streaming: it answers. */
 export type Phase = 'body' | 'queued' | 'waiting' | 'streaming';
@@ -14,13 +15,6 @@ export type Outcome = 'done' | 'failed' | 'aborted';
 /** Gives the outcome of a request that ended with this error. */
 export function outcomeOf({ code }: GatewayError): Outcome {
   return code === 'client_closed_request' ? 'aborted' : 'failed';
-}
-
-/** What is known of tokens; absent where the engine did not say. */
-export interface Tokens {
-  promptTokens?: number;
-  cachedTokens?: number;
-  completionTokens?: number;
 }
 
 /** The record of one request that has ended; written exactly once. Times in milliseconds. */
@@ -109,8 +103,11 @@ export class LiveRequest {
   /** Frames of the answer that carried data, as an estimate of its tokens. */
   frames = 0;
   tokens: Tokens = {};
-  /** Tokens of the prompt, estimated from its bytes; 0 where there is no prompt. */
+  /** How many tokens a byte of text is thought to be, and so those of the prompt; 0 where there is no prompt. */
+  tokensPerByte = 0;
   promptEstimate = 0;
+  /** Whether the engine speaks of one of several answers only. */
+  isPartial = false;
   /** Whether the gateway has asked for a frame with the usage, which the client did not want. */
   hidesUsage = false;
   /** The W3C trace context: the client's, or that of the gateway's own span, which the engine gets. */
@@ -149,20 +146,24 @@ export class LiveRequest {
     return this.#controller.signal;
   }
 
-  /** Estimates what a stream without counts has cost, and what was begun for a client that left. */
-  #estimate(outcome: Outcome): Tokens {
-    const wasLeft = outcome === 'aborted' && this.sentAt > 0 && this.promptEstimate > 0;
-    if (this.isCacheHit || (this.frames === 0 && !wasLeft)) return {};
-    const promptTokens = this.promptEstimate > 0 ? { promptTokens: this.promptEstimate } : {};
-    return { ...promptTokens, completionTokens: this.frames };
+  /** What its tokens are thought to be: nothing where no engine ran. */
+  #cost(outcome: Outcome): Cost {
+    if (this.isCacheHit || this.sentAt === 0) return { tokensAre: undefined };
+    const answers = answersInTokens(this.route);
+    return costOf({
+      said: this.tokens,
+      isPartial: this.isPartial,
+      outcome,
+      isRefused: this.status >= 400 && outcome === 'done',
+      stream: this.stream,
+      frames: this.frames,
+      promptEstimate: this.promptEstimate,
+      answerEstimate: answers ? Math.ceil(this.bytesOut * this.tokensPerByte) : 0,
+    });
   }
 
   /** Gives the record of a request that has ended. */
   settlement(outcome: Outcome, code: ErrorCode | undefined, now: number): Settlement {
-    const isExact =
-      !this.isCacheHit &&
-      (this.tokens.completionTokens !== undefined || this.tokens.promptTokens !== undefined);
-    const estimate = isExact ? {} : this.#estimate(outcome);
     return {
       requestId: this.id,
       caller: this.caller,
@@ -180,8 +181,7 @@ export class LiveRequest {
         this.firstByteAt === 0 || this.isCacheHit ? undefined : this.firstByteAt - this.sentAt,
       engineMs: this.sentAt === 0 || this.isCacheHit ? 0 : now - this.sentAt,
       totalMs: now - this.startedAt,
-      ...(isExact ? this.tokens : estimate),
-      tokensAre: isExact ? 'exact' : 'completionTokens' in estimate ? 'estimated' : undefined,
+      ...this.#cost(outcome),
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
       clientGone: code === 'client_closed_request',

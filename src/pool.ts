@@ -89,9 +89,9 @@ export class Pool {
     return this.#admission.size;
   }
 
-  /** Estimates the tokens of so many bytes of a prompt. */
-  tokensIn(promptBytes: number): number {
-    return Math.ceil(promptBytes * this.#charges.tokensPerByte);
+  /** Of prompts, as far as engines have told. */
+  get tokensPerByte(): number {
+    return this.#charges.tokensPerByte;
   }
 
   /** Begins to look after the upstreams; none gets a request before it was looked at. */
@@ -225,7 +225,9 @@ export class Pool {
     this.#placing.leave(ask);
     const matchedBlocks = this.#placing.took(ask, upstream, spot);
     const edits = this.#editsFor(ask, choice, upstream);
-    return this.#charges.begin({ ask, upstream, station, units, edits, matchedBlocks, probe }, now);
+    const model = choice.rewrite?.[upstream.id] ?? choice.model;
+    const terms = { ask, upstream, station, units, model, edits, matchedBlocks, probe };
+    return this.#charges.begin(terms, now);
   }
 
   #editsFor({ units, caller, model: asked }: Ask, choice: Choice, upstream: Upstream) {

@@ -5,14 +5,12 @@
 import { GatewayError } from './errors.ts';
 import type { Admission, Standing } from './limits.ts';
 import type { Settlement } from './live.ts';
-import type { Route } from './routes.ts';
+import { answersInTokens, type Route } from './routes.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
 /** What the families call the most tokens of an answer. */
 const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
-/** Routes whose answers have no tokens of their own. */
-const reading = /embedding|rerank|score|audio|tokenize|count_tokens|input_tokens|template/;
 
 /**
  * Estimates the tokens of an answer.
@@ -20,7 +18,7 @@ const reading = /embedding|rerank|score|audio|tokenize|count_tokens|input_tokens
  * @param units how many answers it asks for
  */
 export function answerTokens(route: Route, fields: Fields, usual: number, units: number): number {
-  if (!route.generates || reading.test(route.path)) return 0;
+  if (!answersInTokens(route)) return 0;
   const maximum = maxima.map((name) => fields[name]).find((value) => Number.isInteger(value));
   return (typeof maximum === 'number' && maximum >= 0 ? maximum : usual) * Math.max(1, units);
 }

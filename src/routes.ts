@@ -86,3 +86,11 @@ export const routes: readonly Route[] = [
 export function familyOfPath(path: string): Family {
   return path === '/v1/messages' || path.startsWith('/v1/messages/') ? 'anthropic' : 'openai';
 }
+
+/** Reading ones: what they answer is no text that was generated. */
+const reading = /embedding|rerank|score|audio/;
+
+/** Says whether the answer of a route is generated text. */
+export function answersInTokens({ generates, path }: Route): boolean {
+  return generates && !reading.test(path);
+}

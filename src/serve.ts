@@ -18,7 +18,7 @@ import { createLog, LineSink, secretMasker, type Log } from './log.ts';
 import { Metrics, metricsServer, type MetricsServer } from './metrics.ts';
 import { Pool } from './pool.ts';
 import { Store } from './store.ts';
-import { Ledger } from './usage.ts';
+import { Ledger } from './ledger.ts';
 
 export interface Running {
   /** Where it listens; `undefined` when it could not, and the log says why. */

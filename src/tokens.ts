@@ -4,8 +4,8 @@
  */
 import { hasText } from './bytes.ts';
 import type { EngineKind } from './engine.ts';
-import { lastValueOf } from './json.ts';
-import type { Tokens } from './live.ts';
+import type { Tokens } from './cost.ts';
+import { lastValueOf, spans } from './json.ts';
 import type { Route } from './routes.ts';
 
 function numberAt(value: unknown, ...path: string[]): number | undefined {
@@ -31,6 +31,8 @@ function defined(counts: Record<keyof Tokens, number | undefined>): Tokens {
  * @param opening the frame with which Anthropic opens a stream: it says what the prompt was
  */
 export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
+  if (end[0] === OPEN_BRACKET)
+    return sumOf(spans(end).map((item) => readTokens(end.subarray(item.start, item.end))));
   const usage = lastValueOf(end, 'usage');
   const completionTokens = numberAt(usage, 'completion_tokens') ?? numberAt(usage, 'output_tokens');
   let prompt = readPrompt(usage);
@@ -48,6 +50,46 @@ export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
     cachedTokens,
     completionTokens: numberAt(timings, 'predicted_n'),
   });
+}
+
+/** Adds up what is said of each of several answers. */
+function sumOf(parts: readonly Tokens[]): Tokens {
+  const sum = (name: keyof Tokens) => {
+    const counts = parts.map((part) => part[name]);
+    return counts.every((count) => count !== undefined) && counts.length > 0
+      ? counts.reduce((total, count) => total + count, 0)
+      : undefined;
+  };
+  return defined({
+    promptTokens: sum('promptTokens'),
+    cachedTokens: sum('cachedTokens'),
+    completionTokens: sum('completionTokens'),
+  });
+}
+
+/** The beginning and the end of an answer that is too long to be kept: engines count at either. */
+export class Edges {
+  #head = new Uint8Array();
+  #tail = new Uint8Array();
+
+  add(bytes: Uint8Array): void {
+    if (this.#head.length < edgeBytes) {
+      this.#head = joined(this.#head, bytes).slice(0, edgeBytes);
+    }
+    this.#tail = joined(this.#tail, bytes.subarray(-edgeBytes)).slice(-edgeBytes);
+  }
+
+  tokens(): Tokens {
+    const said = readTokens(this.#tail);
+    return Object.keys(said).length > 0 ? said : readTokens(this.#head);
+  }
+}
+
+const edgeBytes = 8_192;
+const OPEN_BRACKET = 0x5b;
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  return Buffer.concat([a, b]);
 }
 
 function readPrompt(usage: unknown) {

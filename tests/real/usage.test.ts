@@ -320,7 +320,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     const row = rowOf(requestId);
     expect(row).toMatchObject({ ...left, upstream: 'engine-1' });
     expect(rows).toEqual({
-      read: row.promptTokens ?? 0,
+      read: (row.promptTokens ?? 0) - (row.cachedTokens ?? 0),
       cached: row.cachedTokens ?? 0,
       generated: row.completionTokens ?? 0,
     });
@@ -333,31 +333,28 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     );
 
   for (const [path, openingFrames] of Object.entries(framesBeforeTokens)) {
-    // It knows the prompt from the opening frame, and takes that for the whole of it.
-    const check = path === '/v1/messages' ? test.failing : test;
-    check(
-      `estimates a stream of ${path} that is left by its frames, ${openingFrames} too many at most`,
-      async () => {
-        const asking = generating[path] ?? asText;
-        const [text = ''] = texts;
-        const promptTokens = await tokensOf(asking, text);
-        const body = { ...asking(text, endless), ...fixed, stream: true };
-        let frames = 0;
-        const { row, engines } = await leave({ path, body }, async (client) => {
-          const framesIn = () => client.text.split('\n\n').length - 1;
-          await client.until('it has some frames', () => framesIn() >= 10);
-          frames = framesIn();
-        });
-        expect(row).toMatchObject({ status: 200, stream: 1, cachedTokens: null });
-        // The engine has gone on until it saw that the client was gone; the frames that open the answer are no tokens.
-        expect(row.completionTokens).toBeGreaterThanOrEqual(frames);
-        expect(row.completionTokens).toBeLessThanOrEqual(engines.generated + openingFrames);
-        expect(engines.generated).toBeLessThan(endless);
-        // The prompt is estimated by its bytes; what a template adds to a short one tells most.
-        expect(engines.read + engines.cached).toBe(promptTokens);
-        expect(row.promptTokens).toBeWithin(promptTokens / 3, promptTokens * 3);
-      },
-    );
+    test(`estimates a stream of ${path} that is left by its frames, ${openingFrames} too many at most`, async () => {
+      const asking = generating[path] ?? asText;
+      const [text = ''] = texts;
+      const promptTokens = await tokensOf(asking, text);
+      const body = { ...asking(text, endless), ...fixed, stream: true };
+      let frames = 0;
+      const { row, engines } = await leave({ path, body }, async (client) => {
+        const framesIn = () => client.text.split('\n\n').length - 1;
+        await client.until('it has some frames', () => framesIn() >= 10);
+        frames = framesIn();
+      });
+      // Anthropic's opening frame tells of the prompt.
+      const cachedTokens = path === '/v1/messages' ? (expect.any(Number) as number) : null;
+      expect(row).toMatchObject({ status: 200, stream: 1, cachedTokens });
+      // The engine has gone on until it saw that the client was gone; the frames that open the answer are no tokens.
+      expect(row.completionTokens).toBeGreaterThanOrEqual(frames);
+      expect(row.completionTokens).toBeLessThanOrEqual(engines.generated + openingFrames);
+      expect(engines.generated).toBeLessThan(endless);
+      // The prompt is estimated by its bytes; what a template adds to a short one tells most.
+      expect(engines.read + engines.cached).toBe(promptTokens);
+      expect(row.promptTokens).toBeWithin(promptTokens / 3, promptTokens * 3);
+    });
   }
 
   for (const stream of [true, false]) {
@@ -426,7 +423,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     },
   };
   for (const [what, { path, body }] of Object.entries(unsaid)) {
-    test.failing(`is exact or says that it estimates for ${what}`, async () => {
+    test(`is exact or says that it estimates for ${what}`, async () => {
       const requestId = crypto.randomUUID();
       const { engines, rows } = await counted(1, async () => {
         await ask(gateway.url, { path, body, headers: { 'x-request-id': requestId } });

@@ -100,6 +100,7 @@ function spend(key: string, model: string, completionTokens: number, at = epoch 
   const entry = Object.assign(new LiveRequest('r', chat, caller, 0), {
     model,
     status: 200,
+    sentAt: 1,
     tokens: { promptTokens: 1, completionTokens },
   });
   world.store.insertUsage([rowOf(entry.settlement('done', undefined, 10), at)]);

@@ -24,7 +24,7 @@ function stage() {
   });
   const begin = (ask: Ask, matchedBlocks = 0) => {
     const terms = { ask, upstream, station, units: ask.units, matchedBlocks };
-    return charges.begin({ ...terms, edits: undefined, probe: undefined }, now);
+    return charges.begin({ ...terms, model: undefined, edits: undefined, probe: undefined }, now);
   };
   const at = (time: number) => (now = time);
   return { upstream, station, charges, charged, ended, begin, at };
@@ -45,7 +45,8 @@ describe('a prompt', () => {
     expect(charges.tokensPerByte).toBe(0.25);
     const lease = begin(askOf('a', { promptBytes: 1_000 }));
     lease.release({ ...done, tokens: { promptTokens: 500, completionTokens: 1 } });
-    expect(charges.tokensPerByte).toBeCloseTo(0.275);
+    // (0.95 × 250 + 500) of (0.95 × 1000 + 1000)
+    expect(charges.tokensPerByte).toBeCloseTo(737.5 / 1_950);
   });
 });
 

@@ -273,13 +273,17 @@ describe('settlement', () => {
   });
 
   test('estimates tokens from frames only where the engine said nothing', () => {
-    const record = request({ frames: 5 }).settlement('failed', 'upstream_reset', 2_000);
+    const record = request({ stream: true, frames: 5, sentAt: 1_200 }).settlement(
+      'failed',
+      'upstream_reset',
+      2_000,
+    );
     expect(record).toMatchObject({ completionTokens: 5, tokensAre: 'estimated' });
     expect(record).not.toHaveProperty('promptTokens');
   });
 
   test('estimates the prompt with them, from its bytes', () => {
-    const record = request({ frames: 5, promptEstimate: 40 });
+    const record = request({ stream: true, frames: 5, promptEstimate: 40, sentAt: 1_200 });
     expect(record.settlement('failed', 'upstream_reset', 2_000)).toMatchObject({
       promptTokens: 40,
       completionTokens: 5,
@@ -307,7 +311,11 @@ describe('settlement', () => {
   });
 
   test('calls tokens exact when only those of the prompt are known, as of an embedding', () => {
-    const record = request({ tokens: { promptTokens: 4 } }).settlement('done', undefined, 2_000);
+    const record = request({ tokens: { promptTokens: 4 }, sentAt: 1_200 }).settlement(
+      'done',
+      undefined,
+      2_000,
+    );
     expect(record).toMatchObject({ promptTokens: 4, tokensAre: 'exact' });
     expect(record).not.toHaveProperty('completionTokens');
   });

@@ -11,7 +11,7 @@ const words = (text: string) => text.trim().split(/\s+/);
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
   words(
-    `bytes drain errors gcra heap input invitation log headers periods record runtime schema series settings shares station table
+    `bytes cost drain errors gcra heap input invitation log headers periods record runtime schema series settings shares station table
       openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
   ),
   words(`affinity breaker engine exporter json lanes limits multipart routes sessions span sse stall
@@ -23,7 +23,7 @@ const ranks: readonly (readonly string[])[] = [
     openapi/errors demo/generate demo/http demo/lookups`),
   words(`auth cachekey config feedback keyview listing live rules upstream openapi demo/answers`),
   words(`accesslog body failure filling policy quota relay tokens tracing usage watch docs demo`),
-  words(`answer ask cache dashboard rows totals`),
+  words(`answer ask cache dashboard ledger rows totals`),
   words(`charges fleet store`),
   words(`accounts command health placing`),
   words(`admission commands report`),

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import { FrameStage } from '../../src/sse.ts';
 import { StreamEnds } from '../../src/relay.ts';
 import { routes, type Route } from '../../src/routes.ts';
-import { isUsageFrame, readTokens, usageEdit } from '../../src/tokens.ts';
+import { Edges, isUsageFrame, readTokens, usageEdit } from '../../src/tokens.ts';
 import { bytesOf, transcript } from './transcripts.ts';
 
 function read(text: string | object) {
@@ -185,4 +185,40 @@ test.each([
   ['[DONE]', false],
 ])('of %s it is %p that it came for the usage alone', (data, isUsage) => {
   expect(isUsageFrame(Buffer.from(`data: ${data}\n\n`))).toBe(isUsage);
+});
+
+test('of a list of answers are those of all, where each has them', () => {
+  const timed = (prompt_n: number, cache_n: number, predicted_n: number) =>
+    `{"content":"]","timings":{"prompt_n":${prompt_n},"cache_n":${cache_n},"predicted_n":${predicted_n}}}`;
+  expect(read(`[${timed(1, 2, 3)}, ${timed(10, 20, 30)}]`)).toEqual({
+    promptTokens: 33,
+    cachedTokens: 22,
+    completionTokens: 33,
+  });
+  expect(read(`[${timed(1, 2, 3)},{"content":""}]`)).toEqual({});
+  expect(read('[]')).toEqual({});
+});
+
+describe('of an answer that is too long to be kept are read', () => {
+  const usage = '"usage":{"prompt_tokens":19,"completion_tokens":3}';
+  const filler = `"data":"${'x'.repeat(50_000)}"`;
+
+  test.each([
+    ['at its end', `{${filler},${usage}}`],
+    ['at its beginning', `{${usage},${filler}}`],
+  ])('%s, however it is cut', (_, text) => {
+    for (const size of [text.length, 20_000, 1_000]) {
+      const edges = new Edges();
+      for (let at = 0; at < text.length; at += size) {
+        edges.add(Buffer.from(text.slice(at, at + size)));
+      }
+      expect(edges.tokens()).toEqual({ promptTokens: 19, completionTokens: 3 });
+    }
+  });
+
+  test('nowhere else', () => {
+    const edges = new Edges();
+    edges.add(Buffer.from(`{${filler},${usage},${filler}}`));
+    expect(edges.tokens()).toEqual({});
+  });
 });

@@ -3,8 +3,9 @@
  * already. It looks at the request once and decides nothing.
  */
 import type { Fields } from './body.ts';
+import { GatewayError } from './errors.ts';
 import type { LiveRequest } from './live.ts';
-import { modelPart } from './multipart.ts';
+import { isPlainForm, modelPart } from './multipart.ts';
 import { promptFactsOf, unitsOf } from './prompt.ts';
 import type { Caller } from './keys.ts';
 import type { Priority } from './queue.ts';
@@ -45,7 +46,7 @@ export function askOf(
   hasChoice: boolean,
 ): Ask {
   if (entry.route.body === 'multipart' && body !== undefined) {
-    entry.model = modelPart(body, headers.get('content-type') ?? '')?.value;
+    entry.model = modelIn(body, headers.get('content-type') ?? '', entry.caller);
   }
   return new EntryAsk(entry, headers, body, fields, hasChoice);
 }
@@ -91,3 +92,13 @@ class EntryAsk implements Ask {
 }
 
 const noFields: Fields = {};
+
+/** Gives the model that a form names. Throws where a caller that may not use all could have it read otherwise. */
+function modelIn(body: Uint8Array, contentType: string, caller: Caller): string | undefined {
+  if (caller.models !== undefined && !isPlainForm(body, contentType)) {
+    throw new GatewayError('invalid_field', {
+      message: 'The body is no form (multipart/form-data, every line of it ending in CR LF).',
+    });
+  }
+  return modelPart(body, contentType)?.value;
+}

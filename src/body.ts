@@ -57,6 +57,14 @@ export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): Fie
       param: 'model',
     });
   }
+  // Go reads names of members in any case, so that this is another name to the gateway than to the engine.
+  const isAmbiguous = Object.keys(fields).some((name) => name !== 'model' && /^model$/i.test(name));
+  if (isAmbiguous && entry.caller.models !== undefined) {
+    throw new GatewayError('invalid_field', {
+      message: 'Write "model" in small letters, once: this API key may not use every model.',
+      param: 'model',
+    });
+  }
   entry.model = model ?? undefined;
   entry.stream = stream === true;
   const { needsOneOf } = route;

@@ -91,7 +91,9 @@ export class Fleet {
 
   /** Gives where a request may run. Throws what the catalog throws. */
   resolve({ model, needsModel, caller }: Ask): Choice {
-    return this.#catalog.resolve(model, needsModel, caller.models);
+    // A list of models, or a text without a model's name, is no use of one.
+    const usesModel = needsModel || model !== undefined;
+    return this.#catalog.resolve(model, needsModel, usesModel ? caller.models : undefined);
   }
 
   groupOf(choice: Choice): Group {

@@ -65,6 +65,22 @@ export function replaceModel(body: Uint8Array, contentType: string, model: strin
   return Buffer.concat([...pieces, bytes.subarray(from)]);
 }
 
+/**
+ * Says whether every parser finds the same parts in a form: each boundary in it is a delimiter by RFC 2046, with CR LF.
+ * A lenient parser may find more in any other.
+ */
+export function isPlainForm(body: Uint8Array, contentType: string): boolean {
+  const boundary = boundaryOf(contentType);
+  if (boundary === undefined) return false;
+  const bytes = viewOf(body);
+  const delimiters = new Set(Array.from(delimitersOf(bytes, boundary), ({ text }) => text));
+  const dashed = Buffer.from(`--${boundary}`, 'latin1');
+  for (let at = bytes.indexOf(dashed); at !== -1; at = bytes.indexOf(dashed, at + 1)) {
+    if (!delimiters.has(at)) return false;
+  }
+  return delimiters.size > 1;
+}
+
 /** Gives the form with a first part for the model; the same bytes where they are no form. */
 function withModel(bytes: Buffer, boundary: string | undefined, value: Buffer): Uint8Array {
   const [first] = delimitersOf(bytes, boundary);

@@ -146,8 +146,8 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
               if (done || value === undefined) break;
               chunk = value;
             }
-            onChunk(chunk.length);
             const passed = stage === undefined ? chunk : stage.push(chunk);
+            onChunk(chunk.length);
             if (passed === undefined) continue;
             onPassed?.(passed);
             controller.enqueue(passed);

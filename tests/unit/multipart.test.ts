@@ -3,7 +3,7 @@
  * parser has to be trusted.
  */
 import { describe, expect, test } from 'bun:test';
-import { modelPart, replaceModel } from '../../src/multipart.ts';
+import { isPlainForm, modelPart, replaceModel } from '../../src/multipart.ts';
 import { forSeeds, type Random } from './random.ts';
 
 const type = 'multipart/form-data; boundary=B';
@@ -222,4 +222,34 @@ test('gives up on a form that is made to be slow to read', () => {
   const body = (times: number) => `--B\r\n${'\r\n--B\r\n'.repeat(times)}\r\n${form(named)}`;
   expect(valueOf(body(1_000))).toBe('whisper-1');
   expect(valueOf(body(20_000))).toBeUndefined();
+});
+
+describe('isPlainForm', () => {
+  const type = 'multipart/form-data; boundary=edge';
+  const plain = (text: string, contentType = type) => isPlainForm(Buffer.from(text), contentType);
+  const part = '--edge\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n';
+
+  test('is true of a form that every parser reads alike', () => {
+    expect(plain(`${part}--edge--\r\n`)).toBe(true);
+    expect(plain(`preamble\r\n${part}${part}--edge--`)).toBe(true);
+  });
+
+  test.each([
+    [
+      'lines that end in LF alone',
+      '--edge\nContent-Disposition: form-data; name="model"\n\na\n--edge--\n',
+    ],
+    ['one such boundary within a part', `${part.replace('a\r\n', 'a\n--edge\nb\r\n')}--edge--\r\n`],
+    ['a boundary in the middle of a line', `${part.replace('a\r\n', 'a--edge\r\n')}--edge--\r\n`],
+    ['more after its end', `${part}--edge--\r\n${part}`],
+    ['nothing but its end', '--edge--\r\n'],
+    ['no boundary', 'a'],
+  ])('is false of one with %s', (_, text) => {
+    expect(plain(text)).toBe(false);
+  });
+
+  test('is false where no boundary is named', () => {
+    expect(plain(`${part}--edge--\r\n`, 'multipart/form-data')).toBe(false);
+    expect(plain(`${part}--edge--\r\n`, 'text/plain')).toBe(false);
+  });
 });

@@ -84,7 +84,7 @@ export class Accounts {
   /** Has the limiter begin with what the ledger knows these keys have spent. */
   async #restore(ids: ReadonlySet<string>): Promise<void> {
     const { store, limits, ledger } = this.#options;
-    await ledger.flush();
+    while (ledger.waiting > 0 && !ledger.isFailing) await ledger.flush();
     const at = this.#moment();
     const day = limits.calendar.periodOf('day', at.epochMs).start;
     const month = limits.calendar.periodOf('month', at.epochMs).start;

@@ -126,6 +126,8 @@ export interface AdminOptions extends UsageReader {
   live: LiveRequests;
   feed: LiveFeed;
   corsHeaders: CorsHeaders;
+  /** Takes keys out of a text. */
+  mask: (text: string) => string;
   /** Called when a key of the store is new or has changed. */
   onKeysChanged: () => void;
 }
@@ -134,7 +136,7 @@ const actor = 'admin';
 
 /** The plugin with everything under `/admin`. */
 export function admin(options: AdminOptions) {
-  const { store, adminKey, live, feed, epochNow, corsHeaders, onKeysChanged } = options;
+  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, onKeysChanged } = options;
   const isAdmin = isOneOf([adminKey]);
   const answer = answering(corsHeaders);
 
@@ -252,7 +254,7 @@ export function admin(options: AdminOptions) {
             action: 'request_stopped',
             keyId,
             name,
-            detail: id,
+            detail: mask(id),
           });
         }
         const headers = {

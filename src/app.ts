@@ -27,6 +27,8 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
   accounts: Accounts;
   feed: LiveFeed;
   metrics: Metrics;
+  /** Takes keys out of a text. */
+  mask: (text: string) => string;
   /** Of the operator; without it there is neither /admin nor the dashboard. */
   adminKey: string | undefined;
   /** What else may read /metrics. */

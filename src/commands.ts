@@ -10,7 +10,7 @@ import {
   type CommandContext,
   type ExitCode,
 } from './command.ts';
-import { issueKey, rotateKey, type IssuedKey } from './keys.ts';
+import { issuedIdOf, issueKey, rotateKey, type IssuedKey } from './keys.ts';
 import { keyView, type KeyView } from './keyview.ts';
 import type { Budget, Limits } from './limits.ts';
 import { policyFlags, policyFromFlags } from './policy.ts';
@@ -145,8 +145,10 @@ export async function runKeys(args: readonly string[], context: CommandContext):
 }
 
 /** Gives the key with that id, or the only one with that name; one that is revoked does not compete. */
-function find(store: Store, named: string): IssuedKey {
+function find(store: Store, given: string): IssuedKey {
   const keys = store.keys();
+  // Whoever gives a whole key means its id, and no message may repeat the secret.
+  const named = issuedIdOf(given) ?? given;
   const byId = keys.find(({ id }) => id === named);
   if (byId !== undefined) return byId;
   const byName = keys.filter(({ name }) => name === named);

@@ -118,6 +118,11 @@ export function rotateKey(
   return { key: fresh.key, change: { digest: fresh.digest, replaced } };
 }
 
+/** Gives the public part of what has the form of a key of the store; `undefined` of anything else. */
+export function issuedIdOf(key: string): string | undefined {
+  return issuedForm.exec(key)?.[1];
+}
+
 /** Gives what people may see of a key of the store. */
 export function hintOfIssued(id: string): string {
   return `sk-gw-${id}-…`;
@@ -207,7 +212,7 @@ export class KeyRing {
    */
   find(presented: string, headers: Headers, now: number): Caller {
     const digest = digestOf(presented);
-    const id = issuedForm.exec(presented)?.[1];
+    const id = issuedIdOf(presented);
     const issued = id === undefined ? undefined : this.#issued.get(id);
     if (issued !== undefined) return findIssued(issued, digest, headers, now);
     let found: KeyRecord | undefined;

@@ -26,6 +26,8 @@ export interface LedgerOptions {
   log: Log;
   /** Epoch milliseconds. */
   epochNow: () => number;
+  /** Takes keys out of a text: clients put them in wrong places, such as the name of a model. */
+  mask: (text: string) => string;
   /** How long rows are kept; 0 for ever. */
   retentionDays: number;
   /** How long a row waits for others. */
@@ -109,7 +111,7 @@ export class Ledger implements RequestObserver {
     const batch = this.#rows.slice(0, batchRows);
     if (batch.length === 0) return;
     try {
-      await this.#options.store.insertUsage(batch);
+      await this.#options.store.insertUsage(batch.map((row) => this.#masked(row)));
     } catch (error) {
       this.#fail(error);
       return;
@@ -118,6 +120,18 @@ export class Ledger implements RequestObserver {
     // What has come meanwhile is behind them.
     this.#rows.splice(0, batch.length);
     this.#flushIn(this.#rows.length >= batchRows ? 0 : this.#flushMs);
+  }
+
+  /** Gives a row as it may lie on a disk. Of many rows at once, aside from the requests. */
+  #masked(row: UsageRow): UsageRow {
+    const { mask } = this.#options;
+    const { requestId, principal, model } = row;
+    return {
+      ...row,
+      requestId: mask(requestId),
+      principal: mask(principal),
+      model: model === undefined ? undefined : mask(model),
+    };
   }
 
   #fail(error: unknown): void {

@@ -24,7 +24,10 @@ export interface Settlement extends Tokens {
   route: string;
   model: string | undefined;
   upstream: string | undefined;
-  /** What the client got, or would have got: 499 when it had left before the answer began. */
+  /**
+   * What the client got, or would have got: 499 when it had left before the answer began. Beside feedback of the queue,
+   * which begins with a 200, the status that the end would have had.
+   */
   status: number;
   code: ErrorCode | undefined;
   outcome: Outcome;

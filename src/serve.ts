@@ -129,7 +129,8 @@ export async function serve(
 ): Promise<Running> {
   const { allowedApiKeys, host: hostname, port } = config;
   let mask = secretMasker(secretsOf(config));
-  const sink = new LineSink(process.stdout.fd, (text) => mask(text));
+  const masked = (text: string) => mask(text);
+  const sink = new LineSink(process.stdout.fd, masked);
   const isPretty =
     config.logFormat === 'auto' ? process.stdout.isTTY : config.logFormat === 'pretty';
   const log = await createLog({ level: config.logLevel, isPretty, sink });
@@ -159,7 +160,7 @@ export async function serve(
     return { url: undefined, ended: ended.promise };
   }
   const { usageRetentionDays: retentionDays } = config;
-  const ledger = new Ledger({ store, log, epochNow, retentionDays });
+  const ledger = new Ledger({ store, log, epochNow, mask: masked, retentionDays });
   const accounts = new Accounts({ store, keys, limits, ledger, live, log, now, epochNow });
   const feed = new LiveFeed(() => {
     return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
@@ -186,6 +187,7 @@ export async function serve(
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
     observer: observedBy(...(tracing ? [tracing] : []), accessLog(log), ledger, metrics),
     store,
+    mask: masked,
     accounts,
     feed,
     metrics,

@@ -20,7 +20,7 @@ import { busyTimeoutMs, openDatabase } from './schema.ts';
 import { Groups, unitMs, type CountedRow } from './totals.ts';
 import type { Spent, UsageColumn, UsageQuery, UsageRow, UsageStore, UsageTotals } from './usage.ts';
 
-const countedFields = `at, id, keyName, outcome, isCacheHit, tokensAre, promptTokens, cachedTokens, completionTokens,
+const countedFields = `at, id, keyName, status, outcome, isCacheHit, tokensAre, promptTokens, cachedTokens, completionTokens,
   engineMs, firstTokenMs, queuedMs`;
 
 /** Where a column comes from; times as whole units. */

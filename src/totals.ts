@@ -8,6 +8,7 @@ export type CountedRow = {
   at: number;
   id: number;
   keyName: string;
+  status: number;
   outcome: UsageRow['outcome'];
   isCacheHit: 0 | 1;
   tokensAre: string | null;
@@ -62,7 +63,9 @@ class Group {
   add(row: CountedRow): void {
     const sums = this.#sums;
     sums.requests++;
-    if (row.outcome === 'failed') sums.failed++;
+    // What an engine refuses is an answer that has come whole.
+    const isFailed = row.outcome === 'failed' || (row.outcome === 'done' && row.status >= 400);
+    if (isFailed) sums.failed++;
     if (row.outcome === 'aborted') sums.cancelled++;
     this.#queuedMs.push(row.queuedMs);
     if (row.isCacheHit) {

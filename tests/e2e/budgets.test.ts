@@ -177,7 +177,9 @@ describe('a budget that a key gets later', () => {
     const { id, key } = await issue(gateway, undefined);
     await spend(gateway, 10, key);
     const patch = (tokens: number) =>
-      admin(gateway, 'PATCH', `/admin/keys/${id}`, { limits: { budgets: [{ tokens, per: 'day' }] } });
+      admin(gateway, 'PATCH', `/admin/keys/${id}`, {
+        limits: { budgets: [{ tokens, per: 'day' }] },
+      });
     await patch(11);
     expectSpent(await ask(gateway.url, spending(1, key)));
     await patch(12);

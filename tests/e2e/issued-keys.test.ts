@@ -89,7 +89,8 @@ describe('a key that is made at the command line', () => {
   });
 
   test('is shown by its name and public id, never again itself', async () => {
-    const { out: key } = await keys('add', '--name', 'bob', '--rpm', '60', '--models', 'alpha,beta');
+    const args = 'add --name bob --rpm 60 --models alpha,beta'.split(' ');
+    const { out: key } = await keys(...args);
     const [list, show, json] = await Promise.all([
       keys('list'),
       keys('show', 'bob'),
@@ -270,7 +271,10 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
     ['twice, the other first', '{"model":"gamma","prompt":"x","max_tokens":1,"model":"alpha"}'],
     ['twice, the other last', '{"model":"alpha","prompt":"x","max_tokens":1,"model":"gamma"}'],
     ['once with escapes', '{"model":"gamma","prompt":"x","max_tokens":1,"mod\\u0065l":"alpha"}'],
-    ['with capitals, as Go reads it', '{"model":"alpha","prompt":"x","max_tokens":1,"Model":"gamma"}'],
+    [
+      'with capitals, as Go reads it',
+      '{"model":"alpha","prompt":"x","max_tokens":1,"Model":"gamma"}',
+    ],
   ])('cannot have another by a body that names it %s', async (_how, body) => {
     const { received: bodies } = await generate(one, { body });
     expect(bodies.join()).not.toContain('gamma');
@@ -320,9 +324,7 @@ describe('the scheduler', () => {
 
   beforeAll(async () => {
     stack.defer(() => small.stop());
-    busy = stack.use(
-      await startGateway({ LLM_SERVER_URL: small.url, ADMIN_API_KEY: adminKey }),
-    );
+    busy = stack.use(await startGateway({ LLM_SERVER_URL: small.url, ADMIN_API_KEY: adminKey }));
     await untilUpstream(busy, 'engine', { state: 'up', slots: 1 });
   });
 
@@ -374,9 +376,8 @@ describe('the scheduler', () => {
 
 describe('a key that speaks for users', () => {
   test('has each of them as a principal of its own', async () => {
-    const { out: key } = await keys(
-      ...['add', '--name', 'web', '--user-header', 'X-OpenWebUI-User-Id', '--rpm', '1'],
-    );
+    const args = 'add --name web --user-header X-OpenWebUI-User-Id --rpm 1'.split(' ');
+    const { out: key } = await keys(...args);
     await until('it is accepted', async () => {
       const answer = await ask(gateway.url, { path: '/v1/models', headers: bearer(key) });
       return answer.status === 200;

@@ -52,6 +52,7 @@ function setUp() {
     .use(
       admin({
         ...shared,
+        mask: (text) => text,
         adminKey,
         live,
         feed,

@@ -66,6 +66,7 @@ function ledgerOf(store: UsageStore, options: Partial<LedgerOptions> = {}) {
     store,
     log,
     epochNow: () => now,
+    mask: (text) => text.replaceAll('sk-secret', '***'),
     retentionDays: 0,
     flushMs: neverMs,
     ...options,
@@ -141,6 +142,15 @@ describe('a ledger', () => {
     expect(store.rows).toHaveLength(1_500);
     expect(lines).toEqual([]);
   });
+});
+
+test('no key gets into a store where a client has put one in a wrong place', async () => {
+  const store = new FakeStore();
+  const { ledger } = ledgerOf(store);
+  const caller = { ...settlement().caller, principal: 'id/sk-secret' };
+  ledger.settled(settlement({ requestId: 'sk-secret', model: 'a sk-secret', caller }));
+  await ledger.flush();
+  expect(store.rows).toMatchObject([{ requestId: '***', model: 'a ***', principal: 'id/***' }]);
 });
 
 describe('a store that fails', () => {
@@ -299,7 +309,7 @@ test('a kill loses no row that was written', async () => {
     const ledger = new Ledger({
       store: Store.open(${JSON.stringify(dir)}),
       log: { error: console.error },
-      epochNow: () => ${now},
+      mask: (text) => text, epochNow: () => ${now},
       retentionDays: 0,
       flushMs: 1,
     });

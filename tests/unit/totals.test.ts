@@ -13,6 +13,7 @@ function row(fields: Partial<CountedRow> = {}): CountedRow {
     at: now,
     id: 1,
     keyName: 'alice',
+    status: 200,
     outcome: 'done',
     isCacheHit: 0,
     tokensAre: 'exact',
@@ -77,6 +78,15 @@ describe('the sums', () => {
         queuedMsP95: 5,
       },
     ]);
+  });
+
+  test('count what an engine refuses as failed, too', () => {
+    const rows = [
+      row({ status: 500 }),
+      row({ status: 400 }),
+      row({ status: 499, outcome: 'aborted' }),
+    ];
+    expect(totalsOf([], rows)).toMatchObject([{ requests: 3, failed: 2, cancelled: 1 }]);
   });
 
   test('have of a cache hit that it came and how long it waited, and nothing else', () => {

@@ -38,8 +38,9 @@ export class Account {
 
   learn(reservation: Reservation, usedTokens: number | undefined, now: Moment): void {
     this.#lifeMs = nextMean(this.#lifeMs, now.ms - reservation.takenAtMs);
-    if (usedTokens === undefined) return;
-    const answerTokens = Math.max(0, usedTokens - reservation.promptTokens);
+    const { promptTokens } = reservation;
+    if (!usedTokens || promptTokens === undefined) return;
+    const answerTokens = Math.max(0, usedTokens - promptTokens);
     this.usualTokens = nextMean(this.usualTokens, answerTokens);
   }
 

@@ -30,6 +30,12 @@ export class Accounts {
   readonly #options: AccountsOptions;
   /** Keys whose budgets the limiter keeps. */
   #budgeted = new Set<string>();
+  /** Of those, the ones of which it is not known yet what they have spent. */
+  readonly #toRestore = new Set<string>();
+  /** Whether the store has changed since the keys were taken from it. */
+  #isStale = true;
+  #isRestoring = false;
+  #complaint: string | undefined;
   readonly #timers: Timer[] = [];
 
   constructor(options: AccountsOptions) {
@@ -39,25 +45,41 @@ export class Accounts {
   /** Takes the keys of the store, and goes on to do so when they change. */
   start(): void {
     const { limits } = this.#options;
-    this.reload();
+    this.#look();
     this.#timers.push(
       setInterval(() => this.#look(), lookMs),
       setInterval(() => limits.sweep(this.#moment()), sweepMs),
     );
   }
 
+  /** Takes note that the keys in the store have changed. What cannot be read now is read at the next look. */
+  changed(): void {
+    this.#isStale = true;
+    this.#look();
+  }
+
+  /** Ends a key at once, whether or not the store can be written. */
+  revoke(id: string): void {
+    this.#options.keys.revoke(id);
+    this.#endRevoked();
+  }
+
   /** Takes the keys as they are in the store now, and ends what revoked ones have running. */
-  reload(): void {
-    const { store, keys, live } = this.#options;
+  #reload(): void {
+    const { store, keys } = this.#options;
     const issued = store.keys();
     keys.replaceIssued(issued);
+    this.#endRevoked();
+    const budgeted = issued.filter(({ limits }) => limits.budgets?.length).map(({ id }) => id);
+    for (const id of budgeted) if (!this.#budgeted.has(id)) this.#toRestore.add(id);
+    this.#budgeted = new Set(budgeted);
+  }
+
+  #endRevoked(): void {
+    const { keys, live } = this.#options;
     for (const request of live) {
       if (keys.isRevoked(request.caller.keyId)) request.abort('key_revoked');
     }
-    const budgeted = issued.filter(({ limits }) => limits.budgets?.length).map(({ id }) => id);
-    const added = new Set(budgeted).difference(this.#budgeted);
-    this.#budgeted = new Set(budgeted);
-    if (added.size > 0) void this.#restore(added);
   }
 
   /** Writes what waits, and closes the store. */
@@ -68,12 +90,22 @@ export class Accounts {
   }
 
   #look(): void {
-    const { store, log } = this.#options;
+    const { store } = this.#options;
     try {
-      if (store.hasOtherWrites()) this.reload();
+      if (store.hasOtherWrites()) this.#isStale = true;
+      if (this.#isStale) this.#reload();
+      this.#isStale = false;
     } catch (error) {
-      log.error({ reason: String(error) }, 'the store cannot be read; keys stay as they are');
+      this.#complain(error, 'the store cannot be read; keys stay as they are');
     }
+    if (this.#toRestore.size > 0 && !this.#isRestoring) void this.#restore();
+  }
+
+  /** Says once what goes on failing. */
+  #complain(error: unknown, text: string): void {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (reason !== this.#complaint) this.#options.log.error({ reason }, text);
+    this.#complaint = reason;
   }
 
   #moment() {
@@ -81,17 +113,27 @@ export class Accounts {
     return { ms: now(), epochMs: epochNow() };
   }
 
-  /** Has the limiter begin with what the ledger knows these keys have spent. */
-  async #restore(ids: ReadonlySet<string>): Promise<void> {
+  /** Has the limiter begin with what the ledger knows the keys have spent. What fails is tried again at the next look. */
+  async #restore(): Promise<void> {
     const { store, limits, ledger } = this.#options;
-    while (ledger.waiting > 0 && !ledger.isFailing) await ledger.flush();
-    const at = this.#moment();
-    const day = limits.calendar.periodOf('day', at.epochMs).start;
-    const month = limits.calendar.periodOf('month', at.epochMs).start;
-    for (const { principal, ...spent } of store.spent({ day, month })) {
-      // A principal is a key, or a user of one.
-      const [id = ''] = principal.split('/', 1);
-      if (ids.has(id)) limits.restore(principal, spent, at);
+    this.#isRestoring = true;
+    try {
+      while (ledger.waiting > 0 && !ledger.isFailing) await ledger.flush();
+      const ids = [...this.#toRestore];
+      const { epochMs } = this.#moment();
+      const day = limits.calendar.periodOf('day', epochMs).start;
+      const month = limits.calendar.periodOf('month', epochMs).start;
+      for (const { principal, ...spent } of await store.spent(ids, { day, month })) {
+        limits.restore(principal, spent, this.#moment());
+      }
+      for (const id of ids) this.#toRestore.delete(id);
+      this.#complaint = undefined;
+    } catch (error) {
+      this.#complain(
+        error,
+        'what keys have spent cannot be read; their budgets begin anew meanwhile',
+      );
     }
+    this.#isRestoring = false;
   }
 }

@@ -3,6 +3,7 @@
  * its own usage. It is mounted where there is an ADMIN_API_KEY, and shows a key only to whom it has just made it for.
  */
 import { Elysia } from 'elysia';
+import type { Accounts } from './accounts.ts';
 import { auth } from './auth.ts';
 import { answering, type CorsHeaders } from './cors.ts';
 import { GatewayError } from './errors.ts';
@@ -83,7 +84,7 @@ async function usageFor(
 ): Promise<object> {
   const given = parametersOf(request, ['by', 'since', 'until']);
   const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
-  const data = await store.usage({ ...span, keyId });
+  const data = await store.usage({ ...span, keyId, signal: request.signal });
   const [since, until] = [span.since, span.until].map((at) => new Date(at).toISOString());
   return { since, until, data };
 }
@@ -128,15 +129,28 @@ export interface AdminOptions extends UsageReader {
   corsHeaders: CorsHeaders;
   /** Takes keys out of a text. */
   mask: (text: string) => string;
-  /** Called when a key of the store is new or has changed. */
-  onKeysChanged: () => void;
+  accounts: Pick<Accounts, 'changed' | 'revoke'>;
 }
 
 const actor = 'admin';
 
+/** Writes to the store. Throws `store_unavailable` where that fails: the disk is full, or another process holds it. */
+function written<T>(write: () => T): T {
+  try {
+    return write();
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new GatewayError('store_unavailable', {
+      message: `The store cannot be written (${reason}). Try again; a key that was to be revoked is refused until the gateway ends.`,
+      headers: { 'retry-after': '1' },
+      cause,
+    });
+  }
+}
+
 /** The plugin with everything under `/admin`. */
 export function admin(options: AdminOptions) {
-  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, onKeysChanged } = options;
+  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, accounts } = options;
   const isAdmin = isOneOf([adminKey]);
   const answer = answering(corsHeaders);
 
@@ -159,9 +173,9 @@ export function admin(options: AdminOptions) {
   }
 
   function change(id: string, changes: KeyChange, action: AuditAction): IssuedKey {
-    const record = store.changeKey(id, changes, action, actor, epochNow());
+    const record = written(() => store.changeKey(id, changes, action, actor, epochNow()));
     if (record === undefined) throw new GatewayError('key_not_found');
-    onKeysChanged();
+    accounts.changed();
     return record;
   }
 
@@ -180,8 +194,8 @@ export function admin(options: AdminOptions) {
         const body = await readObject(request);
         const policy = reading(() => policyFromJson(body, epochNow()));
         const { key, record } = issueKey(policy, epochNow());
-        store.addKey(record, actor);
-        onKeysChanged();
+        written(() => store.addKey(record, actor));
+        accounts.changed();
         return answer(request, { ...view(record), key }, 201);
       },
       { parse: 'none' },
@@ -205,6 +219,8 @@ export function admin(options: AdminOptions) {
         const record = known(params.id);
         // A repeat finds it done.
         if (record.revokedAt !== undefined) return answer(request, view(record));
+        // Here at once, also where the store cannot be written.
+        accounts.revoke(params.id);
         return answer(request, view(change(params.id, { revokedAt: epochNow() }, 'key_revoked')));
       },
       { parse: 'none' },
@@ -248,14 +264,10 @@ export function admin(options: AdminOptions) {
         for (const entry of entries) entry.abort('stopped_by_operator');
         for (const { caller } of entries) {
           const { keyId, name } = caller;
-          store.note({
-            at: epochNow(),
-            actor,
-            action: 'request_stopped',
-            keyId,
-            name,
-            detail: mask(id),
-          });
+          const detail = mask(id);
+          written(() =>
+            store.note({ at: epochNow(), actor, action: 'request_stopped', keyId, name, detail }),
+          );
         }
         const headers = {
           ...corsHeaders(request.headers.get('origin')),
@@ -278,9 +290,22 @@ export interface OwnUsageOptions extends UsageReader {
 /** The plugin with `GET /usage`: for a key of a client, what it has used itself. */
 export function ownUsage(options: OwnUsageOptions) {
   const answer = answering(options.corsHeaders);
+  /** Keys that a report is being made for: one at a time, since each reads many rows. */
+  const busy = new Set<string>();
   return new Elysia({ name: 'usage' })
     .use(auth(options))
-    .get('/usage', async function reportOwnUsage({ request, caller }) {
-      return answer(request, await usageFor(request, options, ownColumns, caller.keyId));
+    .get('/usage', async function reportOwnUsage({ request, caller: { keyId } }) {
+      if (busy.has(keyId)) {
+        throw new GatewayError('too_many_concurrent', {
+          message: 'A report of this key is being made. Ask again when it is there.',
+          headers: { 'retry-after': '1' },
+        });
+      }
+      busy.add(keyId);
+      try {
+        return answer(request, await usageFor(request, options, ownColumns, keyId));
+      } finally {
+        busy.delete(keyId);
+      }
     });
 }

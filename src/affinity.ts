@@ -31,6 +31,8 @@ export class PrefixIndex {
   /** The blocks used longest ago are first; a prefix stands behind what continues it. */
   readonly #blocks = new Map<number, Block>();
   #capacity = maxIndexBlocks;
+  /** The prompts that run there now. */
+  readonly #running = new Set<Uint32Array>();
 
   get size(): number {
     return this.#blocks.size;
@@ -51,6 +53,27 @@ export class PrefixIndex {
     }
     const last = blocks === 0 ? undefined : this.#blocks.get(chain[blocks - 1] as number);
     return { blocks, isShared: blocks === 0 || (last?.isBranched ?? false) };
+  }
+
+  /** Takes note that the upstream runs this prompt from now on; `end` must follow. */
+  begin(chain: Uint32Array): void {
+    this.#running.add(chain);
+    this.hold(chain);
+  }
+
+  end(chain: Uint32Array): void {
+    this.#running.delete(chain);
+  }
+
+  /**
+   * Whether a prompt runs there now that has the same first blocks: a conversation asks one thing at a time, so that what
+   * several begin with at once is nobody's own.
+   */
+  runs(chain: Uint32Array, blocks: number): boolean {
+    for (const other of this.#running) {
+      if (blocks > 0 && other[blocks - 1] === chain[blocks - 1]) return true;
+    }
+    return false;
   }
 
   /** Takes note that the upstream computes this prompt. */
@@ -109,6 +132,7 @@ export class PrefixIndex {
 /** An upstream that may run a request. */
 export interface Candidate {
   matchedBlocks: number;
+  /** Whether the match says nothing of a home; so does one with what runs there now, where the request cannot start. */
   isShared: boolean;
   /** Share of its slots in use, 0 to 1. */
   usedShare: number;
@@ -118,7 +142,7 @@ export interface Candidate {
   heldBlocks: number;
   weight: number;
   prefillBlocksPerMs: number;
-  /** Until a slot is free; 0 when one is. */
+  /** Until a slot is free and those held for it before have run; 0 when it can start now. */
   expectedWaitMs: number;
   /** Whether the session that the client named went there before. */
   isSessionHome: boolean;
@@ -151,23 +175,24 @@ function leastBy<T>(items: readonly T[], ...keys: ((item: T) => number)[]): T | 
   })[0];
 }
 
-/** What is busier counts as busy for that share: the cost below would have no bound. */
-const maxBusyShare = 0.875;
-
 /**
- * What it costs to compute for that long what is cached elsewhere. It delays whoever comes later too: in a queue
- * whose servers are busy for a share b of the time, work costs all together 1 / (1 - b) times itself.
+ * How long a request is held for its home, in times that its prompt takes to compute elsewhere: where the others have
+ * nothing to do, and where they are busy. It is more than once, as what is computed there also drives as much out of
+ * that cache, which somebody computes again; and it rises with the load, as all that come later wait for it. With less,
+ * conversations wander, and caches that are just large enough for them are not any more: tests/unit/affinity.test.ts.
  */
-function costOf(computingMs: number, candidates: readonly Candidate[]): number {
-  const busyShare =
-    candidates.reduce((sum, { usedShare }) => sum + usedShare, 0) / candidates.length;
-  return computingMs / (1 - Math.min(maxBusyShare, busyShare));
+const idlePatience = 2;
+const busyPatience = 32;
+
+function patienceOf(computingMs: number, others: readonly Candidate[]): number {
+  const busyShare = others.reduce((sum, { usedShare }) => sum + usedShare, 0) / others.length;
+  return computingMs * (idlePatience + (busyPatience - idlePatience) * busyShare);
 }
 
 /**
- * Pure decision: runs a request where its conversation lives; holds it for that place as long as this costs less than
- * computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least is to do.
- * One of the candidates must be free.
+ * Pure decision: runs a request where its conversation lives; holds it for that place as long as this is expected to
+ * cost less than computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least
+ * is to do. One of the candidates must be free.
  */
 export function place(request: Placed, candidates: readonly Candidate[]): Placement {
   const { blocks, waitedMs, turn } = request;
@@ -196,7 +221,8 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
   if (home === undefined || spill === undefined) {
     return { index: spill?.index ?? home?.index ?? 0, isHeld: spill === undefined };
   }
-  const patienceMs = costOf(spill.missingMs - home.missingMs, all);
+  const others = all.filter((each) => each !== home);
+  const patienceMs = patienceOf(spill.missingMs - home.missingMs, others);
   const isWorthIt = waitedMs < patienceMs && home.expectedWaitMs < patienceMs;
   return isWorthIt ? { index: home.index, isHeld: true } : { index: spill.index, isHeld: false };
 }

@@ -152,10 +152,7 @@ function scraping({ metrics, adminKey, metricsToken }: AppOptions) {
 
 /** `/admin` and the page on it, where there is an operator. */
 function administration(options: AppOptions) {
-  const { adminKey, accounts } = options;
+  const { adminKey } = options;
   if (adminKey === undefined) return new Elysia({ name: 'no admin' });
-  const onKeysChanged = () => accounts.reload();
-  return new Elysia({ name: 'operator' })
-    .use(dashboard())
-    .use(admin({ ...options, adminKey, onKeysChanged }));
+  return new Elysia({ name: 'operator' }).use(dashboard()).use(admin({ ...options, adminKey }));
 }

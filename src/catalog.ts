@@ -31,6 +31,9 @@ export interface CatalogOptions {
   anyModelName: boolean;
 }
 
+/** The names that a caller may use; `undefined` for all. */
+type Allowed = readonly string[] | undefined;
+
 const maxNamesInMessage = 20;
 /** What Ollama adds to a name without a tag; it takes the name without it as well. */
 const latest = ':latest';
@@ -66,19 +69,18 @@ export class Catalog {
    * @param needsModel whether its route runs a model; tokenizing and listing do not
    * @param allowed the names that its caller may use; `undefined` for all
    */
-  resolve(model: string | undefined, needsModel: boolean, allowed?: readonly string[]): Choice {
-    if (allowed === undefined) return this.#resolve(model, needsModel);
-    const choice = this.#resolve(model, needsModel);
+  resolve(model: string | undefined, needsModel: boolean, allowed?: Allowed): Choice {
+    const choice =
+      model === undefined
+        ? this.#resolveUnnamed(needsModel, allowed)
+        : this.#resolveNamed(model, allowed);
+    if (allowed === undefined) return choice;
     // The name in a request counts where an upstream knows it, or where nobody knows what there is.
     const counts = model !== undefined && (choice.model === undefined || this.#named.has(model));
     const names = [choice.model, counts ? model : undefined];
     if (names.some((name) => name !== undefined && allowed.includes(name))) return choice;
     const message = `This API key may use only these models: ${allowed.join(', ')}.`;
     throw new GatewayError('model_not_allowed', { message, param: 'model' });
-  }
-
-  #resolve(model: string | undefined, needsModel: boolean): Choice {
-    return model === undefined ? this.#resolveUnnamed(needsModel) : this.#resolveNamed(model);
   }
 
   /** Gives the names of all models, then of all aliases, each once. */
@@ -88,24 +90,27 @@ export class Catalog {
     return [...new Set([...models, ...aliases])];
   }
 
-  #resolveNamed(model: string): Choice {
+  #resolveNamed(model: string, allowed: Allowed): Choice {
     const known = this.#named.get(model);
     if (known !== undefined) return known;
     const found = this.#find(model);
     if (found === undefined)
-      return this.#anyName ?? this.#notFound('No upstream serves that model.');
+      return this.#anyName ?? this.#notFound('No upstream serves that model.', allowed);
     this.#named.set(model, found);
     return found;
   }
 
-  #resolveUnnamed(needsModel: boolean): Choice {
+  #resolveUnnamed(needsModel: boolean, allowed: Allowed): Choice {
     if (this.#default !== undefined) return this.#default;
     if (needsModel && this.#options.defaultModel !== undefined) {
-      return this.#notFound('No upstream serves the default model; name another in "model".');
+      return this.#notFound(
+        'No upstream serves the default model; name another in "model".',
+        allowed,
+      );
     }
     const choice = this.#unnamed ?? (needsModel ? undefined : this.#single);
     if (choice !== undefined) return choice;
-    const message = `Name the model in "model". ${this.#whatThereIs()}`;
+    const message = `Name the model in "model". ${this.#whatThereIs(allowed)}`;
     throw new GatewayError('model_required', { message, param: 'model' });
   }
 
@@ -153,13 +158,14 @@ export class Catalog {
     };
   }
 
-  #notFound(reason: string): never {
-    const message = `${reason} ${this.#whatThereIs()}`;
+  #notFound(reason: string, allowed: Allowed): never {
+    const message = `${reason} ${this.#whatThereIs(allowed)}`;
     throw new GatewayError('model_not_found', { message, param: 'model' });
   }
 
-  #whatThereIs(): string {
-    const names = this.names();
+  /** Names what a caller may use. */
+  #whatThereIs(allowed: Allowed): string {
+    const names = this.names().filter((name) => allowed?.includes(name) ?? true);
     if (names.length === 0) return 'No models are known here yet.';
     const more = names.length - maxNamesInMessage;
     const shown = names.slice(0, maxNamesInMessage).join(', ');

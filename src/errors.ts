@@ -121,6 +121,10 @@ export const errorTable = {
     status: 503,
     message: 'The inference server had no free slot in time (QUEUE_TIMEOUT_MS).',
   },
+  store_unavailable: {
+    status: 503,
+    message: 'The store of this gateway cannot be written. Nothing has changed; try again.',
+  },
   shutting_down: { status: 503, message: 'The gateway is shutting down. Try again in a moment.' },
   stopped_by_operator: {
     status: 503,

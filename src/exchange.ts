@@ -111,6 +111,7 @@ export class Exchange {
     const { entry, request } = this;
     const { pool, maxBodyBytes, feedback, now } = this.options;
     const { route } = entry;
+    if (route.method === 'POST') this.#assertFewOpen();
     const body = route.body === 'none' ? undefined : await readBody(request, entry, maxBodyBytes);
     entry.bodyMs = now() - entry.startedAt;
     const fields =
@@ -118,13 +119,13 @@ export class Exchange {
     if (route.method === 'GET' && !pool.hasOneList) {
       return await this.#answerWith(listAnswer(pool.models()));
     }
-    entry.queuedAt = now();
-    entry.phase = 'queued';
     const ask = askOf(entry, request.headers, body, fields, pool.upstreams.length > 1);
     const sent: Sent = { ask, body, fields };
     entry.tokensPerByte = pool.tokensPerByte;
     entry.promptEstimate = Math.ceil(ask.promptBytes * pool.tokensPerByte);
     if (route.method === 'POST') await this.#admit(sent);
+    entry.queuedAt = now();
+    entry.phase = 'queued';
     // The stream of an audio file has no comments.
     const isText = entry.stream && !route.path.endsWith('/audio/speech');
     const isTold = isText && (feedback.isAlways || request.headers.has('x-queue-feedback'));
@@ -145,6 +146,15 @@ export class Exchange {
     });
   }
 
+  /** Refuses what is one too many before its body is read; also where the limit is younger than what is open. */
+  #assertFewOpen(): void {
+    const { principal, limits } = this.entry.caller;
+    const { concurrentRequests: limit } = limits;
+    if (limit === undefined || this.options.live.openOf(principal) <= limit) return;
+    const headers = { 'retry-after': '1', 'retry-after-ms': '1000' };
+    throw new GatewayError('too_many_concurrent', { headers });
+  }
+
   /** Reserves what the request may need of its caller's limits. Throws the refusal. */
   async #admit({ ask, fields }: Sent): Promise<void> {
     const { limits } = this.options;
@@ -152,7 +162,12 @@ export class Exchange {
     if (isUnlimited(caller.limits)) return;
     const usual = await limits.usualTokens(caller.principal);
     const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, ask.units);
-    const asked = { principal: caller.principal, limits: caller.limits, tokens, promptTokens };
+    const asked = {
+      principal: caller.principal,
+      limits: caller.limits,
+      tokens,
+      promptTokens: answersInTokens(route) ? promptTokens : undefined,
+    };
     const admission = await limits.admit(asked, this.#moment());
     const refusal = refusalOf(admission);
     if (refusal) throw refusal;
@@ -217,6 +232,11 @@ export class Exchange {
       entry.phase = 'waiting';
       entry.upstream = upstream;
       entry.model ??= lease.model;
+      // No engine reads more than its context, whatever a body holds beside text.
+      entry.promptEstimate = Math.min(
+        entry.promptEstimate,
+        (upstream.contextTokens ?? Infinity) * Math.max(1, ask.units),
+      );
       // llama.cpp counts the first of several answers.
       const isMany = ask.units > 1 && answersInTokens(entry.route);
       entry.isPartial = isMany && upstream.kind === 'llama.cpp';
@@ -231,6 +251,9 @@ export class Exchange {
         return await this.#answerWith(heard.answer);
       }
       this.#giveBack('unserved');
+      // No engine has it, whoever ends it now.
+      entry.sentAt = 0;
+      entry.upstream = undefined;
     }
   }
 

@@ -92,9 +92,9 @@ export function answerHeaders(upstream: Headers): Headers {
   return headers;
 }
 
-const validRequestId = /^[A-Za-z0-9._-]{1,128}$/;
+const validRequestId = /^(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}$/;
 
-/** Gives the client's `x-request-id` where it is 1 to 128 of `[A-Za-z0-9._-]`, else a new UUID. */
+/** Gives the client's `x-request-id` where it is 1 to 128 of `[A-Za-z0-9._-]`, not dots alone, else a new UUID. */
 export function requestIdOf(headers: Headers): string {
   const given = headers.get('x-request-id');
   return given !== null && validRequestId.test(given) ? given : crypto.randomUUID();

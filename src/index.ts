@@ -156,13 +156,15 @@ async function runCommand(name: 'keys' | 'usage', args: string[], env: Environme
     open(file) {
       const { dataDir } = read(file === undefined ? {} : { config: file }, env);
       if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
-      return Store.open(dataDir);
+      // Nothing else waits with it.
+      return Store.open(dataDir, 5_000);
     },
     epochNow: Date.now,
     print,
     printError: (text) => void process.stderr.write(`${text}\n`),
   });
-  process.exit(code);
+  // Not `exit`, which would cut what a pipe has not taken yet.
+  process.exitCode = code;
 }
 
 /** Runs the gateway until a signal ends it. */

@@ -158,6 +158,8 @@ export class KeyRing {
   #records: KeyRecord[] = [];
   #userHeader: string | undefined;
   #issued = new Map<string, { key: IssuedKey; caller: Caller }>();
+  /** Ended here, whatever the store says. */
+  readonly #revoked = new Set<string>();
 
   /**
    * @param keys the accepted keys of the configuration
@@ -199,9 +201,14 @@ export class KeyRing {
     );
   }
 
+  /** Accepts a key of the store no more, from now on. */
+  revoke(id: string): void {
+    this.#revoked.add(id);
+  }
+
   /** Says whether a key of the store has been revoked, so that what it has running must end. */
   isRevoked(keyId: string): boolean {
-    return this.#issued.get(keyId)?.key.revokedAt !== undefined;
+    return this.#revoked.has(keyId) || this.#issued.get(keyId)?.key.revokedAt !== undefined;
   }
 
   /**
@@ -214,7 +221,11 @@ export class KeyRing {
     const digest = digestOf(presented);
     const id = issuedIdOf(presented);
     const issued = id === undefined ? undefined : this.#issued.get(id);
-    if (issued !== undefined) return findIssued(issued, digest, headers, now);
+    if (issued !== undefined) {
+      const caller = findIssued(issued, digest, headers, now);
+      if (this.#revoked.has(issued.key.id)) throw new GatewayError('key_revoked');
+      return caller;
+    }
     let found: KeyRecord | undefined;
     // Every record, whether or not one has matched already.
     for (const record of this.#records) {

@@ -74,7 +74,7 @@ export class Limiter implements LimitStore {
     return held;
   }
 
-  admit({ principal, limits, tokens, promptTokens = 0 }: Ask, now: Moment): Admission {
+  admit({ principal, limits, tokens, promptTokens }: Ask, now: Moment): Admission {
     if (isUnlimited(limits)) return unlimited;
     const account = this.#accounts.get(principal) ?? new Account();
     account.adopt(limits, now);
@@ -88,7 +88,7 @@ export class Limiter implements LimitStore {
     const reservation: Reservation = {
       principal,
       tokens: asked,
-      promptTokens: wholeTokens(promptTokens),
+      promptTokens: promptTokens === undefined ? undefined : wholeTokens(promptTokens),
       takenAtMs: now.ms,
       requestShare: requestsPerMinute === undefined ? undefined : account.requests.take(1, now.ms),
       tokenShare: tokensPerMinute === undefined ? undefined : account.tokens.take(asked, now.ms),

@@ -32,7 +32,7 @@ export interface Ask {
   limits: Limits;
   /** An estimate of all its tokens, to reserve. */
   tokens: number;
-  /** How many of them are its prompt's, so that `usualTokens` learns the length of the answers alone. */
+  /** How many of them are its prompt's; `undefined` where nothing is to be learned of the usual length of answers. */
   promptTokens?: number | undefined;
 }
 
@@ -40,7 +40,7 @@ export interface Ask {
 export interface Reservation {
   readonly principal: string;
   readonly tokens: number;
-  readonly promptTokens: number;
+  readonly promptTokens: number | undefined;
   readonly takenAtMs: number;
   readonly requestShare: Share | undefined;
   readonly tokenShare: Share | undefined;

@@ -238,6 +238,7 @@ export function overdue(
 /** Every request in flight. */
 export class LiveRequests implements Iterable<LiveRequest> {
   readonly #requests = new Set<LiveRequest>();
+  readonly #openOf = new Map<string, number>();
   #whenEmpty: (() => void)[] = [];
 
   get size(): number {
@@ -252,13 +253,26 @@ export class LiveRequests implements Iterable<LiveRequest> {
     return this.#requests.has(request);
   }
 
+  /** How many requests of a principal are in flight. */
+  openOf(principal: string): number {
+    return this.#openOf.get(principal) ?? 0;
+  }
+
   add(request: LiveRequest): void {
     this.#requests.add(request);
+    this.#count(request, 1);
+  }
+
+  #count({ caller: { principal } }: LiveRequest, change: 1 | -1): void {
+    const open = this.openOf(principal) + change;
+    if (open > 0) this.#openOf.set(principal, open);
+    else this.#openOf.delete(principal);
   }
 
   /** Takes a request out; `false` when it was not in any more, so that whoever ends it does so once. */
   remove(request: LiveRequest): boolean {
     const wasIn = this.#requests.delete(request);
+    if (wasIn) this.#count(request, -1);
     if (this.#requests.size === 0) {
       for (const resolve of this.#whenEmpty) resolve();
       this.#whenEmpty = [];

@@ -19,8 +19,10 @@ const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_p
  */
 export function answerTokens(route: Route, fields: Fields, usual: number, units: number): number {
   if (!answersInTokens(route)) return 0;
-  const maximum = maxima.map((name) => fields[name]).find((value) => Number.isInteger(value));
-  return (typeof maximum === 'number' && maximum >= 0 ? maximum : usual) * Math.max(1, units);
+  // Engines differ in which of several counts.
+  const named = maxima.map((name) => fields[name]).filter((value) => Number.isInteger(value));
+  const maximum = Math.max(...(named as number[]));
+  return (maximum >= 0 ? maximum : usual) * Math.max(1, units);
 }
 
 /** Codes with which a request ends that no engine has had. */

@@ -3,7 +3,7 @@
  * refuses a file that is damaged, of another program, or newer than this one, and never repairs or overwrites it.
  */
 import { Database, SQLiteError } from 'bun:sqlite';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** One step from a version of the tables to the next; once released, it never changes. */
@@ -73,8 +73,8 @@ export const migrations: readonly Migration[] = [
   },
 ];
 
-/** How long a writer waits for another process, in milliseconds; both write for a few milliseconds at a time. */
-export const busyTimeoutMs = 1_000;
+/** How long opening waits for another process that does so, in milliseconds. */
+const openTimeoutMs = 5_000;
 
 /** After a long reader the write-ahead log shrinks to this, in bytes. */
 const maxIdleLogBytes = 16 * 1024 * 1024;
@@ -82,25 +82,32 @@ const maxIdleLogBytes = 16 * 1024 * 1024;
 /**
  * Opens gateway.sqlite in that folder with its tables up to date. What it makes is for the owner alone.
  * @param dir `undefined` keeps everything in memory
+ * @param busyTimeoutMs how long a write waits for another process, in milliseconds; the event loop waits with it
  * @throws Error that names the file and says what is wrong with it
  */
-export function openDatabase(dir: string | undefined): Database {
-  if (dir === undefined) return prepare(':memory:');
+export function openDatabase(dir: string | undefined, busyTimeoutMs = 50): Database {
+  if (dir === undefined) return prepare(':memory:', busyTimeoutMs);
   const file = join(dir, 'gateway.sqlite');
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     // SQLite would make it readable for everybody; its companion files take over the mode of this one.
     closeSync(openSync(file, 'a', 0o600));
-    return prepare(file);
+    const db = prepare(file, busyTimeoutMs);
+    // It may be older than this rule.
+    chmodSync(file, 0o600);
+    return db;
   } catch (error) {
-    throw new Error(`${file}: ${reasonOf(error)}`, { cause: error });
+    const reason = reasonOf(error);
+    // What has been said here already says what to do.
+    const advice = reason.endsWith('.') ? '' : '. Set DATA_DIR to a folder that can be written.';
+    throw new Error(`${file}: ${reason}${advice}`, { cause: error });
   }
 }
 
-function prepare(file: string): Database {
+function prepare(file: string, busyTimeoutMs: number): Database {
   const db = new Database(file, { strict: true });
   try {
-    db.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
+    db.run(`PRAGMA busy_timeout = ${openTimeoutMs}`);
     // Before anything is written: a file that is refused stays as it is.
     versionOf(db, migrations);
     db.run('PRAGMA journal_mode = WAL');
@@ -108,6 +115,7 @@ function prepare(file: string): Database {
     db.run(`PRAGMA journal_size_limit = ${maxIdleLogBytes}`);
     migrate(db);
     checkKeys(db);
+    db.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
     return db;
   } catch (error) {
     db.close();

@@ -72,11 +72,15 @@ function keyOptions(config: Config): KeyOptions {
   return { trusted, batch, userHeader, hintOf: maskKey };
 }
 
+/** Gives the keys that clients and the operator have. */
+function keysOf({ allowedApiKeys, adminApiKey, metricsToken }: Config): string[] {
+  const others = [adminApiKey, metricsToken];
+  return [...allowedApiKeys, ...others.filter((secret) => secret !== undefined)];
+}
+
 function secretsOf(config: Config): string[] {
-  const { allowedApiKeys, upstreams, adminApiKey, metricsToken } = config;
   const tracing = tracingHeaders(config).map(([, value]) => value);
-  const others = [adminApiKey, metricsToken, ...upstreams.map(({ apiKey }) => apiKey)];
-  return [...allowedApiKeys, ...tracing, ...others.filter((secret) => secret !== undefined)];
+  return [...keysOf(config), ...tracing, ...config.upstreams.flatMap(({ apiKey }) => apiKey ?? [])];
 }
 
 /** Gives the names and values of the collector's headers, which stand percent-encoded in the setting. */
@@ -129,6 +133,7 @@ export async function serve(
 ): Promise<Running> {
   const { allowedApiKeys, host: hostname, port } = config;
   let mask = secretMasker(secretsOf(config));
+  let maskKeys = secretMasker(keysOf(config));
   const masked = (text: string) => mask(text);
   const sink = new LineSink(process.stdout.fd, masked);
   const isPretty =
@@ -160,7 +165,9 @@ export async function serve(
     return { url: undefined, ended: ended.promise };
   }
   const { usageRetentionDays: retentionDays } = config;
-  const ledger = new Ledger({ store, log, epochNow, mask: masked, retentionDays });
+  // Without the keys of engines: those can be words that stand in the names of models.
+  const keyMask = (text: string) => maskKeys(text);
+  const ledger = new Ledger({ store, log, epochNow, mask: keyMask, retentionDays });
   const accounts = new Accounts({ store, keys, limits, ledger, live, log, now, epochNow });
   const feed = new LiveFeed(() => {
     return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
@@ -187,7 +194,7 @@ export async function serve(
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
     observer: observedBy(...(tracing ? [tracing] : []), accessLog(log), ledger, metrics),
     store,
-    mask: masked,
+    mask: keyMask,
     accounts,
     feed,
     metrics,
@@ -231,6 +238,7 @@ export async function serve(
         return !reloadable.has(name) && !Bun.deepEquals(before, after);
       });
       mask = secretMasker([...secretsOf(current), ...secretsOf(next)]);
+      maskKeys = secretMasker([...keysOf(current), ...keysOf(next)]);
       keys.replace(next.allowedApiKeys, keyOptions(next));
       pool.reconfigure(next);
       // Other engines, or other models behind the same names.

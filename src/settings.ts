@@ -331,7 +331,10 @@ export const settings = [
   ),
   setting(
     'OTEL_EXPORTER_OTLP_ENDPOINT',
-    Type.String({ pattern: '^https?://\\S+$', description: 'an http:// or https:// URL' }),
+    Type.String({
+      pattern: '^https?://[^\\s@]+$',
+      description: 'an http:// or https:// URL without credentials',
+    }),
     undefined,
     'OpenTelemetry collector that gets traces over OTLP/HTTP; without one nothing is traced.',
   ),

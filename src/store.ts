@@ -3,6 +3,7 @@
  * command line may have open at the same time. It keeps digests, never a key.
  */
 import type { Database } from 'bun:sqlite';
+import { GatewayError } from './errors.ts';
 import type { IssuedKey } from './keys.ts';
 import {
   detailOf,
@@ -16,7 +17,7 @@ import {
   type KeyChange,
   type KeyRow,
 } from './rows.ts';
-import { busyTimeoutMs, openDatabase } from './schema.ts';
+import { openDatabase } from './schema.ts';
 import { Groups, unitMs, type CountedRow } from './totals.ts';
 import type { Spent, UsageColumn, UsageQuery, UsageRow, UsageStore, UsageTotals } from './usage.ts';
 
@@ -39,13 +40,13 @@ const expressions: Record<UsageColumn, string> = {
 /** Rows that are read, or deleted, in one go: some milliseconds, and traffic has its turn before the next. */
 const pageRows = 1_000;
 
-type PageEnd = Pick<CountedRow, 'at' | 'id'>;
+type SpentRow = PageEnd & { principal: string; tokens: number };
 
-/** How long usage waits for another process before its caller tries again: the event loop waits with it. */
-const usageTimeoutMs = 50;
+type PageEnd = Pick<CountedRow, 'at' | 'id'>;
 
 export class Store implements UsageStore {
   #dataVersion: number;
+  #isClosed = false;
 
   constructor(private readonly db: Database) {
     this.#dataVersion = this.#readDataVersion();
@@ -54,10 +55,11 @@ export class Store implements UsageStore {
   /**
    * Opens gateway.sqlite in that folder, and makes it if need be.
    * @param dir `undefined` keeps everything in memory
+   * @param busyTimeoutMs how long a write waits for another process, in milliseconds; the event loop waits with it
    * @throws Error that names the file when it cannot be used
    */
-  static open(dir: string | undefined): Store {
-    return new Store(openDatabase(dir));
+  static open(dir: string | undefined, busyTimeoutMs?: number): Store {
+    return new Store(openDatabase(dir, busyTimeoutMs));
   }
 
   /** All keys, revoked ones too, oldest first. */
@@ -130,7 +132,7 @@ export class Store implements UsageStore {
   insertUsage(rows: readonly UsageRow[]): void {
     const columns = usageFields.join();
     const places = usageFields.map(() => '?').join();
-    this.#writeSoon(() => {
+    this.#write(() => {
       const insert = this.db.query(`INSERT INTO usage (${columns}) VALUES (${places})`);
       for (const row of rows) insert.run(...usageFields.map((name) => row[name] ?? null));
     });
@@ -139,34 +141,58 @@ export class Store implements UsageStore {
   /** Adds up page by page, in time for traffic between them. */
   async usage(query: UsageQuery): Promise<UsageTotals[]> {
     const groups = new Groups(query.by);
-    for (let before: PageEnd | undefined = { at: query.until, id: 0 }; before !== undefined;) {
+    let before: PageEnd | undefined = { at: query.until, id: 0 };
+    while (before !== undefined) {
       const rows = this.#usagePage(query, before);
       for (const row of rows) groups.add(row);
-      before = rows.length < pageRows ? undefined : rows.at(-1);
-      if (before !== undefined) await new Promise<void>((resolve) => setImmediate(resolve));
+      before = await this.#nextPage(rows, query.signal);
     }
     return groups.totals();
   }
 
-  spent(since: { day: number; month: number }): Spent[] {
-    return this.db
-      .query<Spent, { day: number; month: number }>(
-        `SELECT principal, sum(iif(at >= $day, tokens, 0)) AS day, sum(tokens) AS month
-         FROM (SELECT principal, at, ifnull(promptTokens, 0) + ifnull(completionTokens, 0) AS tokens
-               FROM usage WHERE at >= $month AND NOT isCacheHit)
-         GROUP BY principal`,
-      )
-      .all(since);
+  /** Adds up key by key and page by page, in time for traffic between them. */
+  async spent(keyIds: readonly string[], since: { day: number; month: number }): Promise<Spent[]> {
+    const found = new Map<string, Spent>();
+    for (const keyId of keyIds) {
+      let after: PageEnd | undefined = { at: since.month, id: 0 };
+      while (after !== undefined) {
+        const rows = this.#spentPage(keyId, after);
+        for (const { principal, at, tokens } of rows) {
+          const sum = found.get(principal) ?? { principal, day: 0, month: 0 };
+          sum.month += tokens;
+          if (at >= since.day) sum.day += tokens;
+          found.set(principal, sum);
+        }
+        after = await this.#nextPage(rows);
+      }
+    }
+    return [...found.values()];
   }
 
   dropUsageBefore(at: number): number {
     const sql =
       'DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE at < ? ORDER BY at LIMIT ?)';
-    return this.#writeSoon(() => this.db.query(sql).run(at, pageRows).changes);
+    return this.#write(() => this.db.query(sql).run(at, pageRows).changes);
   }
 
   close(): void {
+    this.#isClosed = true;
     this.db.close(true);
+  }
+
+  /** Gives where the next page begins, once traffic has had its turn; `undefined` behind the last one. */
+  async #nextPage(rows: readonly PageEnd[], signal?: AbortSignal): Promise<PageEnd | undefined> {
+    if (rows.length < pageRows) return undefined;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    signal?.throwIfAborted();
+    if (this.#isClosed) throw new GatewayError('shutting_down');
+    return rows.at(-1);
+  }
+
+  #spentPage(keyId: string, { at, id }: PageEnd): SpentRow[] {
+    const sql = `SELECT id, at, principal, ifnull(promptTokens, 0) + ifnull(completionTokens, 0) AS tokens
+      FROM usage WHERE keyId = $keyId AND (at, id) > ($at, $id) AND NOT isCacheHit ORDER BY at, id LIMIT ${pageRows}`;
+    return this.db.query<SpentRow, Record<string, string | number>>(sql).all({ keyId, at, id });
   }
 
   /** Gives the rows of a query that come before that one, the latest first. */
@@ -188,15 +214,5 @@ export class Store implements UsageStore {
   /** All of it or nothing; reading in it sees what it changes. */
   #write<T>(change: () => T): T {
     return this.db.transaction(change).immediate();
-  }
-
-  /** The same for writes that are tried again when another process holds the file. */
-  #writeSoon<T>(change: () => T): T {
-    this.db.run(`PRAGMA busy_timeout = ${usageTimeoutMs}`);
-    try {
-      return this.#write(change);
-    } finally {
-      this.db.run(`PRAGMA busy_timeout = ${busyTimeoutMs}`);
-    }
   }
 }

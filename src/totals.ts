@@ -1,6 +1,7 @@
 /**
  * Adds up rows of the usage ledger by group. Pure: whoever has the rows hands them over one by one, the latest first.
  */
+import { GatewayError } from './errors.ts';
 import { maxGroups, type UsageColumn, type UsageRow, type UsageTotals } from './usage.ts';
 
 /** What is read of a row to add it up, and the columns that it is grouped by. */
@@ -95,6 +96,11 @@ class Group {
   }
 }
 
+function tooMany(): GatewayError {
+  const message = `That makes more than ${maxGroups} groups. Ask for a shorter time, or for fewer columns in "by".`;
+  return new GatewayError('invalid_field', { message, param: 'by' });
+}
+
 /** Adds up rows by group; they come latest first. */
 export class Groups {
   readonly #groups = new Map<string, Group>();
@@ -108,7 +114,7 @@ export class Groups {
     const id = JSON.stringify(this.by.map((column) => row[column]));
     let group = this.#groups.get(id);
     if (group === undefined) {
-      if (this.#groups.size >= maxGroups) return;
+      if (this.#groups.size >= maxGroups) throw tooMany();
       group = new Group(this.#columnsOf(row));
       this.#groups.set(id, group);
     }

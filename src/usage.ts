@@ -56,10 +56,12 @@ export interface UsageQuery {
   by: readonly UsageColumn[];
   /** The rows of this key alone. */
   keyId?: string | undefined;
+  /** Ends the search; it throws the signal's reason then. */
+  signal?: AbortSignal | undefined;
 }
 
-/** Beyond this many groups, those whose last request is the oldest are left out. */
-export const maxGroups = 10_000;
+/** More groups than this are refused: a week has 10,080 minutes. */
+export const maxGroups = 20_000;
 
 /** Sums of a group. Tokens are those that engines have worked for: hits of the response cache add none. */
 export interface UsageFigures {
@@ -103,8 +105,11 @@ export interface UsageStore {
   insertUsage(rows: readonly UsageRow[]): Awaitable<void>;
   /** In the order of time where that is a column, and then most tokens first. */
   usage(query: UsageQuery): Awaitable<UsageTotals[]>;
-  /** @param since the beginnings of the day and of the month, in epoch milliseconds */
-  spent(since: { day: number; month: number }): Awaitable<Spent[]>;
+  /**
+   * What the principals of some keys have spent.
+   * @param since the beginnings of the day and of the month, in epoch milliseconds
+   */
+  spent(keyIds: readonly string[], since: { day: number; month: number }): Awaitable<Spent[]>;
   /** Deletes some of the rows before that time and gives how many; 0 says that none is left. */
   dropUsageBefore(at: number): Awaitable<number>;
 }

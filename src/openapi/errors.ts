@@ -97,6 +97,7 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
     case 'method_not_allowed':
     case 'key_not_found':
     case 'request_not_found':
+    case 'store_unavailable':
       return false;
     case 'invalid_json':
     case 'invalid_field':

@@ -18,7 +18,8 @@ setDefaultTimeout(60_000);
 
 const adminKey = 'sk-admin-of-usage';
 const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
-const engine = startDemoEngine({ slots: 1 });
+// Not so fast that a reset overtakes the frames before it.
+const engine = startDemoEngine({ slots: 1, tokensPerSecond: 200 });
 let gateway: Gateway;
 let ledger: Database;
 let count = 0;

@@ -76,6 +76,7 @@ const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
   no_healthy_upstream: 'warn',
   queue_full: 'warn',
   queue_timeout: 'warn',
+  store_unavailable: 'warn',
   shutting_down: 'warn',
   stopped_by_operator: 'warn',
   connect_timeout: 'warn',

@@ -56,9 +56,12 @@ function setUp() {
         adminKey,
         live,
         feed,
-        onKeysChanged: () => {
-          state.changes++;
-          keys.replaceIssued(store.keys());
+        accounts: {
+          changed() {
+            state.changes++;
+            keys.replaceIssued(store.keys());
+          },
+          revoke: (id) => keys.revoke(id),
         },
       }),
     )

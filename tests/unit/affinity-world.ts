@@ -2,79 +2,51 @@
  * A small world for the placement of requests: engines with slots and prefix caches, and people who chat with them. Time
  * is a number that jumps from event to event, so that hours pass at once and always alike. It computes no tokens.
  */
-import { place, PrefixIndex, SessionHomes, type Candidate } from '../../src/affinity.ts';
+import { place, type Candidate } from '../../src/affinity.ts';
 import { Heap } from '../../src/heap.ts';
-import { Queue, Station, type Group, type Waiter } from '../../src/queue.ts';
-import { randomFrom, type Random } from './random.ts';
+import { Queue, type Group, type Station, type Waiter } from '../../src/queue.ts';
+import { Upstream } from '../../src/upstream.ts';
+import { turnsOf, type Scenario, type Turn } from './affinity-scenarios.ts';
+import { settingsOf } from './scheduling.ts';
 
-/** round: the next engine with room. loaded: the least loaded. pooled: one engine with the slots and caches of all. */
+/**
+ * round: the next engine with room. loaded: the least loaded. pooled: one engine with the slots and caches of all, of
+ * which what was used longest ago goes first, as in each of them: what the best placement comes near to. An engine
+ * that could foresee what will be asked for would keep more.
+ */
 export type Policy = 'round' | 'loaded' | 'affinity' | 'pooled';
 
-/** Times in milliseconds, lengths in tokens. */
-export interface Scenario {
-  seed: number;
-  engines: number;
-  slots: number;
-  /** What one engine caches. */
-  cacheTokens: number;
-  /** People, each with one chat at a time. */
-  people: number;
-  /** Answers that they get in all. */
-  requests: number;
-  /** Between an answer and the next message, on average; once in ten times it is ten times as long. */
-  thinkMs: number;
-  turnsPerChat: number;
-  /** What all chats begin with. */
-  systemTokens: number;
-  /** Whether one in five thinks a tenth of the time, writes four times as much and chats twice as long. */
-  isSkewed: boolean;
-  /** After how many answers the first engine starts anew; 0 for never. */
-  restartsAfter: number;
-  /** Whether the gateway notices. */
-  isRestartSeen: boolean;
-  /** Whether clients name their conversations. */
-  hasSessions: boolean;
-}
-
+/** Times in milliseconds. */
 export interface Outcome {
   /** Share of all prompt tokens that were cached. */
   cachedShare: number;
-  /** From asking to the first token, in milliseconds. */
+  /** From asking to the first token. */
   meanFirstTokenMs: number;
   /** The longest time that a request was held for its home. */
   longestHoldMs: number;
   answered: number;
 }
 
-const prefillPerMs = 2;
-const decodeMs = 15;
 const tokensPerBlock = 64;
 const tokensPerPage = 16;
 /** How often held requests are looked at again. */
 const tickMs = 100;
-/** Chats have fewer tokens, so that one number tells chat and place. */
-const longestChat = 2 ** 16;
-
-interface Chat {
-  id: number;
-  turnsLeft: number;
-  /** Of its next prompt. */
-  promptTokens: number;
-}
+/** Chats have fewer pieces, and people fewer chats, so that one number tells chat and place. */
+const [longestChat, mostChats] = [2 ** 16, 2 ** 8];
 
 interface Person {
-  name: string;
-  isBusy: boolean;
-  /** Each has its own, so that the same is said whatever the order. */
-  random: Random;
-  chat: Chat;
+  number: number;
+  turns: Iterator<Turn>;
+  /** Of the current one. */
+  chat: number;
+  /** Of the prompt and its answer, as far as the chat has come. */
+  tokens: number;
 }
 
 interface Ask extends Waiter {
   person: Person;
   chain: Uint32Array;
-  pages: Uint32Array;
-  session: string;
+  chat: number;
   promptTokens: number;
   answerTokens: number;
   heldSince: number | undefined;
@@ -99,27 +71,29 @@ class Cache {
       this.#pages.delete(page);
       this.#pages.add(page);
     }
-    this.shrinkTo(this.capacity);
-  }
-
-  /** Drops what was used longest ago until so many tokens are left. */
-  shrinkTo(tokens: number): void {
     for (const oldest of this.#pages) {
-      if (this.#pages.size * tokensPerPage <= tokens) return;
+      if (this.#pages.size * tokensPerPage <= this.capacity) return;
       this.#pages.delete(oldest);
     }
+  }
+
+  drop(isLost: (page: number) => boolean): void {
+    for (const page of this.#pages) if (isLost(page)) this.#pages.delete(page);
   }
 }
 
 class Engine {
+  readonly upstream: Upstream;
   readonly station: Station;
   readonly cache: Cache;
-  readonly index = new PrefixIndex();
-  serviceMs = 2_000;
+  /** Who is held for it, first come first. */
+  readonly held = new Set<Ask>();
 
   constructor(id: string, slots: number, cacheTokens: number) {
-    this.station = new Station(id, slots, true);
+    this.upstream = new Upstream(settingsOf(id, { slots }), () => 0);
+    this.station = this.upstream.station(undefined);
     this.cache = new Cache(cacheTokens);
+    this.upstream.refresh(true);
   }
 }
 
@@ -137,32 +111,30 @@ export function runWorld(policy: Policy, scenario: Scenario): Outcome {
 class World {
   #now = 0;
   #eventCount = 0;
-  #chatCount = 0;
   #turn = 0;
   #next = 0;
   #asked = 0;
   #answered = 0;
-  #promptTokens = 0;
-  #cachedTokens = 0;
-  #firstTokenMs = 0;
+  #counted = { requests: 0, promptTokens: 0, cachedTokens: 0, firstTokenMs: 0 };
   #longestHoldMs = 0;
   #isTicking = false;
+  readonly #total: number;
   readonly #events = new Heap<Event>((a, b) => a.at - b.at || a.number - b.number);
   readonly #engines: readonly Engine[];
   readonly #group: Group;
-  readonly #homes = new SessionHomes();
-  readonly #held = new Map<Station, Set<Ask>>();
   readonly #queue: Queue<Ask>;
 
   constructor(
     readonly policy: Policy,
     readonly scenario: Scenario,
   ) {
-    const { engines, slots, cacheTokens } = scenario;
+    const { engines, slots, cacheTokens, othersComeAfter, answers } = scenario;
     this.#engines =
       policy === 'pooled'
         ? [new Engine('all', engines * slots, engines * cacheTokens)]
         : Array.from({ length: engines }, (_, id) => new Engine(`${id}`, slots, cacheTokens));
+    if (othersComeAfter > 0) for (const { upstream } of this.#engines.slice(1)) upstream.refresh(false);
+    this.#total = answers || this.#turnsInAll();
     this.#group = { key: 'all', stations: this.#engines.map(({ station }) => station) };
     const unbounded = Number.POSITIVE_INFINITY;
     this.#queue = new Queue<Ask>({
@@ -176,51 +148,57 @@ class World {
   }
 
   run(): Outcome {
-    const { people, seed, thinkMs, isSkewed } = this.scenario;
-    for (let i = 0; i < people; i++) {
-      const random = randomFrom(seed * 1_000 + i);
-      const isBusy = isSkewed && i % 5 === 0;
-      const chat = this.#newChat(random, isBusy);
-      const person: Person = { name: `person-${i}`, isBusy, random, chat };
-      this.#after(random.below(thinkMs), () => this.#ask(person));
+    for (let number = 0; number < this.scenario.people; number++) {
+      const turns = turnsOf(this.scenario, number);
+      this.#goOn({ number, turns, chat: number * mostChats - 1, tokens: 0 });
     }
     for (let event = this.#events.peek(); event !== undefined; event = this.#events.peek()) {
       this.#events.delete(event);
       this.#now = event.at;
       event.run();
     }
+    const { requests, promptTokens, cachedTokens, firstTokenMs } = this.#counted;
     return {
-      cachedShare: this.#cachedTokens / this.#promptTokens,
-      meanFirstTokenMs: this.#firstTokenMs / this.#answered,
+      cachedShare: cachedTokens / promptTokens,
+      meanFirstTokenMs: firstTokenMs / requests,
       longestHoldMs: this.#longestHoldMs,
       answered: this.#answered,
     };
+  }
+
+  #turnsInAll(): number {
+    const { people } = this.scenario;
+    const counts = Array.from({ length: people }, (_, i) => [...turnsOf(this.scenario, i)].length);
+    return counts.reduce((sum, count) => sum + count, 0);
   }
 
   #after(delayMs: number, run: () => void): void {
     this.#events.set({ at: this.#now + delayMs, number: this.#eventCount++, run });
   }
 
-  #newChat(random: Random, isBusy: boolean): Chat {
-    const { turnsPerChat, systemTokens } = this.scenario;
-    const turnsLeft = (turnsPerChat / 2 + random.below(turnsPerChat)) * (isBusy ? 2 : 1);
-    const promptTokens = systemTokens + messageTokens(random, isBusy);
-    return { id: this.#chatCount++, turnsLeft, promptTokens };
+  #goOn(person: Person): void {
+    const { value, done } = person.turns.next();
+    if (done !== true) this.#after(value.afterMs, () => this.#ask(person, value));
   }
 
-  #ask(person: Person): void {
-    if (this.#asked++ >= this.scenario.requests) return;
-    const { chat, name, random } = person;
+  #ask(person: Person, { isFirst, messageTokens, answerTokens }: Turn): void {
+    if (this.#asked++ >= this.#total) return;
+    if (isFirst) {
+      person.chat++;
+      person.tokens = this.scenario.systemTokens;
+    }
+    const promptTokens = person.tokens + messageTokens;
+    person.tokens = promptTokens + answerTokens;
+    const { number, chat } = person;
     this.#queue.enter({
       person,
-      chain: this.#piecesOf(chat, chat.promptTokens, tokensPerBlock),
-      pages: this.#piecesOf(chat, chat.promptTokens, tokensPerPage),
-      session: `${name} ${chat.id}`,
-      promptTokens: chat.promptTokens,
-      answerTokens: 30 + random.below(250),
+      chat,
+      chain: this.#piecesOf(chat, promptTokens, tokensPerBlock),
+      promptTokens,
+      answerTokens,
       heldSince: undefined,
       heldFor: undefined,
-      principal: name,
+      principal: `person-${number}`,
       weight: 1,
       maxUnits: Number.POSITIVE_INFINITY,
       priority: 'interactive',
@@ -232,18 +210,17 @@ class World {
     this.#dispatch();
   }
 
-  /** Gives what a chat's first tokens are, in pieces of that length; only the common beginning is that of others too. */
-  #piecesOf(chat: Chat, tokens: number, length: number): Uint32Array {
+  /** Gives what a chat's first tokens are, in pieces of that length; the common beginning is that of others too. */
+  #piecesOf(chat: number, tokens: number, length: number): Uint32Array {
+    const { systemTokens, isOnePrompt } = this.scenario;
     const pieces = new Uint32Array(Math.floor(tokens / length));
-    const common = Math.floor(this.scenario.systemTokens / length);
-    for (let i = 0; i < pieces.length; i++) {
-      pieces[i] = i < common ? i : (chat.id + 1) * longestChat + i;
-    }
+    const common = isOnePrompt ? pieces.length : Math.floor(systemTokens / length);
+    for (let i = 0; i < pieces.length; i++) pieces[i] = i < common ? i : (chat + 1) * longestChat + i;
     return pieces;
   }
 
   #dispatch(): void {
-    for (const { waiter, station } of this.#queue.dispatch(this.#now)) this.#start(waiter, station);
+    this.#queue.dispatch(this.#now, ({ waiter, station }) => this.#start(waiter, station));
     if (this.#queue.size === 0 || this.#isTicking) return;
     this.#isTicking = true;
     this.#after(tickMs, () => {
@@ -254,51 +231,63 @@ class World {
 
   #start(ask: Ask, station: Station): void {
     const engine = this.#engines.find((each) => each.station === station) as Engine;
-    const { chain, pages, promptTokens, answerTokens } = ask;
-    this.#stopHolding(ask);
-    const { blocks } = engine.index.matchOf(chain);
-    engine.index.hold(chain);
-    this.#homes.set(ask.session, station.id);
-    const cached = engine.cache.match(pages);
-    engine.cache.keep(pages);
-    this.#promptTokens += promptTokens;
-    this.#cachedTokens += cached;
-    const prefillMs = (promptTokens - cached) / prefillPerMs;
-    this.#firstTokenMs += this.#now - ask.enteredAt + prefillMs;
-    if (ask.heldSince !== undefined) {
-      this.#longestHoldMs = Math.max(this.#longestHoldMs, this.#now - ask.heldSince);
-    }
-    this.#queue.charge(ask.principal, promptTokens - cached + 2 * answerTokens);
-    const serviceMs = prefillMs + answerTokens * decodeMs;
+    const { firstTokenMs, prefillPerMs, decodeMs, wayMs } = this.scenario;
+    const { chat, chain, promptTokens, answerTokens, principal } = ask;
+    const { cache, upstream } = engine;
+    const pages = this.#piecesOf(chat, promptTokens + answerTokens, tokensPerPage);
+    const prompt = pages.subarray(0, Math.floor(promptTokens / tokensPerPage));
+    const { blocks } = upstream.index.matchOf(chain);
+    this.#hold(ask, undefined);
+    upstream.index.begin(chain);
+    const cachedTokens = Math.min(promptTokens - 1, cache.match(prompt));
+    const computedTokens = promptTokens - cachedTokens;
+    const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
+    const serviceMs = firstByteMs + answerTokens * decodeMs + wayMs / 2;
+    this.#count(ask, cachedTokens, firstByteMs);
+    this.#queue.charge(principal, computedTokens + 2 * answerTokens);
+    this.#after(firstByteMs, () => cache.keep(prompt));
     this.#after(serviceMs, () => {
-      engine.cache.keep(
-        this.#piecesOf(ask.person.chat, promptTokens + answerTokens, tokensPerPage),
-      );
-      engine.serviceMs = engine.serviceMs * 0.8 + serviceMs * 0.2;
-      engine.index.learn(chain, blocks, cached, tokensPerBlock);
-      this.#queue.release(station, ask.principal, 1);
-      this.#end(ask);
+      cache.keep(pages);
+      const completionTokens = answerTokens;
+      upstream.observe({ serviceMs, firstByteMs, computedTokens, completionTokens });
+      upstream.index.learn(chain, blocks, cachedTokens, tokensPerBlock);
+      upstream.index.end(chain);
+      this.#queue.release(station, principal, 1);
+      this.#answer(ask);
       this.#dispatch();
     });
   }
 
-  #end({ person, answerTokens }: Ask): void {
-    const { chat, random, isBusy } = person;
-    const { thinkMs, restartsAfter } = this.scenario;
-    if (++this.#answered === restartsAfter) this.#restart();
-    chat.promptTokens += answerTokens + messageTokens(random, isBusy);
-    const isOver = --chat.turnsLeft <= 0 || chat.promptTokens >= longestChat;
-    if (isOver) person.chat = this.#newChat(random, isBusy);
-    const factor = (random.oneIn(10) ? 10 : 1) / (isBusy ? 10 : 1);
-    this.#after((thinkMs / 2 + random.below(thinkMs)) * factor, () => this.#ask(person));
+  #count({ enteredAt, heldSince, promptTokens }: Ask, cachedTokens: number, prefillMs: number) {
+    const { requests, ...sums } = this.#counted;
+    this.#counted = {
+      requests: requests + 1,
+      promptTokens: sums.promptTokens + promptTokens,
+      cachedTokens: sums.cachedTokens + cachedTokens,
+      firstTokenMs: sums.firstTokenMs + this.#now - enteredAt + prefillMs,
+    };
+    const heldMs = this.#now - (heldSince ?? this.#now);
+    this.#longestHoldMs = Math.max(this.#longestHoldMs, heldMs);
   }
 
-  /** The first engine loses its cache; the one that stands for all loses as much, of what was used longest ago. */
+  #answer({ person }: Ask): void {
+    const { restartsAfter, othersComeAfter } = this.scenario;
+    this.#answered++;
+    if (this.#answered === Math.round(this.#total * restartsAfter)) this.#restart();
+    if (this.#answered === Math.round(this.#total * othersComeAfter)) {
+      for (const { upstream } of this.#engines) upstream.refresh(true);
+      this.#counted = { requests: 0, promptTokens: 0, cachedTokens: 0, firstTokenMs: 0 };
+    }
+    this.#goOn(person);
+  }
+
+  /** The first engine loses its cache; the one that stands for all loses what one of so many people have there. */
   #restart(): void {
     const [engine] = this.#engines as [Engine];
-    const { engines, cacheTokens, isRestartSeen } = this.scenario;
-    engine.cache.shrinkTo(this.policy === 'pooled' ? (engines - 1) * cacheTokens : 0);
-    if (isRestartSeen) engine.index.forget();
+    const { engines, isRestartSeen } = this.scenario;
+    const personOf = (page: number) => Math.floor((page / longestChat - 1) / mostChats);
+    engine.cache.drop((page) => this.policy !== 'pooled' || personOf(page) % engines === 0);
+    if (isRestartSeen) engine.upstream.index.forget();
   }
 
   #choose(ask: Ask, free: readonly Station[]): Station | undefined {
@@ -312,55 +301,39 @@ class World {
     return first;
   }
 
+  /** As the gateway does it. */
   #chooseByAffinity(ask: Ask, free: readonly Station[]): Station | undefined {
-    const home = this.scenario.hasSessions ? this.#homes.get(ask.session) : undefined;
-    const candidates = this.#engines.map(({ station, index, serviceMs }): Candidate => {
+    const open = this.#engines.filter(({ station }) => station.isOpen);
+    const candidates = open.map(({ station, upstream, held }): Candidate => {
+      const { index, serviceMs, prefillPerMs } = upstream;
       const { blocks, isShared } = index.matchOf(ask.chain);
       const isFree = free.includes(station);
+      const before = held.has(ask) ? [...held].indexOf(ask) : held.size;
       return {
         matchedBlocks: blocks,
-        isShared,
+        isShared: isShared || (!isFree && index.runs(ask.chain, blocks)),
         usedShare: station.used / station.capacity,
         isFree,
         heldBlocks: index.size,
         weight: 1,
         prefillBlocksPerMs: prefillPerMs / tokensPerBlock,
-        expectedWaitMs: isFree
-          ? 0
-          : (serviceMs / station.capacity) * (1 + this.#heldBefore(ask, station)),
-        isSessionHome: station.id === home,
+        expectedWaitMs: isFree ? 0 : (serviceMs / station.capacity) * (1 + before),
+        isSessionHome: false,
       };
     });
     const waitedMs = this.#now - (ask.heldSince ?? this.#now);
     const placed = place({ blocks: ask.chain.length, waitedMs, turn: this.#turn++ }, candidates);
-    if (!placed.isHeld) return this.#engines[placed.index]?.station;
-    ask.heldSince ??= this.#now;
-    const station = this.#engines[placed.index]?.station;
-    if (station !== undefined && ask.heldFor !== station) {
-      this.#stopHolding(ask);
-      ask.heldFor = station;
-      const held = this.#held.get(station) ?? new Set();
-      this.#held.set(station, held.add(ask));
-    }
+    const station = open[placed.index]?.station;
+    if (!placed.isHeld) return station;
+    this.#hold(ask, station);
     return undefined;
   }
 
-  #stopHolding(ask: Ask): void {
-    if (ask.heldFor !== undefined) this.#held.get(ask.heldFor)?.delete(ask);
-    ask.heldFor = undefined;
+  #hold(ask: Ask, station: Station | undefined): void {
+    if (ask.heldFor === station) return;
+    for (const { held } of this.#engines) held.delete(ask);
+    this.#engines.find((engine) => engine.station === station)?.held.add(ask);
+    ask.heldFor = station;
+    ask.heldSince ??= this.#now;
   }
-
-  /** How many wait for that station that did so before. */
-  #heldBefore(ask: Ask, station: Station): number {
-    let count = 0;
-    for (const other of this.#held.get(station) ?? []) {
-      if (other === ask) break;
-      count++;
-    }
-    return count;
-  }
-}
-
-function messageTokens(random: Random, isBusy: boolean): number {
-  return (50 + random.below(300)) * (isBusy ? 4 : 1);
 }

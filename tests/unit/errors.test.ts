@@ -43,6 +43,7 @@ const expected: Record<ErrorCode, [number, string, string, boolean]> = {
   no_healthy_upstream: [503, 'server_error', 'overloaded_error', true],
   queue_full: [503, 'server_error', 'overloaded_error', true],
   queue_timeout: [503, 'server_error', 'overloaded_error', true],
+  store_unavailable: [503, 'server_error', 'overloaded_error', true],
   shutting_down: [503, 'server_error', 'overloaded_error', true],
   stopped_by_operator: [503, 'server_error', 'overloaded_error', false],
   connect_timeout: [504, 'server_error', 'api_error', false],

@@ -111,6 +111,7 @@ const neverOfARoute: ErrorCode[] = [
   'client_closed_request',
   'key_not_found',
   'request_not_found',
+  'store_unavailable',
 ];
 const everyCode = (Object.keys(errorTable) as ErrorCode[]).filter(
   (code) => !neverOfARoute.includes(code),

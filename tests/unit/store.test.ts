@@ -358,7 +358,7 @@ describe('usage', () => {
     expect(found.map(({ model }) => model).sort()).toEqual([...models, '\ufffd'].sort());
   });
 
-  test('of the day and of the month is what budgets go by', () => {
+  test('of the day and of the month is what budgets go by, of the keys that are asked for', async () => {
     const store = open(undefined);
     const day = now - 13 * hourMs;
     const month = now - 5 * dayMs;
@@ -370,11 +370,40 @@ describe('usage', () => {
       usageRow({ at: now, promptTokens: 1, completionTokens: 2, tokensAre: 'estimated' }),
       usageRow({ at: now, isCacheHit: true, promptTokens: 5_000 }),
       usageRow({ at: now, principal: 'k2', promptTokens: undefined, completionTokens: undefined }),
+      usageRow({ at: now, keyId: 'other' }),
     ]);
-    const spent = store.spent({ day, month });
+    const { keyId } = usageRow();
+    const spent = await store.spent([keyId, 'new'], { day, month });
     expect(spent).toHaveLength(2);
     expect(spent).toContainEqual({ principal: 'k1/eva', day: 7, month: 327 });
     expect(spent).toContainEqual({ principal: 'k2', day: 0, month: 0 });
+  });
+
+  test('of a key is added up over all of its pages', async () => {
+    const store = open(undefined);
+    const rows = Array.from({ length: 2_500 }, () =>
+      usageRow({ promptTokens: 1, completionTokens: 1 }),
+    );
+    store.insertUsage(rows);
+    const { keyId, principal, at } = usageRow();
+    expect(await store.spent([keyId], { day: at, month: at })).toEqual([
+      { principal, day: 5_000, month: 5_000 },
+    ]);
+  });
+
+  test('is not searched on for somebody who has gone', async () => {
+    const store = open(undefined);
+    store.insertUsage(Array.from({ length: 1_000 }, () => usageRow()));
+    const gone = new AbortController();
+    const searching = store.usage({ ...all, by: [], signal: gone.signal });
+    gone.abort(new Error('gone'));
+    let thrown: unknown;
+    try {
+      await searching;
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toEqual(new Error('gone'));
   });
 
   test('that is old goes some rows at a time', async () => {

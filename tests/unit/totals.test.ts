@@ -144,12 +144,11 @@ describe('the groups', () => {
     ]);
   });
 
-  test('are bounded: of too many those that came first are given, and whole', () => {
-    const rows = Array.from({ length: maxGroups + 5 }, (_, i) => row({ model: `model-${i}` }));
-    const totals = totalsOf(['model'], [...rows, row({ model: 'model-5' })]);
-    expect(totals).toHaveLength(maxGroups);
-    const found = new Map(totals.map(({ model, requests }) => [model, requests]));
-    expect(found.has(`model-${maxGroups}`)).toBe(false);
-    expect(found.get('model-5')).toBe(2);
+  test('are bounded: more than that are refused, with what to do', () => {
+    const rows = Array.from({ length: maxGroups }, (_, i) => row({ model: `model-${i}` }));
+    expect(totalsOf(['model'], [...rows, ...rows])).toHaveLength(maxGroups);
+    expect(() => totalsOf(['model'], [...rows, row({ model: 'one more' })])).toThrow(
+      'shorter time',
+    );
   });
 });

@@ -22,7 +22,9 @@ const ranks: readonly (readonly string[])[] = [
   words(`catalog cors keys models preflight prompt retry upstreams
     openapi/errors demo/generate demo/http demo/lookups`),
   words(`auth cachekey config feedback keyview listing live rules upstream openapi demo/answers`),
-  words(`accesslog body failure filling policy quota relay tokens tracing usage watch docs demo`),
+  words(
+    `accesslog body failure filling secrets policy quota relay tokens tracing usage watch docs demo`,
+  ),
   words(`answer ask cache dashboard ledger rows totals`),
   words(`charges fleet store`),
   words(`accounts command health placing`),
@@ -32,6 +34,8 @@ const ranks: readonly (readonly string[])[] = [
   words(`admin exchange metrics`),
   words(`proxy`),
   words(`app`),
+  words(`parts`),
+  words(`reload`),
   words(`serve`),
   words(`index`),
 ];

@@ -43,7 +43,9 @@ Makes a key and prints it, this one time.
     const { key, record } = issueKey(policyFromFlags(values, epochNow()), epochNow());
     store.addKey(record, actor);
     print(key);
-    printError(`This is the key of ${record.name} (${record.id}). It is shown only this once.`);
+    printError(
+      `This is the key of ${record.name} (${record.id}), kept in ${store.place}. It is shown only this once.`,
+    );
   },
 };
 

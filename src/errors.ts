@@ -72,7 +72,7 @@ export const errorTable = {
   },
   tokens_exhausted: {
     status: 429,
-    message: 'This API key has used its tokens of a minute. Try again after Retry-After.',
+    message: 'This API key has not that many tokens left this minute. Try again after Retry-After.',
   },
   too_many_concurrent: {
     status: 429,
@@ -111,7 +111,7 @@ export const errorTable = {
   },
   no_healthy_upstream: {
     status: 503,
-    message: 'No inference server is available. Try again later.',
+    message: 'No inference server that serves this is available. Try again later.',
   },
   queue_full: {
     status: 503,

@@ -211,7 +211,7 @@ async function main(env: Environment): Promise<void> {
   if (name === 'keys' || name === 'usage') return await runCommand(name, args, env);
   const commandLine = readCommandLine();
   const { command } = commandLine;
-  if (commandLine.help) return print(usage.trimEnd());
+  if (commandLine.help || command === 'help') return print(usage.trimEnd());
   if (commandLine.version) return print(version);
   if (command === 'serve') return await runServe(commandLine, env);
   if (command === 'demo') return await runDemo(commandLine, env);

@@ -52,6 +52,8 @@ ${title}
   key       ${key}
   operator  ${url}/dashboard      key   ${demoAdminKey}
 
+It keeps nothing on disk: make keys on the dashboard, not with "llm-gateway keys".
+
 Ask it:
 ${curl('', plain)}
 

@@ -17,10 +17,8 @@ const budgetUnits = { '': 1, k: 1e3, m: 1e6, g: 1e9 } as const;
 function parseBudget(text: string): unknown {
   const match = /^(\d+(?:\.\d+)?)([kmg]?)\/(day|month)$/i.exec(text.trim());
   if (match === null) return undefined;
-  const [, amount, unit = '', per = ''] = match.map((part) => part?.toLowerCase());
-  const tokens = Number(amount) * budgetUnits[unit as keyof typeof budgetUnits]; // The pattern has only these.
-  // 1.1 * 1e6 is not whole in binary.
-  return { tokens: Number(tokens.toPrecision(15)), per };
+  const [, amount = '', unit = '', per = ''] = match;
+  return { tokens: amountOf(amount, unit), per: per.toLowerCase() };
 }
 
 /** Every member of a policy, those of its limits among them. */
@@ -49,6 +47,19 @@ function asNumber(text: string): unknown {
   return /^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : text;
 }
 
+/** Reads `20000`, `20k` or `1.5M`. */
+function asCount(text: string): unknown {
+  const match = /^(\d+(?:\.\d+)?)([kmg]?)$/i.exec(text.trim());
+  if (match === null) return text;
+  return amountOf(match[1] ?? '', match[2] ?? '');
+}
+
+function amountOf(amount: string, unit: string): number {
+  const factor = budgetUnits[unit.toLowerCase() as keyof typeof budgetUnits]; // The patterns have only these.
+  // 1.1 * 1e6 is not whole in binary.
+  return factor === 1 ? Number(amount) : Number((Number(amount) * factor).toPrecision(15));
+}
+
 function checked<S extends TSchema>(schema: S) {
   return (value: unknown): Static<S> | null => (Value.Check(schema, value) ? value : null);
 }
@@ -56,8 +67,8 @@ function checked<S extends TSchema>(schema: S) {
 const count = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 
 function limit(flag: string): Rule<number | undefined> {
-  const allowed = 'a whole number from 1 up';
-  return { flag, allowed, fallback: undefined, decode: asNumber, accept: checked(count) };
+  const allowed = 'a whole number from 1 up, or such as 20k';
+  return { flag, allowed, fallback: undefined, decode: asCount, accept: checked(count) };
 }
 
 const budgetList = Type.Array(

@@ -174,6 +174,7 @@ function checkKeys(db: Database): void {
 
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
+  if ('code' in error && error.code === 'EEXIST') return 'its folder is a file.';
   if (!(error instanceof SQLiteError)) return error.message;
   const code = error.code ?? '';
   if (code.startsWith('SQLITE_NOTADB') || code.startsWith('SQLITE_CORRUPT')) return damaged;

@@ -83,7 +83,8 @@ export async function serve(
     config.logFormat === 'auto' ? process.stdout.isTTY : config.logFormat === 'pretty';
   const log = await createLog({ level: config.logLevel, isPretty, sink });
   const ended = Promise.withResolvers<0 | 1>();
-  let drained: { signal: NodeJS.Signals; since: number } | undefined;
+  let drained: { signal: NodeJS.Signals; since: number; isHurried: boolean } | undefined;
+  const hurry = Promise.withResolvers<void>();
 
   async function end(code: 0 | 1): Promise<void> {
     await sink.close(lastWordsMs);
@@ -118,12 +119,16 @@ export async function serve(
       // `bun run` passes a terminal's Ctrl-C on to a program that has had it already.
       if (signal === drained.signal && now() - drained.since < echoMs) return;
       log.warn({ signal }, 'ending at once');
-      return await end(1);
+      // What is open is still settled; who cannot wait for that says so once more.
+      if (drained.isHurried) return await end(1);
+      drained.isHurried = true;
+      return hurry.resolve();
     }
-    drained = { signal, since: now() };
+    const state = { signal, since: now(), isHurried: false };
+    drained = state;
     log.info({ signal, inFlight: live.size }, 'draining');
     feed.close();
-    await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs)]);
+    await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs), hurry.promise]);
     if (live.size > 0) log.warn({ inFlight: live.size }, 'ending what is still open');
     live.abortAll('shutting_down');
     await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
@@ -134,7 +139,7 @@ export async function serve(
     await tracing?.close();
     unwatch?.();
     log.info('stopped');
-    return await end(0);
+    return await end(state.isHurried ? 1 : 0);
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void drain(signal));
 

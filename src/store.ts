@@ -3,6 +3,7 @@
  * command line may have open at the same time. It keeps digests, never a key.
  */
 import type { Database } from 'bun:sqlite';
+import { resolve } from 'node:path';
 import { GatewayError } from './errors.ts';
 import type { IssuedKey } from './keys.ts';
 import {
@@ -60,6 +61,11 @@ export class Store implements UsageStore {
    */
   static open(dir: string | undefined, busyTimeoutMs?: number): Store {
     return new Store(openDatabase(dir, busyTimeoutMs));
+  }
+
+  /** Where it is kept, for people. */
+  get place(): string {
+    return this.db.filename === ':memory:' ? 'memory' : resolve(this.db.filename);
   }
 
   /** All keys, revoked ones too, oldest first. */

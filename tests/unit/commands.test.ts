@@ -44,7 +44,9 @@ describe('keys add', () => {
     expect(code).toBe(0);
     expect(out).toMatch(/^sk-gw-[0-9a-f]{10}-[\w-]{43}$/);
     const [record] = world.store.keys();
-    expect(errors).toBe(`This is the key of alice (${record?.id}). It is shown only this once.`);
+    expect(errors).toBe(
+      `This is the key of alice (${record?.id}), kept in memory. It is shown only this once.`,
+    );
     expect(accepts(out)).toBeTrue();
     expect(record).toMatchObject({
       name: 'alice',
@@ -77,7 +79,7 @@ describe('keys add', () => {
     expect(out).toBe('');
     expect(errors.split('\n')).toEqual([
       'llm-gateway: --name: missing; allowed is 1 to 100 printable characters',
-      'llm-gateway: --rpm: found "none"; allowed is a whole number from 1 up',
+      'llm-gateway: --rpm: found "none"; allowed is a whole number from 1 up, or such as 20k',
       'llm-gateway: --weight: found "0"; allowed is a number from 0.01 to 100',
       'Try: llm-gateway keys add --help',
     ]);

@@ -79,7 +79,7 @@ describe('a policy', () => {
   test('says all that is wrong at once', () => {
     expect(problemsOf(() => policyFromFlags({ rpm: 'x', weight: '0' }, now))).toEqual([
       '--name: missing; allowed is 1 to 100 printable characters',
-      '--rpm: found "x"; allowed is a whole number from 1 up',
+      '--rpm: found "x"; allowed is a whole number from 1 up, or such as 20k',
       '--weight: found "0"; allowed is a number from 0.01 to 100',
     ]);
     const body = JSON.parse('{"rpm": 1, "limits": {"tpm": 1}, "weight": 0, "__proto__": {}}');

@@ -27,6 +27,9 @@ describe('a flag', () => {
   test.each([
     ['name', ' alice ', 'alice'],
     ['models', 'a, b/c:q4,', ['a', 'b/c:q4']],
+    ['rpm', '60', 60],
+    ['tpm', '20k', 20_000],
+    ['tpm', '1.1M', 1_100_000],
     ['weight', '0.01', 0.01],
     ['priority', 'Batch', 'batch'],
     ['expires', 'never', undefined],

@@ -169,8 +169,10 @@ export class Admission<T> {
     for (const pending of this.#waiting.values()) {
       const { stations } = pending.group;
       const owners = stations.map((station) => fleet.ownerOf(station));
-      // One that can be tried at no cost, or is being tried, will show what is so.
-      const isTried = stations.some(({ isOpen }) => isOpen) || owners.some(isProbed);
+      // One that can be tried at no cost, is being tried, or looked at for the first time, will show what is so.
+      const isTried =
+        stations.some(({ isOpen }) => isOpen) ||
+        owners.some((owner) => isProbed(owner) || !owner.isSighted);
       if (isTried || owners.some(({ isHopeful }) => isHopeful)) continue;
       const soonest = Math.min(...owners.map(({ breaker }) => breaker.retryAt));
       const seconds = Math.max(1, Math.ceil((soonest - now()) / 1000));

@@ -35,41 +35,81 @@ const OPEN_BRACKET = 0x5b;
 
 const nullBodyStatuses = new Set([204, 205, 304]);
 
+/** What the headers of an answer say of its body. */
+interface Shape {
+  isEventStream: boolean;
+  isEncoded: boolean;
+  /** Only the closing of the connection ends it. */
+  isCloseDelimited: boolean;
+  /** Its own syntax tells whether it is whole; an encoded one tells by its encoding. */
+  isJudgedByJson: boolean;
+  isSmall: boolean;
+}
+
+function shapeOf({ headers }: Response, type: string): Shape {
+  const length = headers.get('content-length');
+  const isEncoded = headers.has('content-encoding');
+  const isCloseDelimited = length === null && !headers.has('transfer-encoding');
+  return {
+    isEventStream: type.startsWith('text/event-stream'),
+    isEncoded,
+    isCloseDelimited,
+    isJudgedByJson: isCloseDelimited && type.startsWith('application/json') && !isEncoded,
+    isSmall: length !== null && Number(length) <= maxWholeBytes,
+  };
+}
+
 /** Makes the answer. Throws a GatewayError, or what reading the body throws, while no byte has gone to the client. */
 export async function answerClient(upstream: Response, options: AnswerOptions): Promise<Response> {
-  const { entry, pick, isHead, filling } = options;
+  const { entry, pick, isHead } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
   if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
   entry.status = status;
   const headers = headersFor(upstream, options);
-  const type = headers.get('content-type') ?? '';
-  const isEventStream = type.startsWith('text/event-stream');
-  const isEncoded = upstream.headers.has('content-encoding');
-  const length = upstream.headers.get('content-length');
-  const isCloseDelimited = length === null && !upstream.headers.has('transfer-encoding');
-  // Its own syntax tells whether such a body is whole; an encoded one tells by its encoding.
-  const isJudgedByJson = isCloseDelimited && type.startsWith('application/json') && !isEncoded;
-  const isSmall = length !== null && Number(length) <= maxWholeBytes;
-
   if (nullBodyStatuses.has(status) || upstream.body === null) {
     options.finish('done');
     return new Response(null, { status, headers });
   }
-  if (pick !== undefined || isHead || (!isEventStream && (isSmall || isJudgedByJson))) {
-    const bytes = await upstream.bytes();
-    if (isJudgedByJson) assertWhole(bytes);
-    entry.tokens = readTokens(bytes);
-    // A list of answers counts each.
-    if (bytes[0] === OPEN_BRACKET) entry.isPartial = false;
-    const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
-    countBytes(isHead ? 0 : found.length, options);
-    filling?.open(upstream);
-    filling?.add(bytes);
-    options.finish('done');
-    return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
+  const shape = shapeOf(upstream, headers.get('content-type') ?? '');
+  const isShort = !shape.isEventStream && (shape.isSmall || shape.isJudgedByJson);
+  if (pick !== undefined || isHead || isShort) {
+    return await answerWhole(upstream, headers, shape, options);
   }
+  return await answerInParts(upstream, headers, shape, options);
+}
 
+/** Reads the body whole, so that the answer keeps its length. */
+async function answerWhole(
+  upstream: Response,
+  headers: Headers,
+  { isJudgedByJson }: Shape,
+  options: AnswerOptions,
+): Promise<Response> {
+  const { entry, pick, isHead, filling } = options;
+  const { status } = upstream;
+  const bytes = await upstream.bytes();
+  if (isJudgedByJson) assertWhole(bytes);
+  entry.tokens = readTokens(bytes);
+  // A list of answers counts each.
+  if (bytes[0] === OPEN_BRACKET) entry.isPartial = false;
+  const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
+  countBytes(isHead ? 0 : found.length, options);
+  filling?.open(upstream);
+  filling?.add(bytes);
+  options.finish('done');
+  return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
+}
+
+/** Passes the body on as it comes. */
+async function answerInParts(
+  upstream: Response,
+  headers: Headers,
+  { isEventStream, isEncoded, isCloseDelimited }: Shape,
+  options: AnswerOptions,
+): Promise<Response> {
+  const { entry, filling } = options;
+  const { status } = upstream;
   entry.stream ||= isEventStream;
   const reader = (upstream.body as ReadableStream<Uint8Array>).getReader();
   const { done, value: first } = await reader.read();

@@ -158,6 +158,22 @@ describe('a wait ends', () => {
     expect(((await failure) as GatewayError).code).toBe('no_healthy_upstream');
   });
 
+  test('not before an upstream that is away was looked at for the first time', async () => {
+    const { fleet, admission, enter } = stage();
+    enter(askOf('k'));
+    const failure = failureOf(enter(askOf('k')));
+    const [upstream] = fleet.upstreams;
+    if (upstream === undefined) throw new Error('there is no upstream');
+    upstream.isSighted = false;
+    upstream.breaker.unreachable(0);
+    fleet.refresh(0);
+    admission.failHopeless();
+    expect(admission.size).toBe(1);
+    upstream.isSighted = true;
+    admission.failHopeless();
+    expect(((await failure) as GatewayError).code).toBe('no_healthy_upstream');
+  });
+
   test('when its model is served no more, and not for the others', async () => {
     const { fleet, admission, enter } = stage([settingsOf('a', { models: ['x', 'y'] })]);
     enter(askOf('k', { model: 'x' }));

@@ -32,6 +32,9 @@ const keptFromEngine = new Set([
   'x-conversation-id',
   // Set by the gateway, checked.
   'x-request-id',
+  // Said to the gateway.
+  'x-priority',
+  'x-queue-feedback',
 ]);
 
 const keptFromClient = [

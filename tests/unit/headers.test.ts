@@ -58,6 +58,8 @@ describe('upstreamHeaders', () => {
     ['authorization', 'Bearer sk-client-key'],
     ['x-api-key', 'sk-client-key'],
     ['cookie', 'session=1'],
+    ['x-priority', 'batch'],
+    ['x-queue-feedback', 'true'],
     ['origin', 'https://chat.example'],
     ['x-conversation-id', 'c-1'],
   ])('keeps back %s', (name, value) => {

@@ -31,8 +31,6 @@ export class PrefixIndex {
   /** The blocks used longest ago are first; a prefix stands behind what continues it. */
   readonly #blocks = new Map<number, Block>();
   #capacity = maxIndexBlocks;
-  /** The prompts that run there now. */
-  readonly #running = new Set<Uint32Array>();
 
   get size(): number {
     return this.#blocks.size;
@@ -53,27 +51,6 @@ export class PrefixIndex {
     }
     const last = blocks === 0 ? undefined : this.#blocks.get(chain[blocks - 1] as number);
     return { blocks, isShared: blocks === 0 || (last?.isBranched ?? false) };
-  }
-
-  /** Takes note that the upstream runs this prompt from now on; `end` must follow. */
-  begin(chain: Uint32Array): void {
-    this.#running.add(chain);
-    this.hold(chain);
-  }
-
-  end(chain: Uint32Array): void {
-    this.#running.delete(chain);
-  }
-
-  /**
-   * Whether a prompt runs there now that has the same first blocks: a conversation asks one thing at a time, so that what
-   * several begin with at once is nobody's own.
-   */
-  runs(chain: Uint32Array, blocks: number): boolean {
-    for (const other of this.#running) {
-      if (blocks > 0 && other[blocks - 1] === chain[blocks - 1]) return true;
-    }
-    return false;
   }
 
   /** Takes note that the upstream computes this prompt. */
@@ -132,7 +109,6 @@ export class PrefixIndex {
 /** An upstream that may run a request. */
 export interface Candidate {
   matchedBlocks: number;
-  /** Whether the match says nothing of a home; so does one with what runs there now, where the request cannot start. */
   isShared: boolean;
   /** Share of its slots in use, 0 to 1. */
   usedShare: number;
@@ -176,23 +152,28 @@ function leastBy<T>(items: readonly T[], ...keys: ((item: T) => number)[]): T | 
 }
 
 /**
- * How long a request is held for its home, in times that its prompt takes to compute elsewhere: where the others have
- * nothing to do, and where they are busy. It is more than once, as what is computed there also drives as much out of
- * that cache, which somebody computes again; and it rises with the load, as all that come later wait for it. With less,
- * conversations wander, and caches that are just large enough for them are not any more: tests/unit/affinity.test.ts.
+ * What a move costs beside the matched blocks that are computed again, in blocks: the answer and what did not fill a
+ * block are at the home too, and the place that was dealt to the conversation is lost. Short ones would move at any
+ * moment without it, crowd together by chance, and grow until the cache where they are is too small for them.
  */
-const idlePatience = 2;
-const busyPatience = 32;
+const moveBlocks = 8;
+/** What is busier counts as busy for that share: the cost below would have no bound. */
+const maxBusyShare = 0.875;
 
-function patienceOf(computingMs: number, others: readonly Candidate[]): number {
-  const busyShare = others.reduce((sum, { usedShare }) => sum + usedShare, 0) / others.length;
-  return computingMs * (idlePatience + (busyPatience - idlePatience) * busyShare);
+/**
+ * What it costs to compute for that long what is cached elsewhere. It delays whoever comes later too: in a queue
+ * whose servers are busy for a share b of the time, work costs all together 1 / (1 - b) times itself.
+ */
+function costOf(computingMs: number, candidates: readonly Candidate[]): number {
+  const busyShare =
+    candidates.reduce((sum, { usedShare }) => sum + usedShare, 0) / candidates.length;
+  return computingMs / (1 - Math.min(maxBusyShare, busyShare));
 }
 
 /**
- * Pure decision: runs a request where its conversation lives; holds it for that place as long as this is expected to
- * cost less than computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least
- * is to do. One of the candidates must be free.
+ * Pure decision: runs a request where its conversation lives; holds it for that place as long as this costs less than
+ * computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least is to do.
+ * One of the candidates must be free.
  */
 export function place(request: Placed, candidates: readonly Candidate[]): Placement {
   const { blocks, waitedMs, turn } = request;
@@ -221,8 +202,9 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
   if (home === undefined || spill === undefined) {
     return { index: spill?.index ?? home?.index ?? 0, isHeld: spill === undefined };
   }
-  const others = all.filter((each) => each !== home);
-  const patienceMs = patienceOf(spill.missingMs - home.missingMs, others);
+  const hasMore = home.matchedBlocks > spill.matchedBlocks;
+  const moveMs = hasMore ? moveBlocks / spill.prefillBlocksPerMs : 0;
+  const patienceMs = costOf(spill.missingMs + moveMs - home.missingMs, all);
   const isWorthIt = waitedMs < patienceMs && home.expectedWaitMs < patienceMs;
   return isWorthIt ? { index: home.index, isHeld: true } : { index: spill.index, isHeld: false };
 }

@@ -7,12 +7,14 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
+import { startDemoEngine } from '../../src/demo.ts';
 import { send } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
+import { startGateway } from '../gateway.ts';
 import { requireRealEngine, startRealEngine } from '../real/engine.ts';
 import { untilUpstream } from '../stage.ts';
+import { quickScenarios, type Scenario } from '../unit/affinity-scenarios.ts';
 import { randomFrom } from '../unit/random.ts';
+import { chatPolicies, runChats, type ChatFigures, type ChatPolicy } from './chats.ts';
 import { bars, type Chart } from './picture.ts';
 
 const { values: options } = parseArgs({
@@ -157,174 +159,42 @@ async function flooded(
   });
 }
 
-interface World {
-  name: string;
-  chats: number;
-  turns: number;
-  cacheTokens: number;
-  /** Words of a prompt that all chats have in common. */
-  systemWords: number;
-  /** Whether some chats have many more turns than others. */
-  isSkewed: boolean;
-  restartsMidway?: boolean;
-}
+const chatSeeds = [1, 2, 3];
 
-const engines = 4;
-const slotsEach = 2;
-
-function startEngine(cacheTokens: number, slots: number, port = 0): DemoEngine {
-  return startDemoEngine({
-    slots,
-    cacheTokens,
-    contextTokens: 65_536,
-    firstTokenMs: 2,
-    prefillTokensPerSecond: 20_000,
-    tokensPerSecond: 1_000,
-    port,
-  });
-}
-
-/** Runs the conversations; `target` says where the next turn of one goes. */
-async function converse(
-  world: World,
-  target: (chatIndex: number) => { url: string; done: () => void },
-  midway: () => Promise<void>,
-): Promise<number[]> {
-  const random = randomFrom(11);
-  const word = () => `w${random.below(100_000)}`;
-  const system = Array.from({ length: world.systemWords }, word).join(' ');
-  const waits: number[] = [];
-  let finished = 0;
-  const chats = Array.from({ length: world.chats }, (_, index) => index);
-  const planned = chats.map((index) => {
-    return world.isSkewed && index % 4 !== 0 ? Math.ceil(world.turns / 3) : world.turns;
-  });
-  const total = planned.reduce((sum, turns) => sum + turns, 0);
-  let isMidwayOver = false;
-  await Promise.all(
-    chats.map(async (index) => {
-      const messages = [{ role: 'system', content: system }];
-      for (let turn = 0; turn < (planned[index] ?? 0); turn++) {
-        messages.push({ role: 'user', content: Array.from({ length: 60 }, word).join(' ') });
-        const { url, done } = target(index);
-        const { exchange, firstTokenMs } = await ask({
-          url,
-          key: light,
-          body: { messages, max_tokens: 24 },
-        });
-        await exchange.ended();
-        done();
-        waits.push(firstTokenMs);
-        const pieces = exchange.text.matchAll(/"content":"((?:[^"\\]|\\.)*)"/g);
-        const answer = [...pieces].map(([, piece]) => JSON.parse(`"${piece}"`)).join('');
-        messages.push({ role: 'assistant', content: answer });
-        if (++finished > total / 2 && !isMidwayOver) {
-          isMidwayOver = true;
-          await midway();
-        }
-        // A twentieth of what people take to read and write, as the engine is twenty times as fast as a real one.
-        await Bun.sleep(100 + random.below(400));
-      }
-    }),
-  );
-  return waits;
-}
-
-interface Outcome {
-  label: string;
-  share: number;
-  waits: number[];
-}
-
-async function withEngines(
-  world: World,
-  label: string,
-  choose: (
-    engines: DemoEngine[],
-    open: number[],
-    gateway: Gateway | undefined,
-  ) => (chat: number) => number,
-): Promise<Outcome> {
-  // An engine that is restarted loses its own part of the cache, and no more: then the best is to stay where one is.
-  const isBest = label === 'best possible';
-  const isOne = isBest && !world.restartsMidway;
-  const count = isOne ? 1 : engines;
-  const cache = isBest ? world.cacheTokens * engines : world.cacheTokens;
-  const slots = isOne ? slotsEach * engines : slotsEach;
-  const running = Array.from({ length: count }, () => startEngine(cache, slots));
-  const past = { cached: 0, prompt: 0 };
-  const open = running.map(() => 0);
-  const isGateway = label === 'affinity';
-  const gateway = isGateway
-    ? await gatewayFor(
-        running.map(({ url }) => url),
-        slots,
-      )
-    : undefined;
-  const pick = choose(running, open, gateway);
-  const waits = await converse(
-    world,
-    (index) => {
-      const at = pick(index);
-      open[at] = (open[at] ?? 0) + 1;
-      const done = () => {
-        open[at] = (open[at] ?? 0) - 1;
-      };
-      return { url: gateway?.url ?? running[at]?.url ?? '', done };
-    },
-    async () => {
-      const [first] = running;
-      if (!world.restartsMidway || first === undefined || isOne) return;
-      // What it did counts; what it holds is lost. It goes when nothing runs in it.
-      while (first.busySlots() > 0) await Bun.sleep(1);
-      past.cached += first.figures.cachedTokens;
-      past.prompt += first.figures.promptTokens;
-      await first.stop();
-      running[0] = startEngine(cache, slots, first.port);
-    },
-  );
-  const cached = running.reduce((sum, { figures }) => sum + figures.cachedTokens, past.cached);
-  const prompt = running.reduce((sum, { figures }) => sum + figures.promptTokens, past.prompt);
-  await gateway?.[Symbol.asyncDispose]();
-  await Promise.all(running.map((engine) => engine.stop()));
-  return { label, share: cached / prompt, waits };
+/** Runs a scenario with every seed, and puts together what came of it. */
+async function chatsOf(policy: ChatPolicy, scenario: Scenario) {
+  const runs: ChatFigures[] = [];
+  for (const seed of chatSeeds) runs.push(await runChats(policy, { ...scenario, seed }));
+  const shares = runs.map(({ cachedTokens, promptTokens }) => cachedTokens / promptTokens);
+  const share = shares.reduce((sum, each) => sum + each, 0) / shares.length;
+  return { label: policy, share, waits: runs.flatMap(({ firstTokenMs }) => firstTokenMs) };
 }
 
 /** (b) Conversations over four engines. */
 async function conversations(): Promise<void> {
-  const base = { turns: 8, cacheTokens: 40_000, systemWords: 0, isSkewed: false };
-  const worlds: World[] = [
-    { ...base, name: '12 chats', chats: 12 },
-    { ...base, name: 'skewed chats', chats: 24, isSkewed: true },
-    { ...base, name: 'a common system prompt', chats: 24, systemWords: 800 },
-    { ...base, name: 'more chats than cache', chats: 48, cacheTokens: 12_000 },
-    { ...base, name: 'an engine restarted midway', chats: 24, restartsMidway: true },
-  ];
-  say(`\n### Conversations over ${engines} engines with ${slotsEach} slots each\n`);
+  say('\n### Conversations over 4 engines with 2 slots each\n');
   say(
-    '| | round robin | least loaded | affinity | best possible | affinity / best | first token p50, ms: round robin, least loaded, affinity, best | target ≥ 98 % |',
+    '| cached share of prompts | round robin | least loaded | affinity | best possible | affinity / best | first token p50, ms: round robin, least loaded, affinity, best | target ≥ 98 % |',
   );
   say('| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |');
-  for (const world of worlds) {
-    let turn = 0;
-    const results = [
-      await withEngines(world, 'round robin', () => () => turn++ % engines),
-      await withEngines(world, 'least loaded', (_, open) => () => open.indexOf(Math.min(...open))),
-      await withEngines(world, 'affinity', () => () => 0),
-      await withEngines(world, 'best possible', (running) => (index) => index % running.length),
-    ];
+  for (const [name, scenario] of Object.entries(quickScenarios)) {
+    const results: Awaited<ReturnType<typeof chatsOf>>[] = [];
+    for (const policy of chatPolicies) results.push(await chatsOf(policy, scenario));
     const shares = results.map(({ share }) => share);
     const ratio = (shares[2] ?? 0) / (shares[3] ?? 1);
     const percent = shares.map((share) => `${(share * 100).toFixed(1)} %`);
     const waits = results.map((result) => quantile(result.waits, 0.5).toFixed(0));
     say(
-      `| ${world.name} | ${percent.join(' | ')} | ${(ratio * 100).toFixed(1)} % | ${waits.join(', ')} | ${verdict(ratio >= 0.98)} |`,
+      `| ${name} | ${percent.join(' | ')} | ${(ratio * 100).toFixed(1)} % | ${waits.join(', ')} | ${verdict(ratio >= 0.98)} |`,
     );
     charts.push({
-      title: `Cached share of prompts, %: ${world.name}`,
+      title: `Cached share of prompts, %: ${name}`,
       bars: results.map(({ label, share }) => ({ label, value: share * 100 })),
     });
   }
+  say(
+    `\nMeans of ${chatSeeds.length} runs. Best possible: one engine with the slots and the cache of all four, which drops what was used longest ago as each of them does; where one is restarted, four with four times the cache and a fixed place for each conversation.`,
+  );
 }
 
 /** (c) Engine time for clients that have left, of all engine time. */

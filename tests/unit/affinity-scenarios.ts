@@ -125,7 +125,7 @@ const long: Scenario = {
   prefillPerMs: 2,
   decodeMs: 15,
   wayMs: 0,
-  answers: 2_500,
+  answers: 1_500,
   arrivalMs: [0, 8_000],
   turns: [10, 29],
   messageTokens: [50, 349],

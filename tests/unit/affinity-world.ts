@@ -22,8 +22,6 @@ export interface Outcome {
   cachedShare: number;
   /** From asking to the first token. */
   meanFirstTokenMs: number;
-  /** The longest time that a request was held for its home. */
-  longestHoldMs: number;
   answered: number;
 }
 
@@ -116,7 +114,6 @@ class World {
   #asked = 0;
   #answered = 0;
   #counted = { requests: 0, promptTokens: 0, cachedTokens: 0, firstTokenMs: 0 };
-  #longestHoldMs = 0;
   #isTicking = false;
   readonly #total: number;
   readonly #events = new Heap<Event>((a, b) => a.at - b.at || a.number - b.number);
@@ -133,7 +130,8 @@ class World {
       policy === 'pooled'
         ? [new Engine('all', engines * slots, engines * cacheTokens)]
         : Array.from({ length: engines }, (_, id) => new Engine(`${id}`, slots, cacheTokens));
-    if (othersComeAfter > 0) for (const { upstream } of this.#engines.slice(1)) upstream.refresh(false);
+    if (othersComeAfter > 0)
+      for (const { upstream } of this.#engines.slice(1)) upstream.refresh(false);
     this.#total = answers || this.#turnsInAll();
     this.#group = { key: 'all', stations: this.#engines.map(({ station }) => station) };
     const unbounded = Number.POSITIVE_INFINITY;
@@ -161,7 +159,6 @@ class World {
     return {
       cachedShare: cachedTokens / promptTokens,
       meanFirstTokenMs: firstTokenMs / requests,
-      longestHoldMs: this.#longestHoldMs,
       answered: this.#answered,
     };
   }
@@ -215,7 +212,8 @@ class World {
     const { systemTokens, isOnePrompt } = this.scenario;
     const pieces = new Uint32Array(Math.floor(tokens / length));
     const common = isOnePrompt ? pieces.length : Math.floor(systemTokens / length);
-    for (let i = 0; i < pieces.length; i++) pieces[i] = i < common ? i : (chat + 1) * longestChat + i;
+    for (let i = 0; i < pieces.length; i++)
+      pieces[i] = i < common ? i : (chat + 1) * longestChat + i;
     return pieces;
   }
 
@@ -238,7 +236,7 @@ class World {
     const prompt = pages.subarray(0, Math.floor(promptTokens / tokensPerPage));
     const { blocks } = upstream.index.matchOf(chain);
     this.#hold(ask, undefined);
-    upstream.index.begin(chain);
+    upstream.index.hold(chain);
     const cachedTokens = Math.min(promptTokens - 1, cache.match(prompt));
     const computedTokens = promptTokens - cachedTokens;
     const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
@@ -251,14 +249,13 @@ class World {
       const completionTokens = answerTokens;
       upstream.observe({ serviceMs, firstByteMs, computedTokens, completionTokens });
       upstream.index.learn(chain, blocks, cachedTokens, tokensPerBlock);
-      upstream.index.end(chain);
       this.#queue.release(station, principal, 1);
       this.#answer(ask);
       this.#dispatch();
     });
   }
 
-  #count({ enteredAt, heldSince, promptTokens }: Ask, cachedTokens: number, prefillMs: number) {
+  #count({ enteredAt, promptTokens }: Ask, cachedTokens: number, prefillMs: number) {
     const { requests, ...sums } = this.#counted;
     this.#counted = {
       requests: requests + 1,
@@ -266,8 +263,6 @@ class World {
       cachedTokens: sums.cachedTokens + cachedTokens,
       firstTokenMs: sums.firstTokenMs + this.#now - enteredAt + prefillMs,
     };
-    const heldMs = this.#now - (heldSince ?? this.#now);
-    this.#longestHoldMs = Math.max(this.#longestHoldMs, heldMs);
   }
 
   #answer({ person }: Ask): void {
@@ -311,7 +306,7 @@ class World {
       const before = held.has(ask) ? [...held].indexOf(ask) : held.size;
       return {
         matchedBlocks: blocks,
-        isShared: isShared || (!isFree && index.runs(ask.chain, blocks)),
+        isShared,
         usedShare: station.used / station.capacity,
         isFree,
         heldBlocks: index.size,

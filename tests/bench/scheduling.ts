@@ -16,6 +16,8 @@ import { quickScenarios, type Scenario } from '../unit/affinity-scenarios.ts';
 import { randomFrom } from '../unit/random.ts';
 import { chatPolicies, runChats, type ChatFigures, type ChatPolicy } from './chats.ts';
 import { bars, type Chart } from './picture.ts';
+import { realChats } from './realchats.ts';
+import { throughputOf } from './throughput.ts';
 
 const { values: options } = parseArgs({
   options: { real: { type: 'boolean' }, 'write-readme': { type: 'boolean' } },
@@ -89,13 +91,20 @@ const chat = (content: string, maxTokens: number) => ({
   max_tokens: maxTokens,
 });
 
-async function lightFirstTokens(url: string, count: number, maxTokens: number): Promise<number[]> {
+/** Asks now and then: at times that have nothing to do with when the flood's requests end. */
+async function lightFirstTokens(
+  url: string,
+  count: number,
+  maxTokens: number,
+  longestPauseMs: number,
+): Promise<number[]> {
+  const random = randomFrom(5);
   const waits: number[] = [];
   for (let i = 0; i < count; i++) {
     const { exchange, firstTokenMs } = await ask({ url, key: light, body: chat('Hi', maxTokens) });
     waits.push(firstTokenMs);
     await exchange.ended();
-    await Bun.sleep(50);
+    await Bun.sleep(50 + random.below(Math.ceil(longestPauseMs)));
   }
   return waits;
 }
@@ -125,10 +134,12 @@ async function flooded(
   let serviceMs = 0;
   {
     await using gateway = await gatewayFor([url], slots);
-    results.push({ label: 'alone', waits: await lightFirstTokens(gateway.url, plan.asks, 4) });
+    results.push({ label: 'alone', waits: await lightFirstTokens(gateway.url, plan.asks, 4, 50) });
+    // As long as it takes when every slot is in use: a real engine shares its cores between them.
     const begun = performance.now();
-    const one = await ask({ url: gateway.url, key: flooder, body: chat('Write.', plan.tokens) });
-    await one.exchange.ended();
+    const body = chat('Write.', plan.tokens);
+    const all = Array.from({ length: slots }, () => ask({ url: gateway.url, key: flooder, body }));
+    for (const { exchange } of await Promise.all(all)) await exchange.ended();
     serviceMs = performance.now() - begun;
   }
   for (const [label, env] of [
@@ -139,7 +150,7 @@ async function flooded(
     const flooding = flood(gateway.url, plan.open, chat('Write.', plan.tokens));
     await Bun.sleep(2 * serviceMs);
     const asks = label === 'fair shares' ? plan.asks : Math.max(2, Math.floor(plan.asks / 8));
-    results.push({ label, waits: await lightFirstTokens(gateway.url, asks, 4) });
+    results.push({ label, waits: await lightFirstTokens(gateway.url, asks, 4, 2 * serviceMs) });
     void flooding.stop();
   }
   say(`\n### Light caller beside ${plan.open} open requests of another, ${name}, ${slots} slots\n`);
@@ -151,7 +162,7 @@ async function flooded(
   const [alone, , fair] = results.map(({ waits }) => quantile(waits, 0.95));
   const bound = (alone ?? 0) + serviceMs;
   say(
-    `\nOne service time is ${serviceMs.toFixed(0)} ms. Target: p95 with fair shares ≤ alone + one service time = ${bound.toFixed(0)} ms: ${verdict((fair ?? Infinity) <= bound)}.`,
+    `\nOne service time, with both slots in use, is ${serviceMs.toFixed(0)} ms. Target: p95 with fair shares ≤ alone + one service time = ${bound.toFixed(0)} ms: ${verdict((fair ?? Infinity) <= bound)}.`,
   );
   charts.push({
     title: `First token of a light caller, p95, ms (${name})`,
@@ -222,14 +233,55 @@ async function leaving(): Promise<void> {
   await engine.stop();
 }
 
+/** What scheduling costs the flood itself. */
+async function floodsOwn(name: string, url: string, open: number, tokens: number): Promise<void> {
+  await using gateway = await gatewayFor([url], 2);
+  const requests = Math.max(16, open / 2);
+  const plan = { engineUrl: url, gatewayUrl: gateway.url, key: flooder, open, requests, tokens };
+  const { alone, gateway: through } = await throughputOf({ ...plan, turns: 5 });
+  const share = through / alone;
+  say(
+    `\nThe flood's own throughput, ${name}: ${alone.toFixed(1)} tokens/s at the engine alone, ${through.toFixed(1)} through the gateway (${(share * 100).toFixed(1)} %). Target ≥ 97 %: ${verdict(share >= 0.97)}.`,
+  );
+}
+
+/** (b) with two real servers: smaller, since one core computes for each. */
+async function realConversations(): Promise<void> {
+  await using first = await startRealEngine({ slots: 2 });
+  await using second = await startRealEngine({ slots: 2 });
+  const engineUrls = [first.url, second.url];
+  await using gateway = await gatewayFor(engineUrls, 2);
+  const plan = { engineUrls, gatewayUrl: gateway.url, key: light };
+  const results = await realChats({ ...plan, chats: 4, turns: 4, tokens: 12 });
+  say('\n### Four conversations over two llama.cpp servers with 2 slots each\n');
+  say('| | cached share of prompts | time for a prompt p50, ms |');
+  say('| --- | ---: | ---: |');
+  for (const { label, share, promptMs } of results) {
+    say(`| ${label} | ${(share * 100).toFixed(1)} % | ${quantile(promptMs, 0.5).toFixed(0)} |`);
+  }
+  const [, affinity, best] = results.map(({ share }) => share);
+  const ratio = (affinity ?? 0) / (best ?? 1);
+  say(
+    `\nAffinity reaches ${(ratio * 100).toFixed(1)} % of the best possible. Target ≥ 98 %: ${verdict(ratio >= 0.98)}.`,
+  );
+}
+
 const engine = startDemoEngine({ slots: 2, tokensPerSecond: 100, firstTokenMs: 30 });
 await flooded('demo engine', engine.url, { open: 64, tokens: 50, asks: 40 });
 await engine.stop();
+// One that has nobody left from before.
+const fresh = startDemoEngine({ slots: 2, tokensPerSecond: 100, firstTokenMs: 30 });
+await floodsOwn('demo engine', fresh.url, 64, 50);
+await fresh.stop();
 await conversations();
 await leaving();
 if (options.real && requireRealEngine()) {
   await using real = await startRealEngine({ slots: 2 });
   await flooded('llama.cpp', real.url, { open: 16, tokens: 60, asks: 16 });
+  await real.idle();
+  await floodsOwn('llama.cpp', real.url, 16, 60);
+  await real.stop();
+  await realConversations();
 }
 mkdirSync(resultsFolder, { recursive: true });
 writeFileSync(join(resultsFolder, 'scheduling.md'), `${lines.join('\n').trim()}\n`);

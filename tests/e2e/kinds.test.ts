@@ -102,7 +102,9 @@ describe.concurrent('auto finds', () => {
     const lookups = { '/version': { version: '0.11.0' } };
     await using other = await startUpstream(() => {}, { port: engine.port, lookups });
     await untilKnown(gateway, { kind: 'vllm', state: 'up' });
-    expect((await known(gateway))?.slots).toBeUndefined();
+    await until('the slots of the other are forgotten', async () => {
+      return (await known(gateway))?.slots === undefined;
+    });
     expect(other.requests).toEqual([]);
     expect(late.requests.filter(({ method }) => method !== 'GET')).toEqual([]);
   });

@@ -3,7 +3,7 @@
  * the gateway, and with one engine that has the slots and the cache of all. It judges nothing.
  */
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { send } from '../exchange.ts';
+import { send, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
 import { untilUpstream } from '../stage.ts';
 import { turnsOf, type Scenario } from '../unit/affinity-scenarios.ts';
@@ -45,12 +45,8 @@ async function converse(scenario: Scenario, target: Target): Promise<number[]> {
       messages.push({ role: 'user', content });
       const { url, answered } = target(person);
       const begun = performance.now();
-      const exchange = await send(url, {
-        path: '/v1/chat/completions',
-        headers: { Authorization: `Bearer ${key}` },
-        body: { messages, max_tokens: answerTokens, stream: true, ignore_eos: true },
-      });
-      await exchange.hasText('"content":"');
+      const body = { messages, max_tokens: answerTokens, stream: true, ignore_eos: true };
+      const exchange = await begin(url, body);
       firstTokenMs.push(performance.now() - begun);
       await exchange.ended();
       messages.push({ role: 'assistant', content: answerIn(exchange.text) });
@@ -59,6 +55,19 @@ async function converse(scenario: Scenario, target: Target): Promise<number[]> {
   }
   await Promise.all(Array.from({ length: people }, (_, person) => chat(person)));
   return firstTokenMs;
+}
+
+/** Resolves with the first token; asks once more where the engine was just being restarted. */
+async function begin(url: string, body: object): Promise<Exchange> {
+  const headers = { Authorization: `Bearer ${key}` };
+  const hasToken = (exchange: Exchange) => exchange.text.includes('"content":"');
+  for (let tries = 0; ; tries++) {
+    const exchange = await send(url, { path: '/v1/chat/completions', headers, body });
+    const isOver = () => hasToken(exchange) || exchange.ending !== 'open';
+    await exchange.until('its first token is here', isOver);
+    if (hasToken(exchange)) return exchange;
+    if (tries > 0) throw new Error(`${url} answers without a token: ${exchange.text}`);
+  }
 }
 
 function answerIn(events: string): string {

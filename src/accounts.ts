@@ -2,6 +2,7 @@
  * The accounts of a running gateway: keys of the store, what each may use, and what it has used. It carries what has
  * changed in the store into the running gateway, and decides nothing itself.
  */
+import { messageOf } from './errors.ts';
 import type { KeyRing } from './keys.ts';
 import type { Limiter } from './limiter.ts';
 import type { LiveRequests } from './live.ts';
@@ -103,7 +104,7 @@ export class Accounts {
 
   /** Says once what goes on failing. */
   #complain(error: unknown, text: string): void {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     if (reason !== this.#complaint) this.#options.log.error({ reason }, text);
     this.#complaint = reason;
   }

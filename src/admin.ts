@@ -6,7 +6,7 @@ import { Elysia } from 'elysia';
 import type { Accounts } from './accounts.ts';
 import { auth } from './auth.ts';
 import { answering, type CorsHeaders } from './cors.ts';
-import { GatewayError } from './errors.ts';
+import { GatewayError, messageOf } from './errors.ts';
 import { presentedKey } from './headers.ts';
 import { InputError } from './input.ts';
 import { parseObject } from './json.ts';
@@ -139,9 +139,8 @@ function written<T>(write: () => T): T {
   try {
     return write();
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new GatewayError('store_unavailable', {
-      message: `The store cannot be written (${reason}). Try again; a key that was to be revoked is refused until the gateway ends.`,
+      message: `The store cannot be written (${messageOf(cause)}). Try again; a key that was to be revoked is refused until the gateway ends.`,
       headers: { 'retry-after': '1' },
       cause,
     });

@@ -7,7 +7,7 @@ import { GatewayError } from './errors.ts';
 import { explainFailure } from './failure.ts';
 import type { Filling } from './filling.ts';
 import { answerHeaders } from './headers.ts';
-import { textOf } from './json.ts';
+import { isList, textOf } from './json.ts';
 import type { LiveRequest, Outcome } from './live.ts';
 import { relay, StreamEnds } from './relay.ts';
 import { Edges, isUsageFrame, readTokens } from './tokens.ts';
@@ -30,8 +30,6 @@ export interface AnswerOptions {
 
 /** An answer up to this size is read whole: it keeps its length, and a cut one becomes a true 502. */
 const maxWholeBytes = 1024 * 1024;
-
-const OPEN_BRACKET = 0x5b;
 
 const nullBodyStatuses = new Set([204, 205, 304]);
 
@@ -92,7 +90,7 @@ async function answerWhole(
   if (isJudgedByJson) assertWhole(bytes);
   entry.tokens = readTokens(bytes);
   // A list of answers counts each.
-  if (bytes[0] === OPEN_BRACKET) entry.isPartial = false;
+  if (isList(bytes)) entry.isPartial = false;
   const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
   countBytes(isHead ? 0 : found.length, options);
   filling?.open(upstream);

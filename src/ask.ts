@@ -2,8 +2,8 @@
  * What a request asks of the scheduler: whose it is, which model, how many slots, and where its prompt may be cached
  * already. It looks at the request once and decides nothing.
  */
-import type { Fields } from './body.ts';
 import { GatewayError } from './errors.ts';
+import type { Fields } from './json.ts';
 import type { LiveRequest } from './live.ts';
 import { isPlainForm, modelPart } from './multipart.ts';
 import { promptFactsOf, unitsOf } from './prompt.ts';

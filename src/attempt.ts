@@ -2,6 +2,7 @@
  * One try at an engine: the request as it is sent there, and what came of it. It never tries twice and decides nothing
  * about trying again.
  */
+import type { Edits } from './charges.ts';
 import { isUnreachable } from './engine.ts';
 import { upstreamHeaders } from './headers.ts';
 import { editJson } from './json.ts';
@@ -13,7 +14,6 @@ import { isLoadingModel, type RetryFailure } from './retry.ts';
 import type { Route } from './routes.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
-type Edits = Readonly<Record<string, unknown>>;
 
 export interface Attempt {
   lease: Lease;

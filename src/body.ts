@@ -3,12 +3,9 @@
  * the engine judges the rest.
  */
 import { GatewayError } from './errors.ts';
-import { parseObject } from './json.ts';
+import { parseObject, type Fields } from './json.ts';
 import type { LiveRequest } from './live.ts';
 import type { Route } from './routes.ts';
-
-/** The members of a JSON body. */
-export type Fields = Readonly<Record<string, unknown>>;
 
 /** Reads the whole body of a client's request as bytes, at most `maxBytes` of them. */
 export async function readBody(

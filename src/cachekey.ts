@@ -2,7 +2,7 @@
  * Which answers the response cache may keep, and under which key. Pure: it reads the request alone, and lets nothing be
  * kept that an engine would not answer the same way again.
  */
-import type { Fields } from './prompt.ts';
+import type { Fields } from './json.ts';
 import type { Route } from './routes.ts';
 
 /** A request whose answer may be kept. */

@@ -3,6 +3,7 @@
  * is said. Whoever calls it exits.
  */
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util';
+import { messageOf } from './errors.ts';
 import { InputError } from './input.ts';
 import type { Store } from './store.ts';
 import { oneLine } from './table.ts';
@@ -72,10 +73,6 @@ export async function runCommand(
   } finally {
     store?.close();
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function read(command: Command, args: readonly string[]): { values: Values; named: string } {

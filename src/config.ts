@@ -3,6 +3,7 @@
  * It reads nothing by itself (each source and `readFile` are arguments) and never quotes a secret's value.
  */
 import { Value } from '@sinclair/typebox/value';
+import { messageOf } from './errors.ts';
 import {
   allowed,
   describeSettings,
@@ -196,7 +197,7 @@ function accept(row: Row, { label, value, hidden }: Found): unknown {
     try {
       coerced = coerce(row, item);
     } catch (cause) {
-      reason = ` (${cause instanceof Error ? cause.message : cause})`;
+      reason = ` (${messageOf(cause)})`;
     }
     if (reason || !Value.Check(schema, coerced)) {
       const found = `found ${shown(item, hidden)}${reason}`;

@@ -183,6 +183,11 @@ export class GatewayError extends Error {
   }
 }
 
+/** Gives what is said of something that was thrown, whatever it is. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
 /** Gives the OpenAI `error.type` of a status. */
 function openaiType(status: number): string {
   if (status === 401) return 'authentication_error';

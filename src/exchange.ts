@@ -6,7 +6,7 @@
 import { answerClient } from './answer.ts';
 import { askOf, type Ask } from './ask.ts';
 import { attempt, failureOf, searchOf, type Heard } from './attempt.ts';
-import { inspect, readBody, type Fields } from './body.ts';
+import { inspect, readBody } from './body.ts';
 import { replay, type ResponseCache } from './cache.ts';
 import { cacheKeyOf } from './cachekey.ts';
 import type { CorsHeaders } from './cors.ts';
@@ -14,6 +14,7 @@ import { GatewayError } from './errors.ts';
 import { explainFailure, shuttingDown } from './failure.ts';
 import { withFeedback } from './feedback.ts';
 import { Filling } from './filling.ts';
+import type { Fields } from './json.ts';
 import { isUnlimited, type LimitStore, type Reservation } from './limits.ts';
 import {
   outcomeOf,
@@ -151,8 +152,7 @@ export class Exchange {
     const { principal, limits } = this.entry.caller;
     const { concurrentRequests: limit } = limits;
     if (limit === undefined || this.options.live.openOf(principal) <= limit) return;
-    const headers = { 'retry-after': '1', 'retry-after-ms': '1000' };
-    throw new GatewayError('too_many_concurrent', { headers });
+    throw refusalOf({ code: 'too_many_concurrent', retryAfterMs: 1_000, standing: {} });
   }
 
   /** Reserves what the request may need of its caller's limits. Throws the refusal. */
@@ -169,9 +169,8 @@ export class Exchange {
       promptTokens: answersInTokens(route) ? promptTokens : undefined,
     };
     const admission = await limits.admit(asked, this.#moment());
-    const refusal = refusalOf(admission);
-    if (refusal) throw refusal;
-    if (admission.isAdmitted) this.#reservation = admission.reservation;
+    if (!admission.isAdmitted) throw refusalOf(admission);
+    this.#reservation = admission.reservation;
     this.#standing = standingHeaders(admission.standing);
   }
 

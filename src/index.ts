@@ -13,6 +13,7 @@ import {
   loadConfig,
   type Config,
 } from './config.ts';
+import { messageOf } from './errors.ts';
 import { demoSettings, invitation } from './invitation.ts';
 import { serve } from './serve.ts';
 import type { Store } from './store.ts';
@@ -74,7 +75,7 @@ function readCommandLine(): CommandLine {
   try {
     return parseCommandLine();
   } catch (error) {
-    return quit(2, `${error instanceof Error ? error.message : error}\nTry: llm-gateway --help`);
+    return quit(2, `${messageOf(error)}\nTry: llm-gateway --help`);
   }
 }
 
@@ -83,10 +84,7 @@ function readText(path: string, named = ''): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    return quit(
-      1,
-      `${named}cannot read ${path}: ${error instanceof Error ? error.message : error}`,
-    );
+    return quit(1, `${named}cannot read ${path}: ${messageOf(error)}`);
   }
 }
 
@@ -141,7 +139,7 @@ async function hasIssuedKeys(config: Config): Promise<boolean> {
     store.close();
     return count > 0;
   } catch (error) {
-    return quit(1, `DATA_DIR: ${error instanceof Error ? error.message : error}`);
+    return quit(1, `DATA_DIR: ${messageOf(error)}`);
   }
 }
 

@@ -27,6 +27,9 @@ export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string
   return decode(bytes, 'utf8', start, end);
 }
 
+/** The members of a JSON object. */
+export type Fields = Readonly<Record<string, unknown>>;
+
 /** Parses a body that must be one JSON object; throws `invalid_json` for anything else. */
 export function parseObject(bytes: Uint8Array): Record<string, unknown> {
   let value: unknown;
@@ -147,6 +150,11 @@ export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uin
   }
   parts.push(bytes.subarray(from));
   return Buffer.concat(parts);
+}
+
+/** Says whether a text begins as a list. */
+export function isList(bytes: Uint8Array): boolean {
+  return bytes[0] === OPEN_BRACKET;
 }
 
 /** Finds the value of the last `"key":` in the bytes, at any depth, and parses it; `undefined` where there is none. */

@@ -2,6 +2,7 @@
  * The usage ledger: a row for every request that has ended, written in batches aside from traffic. A store that fails
  * costs log lines and memory up to a bound, never a request.
  */
+import { messageOf } from './errors.ts';
 import type { LiveRequest, RequestObserver, Settlement } from './live.ts';
 import type { Log } from './log.ts';
 import { rowOf, type UsageRow, type UsageStore } from './usage.ts';
@@ -138,7 +139,7 @@ export class Ledger implements RequestObserver {
     const { log } = this.#options;
     if (!this.#isFailing) {
       log.error(
-        { reason: reasonOf(error), rows: this.#rows.length },
+        { reason: messageOf(error), rows: this.#rows.length },
         'the usage ledger cannot be written; its rows wait in memory',
       );
     }
@@ -175,12 +176,8 @@ export class Ledger implements RequestObserver {
       const dropped = await store.dropUsageBefore(epochNow() - retentionDays * dayMs);
       this.#dropIn(dropped > 0 ? dropPauseMs : dropAgainMs);
     } catch (error) {
-      log.warn({ reason: reasonOf(error) }, 'old usage cannot be deleted; next try in an hour');
+      log.warn({ reason: messageOf(error) }, 'old usage cannot be deleted; next try in an hour');
       this.#dropIn(dropAgainMs);
     }
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -4,7 +4,7 @@
  */
 import type { EngineKind } from './engine.ts';
 import { GatewayError } from './errors.ts';
-import { spans, textOf, type Span } from './json.ts';
+import { spans, textOf, type Fields, type Span } from './json.ts';
 import type { Route } from './routes.ts';
 
 export interface PreflightOptions {
@@ -18,7 +18,7 @@ export interface PreflightRequest {
   route: Route;
   /** The body, and its members. */
   body: Uint8Array;
-  fields: Readonly<Record<string, unknown>>;
+  fields: Fields;
   kind: EngineKind;
   /** Tokens that one request may have, its prompt and its answer together. */
   contextTokens: number | undefined;

@@ -2,10 +2,8 @@
  * What scheduling must know of a body: how many slots it takes, how long its prompt is, and the chain of hashes by which
  * a prompt is found again that begins alike. It reads bytes and judges nothing.
  */
-import { spans, type Span } from './json.ts';
+import { spans, type Fields, type Span } from './json.ts';
 import type { Route } from './routes.ts';
-
-export type Fields = Readonly<Record<string, unknown>>;
 
 export const blockBytes = 256;
 /** What lies behind the first 256 KiB of a prompt does not count. */

@@ -3,11 +3,10 @@
  * keeps no counters: limiter.ts does.
  */
 import { GatewayError } from './errors.ts';
+import type { Fields } from './json.ts';
 import type { Admission, Standing } from './limits.ts';
 import type { Settlement } from './live.ts';
 import { answersInTokens, type Route } from './routes.ts';
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** What the families call the most tokens of an answer. */
 const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
@@ -55,10 +54,12 @@ export function standingHeaders(standing: Standing): Record<string, string> {
   return headers;
 }
 
-/** Gives the refusal of a request that was not admitted; `undefined` of one that was. */
-export function refusalOf(admission: Admission): GatewayError | undefined {
-  if (admission.isAdmitted) return undefined;
-  const { code, retryAfterMs, standing } = admission;
+/** Makes the error of a request that a limit refuses. */
+export function refusalOf({
+  code,
+  retryAfterMs,
+  standing,
+}: Omit<Extract<Admission, { isAdmitted: false }>, 'isAdmitted'>): GatewayError {
   return new GatewayError(code, {
     headers: {
       ...standingHeaders(standing),

@@ -5,7 +5,8 @@
 import { hasText } from './bytes.ts';
 import type { EngineKind } from './engine.ts';
 import type { Tokens } from './cost.ts';
-import { lastValueOf, spans } from './json.ts';
+import { isList, lastValueOf, spans, type Fields } from './json.ts';
+import { isRecord } from './record.ts';
 import type { Route } from './routes.ts';
 
 function numberAt(value: unknown, ...path: string[]): number | undefined {
@@ -31,7 +32,7 @@ function defined(counts: Record<keyof Tokens, number | undefined>): Tokens {
  * @param opening the frame with which Anthropic opens a stream: it says what the prompt was
  */
 export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
-  if (end[0] === OPEN_BRACKET)
+  if (isList(end))
     return sumOf(spans(end).map((item) => readTokens(end.subarray(item.start, item.end))));
   const usage = lastValueOf(end, 'usage');
   const completionTokens = numberAt(usage, 'completion_tokens') ?? numberAt(usage, 'output_tokens');
@@ -86,7 +87,6 @@ export class Edges {
 }
 
 const edgeBytes = 8_192;
-const OPEN_BRACKET = 0x5b;
 
 function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
   return Buffer.concat([a, b]);
@@ -115,7 +115,7 @@ const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
  */
 export function usageEdit(
   route: Route,
-  fields: Readonly<Record<string, unknown>>,
+  fields: Fields,
   kind: EngineKind,
 ): { stream_options: object } | undefined {
   if (kind === 'unknown' || kind === 'llama.cpp' || !countsOnDemand.has(route.path))
@@ -133,8 +133,4 @@ export function isUsageFrame(frame: Uint8Array): boolean {
   const usage = lastValueOf(frame, 'usage');
   const choices = lastValueOf(frame, 'choices');
   return isRecord(usage) && Array.isArray(choices) && choices.length === 0;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -12,6 +12,7 @@ import {
   type UpstreamSettings,
   type ValueOf,
 } from './entry.ts';
+import { messageOf } from './errors.ts';
 import { isRecord } from './record.ts';
 import { allowed, shown, takesInteger, wordsOf } from './settings.ts';
 
@@ -172,7 +173,7 @@ class EntryReader {
     try {
       if (typeof value === 'string') accepted = coerce(schema, decode(value.trim()));
     } catch (cause) {
-      reason = ` (${cause instanceof Error ? cause.message : cause})`;
+      reason = ` (${messageOf(cause)})`;
     }
     if (reason || !Value.Check(schema, accepted)) {
       const found = `found ${told(value, hidden)}${reason}`;

@@ -3,6 +3,7 @@
  * contract of who keeps them. It writes nothing.
  */
 import type { Tokens } from './cost.ts';
+import type { MaybePromise } from './limits.ts';
 import type { Outcome, Settlement } from './live.ts';
 
 /** One request that has ended. Times in milliseconds, to a tenth. */
@@ -97,21 +98,19 @@ export interface Spent {
   month: number;
 }
 
-type Awaitable<T> = T | Promise<T>;
-
 /** Where the ledger is kept: here, or in a database that gateways share. */
 export interface UsageStore {
   /** All of them or none; throws, or rejects, when it cannot. It does not wait long: the caller tries again. */
-  insertUsage(rows: readonly UsageRow[]): Awaitable<void>;
+  insertUsage(rows: readonly UsageRow[]): MaybePromise<void>;
   /** In the order of time where that is a column, and then most tokens first. */
-  usage(query: UsageQuery): Awaitable<UsageTotals[]>;
+  usage(query: UsageQuery): MaybePromise<UsageTotals[]>;
   /**
    * What the principals of some keys have spent.
    * @param since the beginnings of the day and of the month, in epoch milliseconds
    */
-  spent(keyIds: readonly string[], since: { day: number; month: number }): Awaitable<Spent[]>;
+  spent(keyIds: readonly string[], since: { day: number; month: number }): MaybePromise<Spent[]>;
   /** Deletes some of the rows before that time and gives how many; 0 says that none is left. */
-  dropUsageBefore(at: number): Awaitable<number>;
+  dropUsageBefore(at: number): MaybePromise<number>;
 }
 
 /** The client names the model, at whatever length. */

@@ -35,18 +35,35 @@ export function cleanEnvironment(env: Record<string, string> = {}): Record<strin
   return { PATH, HOME, TMPDIR, DATA_DIR: 'none', ...env };
 }
 
+/** Starts a command of the gateway in an environment of its own. */
+export function spawnCommand(args: string[], env: Record<string, string> = {}, cwd = '/tmp') {
+  return Bun.spawn(gatewayCommand(...args), {
+    cwd,
+    env: cleanEnvironment(env),
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  });
+}
+
+/** Runs a command to its end. */
+export async function runCommand(args: string[], env: Record<string, string> = {}, cwd = '/tmp') {
+  const child = spawnCommand(args, env, cwd);
+  const [stdout, stderr, code] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { stdout, stderr, code };
+}
+
 /** Starts a gateway on a free port of 127.0.0.1 with `key`, settings from `env`, and waits until it listens. */
 export async function startGateway(
   env: Record<string, string>,
   args: string[] = [],
 ): Promise<Gateway> {
-  const child = Bun.spawn(gatewayCommand(...args), {
-    cwd: '/tmp',
-    env: cleanEnvironment({ HOST: '127.0.0.1', PORT: '0', ALLOWED_API_KEYS: key, ...env }),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  });
+  const own = { HOST: '127.0.0.1', PORT: '0', ALLOWED_API_KEYS: key };
+  const child = spawnCommand(args, { ...own, ...env });
   const logs: Record<string, unknown>[] = [];
   const output: string[] = [];
   const waiting = new Set<() => void>();

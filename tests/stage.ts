@@ -39,6 +39,15 @@ export async function untilUpstream(
   });
 }
 
+/** Resolves when nothing is open or waits at the gateway, and every slot is free; also at the engine, where given. */
+export async function untilIdle(gateway: Gateway, engine?: { busySlots(): number }): Promise<void> {
+  await until('nothing runs', async () => {
+    const { inFlight, queued, upstreams } = await healthOf(gateway);
+    const isFree = upstreams.every(({ usedSlots }) => usedSlots === 0);
+    return inFlight === 0 && queued === 0 && isFree && (engine?.busySlots() ?? 0) === 0;
+  });
+}
+
 /** A configuration file; JSON is YAML. */
 export interface ConfigFile {
   path: string;

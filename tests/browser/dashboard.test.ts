@@ -3,7 +3,6 @@
  * shows, what it asks, and what it keeps to itself.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'bun:test';
-import { existsSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,15 +17,7 @@ import {
   usageRows,
   type StandIn,
 } from './admin.ts';
-
-const executablePath = '/usr/bin/chromium';
-const isMissing = !existsSync(executablePath);
-// Where everything is installed first, a missing browser is a failure, not a reason to skip.
-const isSkipped = isMissing && process.env['CI'] !== 'true';
-if (isSkipped) console.log('skipped: browser tests, get it with: apt-get install chromium');
-
-/** For machines that are busy with other tests. */
-const timeoutMs = 120_000;
+import { isSkipped, launching, timeoutMs } from './chromium.ts';
 
 const markup = '<img src=x onerror="document.title=1">';
 const engine = { id: 'engine-a', kind: 'llama.cpp', state: 'up', slots: 4, usedSlots: 1 };
@@ -82,20 +73,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'llm-gateway-dashboard-'));
     console.log(`screenshots: ${folder}`);
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        '--headless',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-      ],
-    });
+    browser = await chromium.launch(launching);
   }, timeoutMs);
 
   beforeEach(() => {

@@ -3,7 +3,6 @@
  * other host, they break no policy, and a completion can be sent from them.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,15 +10,7 @@ import { chromium, type BrowserContext, type Page } from 'playwright-core';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { routes } from '../../src/routes.ts';
 import { key, startGateway, type Gateway } from '../gateway.ts';
-
-const executablePath = '/usr/bin/chromium';
-const isMissing = !existsSync(executablePath);
-// Where everything is installed first, a missing browser is a failure, not a reason to skip.
-const isSkipped = isMissing && process.env['CI'] !== 'true';
-if (isSkipped) console.log('skipped: browser tests, get it with: apt-get install chromium');
-
-/** For machines that are busy with other tests. */
-const timeoutMs = 120_000;
+import { isSkipped, launching, timeoutMs } from './chromium.ts';
 
 let engine: DemoEngine;
 let gateway: Gateway;
@@ -67,20 +58,9 @@ describe.skipIf(isSkipped)('in a browser without a network', () => {
     engine = startDemoEngine();
     gateway = await startGateway({ LLM_SERVER_URL: engine.url });
     browser = await chromium.launchPersistentContext(join(folder, 'profile'), {
-      executablePath,
+      ...launching,
       serviceWorkers: 'block',
       viewport: { width: 1280, height: 900 },
-      args: [
-        '--headless',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-      ],
     });
     browser.setDefaultTimeout(timeoutMs / 2);
     browser.on('request', (request) => {

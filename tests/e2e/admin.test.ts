@@ -16,8 +16,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, open, requestBytes, send, type Asked, type Exchange } from '../exchange.ts';
-import { cleanEnvironment, gatewayCommand, key, startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
+import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
@@ -205,14 +205,8 @@ describe('a key', () => {
   });
 
   test('is shared with the command line', async () => {
-    const child = Bun.spawn(gatewayCommand('keys', 'add', '--name', 'of the command line'), {
-      cwd: '/tmp',
-      env: cleanEnvironment({ DATA_DIR: folder }),
-      stdin: 'ignore',
-      stdout: 'pipe',
-      stderr: 'ignore',
-    });
-    const secret = (await child.stdout.text()).trim();
+    const args = ['keys', 'add', '--name', 'of the command line'];
+    const secret = (await runCommand(args, { DATA_DIR: folder })).stdout.trim();
     const list = await admin('GET', '/admin/keys');
     const data = list.json['data'] as Json[];
     expect(data.at(-1)).toMatchObject({ name: 'of the command line', state: 'active' });
@@ -352,12 +346,7 @@ describe('what is in flight', () => {
     return exchange;
   }
 
-  async function idle(): Promise<void> {
-    await until('nothing runs', async () => {
-      const { inFlight, upstreams } = await healthOf(gateway);
-      return inFlight === 0 && upstreams[0]?.usedSlots === 0 && engine.busySlots() === 0;
-    });
-  }
+  const idle = () => untilIdle(gateway, engine);
 
   afterEach(async () => {
     for (const exchange of opened.splice(0)) exchange.leaveByReset();
@@ -543,14 +532,8 @@ describe('the audit log', () => {
       action: 'request_stopped',
       detail: 'audited-stop',
     });
-    const child = Bun.spawn(gatewayCommand('keys', 'revoke', (await issue()).id), {
-      cwd: '/tmp',
-      env: cleanEnvironment({ DATA_DIR: folder }),
-      stdin: 'ignore',
-      stdout: 'ignore',
-      stderr: 'ignore',
-    });
-    expect(await child.exited).toBe(0);
+    const args = ['keys', 'revoke', (await issue()).id];
+    expect((await runCommand(args, { DATA_DIR: folder })).code).toBe(0);
     expect((await entries(1))[0]).toMatchObject({ actor: 'cli', action: 'key_revoked' });
   });
 

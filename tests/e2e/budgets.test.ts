@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { cleanEnvironment, gatewayCommand, startGateway, type Gateway } from '../gateway.ts';
+import { runCommand, startGateway, type Gateway } from '../gateway.ts';
+import { bearer, issueKey } from '../operator.ts';
 import { healthOf } from '../stage.ts';
 import { until } from '../wait.ts';
 
@@ -55,7 +56,7 @@ function start(folder: string): Promise<Gateway> {
 }
 
 async function admin(gateway: Gateway, method: string, path: string, body: object) {
-  const headers = { Authorization: `Bearer ${adminKey}` };
+  const headers = bearer(adminKey);
   const answer = await ask(gateway.url, { method, path, headers, body });
   expect(answer.status).toBeLessThan(300);
   return JSON.parse(answer.text) as { id: string; key: string };
@@ -63,7 +64,7 @@ async function admin(gateway: Gateway, method: string, path: string, body: objec
 
 function issue(gateway: Gateway, budgets: object[] | undefined, more: object = {}) {
   const limits = budgets === undefined ? {} : { budgets };
-  return admin(gateway, 'POST', '/admin/keys', { name: 'spender', limits, ...more });
+  return issueKey(gateway, adminKey, { name: 'spender', limits, ...more });
 }
 
 /** Costs one token of the prompt and these. */
@@ -247,14 +248,8 @@ describe('what has been spent', () => {
 test('keys of the command line have budgets by words', async () => {
   const folder = freshFolder();
   const args = ['add', '--name', 'words', '--budget-tokens', '10/day,1k/month'];
-  const child = Bun.spawn(gatewayCommand('keys', ...args), {
-    cwd: '/tmp',
-    env: cleanEnvironment({ DATA_DIR: folder }),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'ignore',
-  });
-  const key = (await child.stdout.text()).trim();
+  const { stdout } = await runCommand(['keys', ...args], { DATA_DIR: folder });
+  const key = stdout.trim();
   await using first = await start(folder);
   await spend(first, 10, key);
   expectSpent(await ask(first.url, spending(1, key)));

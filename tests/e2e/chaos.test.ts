@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { ask, open, requestBytes, send, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
-import { healthOf } from '../stage.ts';
+import { healthOf, untilIdle } from '../stage.ts';
 import { randomFrom, type Random } from '../unit/random.ts';
 import { until } from '../wait.ts';
 
@@ -234,13 +234,6 @@ async function repeat(everyMs: number, isOver: () => boolean, work: () => Promis
   }
 }
 
-async function settled(): Promise<void> {
-  await until('nothing runs', async () => {
-    const { inFlight: open, queued, upstreams } = await healthOf(gateway);
-    return open === 0 && queued === 0 && upstreams.every(({ usedSlots }) => usedSlots === 0);
-  });
-}
-
 beforeAll(async () => {
   engines = [startDemoEngine(options), startDemoEngine(options)];
   gateway = await startGateway({
@@ -302,7 +295,7 @@ describe('after 10,000 requests in chaos', () => {
   });
 
   test('nothing is in flight and every slot is free', async () => {
-    await settled();
+    await untilIdle(gateway);
     await until('the engines are idle', () => engines.every((engine) => engine.busySlots() === 0));
     const { text } = await (async () => {
       const headers = { Authorization: `Bearer ${adminKey}` };
@@ -379,7 +372,7 @@ describe('after 10,000 requests in chaos', () => {
         await until('they are over', async () => (await healthOf(gateway)).inFlight === 0);
       }
     }
-    await settled();
+    await untilIdle(gateway);
   });
 
   test('the ledger has one row for each request that was let in', async () => {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { version } from '../../package.json';
 import { startDemoEngine } from '../../src/demo.ts';
-import { cleanEnvironment, gatewayCommand, key, startGateway } from '../gateway.ts';
+import { cleanEnvironment, key, runCommand, spawnCommand, startGateway } from '../gateway.ts';
 import { until } from '../wait.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'command-line-'));
@@ -25,26 +25,9 @@ function write(name: string, text: string): string {
   return path;
 }
 
-function spawn(args: string[], env: Record<string, string> = {}, cwd = folder) {
-  return Bun.spawn(gatewayCommand(...args), {
-    cwd,
-    env: cleanEnvironment(env),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  });
-}
-
-/** Runs a command to its end. */
-async function run(args: string[], env: Record<string, string> = {}, cwd = folder) {
-  const child = spawn(args, env, cwd);
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  return { stdout, stderr, code };
-}
+const spawn = (args: string[]) => spawnCommand(args, {}, folder);
+const run = (args: string[], env: Record<string, string> = {}, cwd = folder) =>
+  runCommand(args, env, cwd);
 
 describe('llm-gateway', () => {
   test.each(['--help', '-h', 'serve --help'])(

@@ -9,7 +9,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { cleanEnvironment, gatewayCommand, startGateway, type Gateway } from '../gateway.ts';
+import {
+  cleanEnvironment,
+  gatewayCommand,
+  runCommand,
+  startGateway,
+  type Gateway,
+} from '../gateway.ts';
+import { bearer, issueKey } from '../operator.ts';
 import { configFile, healthOf, startWith, untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 
@@ -39,31 +46,15 @@ afterAll(async () => {
 
 /** Runs `llm-gateway keys …` as a user does. */
 async function keys(...args: string[]) {
-  const child = Bun.spawn(gatewayCommand('keys', ...args), {
-    cwd: '/tmp',
-    env: cleanEnvironment({ DATA_DIR: folder }),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  });
-  const [out, err, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  return { out: out.trim(), err: err.trim(), code };
+  const { stdout, stderr, code } = await runCommand(['keys', ...args], { DATA_DIR: folder });
+  return { out: stdout.trim(), err: stderr.trim(), code };
 }
 
-/** Makes a key over HTTP, which counts at once. */
 async function issue(policy: object, at: Gateway = gateway): Promise<string> {
-  const headers = { Authorization: `Bearer ${adminKey}` };
-  const made = await ask(at.url, { path: '/admin/keys', headers, body: policy });
-  expect(made.status).toBe(201);
-  return (JSON.parse(made.text) as { key: string }).key;
+  return (await issueKey(at, adminKey, policy)).key;
 }
 
 const idOf = (key: string) => key.slice('sk-gw-'.length).split('-', 1)[0] as string;
-const bearer = (key: string) => ({ Authorization: `Bearer ${key}` });
 const brief = { model: 'alpha', prompt: 'x', max_tokens: 1 };
 
 function askWith(key: string, asked: Asked = {}, at: Gateway = gateway): Promise<Exchange> {

@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { cleanEnvironment, gatewayCommand, startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import { runCommand, startGateway, type Gateway } from '../gateway.ts';
+import { bearer, issueKey, type Issued } from '../operator.ts';
+import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
@@ -36,39 +37,20 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-interface Issued {
-  id: string;
-  key: string;
-}
-
 /** Asks the admin API; gives what it answers and its status. */
 async function admin(method: string, path: string, body?: object) {
-  const headers = { Authorization: `Bearer ${adminKey}` };
+  const headers = bearer(adminKey);
   const answer = await ask(gateway.url, { method, path, headers, ...(body && { body }) });
   return { status: answer.status, json: JSON.parse(answer.text) as Record<string, unknown> };
 }
 
-async function issue(policy: object = {}): Promise<Issued> {
-  const { status, json } = await admin('POST', '/admin/keys', { name: `k${++count}`, ...policy });
-  expect(status).toBe(201);
-  return { id: String(json['id']), key: String(json['key']) };
-}
+const issue = (policy: object = {}) =>
+  issueKey(gateway, adminKey, { name: `k${++count}`, ...policy });
 
 /** Runs `llm-gateway keys …`, and gives what it prints. */
 async function keys(...args: string[]): Promise<{ out: string; err: string; code: number }> {
-  const child = Bun.spawn(gatewayCommand('keys', ...args), {
-    cwd: '/tmp',
-    env: cleanEnvironment({ DATA_DIR: folder }),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  });
-  const [out, err, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  return { out: out.trim(), err: err.trim(), code };
+  const { stdout, stderr, code } = await runCommand(['keys', ...args], { DATA_DIR: folder });
+  return { out: stdout.trim(), err: stderr.trim(), code };
 }
 
 const messages = [{ role: 'user', content: 'x' }];
@@ -77,12 +59,12 @@ const brief = { prompt: 'x', max_tokens: 1 };
 
 function withKey({ key }: Issued, asked: Asked = {}): Asked {
   const { headers, ...others } = asked;
-  return { body: brief, ...others, headers: { Authorization: `Bearer ${key}`, ...headers } };
+  return { body: brief, ...others, headers: { ...bearer(key), ...headers } };
 }
 
 /** Gives the status that a key gets, and why. */
 async function look(issued: Issued): Promise<string> {
-  const headers = { Authorization: `Bearer ${issued.key}` };
+  const headers = bearer(issued.key);
   const answer = await ask(gateway.url, { path: '/v1/models', headers });
   return `${answer.status} ${answer.header('x-gateway-error') ?? ''}`.trim();
 }
@@ -91,12 +73,7 @@ function atEngine(id: string) {
   return engine.requests.find(({ headers }) => headers['x-request-id'] === id);
 }
 
-async function idle(): Promise<void> {
-  await until('nothing runs', async () => {
-    const { inFlight, upstreams } = await healthOf(gateway);
-    return inFlight === 0 && upstreams[0]?.usedSlots === 0 && engine.busySlots() === 0;
-  });
-}
+const idle = () => untilIdle(gateway, engine);
 
 describe('a key that is revoked at the command line', () => {
   const families = [

@@ -7,7 +7,8 @@ import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import { bearer, issueKey } from '../operator.ts';
+import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
@@ -28,18 +29,14 @@ afterAll(async () => {
 
 /** Makes a key with these limits. */
 async function issue(limits: object, more: object = {}, at: Gateway = gateway): Promise<string> {
-  const headers = { Authorization: `Bearer ${adminKey}` };
-  const body = { name: 'limited', limits, ...more };
-  const made = await ask(at.url, { path: '/admin/keys', headers, body });
-  expect(made.status).toBe(201);
-  return (JSON.parse(made.text) as { key: string }).key;
+  return (await issueKey(at, adminKey, { name: 'limited', limits, ...more })).key;
 }
 
 const brief = { prompt: 'x', max_tokens: 1 };
 const endless = { prompt: 'x', max_tokens: 3000, stream: true };
 
 function asked(key: string, { headers, ...others }: Asked = {}): Asked {
-  return { body: brief, ...others, headers: { Authorization: `Bearer ${key}`, ...headers } };
+  return { body: brief, ...others, headers: { ...bearer(key), ...headers } };
 }
 
 const askWith = (key: string, more: Asked = {}, at: Gateway = gateway) =>
@@ -82,12 +79,7 @@ function expectRefusal(refused: Exchange, code: string): void {
 }
 
 /** Resolves when nothing of these tests runs any more. */
-async function idle(): Promise<void> {
-  await until('nothing runs', async () => {
-    const { inFlight, upstreams } = await healthOf(gateway);
-    return inFlight === 0 && upstreams[0]?.usedSlots === 0;
-  });
-}
+const idle = () => untilIdle(gateway);
 
 describe('requests a minute', () => {
   test('can come at once, and are counted down', async () => {

@@ -4,7 +4,7 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo.ts';
-import { cleanEnvironment, gatewayCommand, key, startGateway, type Gateway } from '../gateway.ts';
+import { key, spawnCommand, startGateway, type Gateway } from '../gateway.ts';
 import { RawConnection } from '../raw.ts';
 import { until } from '../wait.ts';
 
@@ -376,19 +376,13 @@ async function printedBy(
   const probe = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
   const { port } = probe;
   probe.stop(true);
-  const child = Bun.spawn(gatewayCommand(), {
-    cwd: '/tmp',
-    env: cleanEnvironment({
-      HOST: '127.0.0.1',
-      PORT: String(port),
-      ALLOWED_API_KEYS: key,
-      LLM_SERVER_URL: engine.url,
-      LLM_SERVER_API_KEY: engineKey,
-      ...env,
-    }),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
+  const child = spawnCommand([], {
+    HOST: '127.0.0.1',
+    PORT: String(port),
+    ALLOWED_API_KEYS: key,
+    LLM_SERVER_URL: engine.url,
+    LLM_SERVER_API_KEY: engineKey,
+    ...env,
   });
   const printed = Promise.all([child.stdout.text(), child.stderr.text()]);
   try {

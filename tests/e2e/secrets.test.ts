@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { publicPaths } from '../../src/dashboard.ts';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked } from '../exchange.ts';
-import { cleanEnvironment, gatewayCommand, startGateway, type Gateway } from '../gateway.ts';
+import { runCommand, startGateway, type Gateway } from '../gateway.ts';
+import { bearer } from '../operator.ts';
 import { untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 
@@ -50,19 +51,10 @@ const env = {
   DATA_DIR: folder,
 };
 
-const bearer = (secret: string) => ({ Authorization: `Bearer ${secret}` });
-
 async function command(...args: string[]): Promise<string> {
-  const child = Bun.spawn(gatewayCommand(...args), {
-    cwd: '/tmp',
-    env: cleanEnvironment(env),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'pipe',
-  });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  printed.push(err);
-  return out.trim();
+  const { stdout, stderr } = await runCommand(args, env);
+  printed.push(stderr);
+  return stdout.trim();
 }
 
 /** Runs a command that prints a key. */

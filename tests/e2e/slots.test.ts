@@ -6,7 +6,7 @@ import { expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Exchange } from '../exchange.ts';
 import { startGateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { randomFrom } from '../unit/random.ts';
 import { until } from '../wait.ts';
 
@@ -35,10 +35,7 @@ test('after 1,000 clients have left in random phases every slot is free', async 
   for (let round = 0; round < 20; round++) {
     await Promise.all(Array.from({ length: 50 }, client));
   }
-  await until('nothing is in flight', async () => {
-    const { inFlight, queued, upstreams } = await healthOf(gateway);
-    return inFlight === 0 && queued === 0 && upstreams[0]?.usedSlots === 0;
-  });
+  await untilIdle(gateway);
   clearInterval(watching);
   expect(most).toBe(4);
   expect(engine.busySlots()).toBe(0);

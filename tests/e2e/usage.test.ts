@@ -9,8 +9,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, open, requestBytes, send, type Asked } from '../exchange.ts';
-import { cleanEnvironment, gatewayCommand, key, startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
+import { bearer, issueKey } from '../operator.ts';
+import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { randomFrom } from '../unit/random.ts';
 import { until } from '../wait.ts';
 
@@ -58,22 +59,17 @@ async function rowOf(id: string): Promise<Row> {
   return row as Row;
 }
 
-async function issue(policy: object): Promise<{ id: string; key: string }> {
-  const headers = { Authorization: `Bearer ${adminKey}` };
-  const made = await ask(gateway.url, { path: '/admin/keys', headers, body: policy });
-  return JSON.parse(made.text) as { id: string; key: string };
-}
+const issue = (policy: object) => issueKey(gateway, adminKey, policy);
 
 async function admin(method: string, path: string): Promise<{ status: number; text: string }> {
   const { status, text } = await ask(gateway.url, {
     method,
     path,
-    headers: { Authorization: `Bearer ${adminKey}` },
+    headers: bearer(adminKey),
   });
   return { status, text };
 }
 
-const bearer = (secret: string) => ({ Authorization: `Bearer ${secret}` });
 const brief = { model: 'demo', prompt: 'a b c', max_tokens: 5 };
 const endless = { ...brief, max_tokens: 3000, stream: true };
 
@@ -88,12 +84,7 @@ function withId(asked: Asked = {}): { id: string; asked: Asked } {
 
 const fault = (name: string) => ({ 'X-Demo-Fault': name });
 
-async function idle(): Promise<void> {
-  await until('nothing runs', async () => {
-    const { inFlight, upstreams } = await healthOf(gateway);
-    return inFlight === 0 && upstreams[0]?.usedSlots === 0 && engine.busySlots() === 0;
-  });
-}
+const idle = () => untilIdle(gateway, engine);
 
 /** Sends a request to its end and gives its row. */
 async function ended(asked?: Asked): Promise<Row> {
@@ -459,16 +450,9 @@ async function totalsAt(path: string, secret: string): Promise<Totals[]> {
 
 /** Runs `llm-gateway usage …`, and gives what it prints. */
 async function usage(...args: string[]): Promise<string> {
-  const child = Bun.spawn(gatewayCommand('usage', ...args), {
-    cwd: '/tmp',
-    env: cleanEnvironment({ DATA_DIR: folder }),
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'inherit',
-  });
-  const [text, code] = await Promise.all([child.stdout.text(), child.exited]);
-  expect(code).toBe(0);
-  return text;
+  const { stdout, stderr, code } = await runCommand(['usage', ...args], { DATA_DIR: folder });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout;
 }
 
 /** Reads CSV whose fields have no line breaks. */

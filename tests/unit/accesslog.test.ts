@@ -7,17 +7,7 @@ import { accessLog, levelOf } from '../../src/accesslog.ts';
 import { errorTable, type ErrorCode } from '../../src/errors.ts';
 import { LiveRequest } from '../../src/live.ts';
 import { routes } from '../../src/routes.ts';
-
-const caller = {
-  keyId: '00112233',
-  principal: '00112233/eva',
-  hint: 'sk-…4f2a',
-  weight: 1,
-  priority: 'interactive' as const,
-  name: 'sk-…4f2a',
-  limits: {},
-  models: undefined,
-};
+import { caller } from './samples.ts';
 
 /** An access log at that level, with the lines that it has written. */
 function logging(level: 'debug' | 'info' | 'error' = 'debug') {

@@ -12,18 +12,9 @@ import { LiveRequest, LiveRequests } from '../../src/live.ts';
 import { routes, type Route } from '../../src/routes.ts';
 import { Store } from '../../src/store.ts';
 import { until } from '../wait.ts';
-import { usageRow } from './samples.ts';
+import { plainPolicy, usageRow } from './samples.ts';
 
 const epoch = Date.UTC(2026, 10, 5, 13, 30);
-const policy: KeyPolicy = {
-  name: 'alice',
-  limits: {},
-  models: undefined,
-  weight: 1,
-  priority: 'interactive',
-  userHeader: undefined,
-  expiresAt: undefined,
-};
 
 function stage() {
   const lines: { level: number; msg: string }[] = [];
@@ -38,7 +29,7 @@ function stage() {
   const ledger = new Ledger({ store, log, epochNow, mask, retentionDays: 0 });
   const accounts = new Accounts({ store, keys, limits, ledger, live, log, now: () => 0, epochNow });
   const add = (more: Partial<KeyPolicy> = {}) => {
-    const issued = issueKey({ ...policy, ...more }, epoch);
+    const issued = issueKey({ ...plainPolicy, ...more }, epoch);
     store.addKey(issued.record, 'cli');
     return issued;
   };

@@ -5,20 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { connect } from 'node:net';
 import { inspect, readBody } from '../../src/body.ts';
 import { GatewayError } from '../../src/errors.ts';
-import type { Caller } from '../../src/keys.ts';
 import { LiveRequest } from '../../src/live.ts';
 import { routes, type Route } from '../../src/routes.ts';
-
-const caller: Caller = {
-  keyId: '00112233',
-  principal: '00112233',
-  hint: 'sk-…4f2a',
-  weight: 1,
-  priority: 'interactive',
-  name: 'sk-…4f2a',
-  limits: {},
-  models: undefined,
-};
+import { caller } from './samples.ts';
 
 function routeOf(path: string): Route {
   const route = routes.find((candidate) => candidate.path === path);

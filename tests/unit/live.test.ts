@@ -4,7 +4,6 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { GatewayError, type ErrorCode } from '../../src/errors.ts';
-import type { Caller } from '../../src/keys.ts';
 import {
   isUnproven,
   LiveRequest,
@@ -14,17 +13,8 @@ import {
   type Phase,
 } from '../../src/live.ts';
 import { routes } from '../../src/routes.ts';
+import { caller } from './samples.ts';
 
-const caller: Caller = {
-  keyId: '00112233',
-  principal: '00112233/eva',
-  hint: 'sk-…4f2a',
-  weight: 1,
-  priority: 'interactive',
-  name: 'sk-…4f2a',
-  limits: {},
-  models: undefined,
-};
 const [route] = routes;
 if (route === undefined) throw new Error('there is no route');
 

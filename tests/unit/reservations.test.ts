@@ -4,6 +4,7 @@ import { Lanes, type Entry, type Line, type Waiter } from '../../src/lanes.ts';
 import { Reservations } from '../../src/reservations.ts';
 import { Shares } from '../../src/shares.ts';
 import { Station } from '../../src/station.ts';
+import { waiterOf } from './scheduling.ts';
 
 function stage() {
   const stations = [new Station('a', 4, true), new Station('b', 4, true)];
@@ -14,16 +15,7 @@ function stage() {
   const reserved = new Reservations<Waiter>();
   let order = 0;
   function enter(principal: string, units = 4): Entry<Waiter> {
-    const waiter: Waiter = {
-      principal,
-      weight: 1,
-      maxUnits: Number.POSITIVE_INFINITY,
-      priority: 'interactive',
-      units,
-      bytes: 0,
-      group,
-      enteredAt: 0,
-    };
+    const waiter = waiterOf(principal, group, units);
     const account = shares.open(principal, 1);
     const entry = { waiter, account, order: order++, passed: 8, line: undefined };
     lanes.insert(entry);

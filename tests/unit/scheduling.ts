@@ -2,6 +2,8 @@
 import type { Ask } from '../../src/ask.ts';
 import { Fleet, type FleetSettings } from '../../src/fleet.ts';
 import type { Caller } from '../../src/keys.ts';
+import type { Waiter } from '../../src/lanes.ts';
+import type { Group } from '../../src/station.ts';
 import type { Upstream } from '../../src/upstream.ts';
 import type { UpstreamSettings } from '../../src/upstreams.ts';
 
@@ -66,5 +68,19 @@ export function askOf(principal: string, more: Partial<Ask> = {}): Ask {
     session: undefined,
     served: () => undefined,
     ...more,
+  };
+}
+
+/** A waiter that may take as much as there is. */
+export function waiterOf(principal: string, group: Group, units: number): Waiter {
+  return {
+    principal,
+    weight: 1,
+    maxUnits: Number.POSITIVE_INFINITY,
+    priority: 'interactive',
+    units,
+    bytes: 0,
+    group,
+    enteredAt: 0,
   };
 }

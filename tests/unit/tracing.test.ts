@@ -11,17 +11,7 @@ import { Tracing, type TracingOptions } from '../../src/tracing.ts';
 import { startCollector, type Collector, type ReceivedSpan } from '../otlp.ts';
 import { until } from '../wait.ts';
 import { randomFrom } from './random.ts';
-
-const caller = {
-  keyId: '00112233',
-  principal: '00112233/eva',
-  hint: 'sk-…4f2a',
-  weight: 1,
-  priority: 'interactive' as const,
-  name: 'sk-…4f2a',
-  limits: {},
-  models: undefined,
-};
+import { caller } from './samples.ts';
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const parentId = '00f067aa0ba902b7';

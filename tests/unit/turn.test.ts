@@ -4,6 +4,7 @@ import { Lanes, type Entry, type Line, type Waiter } from '../../src/lanes.ts';
 import { Shares } from '../../src/shares.ts';
 import { canRun, Station, type Group } from '../../src/station.ts';
 import { nextTurn, passedOverBy } from '../../src/turn.ts';
+import { waiterOf } from './scheduling.ts';
 
 const nobody = () => false;
 
@@ -12,16 +13,7 @@ function stage() {
   const shares = new Shares<Line<Waiter>>();
   let order = 0;
   function enter(principal: string, group: Group, counter: number, units = 1): Entry<Waiter> {
-    const waiter: Waiter = {
-      principal,
-      weight: 1,
-      maxUnits: Number.POSITIVE_INFINITY,
-      priority: 'interactive',
-      units,
-      bytes: 0,
-      group,
-      enteredAt: 0,
-    };
+    const waiter = waiterOf(principal, group, units);
     const account = shares.open(principal, 1);
     account.counter = counter;
     const entry = { waiter, account, order: order++, passed: 0, line: undefined };

@@ -1,0 +1,29 @@
+/**
+ * The browser of the tests: Debian's Chromium, which can reach nothing but this machine.
+ */
+import { existsSync } from 'node:fs';
+
+const executablePath = '/usr/bin/chromium';
+const isMissing = !existsSync(executablePath);
+/** Where everything is installed first, a missing browser is a failure, not a reason to skip. */
+export const isSkipped = isMissing && process.env['CI'] !== 'true';
+if (isSkipped) console.log('skipped: browser tests, get it with: apt-get install chromium');
+
+/** For machines that are busy with other tests. */
+export const timeoutMs = 120_000;
+
+/** How it is launched. */
+export const launching = {
+  executablePath,
+  args: [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+  ],
+};

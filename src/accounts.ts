@@ -27,6 +27,12 @@ const lookMs = 500;
 /** How often callers are forgotten who stand as if they had never come. */
 const sweepMs = 60_000;
 
+/** What is said of something that cannot be read. */
+const complaints = {
+  keys: 'the store cannot be read; keys stay as they are',
+  spent: 'what keys have spent cannot be read; their budgets begin anew meanwhile',
+};
+
 export class Accounts {
   readonly #options: AccountsOptions;
   /** Keys whose budgets the limiter keeps. */
@@ -36,7 +42,8 @@ export class Accounts {
   /** Whether the store has changed since the keys were taken from it. */
   #isStale = true;
   #isRestoring = false;
-  #complaint: string | undefined;
+  /** Why something cannot be read; nothing of what could be read last time. */
+  readonly #complaints: { [what in keyof typeof complaints]?: string | undefined } = {};
   readonly #timers: Timer[] = [];
 
   constructor(options: AccountsOptions) {
@@ -96,17 +103,18 @@ export class Accounts {
       if (store.hasOtherWrites()) this.#isStale = true;
       if (this.#isStale) this.#reload();
       this.#isStale = false;
+      this.#complaints.keys = undefined;
     } catch (error) {
-      this.#complain(error, 'the store cannot be read; keys stay as they are');
+      this.#complain('keys', error);
     }
     if (this.#toRestore.size > 0 && !this.#isRestoring) void this.#restore();
   }
 
-  /** Says once what goes on failing. */
-  #complain(error: unknown, text: string): void {
+  /** Says once what goes on failing; again when it has recovered and fails anew. */
+  #complain(what: keyof typeof complaints, error: unknown): void {
     const reason = messageOf(error);
-    if (reason !== this.#complaint) this.#options.log.error({ reason }, text);
-    this.#complaint = reason;
+    if (reason !== this.#complaints[what]) this.#options.log.error({ reason }, complaints[what]);
+    this.#complaints[what] = reason;
   }
 
   #moment() {
@@ -128,12 +136,9 @@ export class Accounts {
         limits.restore(principal, spent, this.#moment());
       }
       for (const id of ids) this.#toRestore.delete(id);
-      this.#complaint = undefined;
+      this.#complaints.spent = undefined;
     } catch (error) {
-      this.#complain(
-        error,
-        'what keys have spent cannot be read; their budgets begin anew meanwhile',
-      );
+      this.#complain('spent', error);
     }
     this.#isRestoring = false;
   }

@@ -13,7 +13,7 @@ import {
 import { issuedIdOf, issueKey, rotateKey, type IssuedKey } from './keys.ts';
 import { keyView, type KeyView } from './keyview.ts';
 import type { Budget, Limits } from './limits.ts';
-import { policyFlags, policyFromFlags } from './policy.ts';
+import { changeFromFlags, policyFlags, policyFromFlags } from './policy.ts';
 import { parseDuration } from './span.ts';
 import type { Store } from './store.ts';
 import { none, oneLine, table } from './table.ts';
@@ -80,6 +80,31 @@ Shows what a key may do. KEY is its id, or its name where no other key has it.
   },
 };
 
+const edit: Command = {
+  help: `Usage: llm-gateway keys edit KEY [options]
+Changes what a key may do. What no option names stays as it is, and none takes away: --rpm none is no limit, --models none
+is all. KEY is its id, or its name where no other key has it.
+
+  --name NAME        what people call it, up to 100 characters
+  --rpm N            requests a minute
+  --tpm N            tokens a minute
+  --concurrent N     open requests at once, waiting ones included
+  --budget-tokens B  tokens for a day or a month, in place of its budgets: 1M/day or 500k/day,10M/month
+  --models A,B       the models that it may use, in place of its models
+  --weight N         its share of the engines beside others, 0.01 to 100
+  --priority P       interactive or batch, which waits behind interactive
+  --expires WHEN     90d or 12h from now, an ISO date, or never
+  --user-header H    the header in which it names the user whom it speaks for${commonHelp}`,
+  options: policyFlags,
+  isAboutKey: true,
+  run({ store, values, named, epochNow, print }) {
+    const record = changeable(store, named);
+    const change = changeFromFlags(values, record, epochNow());
+    store.changeKey(record.id, change, 'key_changed', actor, epochNow());
+    print(`The key of ${change.name ?? record.name} (${record.id}) is changed.`);
+  },
+};
+
 const rotate: Command = {
   help: `Usage: llm-gateway keys rotate KEY [options]
 Makes a new secret for a key and prints the new key, this one time. KEY is its id, or its name where no other key has it.
@@ -120,13 +145,21 @@ ${commonHelp}`,
   },
 };
 
-const keyCommands: Readonly<Record<string, Command>> = { add, list, show, rotate, revoke };
+const keyCommands: Readonly<Record<string, Command>> = {
+  add,
+  list,
+  show,
+  edit,
+  rotate,
+  revoke,
+};
 
 const keysHelp = `Usage: llm-gateway keys COMMAND [options]
 
   add                make a key
   list               list all keys
   show KEY           show what a key may do
+  edit KEY           change what a key may do
   rotate KEY         make a new secret for a key
   revoke KEY         end a key for good
   COMMAND --help     the options of that command`;

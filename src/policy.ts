@@ -57,6 +57,20 @@ function policyOf(
   return { name, limits: limitsOf(given), models, weight, priority, userHeader, expiresAt };
 }
 
+/** Gives what changes of a policy. Throws an InputError. */
+function changeOf(
+  source: Source,
+  problems: string[],
+  current: KeyPolicy,
+  epochMs: number,
+): Partial<KeyPolicy> {
+  const given = read(source, problems, epochMs);
+  if (problems.length > 0) throw new InputError(problems);
+  const changesLimits = limitNames.some((name) => source.has(name));
+  const limits = changesLimits ? { limits: limitsOf({ ...current.limits, ...given }) } : {};
+  return { ...withoutLimits(given), ...limits };
+}
+
 type Mapping = Readonly<Record<string, unknown>>;
 
 /** Gives the members that a JSON object has; one that no rule knows is a problem. */
@@ -102,12 +116,8 @@ export function changeFromJson(
 ): Partial<KeyPolicy> {
   const problems: string[] = [];
   const source = fromJson(body, problems);
-  const given = read(source, problems, epochMs);
   if (source.size === 0 && problems.length === 0) problems.push('the body changes nothing');
-  if (problems.length > 0) throw new InputError(problems);
-  const changesLimits = limitNames.some((name) => source.has(name));
-  const limits = changesLimits ? { limits: limitsOf({ ...current.limits, ...given }) } : {};
-  return { ...withoutLimits(given), ...limits };
+  return changeOf(source, problems, current, epochMs);
 }
 
 /** The flags of a policy, for `parseArgs`. */
@@ -115,17 +125,46 @@ export const policyFlags: Readonly<Record<string, { type: 'string' }>> = Object.
   names.map((name) => [rules[name].flag, { type: 'string' }]),
 );
 
+/** Gives the members that flags name; flags that are none of a policy are passed over. */
+function fromFlags(flags: Mapping, decode: (name: Name, text: string) => unknown): Source {
+  const source = new Map<Name, Given>();
+  for (const name of names) {
+    const { flag } = rules[name];
+    const text = flags[flag];
+    if (typeof text !== 'string') continue;
+    source.set(name, { label: `--${flag}`, value: decode(name, text), found: text });
+  }
+  return source;
+}
+
+function decodeFlag(name: Name, text: string): unknown {
+  return rules[name].decode(text);
+}
+
 /**
  * Gives the policy that flags set out; those that are none of a policy are passed over. Throws an InputError.
  * @param epochMs now, in epoch milliseconds
  */
 export function policyFromFlags(flags: Mapping, epochMs: number): KeyPolicy {
-  const source = new Map<Name, Given>();
-  for (const name of names) {
-    const { flag, decode } = rules[name];
-    const text = flags[flag];
-    if (typeof text !== 'string') continue;
-    source.set(name, { label: `--${flag}`, value: decode(text), found: text });
-  }
-  return policyOf(source, [], '--name', epochMs);
+  return policyOf(fromFlags(flags, decodeFlag), [], '--name', epochMs);
+}
+
+/** As the text of a flag that can be taken away it does that, as `null` does in JSON; a name can be this word. */
+function decodeChange(name: Name, text: string): unknown {
+  const isTakenAway = text.trim().toLowerCase() === 'none' && rules[name].fallback !== null;
+  return isTakenAway ? null : decodeFlag(name, text);
+}
+
+/**
+ * Gives what flags change; limits that they do not name stay, and `none` clears. Throws an InputError.
+ * @param epochMs now, in epoch milliseconds
+ */
+export function changeFromFlags(
+  flags: Mapping,
+  current: KeyPolicy,
+  epochMs: number,
+): Partial<KeyPolicy> {
+  const source = fromFlags(flags, decodeChange);
+  const problems = source.size === 0 ? ['no option says what to change'] : [];
+  return changeOf(source, problems, current, epochMs);
 }

@@ -17,6 +17,7 @@ import { usageColumns, type UsageColumn, type UsageFigures } from './usage.ts';
 /** The figures, in their order, with what a table has above them. */
 const figures: Readonly<Record<keyof UsageFigures, string>> = {
   requests: 'requests',
+  refused: 'refused',
   failed: 'failed',
   cancelled: 'cancelled',
   cacheHits: 'cache hits',

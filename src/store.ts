@@ -22,7 +22,7 @@ import { openDatabase } from './schema.ts';
 import { Groups, unitMs, type CountedRow } from './totals.ts';
 import type { Spent, UsageColumn, UsageQuery, UsageRow, UsageStore, UsageTotals } from './usage.ts';
 
-const countedFields = `at, id, keyName, status, outcome, isCacheHit, tokensAre, promptTokens, cachedTokens, completionTokens,
+const countedFields = `at, id, keyName, status, code, outcome, isCacheHit, tokensAre, promptTokens, cachedTokens, completionTokens,
   engineMs, firstTokenMs, queuedMs`;
 
 /** Where a column comes from; times as whole units. */

@@ -1,7 +1,8 @@
 /**
  * Adds up rows of the usage ledger by group. Pure: whoever has the rows hands them over one by one, the latest first.
  */
-import { GatewayError } from './errors.ts';
+import { GatewayError, type ErrorCode } from './errors.ts';
+import { refusalCodes } from './limits.ts';
 import { maxGroups, type UsageColumn, type UsageRow, type UsageTotals } from './usage.ts';
 
 /** What is read of a row to add it up, and the columns that it is grouped by. */
@@ -10,6 +11,7 @@ export type CountedRow = {
   id: number;
   keyName: string;
   status: number;
+  code: string | null;
   outcome: UsageRow['outcome'];
   isCacheHit: 0 | 1;
   tokensAre: string | null;
@@ -22,6 +24,21 @@ export type CountedRow = {
 } & { [column in UsageColumn]?: string | number | null };
 
 export const unitMs = { day: 86_400_000, hour: 3_600_000, minute: 60_000 } as const;
+
+/** With these the gateway refuses: a limit is reached, or there is no room in the queue. No engine has failed. */
+const refusals: ReadonlySet<string | null> = new Set<ErrorCode>([...refusalCodes, 'queue_full']);
+
+/** Says what became of a request that brought no answer; `undefined` of one that did. */
+function endOf({
+  code,
+  outcome,
+  status,
+}: CountedRow): 'refused' | 'failed' | 'cancelled' | undefined {
+  if (refusals.has(code)) return 'refused';
+  if (outcome === 'aborted') return 'cancelled';
+  // What an engine refuses is an answer that has come whole.
+  return outcome === 'failed' || status >= 400 ? 'failed' : undefined;
+}
 
 function isTime(column: UsageColumn): column is keyof typeof unitMs {
   return column in unitMs;
@@ -47,6 +64,7 @@ class Group {
   readonly #queuedMs: number[] = [];
   readonly #sums = {
     requests: 0,
+    refused: 0,
     failed: 0,
     cancelled: 0,
     cacheHits: 0,
@@ -64,11 +82,10 @@ class Group {
   add(row: CountedRow): void {
     const sums = this.#sums;
     sums.requests++;
-    // What an engine refuses is an answer that has come whole.
-    const isFailed = row.outcome === 'failed' || (row.outcome === 'done' && row.status >= 400);
-    if (isFailed) sums.failed++;
-    if (row.outcome === 'aborted') sums.cancelled++;
-    this.#queuedMs.push(row.queuedMs);
+    const end = endOf(row);
+    if (end !== undefined) sums[end]++;
+    // Who was not let in has not waited, however many they are.
+    if (end !== 'refused') this.#queuedMs.push(row.queuedMs);
     if (row.isCacheHit) {
       sums.cacheHits++;
       return;

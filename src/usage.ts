@@ -67,7 +67,11 @@ export const maxGroups = 20_000;
 /** Sums of a group. Tokens are those that engines have worked for: hits of the response cache add none. */
 export interface UsageFigures {
   requests: number;
+  /** Those beyond a limit of their key, or with no room in the queue. No engine had them, and no figure below has. */
+  refused: number;
+  /** Those that ended with any other error, of the gateway or of an engine. */
   failed: number;
+  /** Those whose client left. */
   cancelled: number;
   cacheHits: number;
   promptTokens: number;

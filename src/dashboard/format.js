@@ -87,15 +87,3 @@ export function clock(date) {
 export function moment(date) {
   return `${day(date)} ${clock(date)}`;
 }
-
-/**
- * Epoch milliseconds of a time that the API gives as such or in ISO form, also one that ends at its hour or day.
- * @param {string | number} value
- */
-export function timeOf(value) {
-  if (typeof value === 'number') return value;
-  const text = value.trim().replace(' ', 'T');
-  if (/T\d\d$/.test(text)) return Date.parse(`${text}:00Z`);
-  if (/T\d\d:\d\d$/.test(text)) return Date.parse(`${text}Z`);
-  return Date.parse(text);
-}

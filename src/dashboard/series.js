@@ -2,7 +2,6 @@
  * From the rows of the usage to the lines of the charts: one point for each span of time, also for those in which nothing
  * happened. Pure.
  */
-import { timeOf } from './format.js';
 
 /** @import { UsageRow } from './types.d.ts' */
 /** @typedef {'key' | 'model' | 'all'} Split */
@@ -42,7 +41,7 @@ export function chartsOf(rows, { span, split, since, until }) {
 
   /** @param {UsageRow} row */
   function placeOf(row) {
-    return Math.floor(timeOf(row[span] ?? 0) / size) - first;
+    return Math.floor(Date.parse(row[span] ?? '') / size) - first;
   }
 
   /** @type {Map<string, Group & { total: number }>} */
@@ -100,6 +99,7 @@ function chartsOfAll(rows) {
     queue: pairsOf(all, 'queuedMsP50', 'queuedMsP95'),
     errors: [
       part('failed', 4, ({ failed }) => failed),
+      part('refused', 2, ({ refused }) => refused),
       part('cancelled', 0, ({ cancelled }) => cancelled),
     ],
   };

@@ -55,6 +55,7 @@ const groupColumns = { key: [key], model: [model], all: [key, model] };
 const requests = number('Requests', (row) => row.requests);
 const columns = [
   requests,
+  number('Refused', ({ refused }) => refused),
   number('Failed', ({ failed }) => failed),
   number('Cancelled', ({ cancelled }) => cancelled),
   number('From cache', ({ cacheHits }) => cacheHits),

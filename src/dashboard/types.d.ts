@@ -1,4 +1,7 @@
-/** What the admin API gives and takes, as far as the page reads it. */
+/**
+ * What the admin API gives, as far as the page reads it. The page cannot import the server's own types, which need Bun's;
+ * tests/unit/dashboard.test.ts has the compiler hold these against them.
+ */
 
 export type Phase = 'body' | 'queued' | 'prefill' | 'decode';
 
@@ -29,7 +32,6 @@ export interface Engine {
 }
 
 export interface Live {
-  at: string | number;
   requests: readonly LiveRow[];
   upstreams: readonly Engine[];
   queued: number;
@@ -37,12 +39,13 @@ export interface Live {
 
 /** One group of the usage; of the columns that name the group it has those that were asked for. */
 export interface UsageRow {
-  key?: string;
-  name?: string;
+  key?: string | null;
+  name?: string | null;
   model?: string | null;
-  minute?: string | number;
-  hour?: string | number;
+  minute?: string | null;
+  hour?: string | null;
   requests: number;
+  refused: number;
   failed: number;
   cancelled: number;
   cacheHits: number;
@@ -58,16 +61,16 @@ export interface UsageRow {
 }
 
 export interface Usage {
-  since: string | number;
-  until: string | number;
+  since: string;
+  until: string;
   data: readonly UsageRow[];
 }
 
 export interface Limits {
-  requestsPerMinute?: number;
-  tokensPerMinute?: number;
-  concurrentRequests?: number;
-  budgets?: readonly { tokens: number; per: string }[];
+  requestsPerMinute?: number | undefined;
+  tokensPerMinute?: number | undefined;
+  concurrentRequests?: number | undefined;
+  budgets?: readonly { tokens: number; per: string }[] | undefined;
 }
 
 export interface KeyView {

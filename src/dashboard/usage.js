@@ -4,7 +4,7 @@
 import { wordsOf } from './api.js';
 import { Chart } from './chart.js';
 import { byId, setText } from './dom.js';
-import { count, integer, timeOf, wait } from './format.js';
+import { count, integer, wait } from './format.js';
 import { chartsOf } from './series.js';
 import { totalsTable } from './totals.js';
 
@@ -65,7 +65,7 @@ export function usageSection(api) {
       // Another choice may have been made meanwhile.
       if (mine !== round) return;
       setText(problem, '');
-      const range = { since: timeOf(overTime.since), until: timeOf(overTime.until) };
+      const range = { since: Date.parse(overTime.since), until: Date.parse(overTime.until) };
       const charts = chartsOf(overTime.data, { span, split, ...range });
       tokens.show(charts.times, charts.tokens);
       firstToken.show(charts.times, charts.firstToken);

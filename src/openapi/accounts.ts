@@ -62,7 +62,10 @@ export const usageSchemas: Record<string, Schema> = {
   UsageTotals: object(
     {
       requests: integer(),
-      failed: integer(),
+      refused: integer(
+        'Those beyond a limit of their key, or with no room in the queue: no engine had them.',
+      ),
+      failed: integer('Those that ended with any other error, of the gateway or of an engine.'),
       cancelled: integer('Those whose client left.'),
       cacheHits: integer('Those that the response cache answered: they cost no tokens.'),
       promptTokens: integer('Cached ones included.'),

@@ -252,6 +252,20 @@ describe('a policy that changes', () => {
     expect(free.header('x-ratelimit-limit-requests')).toBeUndefined();
   });
 
+  test('at the command line limits the running gateway within a second', async () => {
+    const issued = await issue();
+    const limit = async () => {
+      return (await ask(gateway.url, withKey(issued))).header('x-ratelimit-limit-requests');
+    };
+    expect((await keys('edit', issued.id, '--rpm', '900')).code).toBe(0);
+    await until('it is limited', async () => (await limit()) === '900', withinMs);
+    expect((await keys('edit', issued.id, '--rpm', 'none')).code).toBe(0);
+    await until('it is free again', async () => (await limit()) === undefined, withinMs);
+    const { data } = (await admin('GET', '/admin/audit?limit=2')).json;
+    const entry = { actor: 'cli', action: 'key_changed', keyId: issued.id };
+    expect(data).toMatchObject([entry, entry]);
+  });
+
   test('on open requests counts what a limited key has open already', async () => {
     const issued = await issue({ limits: { requestsPerMinute: 1000 } });
     const stream = await send(gateway.url, withKey(issued, { body: endless }));

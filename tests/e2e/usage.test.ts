@@ -496,6 +496,8 @@ describe('a report', () => {
   const sum = (of: readonly Row[], name: string) =>
     of.reduce((total, row) => total + Number(row[name] ?? 0), 0);
 
+  const isRefused = ({ code }: Row) => code === 'rate_limited' || code === 'queue_full';
+
   /** Gives the column of the ledger that a column of a report shows. */
   function shown(column: string, row: Row): string | null {
     if (column === 'key') return String(row['keyId']);
@@ -514,8 +516,11 @@ describe('a report', () => {
       const group = expected.get(totals[column] as string | null) ?? [];
       expect(totals).toMatchObject({
         requests: group.length,
-        failed: group.filter(({ outcome, status }) => {
-          return outcome === 'failed' || (outcome === 'done' && Number(status) >= 400);
+        refused: group.filter(isRefused).length,
+        failed: group.filter((row) => {
+          const { outcome, status } = row;
+          const isFailed = outcome === 'failed' || (outcome === 'done' && Number(status) >= 400);
+          return isFailed && !isRefused(row);
         }).length,
         cancelled: group.filter(({ outcome }) => outcome === 'aborted').length,
         estimated: group.filter(({ tokensAre }) => tokensAre === 'estimated').length,
@@ -582,6 +587,15 @@ describe('a report', () => {
     expect(status).toBe(400);
     for (const part of ['colour', 'since', 'until']) expect(text).toContain(part);
   });
+});
+
+test('what a limit refuses is told apart from what failed, to the key and to the operator', async () => {
+  const { id, key: secret } = await issue({ name: 'eager', limits: { requestsPerMinute: 1 } });
+  for (let i = 0; i < 3; i++) await ended({ headers: bearer(secret) });
+  const expected = { requests: 3, refused: 2, failed: 0, cancelled: 0, completionTokens: 5 };
+  expect(await totalsAt('/usage?by=day', secret)).toMatchObject([expected]);
+  const everybody = await totalsAt('/admin/usage', adminKey);
+  expect(everybody.find((totals) => totals['key'] === id)).toMatchObject(expected);
 });
 
 test('no request has two rows', async () => {

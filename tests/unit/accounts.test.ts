@@ -76,6 +76,18 @@ describe('keys', () => {
     expect(find(key)).toBe('alice');
   });
 
+  test('that could be read meanwhile are complained of again', async () => {
+    const { accounts, store, lines } = stage();
+    const fail = () => failing(store, 'keys', () => accounts.changed());
+    await fail();
+    accounts.changed();
+    await fail();
+    await fail();
+    expect(lines.map(({ level, msg }) => [level, msg])).toEqual(
+      Array(2).fill([50, 'the store cannot be read; keys stay as they are']),
+    );
+  });
+
   test('that are revoked end what they have running, whether or not the store could be written', () => {
     const { accounts, add, find, keys, live } = stage();
     const { key, record } = add();
@@ -93,6 +105,26 @@ describe('keys', () => {
 
 describe('budgets', () => {
   const budgeted = { limits: { budgets: [{ tokens: 100, per: 'day' as const }] } };
+
+  test('that cannot be restored are complained of once, though keys are read at every look', async () => {
+    const { accounts, add, store, lines } = stage();
+    add(budgeted);
+    const look = async () => {
+      accounts.changed();
+      // Whatever is awaited in between is there at once.
+      for (let i = 0; i < 9; i++) await Promise.resolve();
+    };
+    await failing(store, 'spent', async () => {
+      await look();
+      await look();
+    });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]?.msg).toStartWith('what keys have spent cannot be read');
+    await look();
+    add(budgeted);
+    await failing(store, 'spent', look);
+    expect(lines).toHaveLength(2);
+  });
 
   test('begin with what the ledger knows, also when it can be read only later', async () => {
     const { accounts, add, store, limits, keys } = stage();

@@ -161,11 +161,50 @@ describe('naming a key', () => {
   });
 
   test('says so where there is none', async () => {
-    for (const line of ['show x', 'rotate x', 'revoke x']) {
+    for (const line of ['show x', 'edit x --rpm 5', 'rotate x', 'revoke x']) {
       const { code, errors } = await keys(line);
       expect(code).toBe(1);
       expect(errors).toBe('llm-gateway: no key is called "x"; llm-gateway keys list shows them');
     }
+  });
+});
+
+describe('keys edit', () => {
+  test('changes what is named, takes away by the word none, and leaves the rest', async () => {
+    const { out: key } = await keys('add --name alice --rpm 60 --tpm 20k --models a,b --weight 2');
+    const id = key.split('-')[2] as string;
+    const { code, out, errors } = await keys(
+      'edit alice --rpm 5 --tpm none --models none --budget-tokens 1M/day --expires 1h --name bo',
+    );
+    expect([code, out, errors]).toEqual([0, `The key of bo (${id}) is changed.`, '']);
+    expect(world.store.keys()[0]).toMatchObject({
+      id,
+      name: 'bo',
+      limits: { requestsPerMinute: 5, budgets: [{ tokens: 1_000_000, per: 'day' }] },
+      weight: 2,
+      expiresAt: epoch + hourMs,
+    });
+    expect(world.store.keys()[0]?.limits).not.toHaveProperty('tokensPerMinute');
+    expect(world.store.keys()[0]?.models).toBeUndefined();
+    expect(accepts(key)).toBeTrue();
+    const [entry] = world.store.audit(1);
+    expect(entry).toMatchObject({ actor: 'cli', action: 'key_changed', keyId: id, name: 'bo' });
+    expect(JSON.parse(entry?.detail ?? '')).toMatchObject({ name: 'bo', models: null });
+  });
+
+  test('says all that is wrong and changes nothing', async () => {
+    await keys('add --name alice --rpm 60');
+    const before = world.store.keys();
+    const { code, out, errors } = await keys('edit alice --rpm 0 --tpm 5 --weight x');
+    expect([code, out]).toEqual([2, '']);
+    expect(errors.split('\n')).toEqual([
+      'llm-gateway: --rpm: found "0"; allowed is a whole number from 1 up, or such as 20k',
+      'llm-gateway: --weight: found "x"; allowed is a number from 0.01 to 100',
+      'Try: llm-gateway keys edit --help',
+    ]);
+    expect((await keys('edit alice')).errors).toStartWith('llm-gateway: no option says what');
+    expect(world.store.keys()).toEqual(before);
+    expect(world.store.audit(10)).toHaveLength(1);
   });
 });
 
@@ -208,7 +247,7 @@ describe('keys revoke', () => {
     expect(code).toBe(0);
     expect(out).toBe(`The key of alice (${id}) is revoked.`);
     expect(accepts(key)).toBeFalse();
-    for (const line of ['revoke alice', `rotate ${id}`]) {
+    for (const line of ['revoke alice', `rotate ${id}`, `edit ${id} --rpm 5`]) {
       const again = await keys(line);
       expect(again.code).toBe(1);
       expect(again.errors).toBe(`llm-gateway: the key of alice (${id}) is revoked already`);
@@ -245,7 +284,7 @@ describe('a wrong command', () => {
 });
 
 describe('help', () => {
-  test.each(['add', 'list', 'show', 'rotate', 'revoke'])('keys %s --help', async (name) => {
+  test.each(['add', 'list', 'show', 'edit', 'rotate', 'revoke'])('keys %s --help', async (name) => {
     const { code, out, errors } = await keys([name, '--help']);
     expect(code).toBe(0);
     expect(errors).toBe('');
@@ -256,6 +295,7 @@ describe('help', () => {
   test.each(['--help', '-h'])('keys %s', async (flag) => {
     const { code, out } = await keys(flag);
     expect(code).toBe(0);
-    for (const name of ['add', 'list', 'show', 'rotate', 'revoke']) expect(out).toContain(name);
+    for (const name of ['add', 'list', 'show', 'edit', 'rotate', 'revoke'])
+      expect(out).toContain(name);
   });
 });

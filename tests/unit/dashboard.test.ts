@@ -2,11 +2,17 @@
  * The dashboard's plugin: public, whole, by a strict policy. And the parts of the page that are pure: what it makes of an
  * event stream, of usage, of a form.
  */
-import { describe, expect, test } from 'bun:test';
+import { describe, expect, expectTypeOf, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dashboard, publicPaths } from '../../src/dashboard.ts';
+import type * as Page from '../../src/dashboard/types.d.ts';
+import type { KeyView } from '../../src/keyview.ts';
+import type { liveView } from '../../src/liveview.ts';
+import { changeFromJson } from '../../src/policy.ts';
+import type { UsageTotals } from '../../src/usage.ts';
 import { forSeeds } from './random.ts';
+import { plainPolicy } from './samples.ts';
 
 const folder = join(import.meta.dir, '../../src/dashboard');
 const files = readdirSync(folder);
@@ -86,6 +92,13 @@ describe('the plugin', () => {
   });
 });
 
+test('the page expects of the admin API what that gives', () => {
+  // The compiler says so, not this run.
+  expectTypeOf<ReturnType<typeof liveView>>().toExtend<Page.Live>();
+  expectTypeOf<UsageTotals>().toExtend<Page.UsageRow>();
+  expectTypeOf<KeyView>().toExtend<Page.KeyView>();
+});
+
 describe('events', async () => {
   interface Event {
     event: string;
@@ -142,7 +155,6 @@ describe('figures', async () => {
     rate: Write;
     wait: Write;
     age: (ms: number) => string;
-    timeOf: (value: string | number) => number;
   }>('format.js');
 
   test('are short', () => {
@@ -170,21 +182,6 @@ describe('figures', async () => {
     expect(format.wait(null)).toBe('–');
     expect(format.age(59_600)).toBe('1:00 min');
   });
-
-  test('of time are read from epoch milliseconds and from every ISO form', () => {
-    const at = Date.UTC(2026, 10, 5, 13);
-    for (const value of [
-      at,
-      '2026-11-05T13:00:00.000Z',
-      '2026-11-05T13:00Z',
-      '2026-11-05T13:00',
-      '2026-11-05T13',
-      '2026-11-05 13:00',
-    ]) {
-      expect(format.timeOf(value)).toBe(at);
-    }
-    expect(format.timeOf('2026-11-05')).toBe(Date.UTC(2026, 10, 5));
-  });
 });
 
 describe('charts', async () => {
@@ -209,6 +206,7 @@ describe('charts', async () => {
       promptTokens: 10,
       cachedTokens: 4,
       completionTokens: 5,
+      refused: 3,
       failed: 1,
       cancelled: 2,
       firstTokenMsP50: 80,
@@ -252,7 +250,11 @@ describe('charts', async () => {
       ['prompt', 6],
       ['cached prompt', 4],
     ]);
-    expect(errors.map(({ values }) => values[1])).toEqual([1, 2]);
+    expect(errors.map(({ label, values }) => [label, values[1]])).toEqual([
+      ['failed', 1],
+      ['refused', 3],
+      ['cancelled', 2],
+    ]);
   });
 
   test('leave out what is not of their time', () => {
@@ -331,7 +333,9 @@ describe('the form of a key', async () => {
     };
     const form = formOf({ ...key, expiresAt: '2027-01-01T00:00:00.000Z' });
     expect(policyOf(form)).toEqual(key);
-    expect(policyOf({ ...form, expires: '30d' })).toEqual({ ...key, expiresAt: '30d' });
+    const policy = policyOf({ ...form, expires: '30d' });
+    expect(policy).toEqual({ ...key, expiresAt: '30d' });
+    expect(changeFromJson(policy, plainPolicy, 0)).toMatchObject(key);
   });
 });
 

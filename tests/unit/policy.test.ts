@@ -3,7 +3,13 @@
  * which words all that is wrong is told.
  */
 import { describe, expect, test } from 'bun:test';
-import { changeFromJson, policyFlags, policyFromFlags, policyFromJson } from '../../src/policy.ts';
+import {
+  changeFromFlags,
+  changeFromJson,
+  policyFlags,
+  policyFromFlags,
+  policyFromJson,
+} from '../../src/policy.ts';
 import { problemsOf } from './problems.ts';
 import { fullPolicy, plainPolicy } from './samples.ts';
 
@@ -126,6 +132,31 @@ describe('a change', () => {
       name: fullPolicy.name,
       priority: 'batch',
     });
+  });
+
+  test('is the same from flags, where the word none clears', () => {
+    const flags = { rpm: '5', 'budget-tokens': 'none', weight: '2', config: 'x.yaml' };
+    const body = { limits: { requestsPerMinute: 5, budgets: null }, weight: 2 };
+    expect(changeFromFlags(flags, fullPolicy, now)).toEqual(changeFromJson(body, fullPolicy, now));
+    const { name: _, ...cleared } = Object.fromEntries(
+      Object.keys(fullFlags).map((flag, index) => [flag, index % 2 ? 'none' : ' None']),
+    );
+    const change = changeFromFlags(cleared, fullPolicy, now);
+    expect({ ...fullPolicy, ...change }).toEqual({ ...plainPolicy, name: fullPolicy.name });
+  });
+
+  test('can call a key none, which takes no name away', () => {
+    expect(changeFromFlags({ name: 'none' }, fullPolicy, now)).toEqual({ name: 'none' });
+  });
+
+  test('by flags says all that is wrong, and that it is none', () => {
+    expect(problemsOf(() => changeFromFlags({ rpm: 'x', name: '' }, fullPolicy, now))).toEqual([
+      '--name: found ""; allowed is 1 to 100 printable characters',
+      '--rpm: found "x"; allowed is a whole number from 1 up, or such as 20k',
+    ]);
+    expect(problemsOf(() => changeFromFlags({ config: 'x.yaml' }, fullPolicy, now))).toEqual([
+      'no option says what to change',
+    ]);
   });
 
   test('cannot take the name away', () => {

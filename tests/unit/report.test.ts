@@ -50,9 +50,11 @@ describe('usage', () => {
     const { code, out } = await usage([]);
     expect(code).toBe(0);
     const [head = '', ...lines] = out.split('\n');
-    expect(head).toMatch(/^key +name +requests +failed .* first ms p50 +p95 +queued ms p50 +p95$/);
+    expect(head).toMatch(
+      /^key +name +requests +refused +failed .* first ms p50 +p95 +queued ms p50 +p95$/,
+    );
     expect(lines).toHaveLength(2);
-    expect(lines[0]).toMatch(/^k1 +alice +2 +0 +0 +0 +20 +8 +7020 +0 +3 +80 +80 +5 +5$/);
+    expect(lines[0]).toMatch(/^k1 +alice +2 +0 +0 +0 +0 +20 +8 +7020 +0 +3 +80 +80 +5 +5$/);
     expect(lines[1]).toMatch(/^k2 +=1\+1 +1 .* - +- +5 +5$/);
     for (const line of lines) expect(line).toHaveLength(head.length);
   });
@@ -77,12 +79,12 @@ describe('usage', () => {
     const { code, out } = await usage('--by key,model --csv');
     expect(code).toBe(0);
     const figures =
-      'requests,failed,cancelled,cacheHits,promptTokens,cachedTokens,completionTokens,estimated,engineSeconds,firstTokenMsP50,firstTokenMsP95,queuedMsP50,queuedMsP95';
+      'requests,refused,failed,cancelled,cacheHits,promptTokens,cachedTokens,completionTokens,estimated,engineSeconds,firstTokenMsP50,firstTokenMsP95,queuedMsP50,queuedMsP95';
     expect(out.split('\r\n')).toEqual([
       `key,name,model,${figures}`,
-      'k1,alice,large,1,0,0,0,10,4,7000,0,1.5,80,80,5,5',
-      'k1,alice,small,1,0,0,0,10,4,20,0,1.5,80,80,5,5',
-      `k2,'=1+1,"a,""b""\n",1,0,0,0,10,4,5,0,1.5,,,5,5\r`,
+      'k1,alice,large,1,0,0,0,0,10,4,7000,0,1.5,80,80,5,5',
+      'k1,alice,small,1,0,0,0,0,10,4,20,0,1.5,80,80,5,5',
+      `k2,'=1+1,"a,""b""\n",1,0,0,0,0,10,4,5,0,1.5,,,5,5\r`,
     ]);
   });
 

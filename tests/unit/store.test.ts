@@ -260,13 +260,15 @@ function naiveTotals(rows: readonly UsageRow[], by: readonly UsageColumn[]): Usa
     const sum = (field: 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'engineMs') =>
       computed.reduce((total, row) => total + (row[field] ?? 0), 0);
     const firstTokens = computed.flatMap(({ firstTokenMs }) => firstTokenMs ?? []);
-    const queued = group.map(({ queuedMs }) => queuedMs);
+    const admitted = group.filter(({ code }) => code !== 'queue_full');
+    const queued = admitted.map(({ queuedMs }) => queuedMs);
     return {
       ...Object.fromEntries(by.map((column) => [column, valueOf[column](sample)])),
       ...(by.includes('key') ? { name: sample.keyName } : {}),
       requests: group.length,
-      failed: count((row) => row.outcome === 'failed'),
-      cancelled: count((row) => row.outcome === 'aborted'),
+      refused: group.length - admitted.length,
+      failed: admitted.filter(({ outcome }) => outcome === 'failed').length,
+      cancelled: admitted.filter(({ outcome }) => outcome === 'aborted').length,
       cacheHits: count((row) => row.isCacheHit),
       promptTokens: sum('promptTokens'),
       cachedTokens: sum('cachedTokens'),

@@ -3,6 +3,7 @@
  * tests hold them against a naive computation of random rows.
  */
 import { describe, expect, test } from 'bun:test';
+import { refusalCodes } from '../../src/limits.ts';
 import { Groups, unitMs, type CountedRow } from '../../src/totals.ts';
 import { maxGroups, type UsageColumn } from '../../src/usage.ts';
 
@@ -14,6 +15,7 @@ function row(fields: Partial<CountedRow> = {}): CountedRow {
     id: 1,
     keyName: 'alice',
     status: 200,
+    code: null,
     outcome: 'done',
     isCacheHit: 0,
     tokensAre: 'exact',
@@ -35,6 +37,7 @@ function totalsOf(by: readonly UsageColumn[], rows: readonly CountedRow[]) {
 
 const nothing = {
   requests: 0,
+  refused: 0,
   failed: 0,
   cancelled: 0,
   cacheHits: 0,
@@ -87,6 +90,29 @@ describe('the sums', () => {
       row({ status: 499, outcome: 'aborted' }),
     ];
     expect(totalsOf([], rows)).toMatchObject([{ requests: 3, failed: 2, cancelled: 1 }]);
+  });
+
+  test('count what the gateway refuses apart, which has not waited', () => {
+    const refused = {
+      outcome: 'failed',
+      tokensAre: null,
+      engineMs: 0,
+      firstTokenMs: null,
+    } as const;
+    const none = { promptTokens: null, cachedTokens: null, completionTokens: null, queuedMs: 0 };
+    const of = (status: number, code: string | null) => row({ ...refused, ...none, status, code });
+    const rows = [
+      row({ queuedMs: 70 }),
+      ...[...refusalCodes].map((code) => of(429, code)),
+      of(503, 'queue_full'),
+      { ...of(503, 'queue_timeout'), queuedMs: 400 },
+      // An engine's own 429 is an answer.
+      row({ status: 429, promptTokens: null, queuedMs: 80 }),
+    ];
+    expect(totalsOf([], rows)).toMatchObject([
+      { requests: 8, refused: 5, failed: 2, queuedMsP50: 80, queuedMsP95: 400 },
+    ]);
+    expect(totalsOf(['code'], rows)).toHaveLength(7);
   });
 
   test('have of a cache hit that it came and how long it waited, and nothing else', () => {

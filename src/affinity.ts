@@ -53,7 +53,7 @@ export class PrefixIndex {
     return { blocks, isShared: blocks === 0 || (last?.isBranched ?? false) };
   }
 
-  /** Takes note that the upstream computes this prompt. */
+  /** Takes note that the upstream has computed this prompt. */
   hold(chain: Uint32Array): void {
     for (let i = chain.length - 1; i >= 0; i--) {
       const hash = chain[i] as number;
@@ -117,7 +117,8 @@ export interface Candidate {
   /** Size of its index. */
   heldBlocks: number;
   weight: number;
-  prefillBlocksPerMs: number;
+  /** `undefined` where that was not observed yet. */
+  prefillBlocksPerMs: number | undefined;
   /** Until a slot is free and those held for it before have run; 0 when it can start now. */
   expectedWaitMs: number;
   /** Whether the session that the client named went there before. */
@@ -170,6 +171,16 @@ function costOf(computingMs: number, candidates: readonly Candidate[]): number {
   return computingMs / (1 - Math.min(maxBusyShare, busyShare));
 }
 
+/** Blocks of a prompt that an engine computes in a millisecond, until any was observed. */
+const defaultPrefill = 1 / 64;
+
+/** What is thought of an engine that has computed nothing yet: that it is as fast as the others. */
+function usualPrefill(candidates: readonly Candidate[]): number {
+  const observed = candidates.flatMap(({ prefillBlocksPerMs }) => prefillBlocksPerMs ?? []);
+  if (observed.length === 0) return defaultPrefill;
+  return observed.reduce((sum, rate) => sum + rate, 0) / observed.length;
+}
+
 /**
  * Pure decision: runs a request where its conversation lives; holds it for that place as long as this costs less than
  * computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least is to do.
@@ -177,10 +188,12 @@ function costOf(computingMs: number, candidates: readonly Candidate[]): number {
  */
 export function place(request: Placed, candidates: readonly Candidate[]): Placement {
   const { blocks, waitedMs, turn } = request;
+  const usual = usualPrefill(candidates);
   const all = candidates.map((candidate, index) => {
-    const missingMs = (blocks - candidate.matchedBlocks) / candidate.prefillBlocksPerMs;
+    const { matchedBlocks, prefillBlocksPerMs = usual } = candidate;
+    const missingMs = (blocks - matchedBlocks) / prefillBlocksPerMs;
     const order = (index + turn) % candidates.length;
-    return { ...candidate, index, missingMs, order };
+    return { ...candidate, prefillBlocksPerMs, index, missingMs, order };
   });
   const homes = all.filter(({ isShared, isSessionHome }) => !isShared || isSessionHome);
   const home = leastBy(

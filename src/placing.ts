@@ -56,6 +56,7 @@ export class Placing {
       const { blocks, isShared } = upstream.index.matchOf(ask.chain ?? noChain);
       const isFree = free.includes(station);
       const turnMs = upstream.serviceMs / station.capacity;
+      const { prefillPerMs } = upstream;
       return {
         matchedBlocks: blocks,
         isShared,
@@ -63,7 +64,7 @@ export class Placing {
         isFree,
         heldBlocks: upstream.index.size,
         weight: upstream.settings.weight,
-        prefillBlocksPerMs: upstream.prefillPerMs / tokensPerBlock,
+        prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
         expectedWaitMs: isFree ? 0 : turnMs * (1 + this.#heldBefore(ask, station)),
         isSessionHome: upstream.id === home,
       };
@@ -86,9 +87,15 @@ export class Placing {
     if (session !== undefined) this.#homes.set(sessionOf(ask), upstream.id);
     if (chain === undefined || chain.length === 0) return 0;
     const isThere = spot !== undefined && this.#fleet.ownerOf(spot.station) === upstream;
-    const blocks = isThere ? spot.blocks : upstream.index.matchOf(chain).blocks;
-    upstream.index.hold(chain);
-    return blocks;
+    return isThere ? spot.blocks : upstream.index.matchOf(chain).blocks;
+  }
+
+  /**
+   * Takes note that the request has run there: its prompt counts as held from now on, and no sooner. Others that begin
+   * alike would wait for what is only being computed, and engines that idle compute it meanwhile.
+   */
+  ran({ chain }: Ask, upstream: Upstream): void {
+    if (chain !== undefined) upstream.index.hold(chain);
   }
 
   /** The request does not wait any more. */

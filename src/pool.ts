@@ -244,6 +244,7 @@ export class Pool {
     const { ask, upstream, station, units, probe } = running;
     if (--upstream.open === 0) upstream.progress.closed();
     upstream.breaker.probeEnded(probe);
+    if (end.outcome !== 'unserved') this.#placing.ran(ask, upstream);
     this.#charges.settle(running, end, now);
     const isKnownToEnd = end.outcome === 'done' || end.outcome === 'unserved';
     const canLinger = upstream.kind === 'llama.cpp' && upstream.isHopeful && units > 0;

@@ -33,7 +33,6 @@ class Average {
 /** Until anything was observed. */
 const defaultServiceMs = 2_000;
 const defaultTokensPerSecond = 30;
-const defaultPrefillPerMs = 1;
 /** A shorter computation says more about the way than about the engine. */
 const tellingPrefillTokens = 32;
 
@@ -130,9 +129,9 @@ export class Upstream {
     return this.#tokensPerSecond.value ?? defaultTokensPerSecond;
   }
 
-  /** Tokens of a prompt that it computes in a millisecond. */
-  get prefillPerMs(): number {
-    return this.#prefillPerMs.value ?? defaultPrefillPerMs;
+  /** Tokens of a prompt that it computes in a millisecond; `undefined` until it was observed. */
+  get prefillPerMs(): number | undefined {
+    return this.#prefillPerMs.value;
   }
 
   /** Gives where requests for that model run: one place for all, or one a model where slots are given by model. */

@@ -236,7 +236,6 @@ class World {
     const prompt = pages.subarray(0, Math.floor(promptTokens / tokensPerPage));
     const { blocks } = upstream.index.matchOf(chain);
     this.#hold(ask, undefined);
-    upstream.index.hold(chain);
     const cachedTokens = Math.min(promptTokens - 1, cache.match(prompt));
     const computedTokens = promptTokens - cachedTokens;
     const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
@@ -248,6 +247,7 @@ class World {
       cache.keep(pages);
       const completionTokens = answerTokens;
       upstream.observe({ serviceMs, firstByteMs, computedTokens, completionTokens });
+      upstream.index.hold(chain);
       upstream.index.learn(chain, blocks, cachedTokens, tokensPerBlock);
       this.#queue.release(station, principal, 1);
       this.#answer(ask);
@@ -311,7 +311,7 @@ class World {
         isFree,
         heldBlocks: index.size,
         weight: 1,
-        prefillBlocksPerMs: prefillPerMs / tokensPerBlock,
+        prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
         expectedWaitMs: isFree ? 0 : (serviceMs / station.capacity) * (1 + before),
         isSessionHome: false,
       };

@@ -273,6 +273,16 @@ describe('place, when the conversation has a home', () => {
     expect(place(request, candidates)).toEqual({ index: 0, isHeld: false });
   });
 
+  test('takes one that has computed nothing yet to be as fast as the others', () => {
+    // 90 blocks take 0.9 s at the rate of the home, and 9 s at what is thought where no rate is known.
+    const busy = { ...home, isFree: false, expectedWaitMs: 3_000 };
+    const fresh = candidate({ prefillBlocksPerMs: undefined });
+    const isHeldAt = [0.1, undefined].map((prefillBlocksPerMs) => {
+      return place(request, [fresh, candidate({ ...busy, prefillBlocksPerMs })]).isHeld;
+    });
+    expect(isHeldAt).toEqual([false, true]);
+  });
+
   test('of two that hold as much takes the one that the session used', () => {
     const candidates = [candidate(home), candidate({ ...home, isSessionHome: true })];
     expect(place(request, candidates).index).toBe(1);
@@ -425,11 +435,10 @@ test('when engines are added, those that wait for the first one go to them', () 
   expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs / 1.5);
 });
 
-test('one prompt of all takes every engine, after no more waiting than computing it takes', () => {
-  const computingMs = 4_000;
+test('one prompt of all takes every engine, and none waits for what is only being computed', () => {
   for (const scenario of [harshScenarios.onePromptAtOnce, harshScenarios.onePromptAllTheTime]) {
     const [affinity, round] = [figuresOf('affinity', scenario, 3), figuresOf('round', scenario, 3)];
-    expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs + computingMs);
+    expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs * 1.01);
   }
 });
 

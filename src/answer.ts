@@ -3,13 +3,14 @@
  * body whole where it is small and relayed where it is not. It answers nothing before the first byte of a body is
  * there, so that a failure until then can still be told by a status.
  */
-import { GatewayError } from './errors.ts';
+import { StreamEnds } from './ends.ts';
+import { GatewayError, type Family } from './errors.ts';
 import { explainFailure } from './failure.ts';
 import type { Filling } from './filling.ts';
 import { answerHeaders } from './headers.ts';
 import { isList, textOf } from './json.ts';
 import type { LiveRequest, Outcome } from './live.ts';
-import { relay, StreamEnds } from './relay.ts';
+import { relay, type Passage } from './relay.ts';
 import { Edges, isUsageFrame, readTokens } from './tokens.ts';
 
 export interface AnswerOptions {
@@ -124,33 +125,54 @@ async function answerInParts(
   const ends = isEventStream && !isEncoded ? endsOf(entry) : undefined;
   const edges = isEventStream || isEncoded ? undefined : new Edges();
   filling?.open(upstream, ends);
-  const body = relay({
-    reader,
-    first,
-    family: entry.route.family,
-    ends,
-    isCloseDelimited,
-    signal: entry.signal,
-    onChunk(bytes) {
-      if (ends !== undefined) entry.frames = ends.frames;
-      countBytes(bytes, options);
-    },
-    onPassed(bytes) {
-      filling?.add(bytes);
-      edges?.add(bytes);
-    },
-    explain: (error) => explainFailure(error, entry),
-    onCancel: () => entry.abort('client_closed_request'),
-    finish(outcome, error) {
-      if (ends !== undefined) {
-        entry.frames = ends.frames;
-        entry.tokens = readTokens(ends.lastFrames(), ends.opening);
-      }
-      if (edges !== undefined) entry.tokens = edges.tokens();
-      options.finish(outcome, error);
-    },
-  });
-  return new Response(body, { status, headers });
+  const passing = new Passing(options, ends, edges, isCloseDelimited);
+  return new Response(relay(reader, first, passing), { status, headers });
+}
+
+/** What an answer in parts means for its request. A class, so that an open stream keeps nothing but what it names. */
+class Passing implements Passage {
+  readonly family: Family;
+
+  constructor(
+    private readonly options: AnswerOptions,
+    readonly ends: StreamEnds | undefined,
+    private readonly edges: Edges | undefined,
+    readonly isCloseDelimited: boolean,
+  ) {
+    this.family = options.entry.route.family;
+  }
+
+  get signal(): AbortSignal {
+    return this.options.entry.signal;
+  }
+
+  received(bytes: number): void {
+    if (this.ends !== undefined) this.options.entry.frames = this.ends.frames;
+    countBytes(bytes, this.options);
+  }
+
+  passed(bytes: Uint8Array): void {
+    this.options.filling?.add(bytes);
+    this.edges?.add(bytes);
+  }
+
+  explain(error: unknown): GatewayError {
+    return explainFailure(error, this.options.entry);
+  }
+
+  cancelled(): void {
+    this.options.entry.abort('client_closed_request');
+  }
+
+  finished(outcome: Outcome, error?: GatewayError): void {
+    const { entry, finish } = this.options;
+    if (this.ends !== undefined) {
+      entry.frames = this.ends.frames;
+      entry.tokens = readTokens(this.ends.lastFrames(), this.ends.opening);
+    }
+    if (this.edges !== undefined) entry.tokens = this.edges.tokens();
+    finish(outcome, error);
+  }
 }
 
 function endsOf({ hidesUsage }: LiveRequest): StreamEnds {

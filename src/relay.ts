@@ -3,115 +3,149 @@
  * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
  * a reset everywhere else. What was cut looks whole only where nothing could tell: bytes that just end by closing.
  */
-import { hasText } from './bytes.ts';
+import type { StreamEnds } from './ends.ts';
 import { errorFrame, GatewayError, type Family } from './errors.ts';
 import { lastValueOf } from './json.ts';
 import { outcomeOf, type Outcome } from './live.ts';
-import { FrameStage, isLastFrame, type FrameObserver } from './sse.ts';
+import { FrameStage, isLastFrame } from './sse.ts';
 
-/** The frames that say how a stream ended and what it cost: the last few, and an opening that says what the prompt was. */
-export class StreamEnds implements FrameObserver {
-  /** Frames that carried data; comments are not among them. */
-  frames = 0;
-  /** Anthropic's `message_start`: it counts the prompt, and what it says of the answer is only a beginning. */
-  opening: Uint8Array | undefined;
-  readonly #last: (Uint8Array | undefined)[] = [];
-
-  observe(bytes: Uint8Array, start: number, end: number): void {
-    // A copy, or a view where the stage has put the frame together: a subarray of the engine's own chunk would make an
-    // ArrayBuffer for it, the dearest step of all here, and keep the whole chunk alive.
-    const frame = bytes.slice(start, end);
-    if (!hasData(frame)) return;
-    this.frames++;
-    if (this.frames === 1 && hasText(frame, '"message_start"')) this.opening = frame;
-    else this.#last[this.frames % keptFrames] = frame;
-  }
-
-  get lastFrame(): Uint8Array | undefined {
-    return this.#last[this.frames % keptFrames];
-  }
-
-  /** The last few in their order, as one text. */
-  lastFrames(): Uint8Array {
-    const oldest = this.frames + 1;
-    const last = Array.from(
-      { length: keptFrames },
-      (_, i) => this.#last[(oldest + i) % keptFrames],
-    );
-    return Buffer.concat(last.filter((frame) => frame !== undefined));
-  }
+/** Gives the chunks of the engine's body. */
+export interface ChunkReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
 }
 
-/** Most frames begin with their data; others have an event's name, an id or a comment in front of it. */
-function hasData(frame: Uint8Array): boolean {
-  if (frame[0] === 0x64 && frame[1] === 0x61) return true;
-  return dataInside.some((text) => hasText(frame, text));
-}
-
-const dataInside = ['\ndata:', '\rdata:', '\uFEFFdata:'];
-
-/** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */
-const keptFrames = 3;
-
-export interface RelayOptions {
-  reader: { read(): Promise<{ done: boolean; value?: Uint8Array | undefined }> };
-  /** The first chunk, already read. */
-  first: Uint8Array;
-  family: Family;
+/** The answer that is passed on, and who hears what becomes of it. */
+export interface Passage {
+  readonly family: Family;
   /** Watches the frames; `undefined` for a body that is no event stream or is encoded. */
-  ends: StreamEnds | undefined;
+  readonly ends: StreamEnds | undefined;
   /** Whether only the closing of the connection ends the body, so that its last frame must tell whether it is whole. */
-  isCloseDelimited: boolean;
-  onChunk(bytes: number): void;
+  readonly isCloseDelimited: boolean;
+  /** Aborted when the exchange with the engine has been ended from outside. */
+  readonly signal: AbortSignal;
+  /** So many bytes have come from the engine. */
+  received(bytes: number): void;
   /** Sees those of the engine's bytes that go to the client. */
-  onPassed?(bytes: Uint8Array): void;
+  passed(bytes: Uint8Array): void;
   /** Turns what the reader threw into the error that the client is told. */
   explain(error: unknown): GatewayError;
   /** The client has cancelled. */
-  onCancel(): void;
-  /** Aborted when the exchange with the engine has been ended from outside. */
-  signal: AbortSignal;
+  cancelled(): void;
   /** Called once, before the body ends. */
-  finish(outcome: Outcome, error?: GatewayError): void;
+  finished(outcome: Outcome, error?: GatewayError): void;
 }
 
-/** Makes the body of the answer to the client. */
-export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
-  const { reader, family, ends, isCloseDelimited, onChunk, onPassed, explain, onCancel, signal } =
-    options;
-  const stage = ends && new FrameStage(ends);
-  let first: Uint8Array | undefined = options.first;
+/**
+ * Makes the body of the answer to the client.
+ * @param first the first chunk, already read
+ */
+export function relay(
+  reader: ChunkReader,
+  first: Uint8Array,
+  passage: Passage,
+): ReadableStream<Uint8Array> {
+  return new ReadableStream(new Relay(reader, first, passage), { highWaterMark: 0 });
+}
+
+type Controller = ReadableStreamDefaultController<Uint8Array>;
+
+/** A class, since a closure for each of its parts would cost every open stream more than the stream itself. */
+class Relay implements UnderlyingDefaultSource<Uint8Array> {
+  readonly #reader: ChunkReader;
+  readonly #passage: Passage;
+  readonly #stage: FrameStage | undefined;
+  #first: Uint8Array | undefined;
   /** Whether a read is under way, which then fails by itself when the exchange is ended. */
-  let isPulling = false;
-  let hasFinished = false;
+  #isPulling = false;
+  #hasFinished = false;
 
-  function finish(outcome: Outcome, error?: GatewayError): void {
-    hasFinished = true;
-    options.finish(outcome, error);
+  constructor(reader: ChunkReader, first: Uint8Array, passage: Passage) {
+    this.#reader = reader;
+    this.#first = first;
+    this.#passage = passage;
+    this.#stage = passage.ends && new FrameStage(passage.ends);
   }
 
-  function isComplete(): boolean {
-    return ends?.lastFrame !== undefined && isLastFrame(ends.lastFrame);
+  start(controller: Controller): void {
+    const { signal } = this.#passage;
+    signal.addEventListener('abort', () => {
+      // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
+      if (this.#isPulling || this.#hasFinished) return;
+      const error = this.#passage.explain(signal.reason);
+      this.#finish(outcomeOf(error), error);
+      controller.error();
+    });
   }
 
-  async function fail(
-    controller: ReadableStreamDefaultController<Uint8Array>,
-    error: GatewayError,
-  ): Promise<void> {
-    if (hasFinished) return;
+  async pull(controller: Controller): Promise<void> {
+    this.#isPulling = true;
+    try {
+      for (;;) {
+        let chunk = this.#first;
+        this.#first = undefined;
+        if (chunk === undefined) {
+          const { done, value } = await this.#reader.read();
+          if (done || value === undefined) break;
+          chunk = value;
+        }
+        const kept = this.#stage === undefined ? chunk : this.#stage.push(chunk);
+        this.#passage.received(chunk.length);
+        if (kept === undefined) continue;
+        this.#passage.passed(kept);
+        controller.enqueue(kept);
+        return;
+      }
+    } catch (error) {
+      return await this.#fail(controller, this.#passage.explain(error));
+    } finally {
+      this.#isPulling = false;
+    }
+    const { ends, isCloseDelimited } = this.#passage;
+    if (isCloseDelimited && ends !== undefined && !this.#isComplete()) {
+      return await this.#fail(controller, new GatewayError('upstream_reset'));
+    }
+    if (this.#hasFinished) return;
+    const rest = this.#stage?.end();
+    if (rest !== undefined) {
+      this.#passage.passed(rest);
+      controller.enqueue(rest);
+    }
+    this.#finish('done');
+    controller.close();
+  }
+
+  cancel(): void {
+    this.#passage.cancelled();
+    if (!this.#hasFinished) this.#finish('aborted', new GatewayError('client_closed_request'));
+  }
+
+  #finish(outcome: Outcome, error?: GatewayError): void {
+    this.#hasFinished = true;
+    this.#passage.finished(outcome, error);
+  }
+
+  #isComplete(): boolean {
+    const lastFrame = this.#passage.ends?.lastFrame;
+    return lastFrame !== undefined && isLastFrame(lastFrame);
+  }
+
+  async #fail(controller: Controller, error: GatewayError): Promise<void> {
+    if (this.#hasFinished) return;
+    const { ends, family } = this.#passage;
     const hasLeft = error.code === 'client_closed_request';
+    const isAtBoundary = this.#stage?.isAtBoundary === true;
     // The engine had said its last word before anything broke: nothing is missing.
-    if (!hasLeft && stage?.isAtBoundary && isComplete()) {
-      finish('done');
+    if (!hasLeft && isAtBoundary && this.#isComplete()) {
+      this.#finish('done');
       controller.close();
       return;
     }
-    finish(outcomeOf(error), error);
+    this.#finish(outcomeOf(error), error);
     if (hasLeft) {
       controller.error();
       return;
     }
-    if (stage?.isAtBoundary) {
+    if (isAtBoundary) {
       const sequence = ends?.lastFrame && lastValueOf(ends.lastFrame, 'sequence_number');
       const next = typeof sequence === 'number' ? sequence + 1 : 0;
       controller.enqueue(Buffer.from(errorFrame(error, family, next)));
@@ -123,58 +157,4 @@ export function relay(options: RelayOptions): ReadableStream<Uint8Array> {
     // Without an argument: with one, Bun prints it with the engine's URL.
     controller.error();
   }
-
-  return new ReadableStream<Uint8Array>(
-    {
-      start(controller) {
-        signal.addEventListener('abort', () => {
-          // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
-          if (isPulling || hasFinished) return;
-          const error = explain(signal.reason);
-          finish(outcomeOf(error), error);
-          controller.error();
-        });
-      },
-      async pull(controller) {
-        isPulling = true;
-        try {
-          for (;;) {
-            let chunk = first;
-            first = undefined;
-            if (chunk === undefined) {
-              const { done, value } = await reader.read();
-              if (done || value === undefined) break;
-              chunk = value;
-            }
-            const passed = stage === undefined ? chunk : stage.push(chunk);
-            onChunk(chunk.length);
-            if (passed === undefined) continue;
-            onPassed?.(passed);
-            controller.enqueue(passed);
-            return;
-          }
-        } catch (error) {
-          return await fail(controller, explain(error));
-        } finally {
-          isPulling = false;
-        }
-        if (isCloseDelimited && ends !== undefined && !isComplete()) {
-          return await fail(controller, new GatewayError('upstream_reset'));
-        }
-        if (hasFinished) return;
-        const rest = stage?.end();
-        if (rest !== undefined) {
-          onPassed?.(rest);
-          controller.enqueue(rest);
-        }
-        finish('done');
-        controller.close();
-      },
-      cancel() {
-        onCancel();
-        if (!hasFinished) finish('aborted', new GatewayError('client_closed_request'));
-      },
-    },
-    { highWaterMark: 0 },
-  );
 }

@@ -20,9 +20,12 @@ const CR = 13;
 /** A frame longer than this is passed on unseen: an engine that never ends one must not fill the memory. */
 const maxFrameBytes = 4 * 1024 * 1024;
 
+/** Shared by all streams that hold nothing. */
+const nothing = new Uint8Array(0);
+
 export class FrameStage {
   /** The bytes of the frame that has not ended yet: the first `#heldLength` of a buffer that grows. */
-  #held = new Uint8Array(0);
+  #held = nothing;
   #heldLength = 0;
   /** Whether the frame that has not ended yet is too long to be seen. */
   #isTooLong = false;
@@ -118,7 +121,7 @@ export class FrameStage {
     if (length <= maxFrameBytes) return undefined;
     const passed = this.#held.subarray(0, length);
     this.#isTooLong = true;
-    this.#held = new Uint8Array(0);
+    this.#held = nothing;
     this.#heldLength = 0;
     return passed;
   }

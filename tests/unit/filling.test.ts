@@ -3,7 +3,7 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { Filling, type Kept, type Result } from '../../src/filling.ts';
-import { StreamEnds } from '../../src/relay.ts';
+import { StreamEnds } from '../../src/ends.ts';
 import { FrameStage } from '../../src/sse.ts';
 
 /** Makes one, with what came of it, the bytes that it holds, and how often it said what came of it. */

@@ -17,7 +17,7 @@ const ranks: readonly (readonly string[])[] = [
   words(`affinity breaker engine exporter json lanes limits multipart routes sessions span sse stall
     openapi/accounts openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
     demo/events demo/faults demo/prompts demo/shapes demo/workshop`),
-  words(`account entry reservations turn`),
+  words(`account ends entry reservations turn`),
   words(`limiter queue`),
   words(`catalog cors keys models preflight prompt retry upstreams
     openapi/errors demo/generate demo/http demo/lookups`),

@@ -2,9 +2,10 @@
  * The relay's endings: each true to what happened, each told exactly once; and that it reads only what is asked for.
  */
 import { describe, expect, test } from 'bun:test';
+import { StreamEnds } from '../../src/ends.ts';
 import { GatewayError, type ErrorCode, type Family } from '../../src/errors.ts';
 import type { Outcome } from '../../src/live.ts';
-import { relay, StreamEnds } from '../../src/relay.ts';
+import { relay } from '../../src/relay.ts';
 import { bytesOf, transcript, transcripts } from './transcripts.ts';
 
 /** What the engine does next: send bytes, break with a code, or be silent. Behind the last step it ends in order. */
@@ -31,37 +32,35 @@ function start(setup: Setup) {
   const ends = 'ends' in setup ? setup.ends : new StreamEnds();
   const steps = setup.steps.slice(1);
   const endings: Ending[] = [];
-  const seen = { reads: 0, bytes: 0, cancels: 0 };
+  const seen = { reads: 0, bytes: 0, passed: '', cancels: 0 };
   const exchange = new AbortController();
   /** Ends the exchange from outside: the signal fires, and a read that is open fails. */
   const abort = (code: ErrorCode) => exchange.abort(new GatewayError(code));
-  const stream = relay({
-    reader: {
-      async read() {
-        seen.reads++;
-        const step = steps.shift();
-        if (step === undefined) return { done: true };
-        if (typeof step === 'string') return { done: false, value: bytesOf([step]) };
-        if (step === silent) {
-          return await new Promise<never>((_, reject) => {
-            exchange.signal.addEventListener('abort', () => reject(exchange.signal.reason));
-          });
-        }
-        throw new GatewayError(step.breaks);
-      },
-    },
-    first: bytesOf([setup.steps[0]]),
+  async function read() {
+    seen.reads++;
+    const step = steps.shift();
+    if (step === undefined) return { done: true };
+    if (typeof step === 'string') return { done: false, value: bytesOf([step]) };
+    if (step === silent) {
+      return await new Promise<never>((_, reject) => {
+        exchange.signal.addEventListener('abort', () => reject(exchange.signal.reason));
+      });
+    }
+    throw new GatewayError(step.breaks);
+  }
+  const stream = relay({ read }, bytesOf([setup.steps[0]]), {
     family,
     ends,
     isCloseDelimited,
-    onChunk: (bytes) => (seen.bytes += bytes),
+    signal: exchange.signal,
+    received: (bytes) => (seen.bytes += bytes),
+    passed: (bytes) => (seen.passed += Buffer.from(bytes).toString()),
     explain: (error) => error as GatewayError,
-    onCancel() {
+    cancelled() {
       seen.cancels++;
       abort('client_closed_request');
     },
-    signal: exchange.signal,
-    finish: (outcome, error) => endings.push({ outcome, code: error?.code }),
+    finished: (outcome, error) => endings.push({ outcome, code: error?.code }),
   });
   return {
     reader: stream.getReader(),
@@ -318,22 +317,20 @@ describe('a client that cancels', () => {
     }>();
     const asked = Promise.withResolvers<void>();
     const endings: Outcome[] = [];
-    const body = relay({
-      reader: {
-        read: () => {
-          asked.resolve();
-          return promise;
-        },
-      },
-      first: bytesOf(['data: 1\n\n']),
+    const read = () => {
+      asked.resolve();
+      return promise;
+    };
+    const body = relay({ read }, bytesOf(['data: 1\n\n']), {
       family: 'openai',
       ends: new StreamEnds(),
       isCloseDelimited: false,
-      onChunk: () => {},
-      explain: () => new GatewayError('client_closed_request'),
-      onCancel: () => {},
       signal: new AbortController().signal,
-      finish: (outcome) => endings.push(outcome),
+      received() {},
+      passed() {},
+      explain: () => new GatewayError('client_closed_request'),
+      cancelled() {},
+      finished: (outcome) => endings.push(outcome),
     });
     const reader = body.getReader();
     await reader.read();
@@ -393,70 +390,6 @@ describe('back-pressure', () => {
     await Bun.sleep(0);
     expect(seen.reads).toBe(2);
     expect(await drain(reader)).toEqual({ text: '', wasReset: false });
-  });
-});
-
-describe('StreamEnds', () => {
-  function watched(...frames: string[]): StreamEnds {
-    const ends = new StreamEnds();
-    for (const frame of frames) ends.observe(bytesOf([frame]), 0, Buffer.byteLength(frame));
-    return ends;
-  }
-  const text = (bytes: Uint8Array | undefined) => bytes && Buffer.from(bytes).toString();
-
-  test('keeps the last three frames, in their order', () => {
-    const ends = watched('data: 1\n\n', 'data: 2\n\n', 'data: 3\n\n', 'data: 4\n\n', 'data: 5\n\n');
-    expect(text(ends.lastFrames())).toBe('data: 3\n\ndata: 4\n\ndata: 5\n\n');
-    expect(text(ends.lastFrame)).toBe('data: 5\n\n');
-    expect(ends.frames).toBe(5);
-    expect(text(watched('data: 1\n\n', 'data: 2\n\n').lastFrames())).toBe('data: 1\n\ndata: 2\n\n');
-  });
-
-  test("keeps Anthropic's opening apart, since it does not say what the answer cost", () => {
-    const opening = 'event: message_start\ndata: {"type":"message_start"}\n\n';
-    const ends = watched(opening, 'data: 2\n\n');
-    expect([text(ends.opening), text(ends.lastFrames())]).toEqual([opening, 'data: 2\n\n']);
-    expect(ends.frames).toBe(2);
-    expect(watched(opening).lastFrame).toBeUndefined();
-  });
-
-  test("keeps frames apart from the engine's chunk, which can be large", () => {
-    const chunk = new TextEncoder().encode('data: 1\n\ndata: 2\n\n');
-    const ends = new StreamEnds();
-    ends.observe(chunk, 0, 9);
-    ends.observe(chunk, 9, 18);
-    chunk.fill(0);
-    expect(text(ends.lastFrames())).toBe('data: 1\n\ndata: 2\n\n');
-    expect(ends.lastFrame?.buffer.byteLength).toBe(9);
-  });
-
-  test('has no last frame before the first', () => {
-    expect(watched().lastFrame).toBeUndefined();
-    expect(watched().lastFrames().length).toBe(0);
-  });
-
-  test.each([
-    ': comment\n\n',
-    ':\r\n\r\n',
-    '\n',
-    '\r\n',
-    'id: 7\n\n',
-    'retry: 10\n\n',
-    'event: x\n\n',
-  ])('does not count %j, which carries no data', (frame) => {
-    const ends = watched(done, frame);
-    expect(ends.frames).toBe(1);
-    expect(text(ends.lastFrame)).toBe(done);
-  });
-
-  test.each([
-    ': keep-alive\ndata: [DONE]\n\n',
-    'id: 7\ndata: [DONE]\n\n',
-    '\uFEFFdata: [DONE]\n\n',
-    'event: x\rdata: [DONE]\r\r',
-  ])('counts %j, which carries data', (frame) => {
-    const ends = watched(frame);
-    expect(ends.frames).toBe(1);
-    expect(text(ends.lastFrame)).toBe(frame);
+    expect(seen.passed).toBe('data: 4\n\n');
   });
 });

@@ -3,7 +3,7 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { FrameStage } from '../../src/sse.ts';
-import { StreamEnds } from '../../src/relay.ts';
+import { StreamEnds } from '../../src/ends.ts';
 import { routes, type Route } from '../../src/routes.ts';
 import { Edges, isUsageFrame, readTokens, usageEdit } from '../../src/tokens.ts';
 import { bytesOf, transcript } from './transcripts.ts';

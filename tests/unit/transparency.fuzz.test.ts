@@ -3,9 +3,10 @@
  * transcripts through the frame stage and through the relay. It judges bytes alone, never their meaning.
  */
 import { describe, expect, test } from 'bun:test';
+import { StreamEnds } from '../../src/ends.ts';
 import { GatewayError } from '../../src/errors.ts';
 import type { Outcome } from '../../src/live.ts';
-import { relay, StreamEnds } from '../../src/relay.ts';
+import { relay } from '../../src/relay.ts';
 import { FrameStage } from '../../src/sse.ts';
 import { forSeeds, type Random } from './random.ts';
 import { bytesOf, transcripts } from './transcripts.ts';
@@ -178,22 +179,20 @@ describe.each([...transcripts])('$name', ({ frames, family, dataFrames }) => {
       const chunks = cut(bytes, random);
       const endings: Outcome[] = [];
       let taken = 0;
-      const body = relay({
-        reader: {
-          read: async () => {
-            const value = chunks.shift();
-            return value === undefined ? { done: true } : { done: false, value };
-          },
-        },
-        first: chunks.shift() ?? new Uint8Array(),
+      const read = async () => {
+        const value = chunks.shift();
+        return value === undefined ? { done: true } : { done: false, value };
+      };
+      const body = relay({ read }, chunks.shift() ?? new Uint8Array(), {
         family,
         ends,
         isCloseDelimited: false,
-        onChunk: (count) => (taken += count),
-        explain: (cause) => new GatewayError('internal_error', { cause }),
-        onCancel: () => endings.push('aborted'),
         signal: new AbortController().signal,
-        finish: (outcome) => endings.push(outcome),
+        received: (count) => (taken += count),
+        passed() {},
+        explain: (cause) => new GatewayError('internal_error', { cause }),
+        cancelled: () => endings.push('aborted'),
+        finished: (outcome) => endings.push(outcome),
       });
       const got = await new Response(body).bytes();
       const kept = whole.filter((frame) => !isDropping || !isUnwanted(latin1(frame), salt));

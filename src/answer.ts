@@ -58,8 +58,14 @@ function shapeOf({ headers }: Response, type: string): Shape {
   };
 }
 
-/** Makes the answer. Throws a GatewayError, or what reading the body throws, while no byte has gone to the client. */
-export async function answerClient(upstream: Response, options: AnswerOptions): Promise<Response> {
+/**
+ * Makes the answer, before it returns where there is no body to wait for. Throws a GatewayError, or fails with what
+ * reading the body throws, while no byte has gone to the client.
+ */
+export function answerClient(
+  upstream: Response,
+  options: AnswerOptions,
+): Response | Promise<Response> {
   const { entry, pick, isHead } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
@@ -73,9 +79,9 @@ export async function answerClient(upstream: Response, options: AnswerOptions): 
   const shape = shapeOf(upstream, headers.get('content-type') ?? '');
   const isShort = !shape.isEventStream && (shape.isSmall || shape.isJudgedByJson);
   if (pick !== undefined || isHead || isShort) {
-    return await answerWhole(upstream, headers, shape, options);
+    return answerWhole(upstream, headers, shape, options);
   }
-  return await answerInParts(upstream, headers, shape, options);
+  return answerInParts(upstream, headers, shape, options);
 }
 
 /** Reads the body whole, so that the answer keeps its length. */

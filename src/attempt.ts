@@ -27,25 +27,13 @@ export interface Attempt {
   isRead: boolean;
 }
 
-/** An answer of the engine; one that says only that it loads its model is no answer to the request. */
-export interface Heard {
-  answer: Response;
-  isLoading: boolean;
-}
-
-/** Asks the engine. Throws what `fetch` throws. */
-export async function attempt({
-  lease,
-  entry,
-  request,
-  body,
-  edits,
-  isRead,
-}: Attempt): Promise<Heard> {
+/** Asks the engine. Fails with what `fetch` fails with. */
+export function attempt(options: Attempt): Promise<Response> {
+  const { lease, entry, request, body, edits, isRead } = options;
   const { route } = entry;
   const { url, apiKey } = lease.upstream.settings;
   const path = isLookup(route) ? modelsPath : route.path + searchOf(request.url);
-  const answer = await fetch(url + path, {
+  return fetch(url + path, {
     ...lease.connection,
     method: route.method,
     headers: upstreamHeaders(request.headers, entry, apiKey),
@@ -55,7 +43,6 @@ export async function attempt({
     redirect: 'manual',
     timeout: false,
   });
-  return await hear(answer);
 }
 
 /** Gives the query of a URL with its question mark, or nothing. */
@@ -74,9 +61,14 @@ export function failureOf(thrown: unknown): RetryFailure | undefined {
 /** No engine says in more that it is loading. */
 const maxNoticeBytes = 4_096;
 
-/** Reads a 503 to its end, since it may say that the model is still being loaded. */
-async function hear(answer: Response): Promise<Heard> {
-  if (answer.status !== 503) return { answer, isLoading: false };
+/** What a 503 says: that the model is being loaded, which is no answer to the request, or something of the engine's own. */
+export interface Refusal {
+  answer: Response;
+  isLoading: boolean;
+}
+
+/** Reads a 503 to its end, where it is short. */
+export async function readRefusal(answer: Response): Promise<Refusal> {
   const length = Number(answer.headers.get('content-length') ?? Number.NaN);
   if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
   const bytes = await answer.bytes();

@@ -5,7 +5,7 @@
  */
 import { answerClient } from './answer.ts';
 import { askOf, type Ask } from './ask.ts';
-import { attempt, failureOf, searchOf, type Heard } from './attempt.ts';
+import { attempt, failureOf, readRefusal, searchOf } from './attempt.ts';
 import { inspect, readBody } from './body.ts';
 import { replay, type ResponseCache } from './cache.ts';
 import { cacheKeyOf } from './cachekey.ts';
@@ -91,17 +91,14 @@ export class Exchange {
   /** Takes the request through the chain; the answer is there when its first byte is. */
   async answer(): Promise<Response> {
     const { entry, request, server } = this;
-    const { live, observer, isDraining } = this.options;
-    const clientGone = request.signal;
+    const { live, observer } = this.options;
     entry.traceparent = request.headers.get('traceparent') ?? undefined;
     live.add(entry);
     // Bun closes a connection that stands still for its idle timeout: short requests never get there.
     entry.onLong = () => server?.timeout(request, 0);
     observer.started(entry);
-    clientGone.addEventListener('abort', () => entry.abort('client_closed_request'));
+    request.signal.addEventListener('abort', () => entry.abort('client_closed_request'));
     try {
-      if (clientGone.aborted) throw new GatewayError('client_closed_request');
-      if (isDraining()) throw shuttingDown();
       return await this.#answer();
     } catch (thrown) {
       return this.#fail(thrown);
@@ -111,7 +108,9 @@ export class Exchange {
   async #answer(): Promise<Response> {
     const { entry, request } = this;
     const { pool, maxBodyBytes, feedback, now } = this.options;
-    const { route } = entry;
+    const { route, caller } = entry;
+    if (request.signal.aborted) throw new GatewayError('client_closed_request');
+    if (this.options.isDraining()) throw shuttingDown();
     if (route.method === 'POST') this.#assertFewOpen();
     const body = route.body === 'none' ? undefined : await readBody(request, entry, maxBodyBytes);
     entry.bodyMs = now() - entry.startedAt;
@@ -124,7 +123,7 @@ export class Exchange {
     const sent: Sent = { ask, body, fields };
     entry.tokensPerByte = pool.tokensPerByte;
     entry.promptEstimate = Math.ceil(ask.promptBytes * pool.tokensPerByte);
-    if (route.method === 'POST') await this.#admit(sent);
+    if (route.method === 'POST' && !isUnlimited(caller.limits)) await this.#admit(sent);
     entry.queuedAt = now();
     entry.phase = 'queued';
     // The stream of an audio file has no comments.
@@ -159,7 +158,6 @@ export class Exchange {
   async #admit({ ask, fields }: Sent): Promise<void> {
     const { limits } = this.options;
     const { caller, route, promptEstimate: promptTokens } = this.entry;
-    if (isUnlimited(caller.limits)) return;
     const usual = await limits.usualTokens(caller.principal);
     const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, ask.units);
     const asked = {
@@ -180,28 +178,26 @@ export class Exchange {
   }
 
   /** Gives what is kept of an earlier answer, or asks an engine. */
-  async #answerOnce(sent: Sent): Promise<Response> {
+  #answerOnce(sent: Sent): Promise<Response> {
+    const { cache } = this.options;
+    return cache === undefined ? this.#run(sent) : this.#answerFrom(cache, sent);
+  }
+
+  async #answerFrom(cache: ResponseCache, sent: Sent): Promise<Response> {
     const { entry } = this;
-    const { pool, now } = this.options;
-    const kept = await this.#lookUp(sent);
-    if (kept !== undefined) {
-      entry.isCacheHit = true;
-      entry.sentAt = now();
-      return await this.#answerWith(kept);
-    }
-    const { ask, body, fields } = sent;
-    if (body !== undefined && fields !== undefined) {
-      await pool.assertFits(ask, { route: entry.route, body, fields, signal: entry.signal });
-    }
-    return await this.#run(sent);
+    const kept = await this.#lookUp(cache, sent);
+    if (kept === undefined) return await this.#run(sent);
+    entry.isCacheHit = true;
+    entry.sentAt = this.options.now();
+    return await this.#answerWith(kept);
   }
 
   /** Gives the answer that is kept; without one it has the answer collected where that may be kept. */
-  async #lookUp({ ask, body, fields }: Sent): Promise<Response | undefined> {
+  async #lookUp(cache: ResponseCache, { ask, body, fields }: Sent): Promise<Response | undefined> {
     const { entry, request } = this;
-    const { cache, isCacheShared, now } = this.options;
+    const { isCacheShared, now } = this.options;
     const { route, caller, signal } = entry;
-    if (cache === undefined || body === undefined || fields === undefined) return undefined;
+    if (body === undefined || fields === undefined) return undefined;
     // Also by the models of the key: what one may not use must not come from another that may.
     const scope = JSON.stringify([isCacheShared ? null : caller.keyId, caller.models]);
     const { headers, url } = request;
@@ -218,36 +214,29 @@ export class Exchange {
   /** Waits for its turn and asks the engine; again where what came of it shows that nothing ran. */
   async #run(sent: Sent): Promise<Response> {
     const { entry } = this;
-    const { pool, now } = this.options;
-    const { ask } = sent;
+    const { pool } = this.options;
+    const { ask, body, fields } = sent;
+    if (pool.isPreflighting && body !== undefined && fields !== undefined) {
+      await pool.assertFits(ask, { route: entry.route, body, fields, signal: entry.signal });
+    }
     for (let isAgain = false; ; isAgain = true) {
-      const waitsFrom = now();
+      const waitsFrom = this.options.now();
       entry.phase = 'queued';
       const lease = await pool.lease(ask, entry.signal, isAgain);
-      this.#lease = lease;
+      this.#begin(lease, ask, waitsFrom);
       const { upstream } = lease;
-      entry.sentAt = now();
-      entry.queuedMs += entry.sentAt - waitsFrom;
-      entry.phase = 'waiting';
-      entry.upstream = upstream;
-      entry.model ??= lease.model;
-      // No engine reads more than its context, whatever a body holds beside text.
-      entry.promptEstimate = Math.min(
-        entry.promptEstimate,
-        (upstream.contextTokens ?? Infinity) * Math.max(1, ask.units),
-      );
-      // llama.cpp counts the first of several answers.
-      const isMany = ask.units > 1 && answersInTokens(entry.route);
-      entry.isPartial = isMany && upstream.kind === 'llama.cpp';
-      const heard = await this.#attempt(lease, sent).catch((thrown: unknown) => {
-        if (this.#mayGoOn(thrown, upstream, ask)) return undefined;
-        throw thrown;
-      });
-      if (heard?.isLoading) pool.noteLoading(upstream);
-      if (heard !== undefined && !(heard.isLoading && pool.mayRetry(upstream, 'loading', ask))) {
-        entry.hasHeaders = true;
-        if (!heard.isLoading) pool.answered(upstream, heard.answer.status, ask);
-        return await this.#answerWith(heard.answer);
+      try {
+        let answer = await this.#attempt(lease, sent);
+        let isLoading = false;
+        if (answer.status === 503) ({ answer, isLoading } = await readRefusal(answer));
+        if (isLoading) pool.noteLoading(upstream);
+        if (!isLoading || !pool.mayRetry(upstream, 'loading', ask)) {
+          entry.hasHeaders = true;
+          if (!isLoading) pool.answered(upstream, answer.status, ask);
+          return await this.#answerWith(answer);
+        }
+      } catch (thrown) {
+        if (entry.hasHeaders || !this.#mayGoOn(thrown, upstream, ask)) throw thrown;
       }
       this.#giveBack('unserved');
       // No engine has it, whoever ends it now.
@@ -256,13 +245,33 @@ export class Exchange {
     }
   }
 
-  async #attempt(lease: Lease, { body, fields }: Sent): Promise<Heard> {
+  /** The engine gets it now. */
+  #begin(lease: Lease, ask: Ask, waitsFrom: number): void {
+    const { entry } = this;
+    const { upstream } = lease;
+    this.#lease = lease;
+    entry.sentAt = this.options.now();
+    entry.queuedMs += entry.sentAt - waitsFrom;
+    entry.phase = 'waiting';
+    entry.upstream = upstream;
+    entry.model ??= lease.model;
+    // No engine reads more than its context, whatever a body holds beside text.
+    entry.promptEstimate = Math.min(
+      entry.promptEstimate,
+      (upstream.contextTokens ?? Infinity) * Math.max(1, ask.units),
+    );
+    // llama.cpp counts the first of several answers.
+    const isMany = ask.units > 1 && answersInTokens(entry.route);
+    entry.isPartial = isMany && upstream.kind === 'llama.cpp';
+  }
+
+  #attempt(lease: Lease, { body, fields }: Sent): Promise<Response> {
     const { entry, request } = this;
     const { kind } = lease.upstream;
     const usage = this.options.injectUsage && fields && usageEdit(entry.route, fields, kind);
     entry.hidesUsage = Boolean(usage);
     const edits = usage ? { ...lease.edits, ...usage } : lease.edits;
-    return await attempt({ lease, entry, request, body, edits, isRead: this.#pick !== undefined });
+    return attempt({ lease, entry, request, body, edits, isRead: this.#pick !== undefined });
   }
 
   /** Tells the pool why no answer came, and says whether the request may be tried again. */
@@ -276,7 +285,7 @@ export class Exchange {
     return failure !== undefined && !code && pool.mayRetry(upstream, failure, ask);
   }
 
-  #answerWith(answer: Response): Promise<Response> {
+  #answerWith(answer: Response): Response | Promise<Response> {
     return answerClient(answer, {
       entry: this.entry,
       corsHeaders: this.#corsHeaders,

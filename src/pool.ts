@@ -123,12 +123,17 @@ export class Pool {
     return this.#fleet.models();
   }
 
+  /** Whether prompts are looked at before they wait. */
+  get isPreflighting(): boolean {
+    return this.#settings.contextPreflight !== 'off';
+  }
+
   /** Throws `context_length_exceeded` when an upstream's own tokenizer says that the prompt cannot fit. */
   async assertFits(
     ask: Ask,
     prompt: Omit<PreflightRequest, 'kind' | 'contextTokens' | 'promptBytes'>,
   ) {
-    if (this.#settings.contextPreflight === 'off' || ask.units === 0) return;
+    if (!this.isPreflighting || ask.units === 0) return;
     const { upstreams } = this.#fleet.resolve(ask);
     const upstream = this.upstreams.find(
       ({ id, state }) => upstreams.includes(id) && state === 'up',

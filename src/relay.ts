@@ -50,7 +50,7 @@ export function relay(
 type Controller = ReadableStreamDefaultController<Uint8Array>;
 
 /** A class, since a closure for each of its parts would cost every open stream more than the stream itself. */
-class Relay implements UnderlyingDefaultSource<Uint8Array> {
+class Relay {
   readonly #reader: ChunkReader;
   readonly #passage: Passage;
   readonly #stage: FrameStage | undefined;

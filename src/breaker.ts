@@ -1,14 +1,16 @@
 /**
- * Whether an upstream may be given requests, judged from how exchanges with it ended. Busy is not down and an engine's
- * error is an answer: no status and no single cut connection opens a breaker for everyone. It reads no clock.
+ * Whether an upstream may be given requests, judged from how exchanges with it ended. Busy is not down, an engine's error
+ * is an answer, and a prompt may break its connection: what requests meet sets an upstream aside only while a peer can
+ * serve, and on no caller's word alone. Only that nobody is there opens a breaker at once. It reads no clock.
  */
 
 /** `half-open`: one probe request is out, and nothing else goes there until its verdict. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 /**
- * `unreachable`: nobody was there. `resetting`: connections broke before any byte of an answer. `failing`: it answered
- * several callers with nothing but 5xx while a peer could serve.
+ * `unreachable`: nobody was there. `resetting`: the connections of several callers, or of one and of the health endpoint,
+ * broke before any byte of an answer. `failing`: it answered several callers with nothing but 5xx. The last two only
+ * while a peer can serve.
  */
 export type BreakerReason = 'unreachable' | 'resetting' | 'failing';
 
@@ -21,7 +23,7 @@ const longestBackoffMs = 30_000;
 
 /** In a row, from at least two principals: one caller's prompts must not take an engine from the others. */
 const enoughOfSeveral = 5;
-/** Connections broken in a row for one principal alone. */
+/** Connections broken in a row for one principal alone; what the health endpoint does must bear it out. */
 const enoughResetsOfOne = 10;
 
 /** Failures of one kind in a row, and whether they were more than one principal's. */
@@ -104,18 +106,46 @@ export class Breaker {
     else this.#reason = 'unreachable';
   }
 
-  /** The connection of one of this principal's requests broke before any byte of an answer. */
-  reset(principal: string, now: number): void {
+  /**
+   * The connection of one of this principal's requests broke before any byte of an answer.
+   * @param canSpare whether a peer can serve what this upstream serves: the last one is never set aside
+   */
+  reset(principal: string, now: number, canSpare: boolean): void {
+    // Somebody took the probe's connection; the rest is judged like any other reset.
+    if (this.#probe !== undefined) this.reached(now);
     this.#resets.add(principal);
-    const isEnough = this.#resets.isOfSeveral || this.#resets.count >= enoughResetsOfOne;
-    const isVerdict = this.#reason === undefined ? isEnough : this.#probe !== undefined;
+    if (this.#reason === undefined) {
+      if (canSpare && this.#resets.isOfSeveral) this.#open('resetting', now);
+    } else if (!canSpare) this.recall();
     // While it is open, without a probe: a request from before. It says nothing new.
-    if (isVerdict) this.#open('resetting', now);
+    else if (this.#probe !== undefined) this.#open(this.#reason, now);
+  }
+
+  /** Whether so many connections broke in a row that the health endpoint should be asked, which has a say for one caller. */
+  get isSuspect(): boolean {
+    return this.#reason === undefined && this.#resets.count >= enoughResetsOfOne;
+  }
+
+  /**
+   * The connection to its health endpoint broke before any byte of an answer: so it was not one caller's prompts.
+   * @param canSpare as for `reset`
+   */
+  broke(now: number, canSpare: boolean): void {
+    if (!canSpare) return;
+    const isStill =
+      this.#reason === 'resetting' && this.#probe === undefined && now >= this.retryAt;
+    if (this.isSuspect || isStill) this.#open('resetting', now);
   }
 
   /** Something took a connection there, and no more is known. Closes what opened because nobody was there. */
   reached(_now: number): void {
     if (this.#reason === 'unreachable') this.#close();
+  }
+
+  /** One of its cheap endpoints answered. Closes also what only one caller has found to break connections. */
+  lives(now: number): void {
+    this.reached(now);
+    if (this.#reason === 'resetting' && !this.#resets.isShared) this.#close();
   }
 
   /** Headers came, of any status and any path. Closes it unless it is `failing`, which a health endpoint cannot deny. */
@@ -131,7 +161,7 @@ export class Breaker {
 
   /**
    * A request of this principal was answered with a 5xx other than "Loading model".
-   * @param canSpare whether a peer can serve what this upstream serves: the last one is never set aside
+   * @param canSpare as for `reset`
    */
   failed5xx(principal: string, now: number, canSpare: boolean): void {
     this.answered(now);
@@ -142,9 +172,9 @@ export class Breaker {
     else if (this.#probe !== undefined) this.#open('failing', now);
   }
 
-  /** No peer can serve any more: takes an upstream back that was set aside as `failing`. */
+  /** No peer can serve any more: takes the upstream back, unless nobody is there. */
   recall(): void {
-    if (this.#reason === 'failing') this.#close();
+    if (this.#reason === 'failing' || this.#reason === 'resetting') this.#close();
   }
 
   #open(reason: BreakerReason, now: number): void {

@@ -139,7 +139,7 @@ export class Fleet {
     });
   }
 
-  /** Takes those back that were set aside for their errors and whose peers are gone. */
+  /** Takes those back that were set aside for what requests met there and whose peers are gone. */
   recall(): void {
     for (const upstream of this.#upstreams) {
       if (!this.canSpare(upstream)) upstream.breaker.recall();

@@ -12,7 +12,14 @@ import type { Watch, WatchOptions } from './watch.ts';
 /** What is used of a watch. */
 export type Watching = Pick<
   Watch,
-  'start' | 'close' | 'hasten' | 'lookAnew' | 'askLoad' | 'post' | 'proveByConnecting'
+  | 'start'
+  | 'close'
+  | 'hasten'
+  | 'lookAnew'
+  | 'askLoad'
+  | 'post'
+  | 'proveByConnecting'
+  | 'proveByAsking'
 >;
 
 export interface HealthOptions {
@@ -61,7 +68,9 @@ export class Health {
       now,
       random,
       changed,
-      reached: () => this.#reached(upstream),
+      reached: () => this.#reached(upstream, false),
+      answered: () => this.#reached(upstream, true),
+      broke: () => this.#broke(upstream),
       unreachable: () => this.#unreachable(upstream, true),
       loaded: (load, askedAt) => this.#loaded(upstream, load, askedAt),
     });
@@ -108,11 +117,17 @@ export class Health {
     this.#watches.get(upstream)?.hasten();
   }
 
-  /** Takes note that the connection broke before any byte of an answer. */
+  /**
+   * Takes note that the connection broke before any byte of an answer. Where one caller's prompts may be the reason, the
+   * health endpoint is asked.
+   */
   wasReset(upstream: Upstream, { caller }: Ask): void {
     const { breaker, state } = upstream;
-    breaker.reset(caller.principal, this.#options.now());
+    const { fleet, now } = this.#options;
+    const canSpare = fleet.canSpare(upstream);
+    breaker.reset(caller.principal, now(), canSpare);
     this.#heard(upstream, state);
+    if (canSpare && breaker.isSuspect) this.#watches.get(upstream)?.proveByAsking();
   }
 
   /** Takes note that the engine is loading its model. */
@@ -159,15 +174,28 @@ export class Health {
     const { id, settings } = upstream;
     if (isStalled) log.error({ upstream: id, url: settings.url }, 'upstream makes no progress');
     else log.info({ upstream: id }, 'upstream makes progress again');
+    // It may have been the last that could do without one that is set aside.
+    this.#options.changed();
   }
 
-  #reached(upstream: Upstream): void {
+  /** `isAnswer` when one of its cheap endpoints answered, and not just a connection was made. */
+  #reached(upstream: Upstream, isAnswer: boolean): void {
     const { breaker, state } = upstream;
     const now = this.#options.now();
     upstream.provenAt = now;
-    breaker.reached(now);
+    if (isAnswer) breaker.lives(now);
+    else breaker.reached(now);
     // Every look tells this: that one that was not heard of yet is there, is told at the look's end.
     if (state === 'away') this.#heard(upstream, state);
+  }
+
+  #broke(upstream: Upstream): void {
+    const { breaker, state } = upstream;
+    const { fleet, now } = this.#options;
+    breaker.broke(now(), fleet.canSpare(upstream));
+    this.#heard(upstream, state);
+    // What its health endpoint says next may close it.
+    if (upstream.state !== state) this.#watches.get(upstream)?.hasten();
   }
 
   #unreachable(upstream: Upstream, isQuick: boolean): void {

@@ -25,8 +25,12 @@ export interface WatchOptions {
   changed: () => void;
   /** What the engine says of its load; `askedAt` is when it was asked. */
   loaded: (load: EngineLoad, askedAt: number) => void;
-  /** A connection to it was made. */
+  /** A connection to it was made; no more is known. */
   reached: () => void;
+  /** One of its endpoints answered, whatever it said. */
+  answered: () => void;
+  /** The connection to its health endpoint broke before any byte of an answer. */
+  broke: () => void;
   /** No connection to it could be made. */
   unreachable: () => void;
 }
@@ -34,6 +38,8 @@ export interface WatchOptions {
 /** An endpoint that answers slower than this says nothing. */
 const askTimeoutMs = 2_000;
 const firstRetryMs = 500;
+/** How often its health endpoint is asked at most beside requests whose connections break. */
+const proofPauseMs = 500;
 const longestRetryMs = 5_000;
 /** How long an upstream may take to say what it is before it gets requests all the same. */
 const patienceMs = 1_000;
@@ -51,6 +57,7 @@ export class Watch {
   /** Whether it may be another engine than the one that was sighted. */
   #isDoubtful = false;
   #isProving = false;
+  #proofAt = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   #loadAt = Number.NEGATIVE_INFINITY;
   #isAskingLoad = false;
@@ -162,6 +169,15 @@ export class Watch {
     }).catch(done); // Refused: the request itself fails with that.
   }
 
+  /** Asks its health endpoint, beside requests whose connections break, unless it did so a moment ago. */
+  proveByAsking(): void {
+    const { upstream, now, unreachable } = this.#options;
+    const at = now();
+    if (at - this.#proofAt < proofPauseMs) return;
+    this.#proofAt = at;
+    this.#ask(healthPathOf(upstream.kind)).catch(unreachable);
+  }
+
   /** Posts JSON to a route that generates nothing; gives the JSON of a 200, `undefined` for anything else. */
   async post(path: string, body: Uint8Array | string): Promise<unknown> {
     const init = { method: 'POST', body: body as Uint8Array<ArrayBuffer> };
@@ -235,10 +251,11 @@ export class Watch {
   }
 
   async #ask(path: string, init: RequestInit = {}): Promise<EngineAnswer | undefined> {
-    const { upstream, reached } = this.#options;
+    const { upstream, answered, broke } = this.#options;
     const { url, apiKey } = upstream.settings;
     const headers = new Headers({ 'user-agent': watchAgent, 'content-type': 'application/json' });
     if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);
+    let isAnswered = false;
     try {
       const response = await fetch(url + path, {
         ...init,
@@ -247,12 +264,15 @@ export class Watch {
         signal: AbortSignal.timeout(askTimeoutMs),
         headers,
       });
-      reached();
+      isAnswered = true;
+      answered();
       const text = await readText(response);
       return { status: response.status, headers: response.headers, text, json: parsed(text) };
     } catch (error) {
       // Slow is not away, nor is one that resets what it does not know: only a connection that was never made is.
       if (isUnreachable(error)) throw error;
+      const isSlow = error instanceof Error && error.name === 'TimeoutError';
+      if (!isAnswered && !isSlow && path === healthPathOf(upstream.kind)) broke();
       return undefined;
     }
   }

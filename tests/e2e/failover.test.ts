@@ -6,7 +6,9 @@ import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { ask, send, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import { holdPort } from '../port.ts';
+import { healthOf, startStage, untilUpstream } from '../stage.ts';
+import { plain, startUpstream } from '../upstream.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
@@ -19,8 +21,10 @@ function posts(engine: DemoEngine): number {
 }
 
 async function pair(env: Record<string, string> = {}, speed = 20) {
-  const engines = [1, 2].map(() => startDemoEngine({ slots: 2, tokensPerSecond: speed }));
-  const [first, second] = engines as [DemoEngine, DemoEngine];
+  const held = holdPort();
+  const options = { slots: 2, tokensPerSecond: speed };
+  const first = startDemoEngine({ ...options, port: held.port });
+  const second = startDemoEngine(options);
   const gateway = await startGateway({ LLM_SERVER_URL: `${first.url},${second.url}`, ...env });
   for (const id of ['engine-1', 'engine-2'])
     await untilUpstream(gateway, id, { state: 'up', slots: 2 });
@@ -30,7 +34,8 @@ async function pair(env: Record<string, string> = {}, speed = 20) {
     gateway,
     async [Symbol.asyncDispose]() {
       await gateway[Symbol.asyncDispose]();
-      await Promise.all(engines.map((engine) => engine.stop()));
+      await Promise.all([first.stop(), second.stop()]);
+      held[Symbol.dispose]();
     },
   };
 }
@@ -52,8 +57,7 @@ test('an engine that refuses connections costs no request', async () => {
 });
 
 test('RETRY_POLICY=never tells the client instead', async () => {
-  const dead = startDemoEngine();
-  await dead.stop();
+  using dead = holdPort();
   await using gateway = await startGateway({ LLM_SERVER_URL: dead.url, RETRY_POLICY: 'never' });
   expect((await ask(gateway.url, { body })).header('x-gateway-error')).toBe('upstream_unreachable');
 });
@@ -173,6 +177,104 @@ test('an engine that fails fast for everybody is set aside while its peer serves
   expect((await healthOf(stage.gateway)).upstreams.some(({ state }) => state === 'up')).toBe(true);
 });
 
+describe('connections that break before an answer', () => {
+  const keys = ['sk-test-poisonous', 'sk-test-innocent'] as const;
+  const env = { ALLOWED_API_KEYS: keys.join(',') };
+  const poison = { 'x-demo-fault': 'reset' };
+  const [poisonous, innocent] = keys.map((key) => ({ Authorization: `Bearer ${key}` }));
+
+  async function breakOne(gateway: Gateway, caller = poisonous): Promise<void> {
+    const answer = await ask(gateway.url, { body, headers: { ...poison, ...caller } });
+    expect([answer.status, answer.header('x-gateway-error')]).toEqual([502, 'upstream_reset']);
+  }
+
+  async function expectService(gateway: Gateway): Promise<void> {
+    expect((await ask(gateway.url, { body, headers: { ...innocent } })).status).toBe(200);
+    expect((await ask(gateway.url, { path: '/ready' })).status).toBe(200);
+  }
+
+  test('of one caller, and of several, take the only engine from nobody', async () => {
+    await using stage = await startStage(env);
+    const { engine, gateway } = stage;
+    // One caller: more in a row than any count.
+    for (let i = 0; i < 25; i++) await breakOne(gateway);
+    await expectService(gateway);
+    // It goes on beside the other, who is served every time.
+    for (let i = 0; i < 40; i++) {
+      await Promise.all([breakOne(gateway), breakOne(gateway), expectService(gateway)]);
+    }
+    // Two callers in turn.
+    for (let i = 0; i < 25; i++) await breakOne(gateway, i % 2 ? poisonous : innocent);
+    await expectService(gateway);
+    // Each reached the engine: none was refused on the way.
+    expect(posts(engine)).toBe(25 + 1 + 40 * 3 + 25 + 1);
+    expect((await healthOf(gateway)).upstreams[0]?.state).toBe('up');
+  });
+
+  test('of one caller take no engine of several', async () => {
+    await using stage = await pair(env);
+    const { first, second, gateway } = stage;
+    const states: string[] = [];
+    await until('both have broken many', async () => {
+      await Promise.all([breakOne(gateway), breakOne(gateway), breakOne(gateway)]);
+      await expectService(gateway);
+      for (const { state } of (await healthOf(gateway)).upstreams) states.push(state);
+      return Math.min(posts(first), posts(second)) >= 40;
+    });
+    expect(states.filter((state) => state !== 'up')).toEqual([]);
+  });
+
+  test('of several callers set an engine aside while its peer serves', async () => {
+    await using stage = await pair(env);
+    const { gateway } = stage;
+    await until('one is set aside', async () => {
+      await Promise.all(
+        keys.map(() => Promise.all([breakOne(gateway), breakOne(gateway, innocent)])),
+      );
+      return (await healthOf(gateway)).upstreams.some(({ state }) => state === 'away');
+    });
+    for (let i = 0; i < 25; i++) {
+      await Promise.all([breakOne(gateway), breakOne(gateway, innocent)]);
+      const { upstreams } = await healthOf(gateway);
+      expect(upstreams.some(({ state }) => state === 'up')).toBe(true);
+      await expectService(gateway);
+    }
+  });
+
+  test('also to the health endpoint move the traffic of a single key', async () => {
+    let isBroken = false;
+    await using broken = await startUpstream((_, wire) => wire.write(plain('{}')), {
+      lookups: {
+        '/props': { total_slots: 2 },
+        '/health': { status: 'ok' },
+        '/v1/models': { data: [{ id: 'demo' }] },
+      },
+      connected: (socket) => isBroken && socket.resetAndDestroy(),
+    });
+    const engine = startDemoEngine({ slots: 2 });
+    await using gateway = await startGateway({
+      LLM_SERVER_URL: `${broken.url},${engine.url}`,
+      SLOT_RELEASE_TIMEOUT_MS: '10', // It says of no slot that it is idle.
+    });
+    for (const id of ['engine-1', 'engine-2'])
+      await untilUpstream(gateway, id, { state: 'up', slots: 2 });
+    isBroken = true;
+    let lost = 0;
+    await until('it is set aside', async () => {
+      const four = Array.from({ length: 4 }, () => ask(gateway.url, { body }));
+      lost += (await Promise.all(four)).filter(({ status }) => status !== 200).length;
+      return (await healthOf(gateway)).upstreams[0]?.state === 'away';
+    });
+    expect(lost).toBeGreaterThanOrEqual(10);
+    const answers = await askOften(gateway, 40);
+    // A probe now and then: its backoff doubles, so that not even a minute has room for more.
+    expect(answers.filter(({ status }) => status !== 200).length).toBeLessThanOrEqual(7);
+    isBroken = false;
+    await untilUpstream(gateway, 'engine-1', { state: 'up' });
+    await engine.stop();
+  });
+});
+
 test('an engine that hangs gets no new requests, and its streams end at IDLE_TIMEOUT_MS', async () => {
   await using stage = await pair({ STALL_TIMEOUT_MS: '500', IDLE_TIMEOUT_MS: '6000' }, 200);
   const sent: Exchange[] = [];
@@ -194,8 +296,7 @@ test('an engine that hangs gets no new requests, and its streams end at IDLE_TIM
 });
 
 test('answers say nothing of internal addresses; the log does', async () => {
-  const dead = startDemoEngine();
-  await dead.stop();
+  using dead = holdPort();
   await using gateway = await startGateway({ LLM_SERVER_URL: dead.url });
   const answer = await ask(gateway.url, { body });
   expect(answer.text + answer.head).not.toContain(String(dead.port));

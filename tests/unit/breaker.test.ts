@@ -17,7 +17,7 @@ function times(n: number, body: (i: number) => void): void {
 function opened(reason: 'unreachable' | 'resetting' | 'failing', random = middle): Breaker {
   const breaker = new Breaker(random);
   if (reason === 'unreachable') breaker.unreachable(0);
-  if (reason === 'resetting') times(5, (i) => breaker.reset(`key-${i}`, 0));
+  if (reason === 'resetting') times(5, (i) => breaker.reset(`key-${i}`, 0, true));
   if (reason === 'failing') times(5, (i) => breaker.failed5xx(`key-${i}`, 0, true));
   return breaker;
 }
@@ -55,23 +55,51 @@ describe('a closed breaker', () => {
 describe('connections that break before any answer', () => {
   test('open it after five in a row from two principals', () => {
     const breaker = new Breaker(middle);
-    times(4, () => breaker.reset('a', 0));
+    times(4, () => breaker.reset('a', 0, true));
     expect(breaker.state).toBe('closed');
-    breaker.reset('b', 0);
+    breaker.reset('b', 0, true);
     expect([breaker.state, breaker.reason]).toEqual(['open', 'resetting']);
   });
 
-  test('open it for one principal only after ten in a row', () => {
+  test('never open it for one principal alone while its health endpoint answers', () => {
     const breaker = new Breaker(middle);
-    times(9, () => breaker.reset('a', 0));
-    expect(breaker.state).toBe('closed');
-    breaker.reset('a', 0);
+    times(1_000, (now) => {
+      breaker.reset('a', now, true);
+      if (now % 7 === 0) breaker.lives(now);
+      expect(breaker.state).toBe('closed');
+    });
+  });
+
+  test('open it for one principal after ten in a row when its health endpoint breaks them too', () => {
+    const breaker = new Breaker(middle);
+    times(9, () => breaker.reset('a', 0, true));
+    breaker.broke(0, true);
+    expect([breaker.state, breaker.isSuspect]).toEqual(['closed', false]);
+    breaker.reset('a', 0, true);
+    expect([breaker.state, breaker.isSuspect]).toEqual(['closed', true]);
+    breaker.broke(0, true);
     expect([breaker.state, breaker.reason]).toEqual(['open', 'resetting']);
+  });
+
+  test('never open it while no peer can serve', () => {
+    const breaker = new Breaker(middle);
+    times(1_000, (i) => {
+      breaker.reset(`key-${i % 3}`, 0, false);
+      breaker.broke(0, false);
+    });
+    expect(breaker.state).toBe('closed');
+  });
+
+  test('count while no peer can serve, for the moment when one can', () => {
+    const breaker = new Breaker(middle);
+    times(5, (i) => breaker.reset(`key-${i}`, 0, false));
+    breaker.reset('a', 0, true);
+    expect(breaker.state).toBe('open');
   });
 
   test('do not open it when four have come from two principals', () => {
     const breaker = new Breaker(middle);
-    for (const principal of ['a', 'b', 'a', 'b']) breaker.reset(principal, 0);
+    for (const principal of ['a', 'b', 'a', 'b']) breaker.reset(principal, 0, true);
     expect(breaker.state).toBe('closed');
   });
 
@@ -81,20 +109,27 @@ describe('connections that break before any answer', () => {
     ['a 500', (breaker: Breaker) => breaker.failed5xx('a', 0, true)],
   ])('are counted anew after %s', (_, answer) => {
     const breaker = new Breaker(middle);
-    times(4, (i) => breaker.reset(`key-${i}`, 0));
+    times(4, (i) => breaker.reset(`key-${i}`, 0, true));
     answer(breaker);
-    times(4, (i) => breaker.reset(`key-${i}`, 0));
+    times(4, (i) => breaker.reset(`key-${i}`, 0, true));
     expect(breaker.state).toBe('closed');
-    breaker.reset('b', 0);
+    breaker.reset('b', 0, true);
     expect(breaker.state).toBe('open');
   });
 
-  test('are not excused by a connection that was merely taken', () => {
+  test.each(['reached', 'lives'] as const)('of several are not excused by %s', (look) => {
     const breaker = new Breaker(middle);
-    times(4, (i) => breaker.reset(`key-${i}`, 0));
-    breaker.reached(0);
-    breaker.reset('b', 0);
+    times(4, (i) => breaker.reset(`key-${i}`, 0, true));
+    breaker[look](0);
+    breaker.reset('b', 0, true);
+    breaker[look](0);
     expect(breaker.state).toBe('open');
+  });
+
+  test('say nothing by the health endpoint alone', () => {
+    const breaker = new Breaker(middle);
+    times(1_000, () => breaker.broke(0, true));
+    expect(breaker.state).toBe('closed');
   });
 });
 
@@ -168,7 +203,8 @@ describe('the backoff', () => {
       const breaker = opened(reason);
       times(50, (i) => {
         breaker.unreachable(10);
-        breaker.reset(`key-${i}`, 10);
+        breaker.reset(`key-${i}`, 10, true);
+        breaker.broke(10, true);
       });
       expect(breaker.retryAt).toBe(500);
     }
@@ -183,9 +219,18 @@ describe('the backoff', () => {
     expect([breaker.state, breaker.retryAt]).toEqual(['open', 1_500]);
   });
 
+  test('is made longer likewise by a health endpoint that still breaks connections', () => {
+    const breaker = opened('resetting');
+    breaker.broke(500, true);
+    expect([breaker.state, breaker.retryAt]).toEqual(['open', 1_500]);
+    breaker.admitted(1_500);
+    breaker.broke(1_500, true);
+    expect(breaker.state).toBe('half-open');
+  });
+
   test('is over for no request that was sent before it opened', () => {
     const breaker = opened('resetting');
-    breaker.reset('late', 500);
+    breaker.reset('late', 500, true);
     expect(breaker.canAdmit(500)).toBe(true);
   });
 });
@@ -211,18 +256,36 @@ describe('a probe', () => {
     expect(breaker.canAdmit(510)).toBe(true);
   });
 
-  test.each([
-    ['unreachable', (breaker: Breaker) => breaker.unreachable(600)],
-    ['resetting', (breaker: Breaker) => breaker.reset('a', 600)],
-  ] as const)('that fails opens it for longer, with its own reason (%s)', (reason, fail) => {
-    for (const before of reasons) {
-      const breaker = opened(before);
-      breaker.admitted(500);
-      fail(breaker);
-      expect([breaker.state, breaker.reason]).toEqual(['open', reason]);
-      expect(breaker.retryAt).toBe(1_600);
-    }
+  test.each(reasons)('that reaches nobody opens it for longer (%s)', (before) => {
+    const breaker = opened(before);
+    breaker.admitted(500);
+    breaker.unreachable(600);
+    expect([breaker.state, breaker.reason]).toEqual(['open', 'unreachable']);
+    expect(breaker.retryAt).toBe(1_600);
   });
+
+  test.each(['resetting', 'failing'] as const)(
+    'whose connection breaks opens it for longer while a peer can serve (%s)',
+    (reason) => {
+      const breaker = opened(reason);
+      breaker.admitted(500);
+      breaker.reset('a', 600, true);
+      expect([breaker.state, breaker.reason, breaker.retryAt]).toEqual(['open', reason, 1_600]);
+      breaker.admitted(1_600);
+      breaker.reset('a', 1_700, false);
+      expect(breaker.state).toBe('closed');
+    },
+  );
+
+  test.each([true, false])(
+    'whose connection breaks shows that somebody is there (peer: %p)',
+    (canSpare) => {
+      const breaker = opened('unreachable');
+      breaker.admitted(500);
+      breaker.reset('a', 600, canSpare);
+      expect(breaker.state).toBe('closed');
+    },
+  );
 
   test('that is answered with 5xx opens a failing one for longer', () => {
     const breaker = opened('failing');
@@ -276,6 +339,7 @@ describe('what closes it without a probe', () => {
         return breaker.state === 'closed';
       });
     expect(closedBy((breaker) => breaker.reached(10))).toEqual(['unreachable']);
+    expect(closedBy((breaker) => breaker.lives(10))).toEqual(['unreachable']);
     expect(closedBy((breaker) => breaker.answered(10))).toEqual(['unreachable', 'resetting']);
     expect(closedBy((breaker) => breaker.failed5xx('a', 10, true))).toEqual([
       'unreachable',
@@ -284,15 +348,43 @@ describe('what closes it without a probe', () => {
     expect(closedBy((breaker) => breaker.succeeded(10))).toEqual([...reasons]);
   });
 
-  test('is the loss of the last peer when it was failing', () => {
+  test('is a health endpoint that answers when only one principal has found it resetting', () => {
+    for (const other of [undefined, 'b']) {
+      const breaker = new Breaker(middle);
+      times(10, () => breaker.reset('a', 0, true));
+      breaker.broke(0, true);
+      breaker.admitted(500);
+      breaker.reset(other ?? 'a', 500, true);
+      breaker.lives(600);
+      expect([other, breaker.state]).toEqual([other, other === undefined ? 'closed' : 'open']);
+    }
+  });
+
+  test('is the loss of the last peer, unless nobody is there', () => {
     for (const reason of reasons) {
       const breaker = opened(reason);
       breaker.recall();
-      expect(breaker.state).toBe(reason === 'failing' ? 'closed' : 'open');
+      expect(breaker.state).toBe(reason === 'unreachable' ? 'open' : 'closed');
     }
-    const breaker = opened('failing');
-    breaker.failed5xx('a', 10, false);
-    expect(breaker.state).toBe('closed');
+    const failing = opened('failing');
+    failing.failed5xx('a', 10, false);
+    const resetting = opened('resetting');
+    resetting.reset('a', 10, false);
+    const unreachable = opened('unreachable');
+    unreachable.reset('a', 10, false);
+    expect([failing, resetting, unreachable].map(({ state }) => state)).toEqual([
+      'closed',
+      'closed',
+      'open',
+    ]);
+  });
+
+  test('is no loss of a peer while it is closed: what was counted stays', () => {
+    const breaker = new Breaker(middle);
+    times(4, (i) => breaker.reset(`key-${i}`, 0, true));
+    breaker.recall();
+    breaker.reset('b', 0, true);
+    expect(breaker.state).toBe('open');
   });
 
   test('is an answer after nobody was there, whatever the reason was before: it was started anew', () => {
@@ -336,13 +428,25 @@ class World {
     const count = 1 + this.#random.below(6);
     if (event === 0) breaker.unreachable(now);
     if (event === 1) breaker.succeeded(now);
-    if (event === 2) times(count, () => breaker.reset(principal, now));
+    if (event === 2) this.breakConnections(principal, count, canSpare);
     if (event === 3) times(count, (i) => breaker.failed5xx(`key-${i}`, now, canSpare));
     if (event === 4) breaker.answered(now);
-    if (event === 5) breaker.reached(now);
+    if (event === 5) this.look(canSpare);
     if (event === 4 && reason === 'failing') return;
-    if (event === 5 && reason !== 'unreachable') return;
+    if (event === 5 && breaker.state === 'half-open') return;
     this.out = undefined;
+  }
+
+  breakConnections(principal: string, count: number, canSpare: boolean): void {
+    times(count, () => this.breaker.reset(principal, this.now, canSpare));
+  }
+
+  look(canSpare: boolean): void {
+    const { breaker, now } = this;
+    const sight = this.#random.below(3);
+    if (sight === 0) breaker.reached(now);
+    if (sight === 1) breaker.lives(now);
+    if (sight === 2) breaker.broke(now, canSpare);
   }
 
   send(): void {
@@ -422,14 +526,30 @@ describe('in any order of events', () => {
     expect(Math.min(seen.away, seen.failing)).toBeGreaterThan(100);
   });
 
-  test('answers of any status never open it while no peer can serve', async () => {
+  test('nothing that requests meet opens it while no peer can serve', async () => {
     await forSeeds(20, (random) => {
       const breaker = new Breaker(middle);
       times(300, (now) => {
-        if (random.oneIn(3)) breaker.answered(now);
-        else breaker.failed5xx(random.pick(['a', 'b', 'c']), now, false);
-        if (random.oneIn(3)) breaker.reset(random.pick(['a', 'b', 'c']), now);
-        breaker.answered(now);
+        const principal = random.pick(['a', 'b', 'c']);
+        const event = random.below(10);
+        if (event === 0) breaker.answered(now);
+        else if (event < 4) breaker.failed5xx(principal, now, false);
+        else if (event < 9) breaker.reset(principal, now, false);
+        else breaker.broke(now, false);
+        expect(breaker.state).toBe('closed');
+      });
+    });
+  });
+
+  test('one principal opens none whose health endpoint answers', async () => {
+    await forSeeds(20, (random) => {
+      const breaker = new Breaker(middle);
+      times(300, (now) => {
+        const canSpare = random.oneIn(2);
+        const event = random.below(3);
+        if (event === 0) breaker.reset('a', now, canSpare);
+        if (event === 1) breaker.failed5xx('a', now, canSpare);
+        if (event === 2) breaker.lives(now);
         expect(breaker.state).toBe('closed');
       });
     });

@@ -79,17 +79,20 @@ describe('an upstream', () => {
     expect(a && fleet.canSpare(a)).toBe(false);
   });
 
-  test('that was set aside for its errors is taken back when no other can do without it', () => {
-    const fleet = fleetOf([settingsOf('a'), settingsOf('b')]);
-    const [a, b] = fleet.upstreams;
-    for (let i = 0; i < 10; i++) a?.breaker.failed5xx(`caller-${i}`, 0, true);
-    expect([a?.state, fleet.hasSetAside()]).toEqual(['away', true]);
-    fleet.recall();
-    expect(a?.state).toBe('away');
-    b?.breaker.unreachable(0);
-    fleet.recall();
-    expect(a?.state).toBe('up');
-  });
+  test.each(['failed5xx', 'reset'] as const)(
+    'that was set aside is taken back when no other can do without it (%s)',
+    (event) => {
+      const fleet = fleetOf([settingsOf('a'), settingsOf('b')]);
+      const [a, b] = fleet.upstreams;
+      for (let i = 0; i < 10; i++) a?.breaker[event](`caller-${i}`, 0, true);
+      expect([a?.state, fleet.hasSetAside()]).toEqual(['away', true]);
+      fleet.recall();
+      expect(a?.state).toBe('away');
+      b?.breaker.unreachable(0);
+      fleet.recall();
+      expect(a?.state).toBe('up');
+    },
+  );
 
   test('that is set aside takes nothing, but for one that refuses quickly and is alone', () => {
     const fleet = fleetOf([settingsOf('a')]);

@@ -9,6 +9,10 @@ import { askOf, fleetOf, settingsOf } from './scheduling.ts';
 
 const floorMs = 1_000;
 
+function times(n: number, body: (i: number) => void): void {
+  for (let i = 0; i < n; i++) body(i);
+}
+
 function stage(ids: readonly string[] = ['a']) {
   const fleet = fleetOf(ids.map((id) => settingsOf(id)));
   const lines: string[] = [];
@@ -35,6 +39,7 @@ function stage(ids: readonly string[] = ['a']) {
         hasten: noted('hasten'),
         lookAnew: noted('lookAnew'),
         proveByConnecting: noted('proveByConnecting'),
+        proveByAsking: noted('proveByAsking'),
         askLoad: (pauseMs) => (calls.push(`askLoad ${id} ${pauseMs}`), true),
         post: async () => undefined,
       };
@@ -47,7 +52,7 @@ function stage(ids: readonly string[] = ['a']) {
   const says = (load: EngineLoad) => watched.get('a')?.loaded(load, now);
   const judge = () => health.judgeProgress(upstream, false, floorMs);
   const at = (time: number) => (now = time);
-  const report = () => watched.get('a') as WatchOptions;
+  const report = (id = 'a') => watched.get(id) as WatchOptions;
   const counted = () => changes;
   return { fleet, health, upstream, lines, calls, says, judge, at, report, counted };
 }
@@ -119,10 +124,51 @@ test('tokenizing is no proof that an engine generates', () => {
   expect(upstream.state).toBe('away');
 });
 
-test('that breaks connections of several callers is set aside', () => {
-  const { health, upstream, lines } = stage();
-  for (let i = 0; i < 10; i++) health.wasReset(upstream, askOf(`caller-${i}`));
-  expect([upstream.state, lines]).toEqual(['away', ['error: upstream is set aside']]);
+describe('one that breaks connections', () => {
+  const resets = ({ health, upstream }: ReturnType<typeof stage>, count: number, callers: number) =>
+    times(count, (i) => health.wasReset(upstream, askOf(`caller-${i % callers}`)));
+
+  test('of several callers is set aside while another serves the same', () => {
+    const all = stage(['a', 'b']);
+    resets(all, 5, 2);
+    expect([all.upstream.state, all.lines]).toEqual(['away', ['error: upstream is set aside']]);
+  });
+
+  test('is not when it is the last, and is not even asked', () => {
+    for (const callers of [1, 3]) {
+      const all = stage();
+      resets(all, 50, callers);
+      all.report().broke();
+      expect([all.upstream.state, all.lines, all.calls]).toEqual(['up', [], []]);
+    }
+  });
+
+  test('of one caller is asked from the tenth on, and set aside when it breaks that connection too', () => {
+    const all = stage(['a', 'b']);
+    const { upstream, lines, calls, report } = all;
+    resets(all, 9, 1);
+    expect(calls).toEqual([]);
+    resets(all, 1, 1);
+    expect([upstream.state, calls]).toEqual(['up', ['proveByAsking a']]);
+    report().answered();
+    expect(upstream.state).toBe('up');
+    report().broke();
+    expect([upstream.state, lines]).toEqual(['away', ['error: upstream is set aside']]);
+    expect(calls.at(-1)).toBe('hasten a');
+    report().answered();
+    expect([upstream.state, lines.at(-1)]).toEqual(['up', 'upstream is back']);
+  });
+
+  test('costs a caller alone no second engine', () => {
+    const all = stage(['a', 'b']);
+    const { fleet, health, report } = all;
+    resets(all, 10, 1);
+    report().broke();
+    const [, b] = fleet.upstreams;
+    times(50, () => b && health.wasReset(b, askOf('caller-0')));
+    report('b').broke();
+    expect(fleet.upstreams.map(({ state }) => state)).toEqual(['away', 'up']);
+  });
 });
 
 test('that loads its model changes once', () => {
@@ -136,15 +182,18 @@ test('that loads its model changes once', () => {
 describe('an engine with counters that stands still', () => {
   function stalled() {
     const all = stage();
-    const { upstream, says, judge, at } = all;
+    const { upstream, says, judge, at, counted } = all;
     upstream.open = 1;
     upstream.progress.opened(0);
     says({ progress: 5, busySlots: 1 });
     judge();
     expect(upstream.isStalled).toBe(false);
     at(100_000);
+    const before = counted();
     judge();
     expect(upstream.state).toBe('stalled');
+    // Another may have to be taken back now.
+    expect(counted()).toBe(before + 1);
     return all;
   }
 

@@ -3,12 +3,14 @@
  * changed in the store into the running gateway, and decides nothing itself.
  */
 import { messageOf } from './errors.ts';
-import type { KeyRing } from './keys.ts';
+import type { Caller, KeyRing } from './keys.ts';
 import type { Limiter } from './limiter.ts';
+import type { Moment } from './limits.ts';
 import type { LiveRequests } from './live.ts';
 import type { Log } from './log.ts';
 import type { Store } from './store.ts';
 import type { Ledger } from './ledger.ts';
+import { spentTokens, type UsageRow } from './usage.ts';
 
 export interface AccountsOptions {
   store: Store;
@@ -35,19 +37,21 @@ const complaints = {
 
 export class Accounts {
   readonly #options: AccountsOptions;
-  /** Keys whose budgets the limiter keeps. */
-  #budgeted = new Set<string>();
-  /** Of those, the ones of which it is not known yet what they have spent. */
-  readonly #toRestore = new Set<string>();
+  /** Keys of which the limiter counts all that they spend: from when they are known to have a budget, to the end. */
+  readonly #counted = new Set<string>();
+  /** Of those, the ones whose earlier spending is still to be added, with the last row of the ledger that is earlier. */
+  readonly #toRestore = new Map<string, number>();
   /** Whether the store has changed since the keys were taken from it. */
   #isStale = true;
   #isRestoring = false;
+  #isClosed = false;
   /** Why something cannot be read; nothing of what could be read last time. */
   readonly #complaints: { [what in keyof typeof complaints]?: string | undefined } = {};
   readonly #timers: Timer[] = [];
 
   constructor(options: AccountsOptions) {
     this.#options = options;
+    options.ledger.onRow = (row, caller) => this.#settled(row, caller);
   }
 
   /** Takes the keys of the store, and goes on to do so when they change. */
@@ -76,11 +80,38 @@ export class Accounts {
   #reload(): void {
     const { store, keys } = this.#options;
     const issued = store.keys();
+    // Before anything is changed here, for reading can fail.
+    const lastRow = store.lastRow();
     keys.replaceIssued(issued);
     this.#endRevoked();
-    const budgeted = issued.filter(({ limits }) => limits.budgets?.length).map(({ id }) => id);
-    for (const id of budgeted) if (!this.#budgeted.has(id)) this.#toRestore.add(id);
-    this.#budgeted = new Set(budgeted);
+    const isNew = (id: string) => !this.#counted.has(id);
+    const budgeted = issued.filter(({ id, limits }) => limits.budgets?.length && isNew(id));
+    this.#beginCounting(new Set(budgeted.map(({ id }) => id)), lastRow);
+  }
+
+  /**
+   * Has the limiter count what these keys spend. Every row counts once: those that are written are read later, those
+   * that wait are counted here, and all later ones as they come.
+   */
+  #beginCounting(ids: ReadonlySet<string>, lastRow: number): void {
+    for (const id of ids) {
+      this.#counted.add(id);
+      this.#toRestore.set(id, lastRow);
+    }
+    for (const row of this.#options.ledger.waitingRows) if (ids.has(row.keyId)) this.#count(row);
+  }
+
+  /** Counts what was sent while its key had no budget; the limiter itself counts what it has admitted under one. */
+  #settled(row: UsageRow, { limits }: Caller): void {
+    if (this.#counted.has(row.keyId) && !limits.budgets?.length) this.#count(row);
+  }
+
+  #count(row: UsageRow): void {
+    const moment = this.#moment();
+    const { day, month } = this.#startsAt(moment);
+    const tokens = spentTokens(row);
+    const spent = { day: row.at >= day ? tokens : 0, month: row.at >= month ? tokens : 0 };
+    this.#options.limits.restore(row.principal, spent, moment);
   }
 
   #endRevoked(): void {
@@ -92,6 +123,7 @@ export class Accounts {
 
   /** Writes what waits, and closes the store. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     for (const timer of this.#timers) clearInterval(timer);
     await this.#options.ledger.close();
     this.#options.store.close();
@@ -117,28 +149,38 @@ export class Accounts {
     this.#complaints[what] = reason;
   }
 
-  #moment() {
+  #moment(): Moment {
     const { now, epochNow } = this.#options;
     return { ms: now(), epochMs: epochNow() };
   }
 
-  /** Has the limiter begin with what the ledger knows the keys have spent. What fails is tried again at the next look. */
+  /** Gives when the day and the month of a moment began, in epoch milliseconds. */
+  #startsAt({ epochMs }: Moment): { day: number; month: number } {
+    const { calendar } = this.#options.limits;
+    return {
+      day: calendar.periodOf('day', epochMs).start,
+      month: calendar.periodOf('month', epochMs).start,
+    };
+  }
+
+  /** Adds what the keys had spent before the limiter began to count. What fails is tried again at the next look. */
   async #restore(): Promise<void> {
-    const { store, limits, ledger } = this.#options;
+    const { store, limits } = this.#options;
     this.#isRestoring = true;
     try {
-      while (ledger.waiting > 0 && !ledger.isFailing) await ledger.flush();
-      const ids = [...this.#toRestore];
-      const { epochMs } = this.#moment();
-      const day = limits.calendar.periodOf('day', epochMs).start;
-      const month = limits.calendar.periodOf('month', epochMs).start;
-      for (const { principal, ...spent } of await store.spent(ids, { day, month })) {
-        limits.restore(principal, spent, this.#moment());
+      for (const [keyId, lastRow] of this.#toRestore) {
+        const starts = this.#startsAt(this.#moment());
+        const spent = await store.spent({ keyId, ...starts, lastRow });
+        const moment = this.#moment();
+        // The day has ended meanwhile: its sum is none of the next one.
+        if (this.#startsAt(moment).day !== starts.day) continue;
+        for (const { principal, ...sums } of spent) limits.restore(principal, sums, moment);
+        this.#toRestore.delete(keyId);
       }
-      for (const id of ids) this.#toRestore.delete(id);
       this.#complaints.spent = undefined;
     } catch (error) {
-      this.#complain('spent', error);
+      // Whoever closes the store interrupts the reading.
+      if (!this.#isClosed) this.#complain('spent', error);
     }
     this.#isRestoring = false;
   }

@@ -10,15 +10,22 @@ import { GatewayError, messageOf } from './errors.ts';
 import { presentedKey } from './headers.ts';
 import { InputError } from './input.ts';
 import { parseObject } from './json.ts';
-import { issueKey, isOneOf, rotateKey, type IssuedKey, type KeyRing } from './keys.ts';
+import { issueKey, isOneOf, rotateKey, type Caller, type IssuedKey, type KeyRing } from './keys.ts';
 import { keyView } from './keyview.ts';
 import type { LiveRequests } from './live.ts';
 import type { LiveFeed } from './liveview.ts';
+import type { Log } from './log.ts';
 import { changeFromJson, policyFromJson } from './policy.ts';
 import type { AuditAction, AuditEntry, KeyChange } from './rows.ts';
 import { parseDuration, readSpan } from './span.ts';
 import type { Store } from './store.ts';
-import { usageColumns, type UsageColumn, type UsageStore } from './usage.ts';
+import {
+  usageColumns,
+  usageReport,
+  type UsageColumn,
+  type UsageReport,
+  type UsageStore,
+} from './usage.ts';
 
 /** Runs what reads input; what is wrong with that is the client's to hear. */
 function reading<T>(work: () => T): T {
@@ -32,6 +39,11 @@ function reading<T>(work: () => T): T {
 
 const maxBodyBytes = 65_536;
 
+/** Gives what ends a request where `cause` was thrown: who has left hears nothing, and nothing has failed. */
+function endOf(request: Request, cause: unknown): unknown {
+  return request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
+}
+
 /** Reads a small body whole. */
 async function readSmall(request: Request): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
@@ -43,7 +55,7 @@ async function readSmall(request: Request): Promise<Uint8Array> {
       parts.push(part);
     }
   } catch (cause) {
-    throw request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
+    throw endOf(request, cause);
   }
   if (length <= maxBodyBytes) return Buffer.concat(parts);
   const message = `The body is larger than ${maxBodyBytes} bytes, which is all that this route takes.`;
@@ -81,12 +93,14 @@ async function usageFor(
   { store, epochNow }: UsageReader,
   columns: readonly UsageColumn[],
   keyId?: string,
-): Promise<object> {
+): Promise<UsageReport> {
   const given = parametersOf(request, ['by', 'since', 'until']);
   const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
-  const data = await store.usage({ ...span, keyId, signal: request.signal });
-  const [since, until] = [span.since, span.until].map((at) => new Date(at).toISOString());
-  return { since, until, data };
+  try {
+    return usageReport(span, await store.usage({ ...span, keyId, signal: request.signal }));
+  } catch (cause) {
+    throw endOf(request, cause);
+  }
 }
 
 function auditView(entry: AuditEntry) {
@@ -129,18 +143,23 @@ export interface AdminOptions extends UsageReader {
   corsHeaders: CorsHeaders;
   /** Takes keys out of a text. */
   mask: (text: string) => string;
+  log: Log;
   accounts: Pick<Accounts, 'changed' | 'revoke'>;
 }
 
 const actor = 'admin';
 
-/** Writes to the store. Throws `store_unavailable` where that fails: the disk is full, or another process holds it. */
-function written<T>(write: () => T): T {
+/**
+ * Writes to the store. Throws `store_unavailable` where that fails: the disk is full, or another process holds it.
+ * @param state how things stand then
+ */
+function written<T>(write: () => T, state = 'Nothing has changed'): T {
   try {
     return write();
   } catch (cause) {
+    if (cause instanceof GatewayError) throw cause;
     throw new GatewayError('store_unavailable', {
-      message: `The store cannot be written (${messageOf(cause)}). Try again; a key that was to be revoked is refused until the gateway ends.`,
+      message: `The store cannot be written (${messageOf(cause)}). ${state}; try again.`,
       headers: { 'retry-after': '1' },
       cause,
     });
@@ -149,7 +168,7 @@ function written<T>(write: () => T): T {
 
 /** The plugin with everything under `/admin`. */
 export function admin(options: AdminOptions) {
-  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, accounts } = options;
+  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, log, accounts } = options;
   const isAdmin = isOneOf([adminKey]);
   const answer = answering(corsHeaders);
 
@@ -163,19 +182,43 @@ export function admin(options: AdminOptions) {
     return record;
   }
 
-  /** Gives a key that can still change: what is revoked stays so. */
-  function changeable(id: string): IssuedKey {
-    const record = known(id);
-    if (record.revokedAt === undefined) return record;
-    const message = 'This key is revoked, which cannot be undone. Make a new one.';
-    throw new GatewayError('invalid_field', { message });
-  }
-
-  function change(id: string, changes: KeyChange, action: AuditAction): IssuedKey {
-    const record = written(() => store.changeKey(id, changes, action, actor, epochNow()));
+  /**
+   * Writes what changes of a key, and has it take effect.
+   * @param failed how things stand where it cannot be written
+   */
+  function write(
+    id: string,
+    action: AuditAction,
+    changeOf: (key: IssuedKey) => KeyChange,
+    failed?: string,
+  ): IssuedKey {
+    const record = written(() => store.changeKey(id, changeOf, action, actor, epochNow()), failed);
     if (record === undefined) throw new GatewayError('key_not_found');
     accounts.changed();
     return record;
+  }
+
+  /** Changes a key that can still change: what is revoked stays so. */
+  function change(
+    id: string,
+    action: AuditAction,
+    changeOf: (key: IssuedKey) => KeyChange,
+  ): IssuedKey {
+    return write(id, action, function changeLiving(key) {
+      if (key.revokedAt === undefined) return changeOf(key);
+      const message = 'This key is revoked, which cannot be undone. Make a new one.';
+      throw new GatewayError('invalid_field', { message });
+    });
+  }
+
+  /** What is stopped is stopped: that it cannot be noted is told to the log. */
+  function noteStopped({ keyId, name }: Caller, detail: string): void {
+    try {
+      store.note({ at: epochNow(), actor, action: 'request_stopped', keyId, name, detail });
+    } catch (error) {
+      const what = 'the operator has stopped a request, and the audit log cannot be written';
+      log.error({ requestId: detail, keyId, reason: messageOf(error) }, what);
+    }
   }
 
   return new Elysia({ name: 'admin' })
@@ -206,9 +249,10 @@ export function admin(options: AdminOptions) {
       '/admin/keys/:id',
       async function changeKey({ request, params }) {
         const body = await readObject(request);
-        const current = changeable(params.id);
-        const changes = reading(() => changeFromJson(body, current, epochNow()));
-        return answer(request, view(change(params.id, changes, 'key_changed')));
+        const record = change(params.id, 'key_changed', (key) =>
+          reading(() => changeFromJson(body, key, epochNow())),
+        );
+        return answer(request, view(record));
       },
       { parse: 'none' },
     )
@@ -220,7 +264,9 @@ export function admin(options: AdminOptions) {
         if (record.revokedAt !== undefined) return answer(request, view(record));
         // Here at once, also where the store cannot be written.
         accounts.revoke(params.id);
-        return answer(request, view(change(params.id, { revokedAt: epochNow() }, 'key_revoked')));
+        const failed = 'The key is refused until this gateway ends';
+        const revoke = ({ revokedAt = epochNow() }: IssuedKey) => ({ revokedAt });
+        return answer(request, view(write(params.id, 'key_revoked', revoke, failed)));
       },
       { parse: 'none' },
     )
@@ -229,9 +275,13 @@ export function admin(options: AdminOptions) {
       async function rotate({ request, params }) {
         const body = await readSmall(request);
         const graceMs = body.length === 0 ? 0 : graceOf(parseObject(body));
-        const rotated = rotateKey(changeable(params.id), graceMs, epochNow());
-        const record = change(params.id, rotated.change, 'key_rotated');
-        return answer(request, { ...view(record), key: rotated.key });
+        let made = '';
+        const record = change(params.id, 'key_rotated', (current) => {
+          const rotated = rotateKey(current, graceMs, epochNow());
+          made = rotated.key;
+          return rotated.change;
+        });
+        return answer(request, { ...view(record), key: made });
       },
       { parse: 'none' },
     )
@@ -261,13 +311,7 @@ export function admin(options: AdminOptions) {
         const entries = [...live].filter((entry) => entry.id === id);
         if (entries.length === 0) throw new GatewayError('request_not_found');
         for (const entry of entries) entry.abort('stopped_by_operator');
-        for (const { caller } of entries) {
-          const { keyId, name } = caller;
-          const detail = mask(id);
-          written(() =>
-            store.note({ at: epochNow(), actor, action: 'request_stopped', keyId, name, detail }),
-          );
-        }
+        for (const { caller } of entries) noteStopped(caller, mask(id));
         const headers = {
           ...corsHeaders(request.headers.get('origin')),
           'cache-control': 'no-store',

@@ -83,13 +83,18 @@ function read(command: Command, args: readonly string[]): { values: Values; name
     parsed = parseArgs({
       args: [...args],
       allowPositionals: true,
+      tokens: true,
       options: { ...options, ...common },
     });
   } catch (error) {
     throw new Misuse(messageOf(error));
   }
   const [named, ...surplus] = isAboutKey ? parsed.positionals : ['', ...parsed.positionals];
-  const values = parsed.values as Values; // No option may be given several times.
+  // None of them gathers several, and the first of two would be passed over.
+  const values = parsed.values as Values;
+  const given = parsed.tokens.flatMap((token) => (token.kind === 'option' ? token.name : []));
+  const again = given.find((name, index) => given.indexOf(name) < index);
+  if (again !== undefined) throw new Misuse(`--${again}: given twice`);
   if (surplus.length > 0) throw new Misuse(`unexpected "${oneLine(surplus.join(' '))}"`);
   if (!named && isAboutKey && values['help'] !== true) {
     throw new Misuse('name the key: its id, or its name where no other key has it');

@@ -6,6 +6,7 @@ import {
   commonHelp,
   Misuse,
   runCommand,
+  type Call,
   type Command,
   type CommandContext,
   type ExitCode,
@@ -14,6 +15,7 @@ import { issuedIdOf, issueKey, rotateKey, type IssuedKey } from './keys.ts';
 import { keyView, type KeyView } from './keyview.ts';
 import type { Budget, Limits } from './limits.ts';
 import { changeFromFlags, policyFlags, policyFromFlags } from './policy.ts';
+import type { AuditAction, KeyChange } from './rows.ts';
 import { parseDuration } from './span.ts';
 import type { Store } from './store.ts';
 import { none, oneLine, table } from './table.ts';
@@ -58,7 +60,7 @@ Lists all keys, the oldest first.
   isAboutKey: false,
   run({ store, values, epochNow, print }) {
     const views = store.keys().map((key) => keyView(key, epochNow()));
-    if (values['json'] === true) return print(JSON.stringify(views, null, 2));
+    if (values['json'] === true) return print(JSON.stringify({ data: views }, null, 2));
     if (views.length === 0)
       return print('There are no keys. Make one: llm-gateway keys add --name NAME');
     print(table(['id', 'name', 'state', 'limits', 'models', 'expires'], views.map(rowOf)));
@@ -97,11 +99,12 @@ is all. KEY is its id, or its name where no other key has it.
   --user-header H    the header in which it names the user whom it speaks for${commonHelp}`,
   options: policyFlags,
   isAboutKey: true,
-  run({ store, values, named, epochNow, print }) {
-    const record = changeable(store, named);
-    const change = changeFromFlags(values, record, epochNow());
-    store.changeKey(record.id, change, 'key_changed', actor, epochNow());
-    print(`The key of ${change.name ?? record.name} (${record.id}) is changed.`);
+  run(call) {
+    const { values, epochNow, print } = call;
+    const { name, id } = change(call, 'key_changed', (key) =>
+      changeFromFlags(values, key, epochNow()),
+    );
+    print(`The key of ${name} (${id}) is changed.`);
   },
 };
 
@@ -112,7 +115,8 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
   --grace TIME       how long the old secret is still accepted, such as 24h or 30m; not at all without this${commonHelp}`,
   options: { grace: { type: 'string' } },
   isAboutKey: true,
-  run({ store, values, named, epochNow, print, printError }) {
+  run(call) {
+    const { values, epochNow, print, printError } = call;
     const { grace = '0s' } = values;
     const graceMs = parseDuration(String(grace));
     if (graceMs === undefined) {
@@ -120,13 +124,16 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
         `--grace: found ${JSON.stringify(grace)}; allowed is a duration such as 24h`,
       );
     }
-    const record = changeable(store, named);
-    const { key, change } = rotateKey(record, graceMs, epochNow());
-    store.changeKey(record.id, change, 'key_rotated', actor, epochNow());
-    print(key);
-    const until = change.replaced && new Date(change.replaced.until).toISOString();
+    let made = '';
+    const { name, id, replaced } = change(call, 'key_rotated', (current) => {
+      const rotated = rotateKey(current, graceMs, epochNow());
+      made = rotated.key;
+      return rotated.change;
+    });
+    print(made);
+    const until = replaced && new Date(replaced.until).toISOString();
     printError(
-      `This is the new key of ${record.name} (${record.id}). It is shown only this once. ` +
+      `This is the new key of ${name} (${id}). It is shown only this once. ` +
         `The old one is accepted ${until === undefined ? 'no more' : `until ${until}`}.`,
     );
   },
@@ -138,10 +145,9 @@ Ends a key for good, and what it has running. KEY is its id, or its name where n
 ${commonHelp}`,
   options: {},
   isAboutKey: true,
-  run({ store, named, epochNow, print }) {
-    const record = changeable(store, named);
-    store.changeKey(record.id, { revokedAt: epochNow() }, 'key_revoked', actor, epochNow());
-    print(`The key of ${record.name} (${record.id}) is revoked.`);
+  run(call) {
+    const { name, id } = change(call, 'key_revoked', () => ({ revokedAt: call.epochNow() }));
+    call.print(`The key of ${name} (${id}) is revoked.`);
   },
 };
 
@@ -198,23 +204,43 @@ function find(store: Store, given: string): IssuedKey {
   throw new Refusal(`several keys are called "${oneLine(named)}"; name one by its id: ${ids}`);
 }
 
-/** Gives a key that can still change: what is revoked stays so. */
-function changeable(store: Store, named: string): IssuedKey {
-  const record = find(store, named);
-  if (record.revokedAt === undefined) return record;
-  throw new Refusal(`the key of ${record.name} (${record.id}) is revoked already`);
+/** Changes the key that a command is about, where it still can: what is revoked stays so. */
+function change(
+  { store, named, epochNow }: Call,
+  action: AuditAction,
+  changeOf: (key: IssuedKey) => KeyChange,
+): IssuedKey {
+  const found = find(store, named);
+  function changeLiving(key: IssuedKey): KeyChange {
+    if (key.revokedAt === undefined) return changeOf(key);
+    throw new Refusal(`the key of ${key.name} (${key.id}) is revoked already`);
+  }
+  // It is there still: no key is ever deleted.
+  return store.changeKey(found.id, changeLiving, action, actor, epochNow()) ?? found;
+}
+
+const units = [
+  ['G', 1e9],
+  ['M', 1e6],
+  ['k', 1e3],
+] as const;
+
+/** Gives a number as one would type it: 1M, 1.5M or 20k where it is as round as that. */
+function amountText(amount: number): string {
+  const unit = units.find(([, size]) => amount >= size && amount % (size / 10) === 0);
+  return unit === undefined ? String(amount) : `${amount / unit[1]}${unit[0]}`;
 }
 
 function budgetText({ tokens, per }: Budget): string {
-  return `${tokens} tokens/${per}`;
+  return `${amountText(tokens)}/${per}`;
 }
 
 function limitsText(limits: Limits): string {
   const { requestsPerMinute, tokensPerMinute, concurrentRequests, budgets = [] } = limits;
   const parts = [
-    requestsPerMinute === undefined ? [] : `${requestsPerMinute} requests/min`,
-    tokensPerMinute === undefined ? [] : `${tokensPerMinute} tokens/min`,
-    concurrentRequests === undefined ? [] : `${concurrentRequests} at once`,
+    requestsPerMinute === undefined ? [] : `${amountText(requestsPerMinute)} requests/min`,
+    tokensPerMinute === undefined ? [] : `${amountText(tokensPerMinute)} tokens/min`,
+    concurrentRequests === undefined ? [] : `${amountText(concurrentRequests)} at once`,
     budgets.map(budgetText),
   ];
   return parts.flat().join(', ') || none;

@@ -3,6 +3,7 @@
  * costs log lines and memory up to a bound, never a request.
  */
 import { messageOf } from './errors.ts';
+import type { Caller } from './keys.ts';
 import type { LiveRequest, RequestObserver, Settlement } from './live.ts';
 import type { Log } from './log.ts';
 import { rowOf, type UsageRow, type UsageStore } from './usage.ts';
@@ -37,6 +38,8 @@ export interface LedgerOptions {
 
 /** Gives every request that has ended to the store. */
 export class Ledger implements RequestObserver {
+  /** Called with every row as soon as it is there, and with who sent the request. */
+  onRow: ((row: UsageRow, caller: Caller) => void) | undefined;
   readonly #options: LedgerOptions;
   readonly #flushMs: number;
   #rows: UsageRow[] = [];
@@ -54,9 +57,14 @@ export class Ledger implements RequestObserver {
     if (options.retentionDays > 0) this.#dropIn(0);
   }
 
-  /** Rows that are not written yet. */
+  /** How many rows are not written yet. */
   get waiting(): number {
     return this.#rows.length;
+  }
+
+  /** Those rows. Each row is either here or in the store, as long as the store answers at once. */
+  get waitingRows(): readonly UsageRow[] {
+    return this.#rows;
   }
 
   /** For how long the oldest of them has waited. */
@@ -75,7 +83,9 @@ export class Ledger implements RequestObserver {
   isLong(_request: LiveRequest): void {}
 
   settled(record: Settlement): void {
-    this.#rows.push(rowOf(record, this.#options.epochNow()));
+    const row = rowOf(record, this.#options.epochNow());
+    this.#rows.push(row);
+    this.onRow?.(row, record.caller);
     this.#flushIn(this.#isFailing ? retryMs : this.#flushMs);
   }
 
@@ -112,7 +122,9 @@ export class Ledger implements RequestObserver {
     const batch = this.#rows.slice(0, batchRows);
     if (batch.length === 0) return;
     try {
-      await this.#options.store.insertUsage(batch.map((row) => this.#masked(row)));
+      const written = this.#options.store.insertUsage(batch.map((row) => this.#masked(row)));
+      // To await what is there at once would leave the rows here and in the store meanwhile.
+      if (written !== undefined) await written;
     } catch (error) {
       this.#fail(error);
       return;

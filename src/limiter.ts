@@ -109,12 +109,7 @@ export class Limiter implements LimitStore {
     if (requestShare) account.requests.settle(requestShare, used === undefined ? 0 : 1, now.ms);
     if (tokenShare) account.tokens.settle(tokenShare, used ?? 0, now.ms);
     account.learn(reservation, used, now);
-    if (!hasBudget || !used) return;
-    for (const name of ['day', 'month'] as const) {
-      const period = this.calendar.periodOf(name, now.epochMs);
-      const tally = account.spent[name];
-      tally.set(period, tally.in(period) + used);
-    }
+    if (hasBudget && used) this.#spend(account, { day: used, month: used }, now);
   }
 
   /** Also for a caller of whom nothing is kept. */
@@ -123,10 +118,16 @@ export class Limiter implements LimitStore {
   }
 
   restore(principal: string, spent: Record<PeriodName, number>, now: Moment): void {
-    if (spent.day === 0 && spent.month === 0 && !this.#accounts.has(principal)) return;
-    const account = this.#accountOf(principal);
-    account.spent.day.set(this.calendar.periodOf('day', now.epochMs), spent.day);
-    account.spent.month.set(this.calendar.periodOf('month', now.epochMs), spent.month);
+    // What was spent in the day was spent in the month.
+    if (spent.month > 0) this.#spend(this.#accountOf(principal), spent, now);
+  }
+
+  #spend(account: Account, tokens: Record<PeriodName, number>, now: Moment): void {
+    for (const name of ['day', 'month'] as const) {
+      const period = this.calendar.periodOf(name, now.epochMs);
+      const tally = account.spent[name];
+      tally.set(period, tally.in(period) + tokens[name]);
+    }
   }
 
   /**

@@ -81,7 +81,10 @@ export interface LimitStore {
   settle(reservation: Reservation, usedTokens: number | undefined, now: Moment): MaybePromise<void>;
   /** How long the answers of this caller usually are, in tokens: what to reserve where it sets no maximum. */
   usualTokens(principal: string): MaybePromise<number>;
-  /** Sets what a caller has spent in the current day and month: after a start, or when it gets its first budget. */
+  /**
+   * Adds what a caller has spent in the current day and month that no reservation has counted: before a start, or before
+   * it got its first budget.
+   */
   restore(principal: string, spent: Record<PeriodName, number>, now: Moment): MaybePromise<void>;
 }
 

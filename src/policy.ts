@@ -18,13 +18,25 @@ interface Given {
 
 type Source = ReadonlyMap<Name, Given>;
 
-/** Reads what one source gives; what is wrong goes to `problems`. */
-function read(source: Source, problems: string[], epochMs: number): Partial<Values> {
+/** As a flag, and in JSON. */
+type ClearingWord = 'none' | 'null';
+
+/**
+ * Reads what one source gives; what is wrong goes to `problems`.
+ * @param clearing the word with which a change takes a member away; `undefined` where there is nothing to take
+ */
+function read(
+  source: Source,
+  problems: string[],
+  epochMs: number,
+  clearing?: ClearingWord,
+): Partial<Values> {
   function valueOf<N extends Name>(name: N, { label, value, found }: Given): Partial<Values> {
     const rule = rules[name];
     const accepted = value === null ? rule.fallback : rule.accept(value, epochMs);
     if (accepted !== null) return { [name]: accepted };
-    problems.push(`${label}: found ${shown(found, false)}; allowed is ${rule.allowed}`);
+    const more = clearing !== undefined && rule.fallback !== null ? `, or ${clearing}` : '';
+    problems.push(`${label}: found ${shown(found, false)}; allowed is ${rule.allowed}${more}`);
     return {};
   }
   return Object.assign({}, ...[...source].map(([name, given]) => valueOf(name, given)));
@@ -63,8 +75,9 @@ function changeOf(
   problems: string[],
   current: KeyPolicy,
   epochMs: number,
+  clearing: ClearingWord,
 ): Partial<KeyPolicy> {
-  const given = read(source, problems, epochMs);
+  const given = read(source, problems, epochMs, clearing);
   if (problems.length > 0) throw new InputError(problems);
   const changesLimits = limitNames.some((name) => source.has(name));
   const limits = changesLimits ? { limits: limitsOf({ ...current.limits, ...given }) } : {};
@@ -91,7 +104,7 @@ function fromJson(body: Mapping, problems: string[]): Source {
   else if (limits === null)
     take(Object.fromEntries(limitNames.map((name) => [name, null])), '', limitNames);
   else if (limits !== undefined) {
-    problems.push(`limits: found ${shown(limits, false)}; allowed is an object of limits`);
+    problems.push(`limits: found ${shown(limits, false)}; allowed is an object of limits, or null`);
   }
   return source;
 }
@@ -117,7 +130,7 @@ export function changeFromJson(
   const problems: string[] = [];
   const source = fromJson(body, problems);
   if (source.size === 0 && problems.length === 0) problems.push('the body changes nothing');
-  return changeOf(source, problems, current, epochMs);
+  return changeOf(source, problems, current, epochMs, 'null');
 }
 
 /** The flags of a policy, for `parseArgs`. */
@@ -166,5 +179,5 @@ export function changeFromFlags(
 ): Partial<KeyPolicy> {
   const source = fromFlags(flags, decodeChange);
   const problems = source.size === 0 ? ['no option says what to change'] : [];
-  return changeOf(source, problems, current, epochMs);
+  return changeOf(source, problems, current, epochMs, 'none');
 }

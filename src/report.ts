@@ -12,7 +12,7 @@ import {
 } from './command.ts';
 import { readSpan } from './span.ts';
 import { csv, none, table } from './table.ts';
-import { usageColumns, type UsageColumn, type UsageFigures } from './usage.ts';
+import { usageColumns, usageReport, type UsageColumn, type UsageFigures } from './usage.ts';
 
 /** The figures, in their order, with what a table has above them. */
 const figures: Readonly<Record<keyof UsageFigures, string>> = {
@@ -73,10 +73,7 @@ Adds up what requests have used.
       { columns: usageColumns, epochMs: epochNow(), prefix: '--' },
     );
     const data = await store.usage(span);
-    if (form['json']) {
-      const [from, to] = [span.since, span.until].map((at) => new Date(at).toISOString());
-      return print(JSON.stringify({ since: from, until: to, data }, null, 2));
-    }
+    if (form['json']) return print(JSON.stringify(usageReport(span, data), null, 2));
     const columns = columnsOf(span.by);
     if (form['csv']) {
       return print(

@@ -46,9 +46,11 @@ function policyText(policy: Partial<KeyPolicy>): string {
 /** Gives what the audit log says of a change. */
 export function detailOf(change: KeyChange): string {
   const shown: Record<string, unknown> = {};
-  for (const name of [...policyFields, 'revokedAt']) {
+  for (const name of policyFields) {
     if (name in change) shown[name] = Reflect.get(change, name) ?? null;
   }
+  // Nothing makes a key valid again, so there is no `null` to tell.
+  if (change.revokedAt !== undefined) shown['revokedAt'] = change.revokedAt;
   if (change.replaced !== undefined) shown['replacedUntil'] = change.replaced.until;
   return JSON.stringify(shown);
 }

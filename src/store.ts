@@ -20,7 +20,15 @@ import {
 } from './rows.ts';
 import { openDatabase } from './schema.ts';
 import { Groups, unitMs, type CountedRow } from './totals.ts';
-import type { Spent, UsageColumn, UsageQuery, UsageRow, UsageStore, UsageTotals } from './usage.ts';
+import type {
+  Spent,
+  SpentQuery,
+  UsageColumn,
+  UsageQuery,
+  UsageRow,
+  UsageStore,
+  UsageTotals,
+} from './usage.ts';
 
 const countedFields = `at, id, keyName, status, code, outcome, isCacheHit, tokensAre, promptTokens, cachedTokens, completionTokens,
   engineMs, firstTokenMs, queuedMs`;
@@ -48,6 +56,7 @@ type PageEnd = Pick<CountedRow, 'at' | 'id'>;
 export class Store implements UsageStore {
   #dataVersion: number;
   #isClosed = false;
+  #latestReport: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly db: Database) {
     this.#dataVersion = this.#readDataVersion();
@@ -89,12 +98,14 @@ export class Store implements UsageStore {
   }
 
   /**
-   * Changes what `change` names and gives the key as it is then; `undefined` when there is none with that id.
+   * Changes a key and gives it as it is then; `undefined` when there is none with that id.
+   * @param changeOf gives what changes, from the key as it is now: nobody else changes it meanwhile. What it throws is
+   *   thrown, and nothing is changed
    * @param now epoch milliseconds
    */
   changeKey(
     id: string,
-    change: KeyChange,
+    changeOf: (key: IssuedKey) => KeyChange,
     action: AuditAction,
     actor: string,
     now: number,
@@ -103,6 +114,7 @@ export class Store implements UsageStore {
       const row = this.db.query<KeyRow, [string]>('SELECT * FROM keys WHERE id = ?').get(id);
       if (row === null) return undefined;
       const old = keyOf(row);
+      const change = changeOf(old);
       const key = { ...old, ...change, id, createdAt: old.createdAt };
       this.db
         .query(
@@ -144,8 +156,18 @@ export class Store implements UsageStore {
     });
   }
 
-  /** Adds up page by page, in time for traffic between them. */
+  /** One after the other, whoever asks: each reads many rows and keeps many sums. */
   async usage(query: UsageQuery): Promise<UsageTotals[]> {
+    const report = this.#latestReport.then(() => this.#addUp(query));
+    // Whoever has asked hears of a failure; the next report only waits.
+    this.#latestReport = report.catch(() => {});
+    return await report;
+  }
+
+  /** Adds up page by page, in time for traffic between them. */
+  async #addUp(query: UsageQuery): Promise<UsageTotals[]> {
+    // Its turn may have come late.
+    this.#assertWanted(query.signal);
     const groups = new Groups(query.by);
     let before: PageEnd | undefined = { at: query.until, id: 0 };
     while (before !== undefined) {
@@ -156,21 +178,24 @@ export class Store implements UsageStore {
     return groups.totals();
   }
 
-  /** Adds up key by key and page by page, in time for traffic between them. */
-  async spent(keyIds: readonly string[], since: { day: number; month: number }): Promise<Spent[]> {
+  lastRow(): number {
+    const sql = 'SELECT max(id) AS id FROM usage';
+    return this.db.query<{ id: number | null }, []>(sql).get()?.id ?? 0;
+  }
+
+  /** Adds up page by page, in time for traffic between them. */
+  async spent(query: SpentQuery): Promise<Spent[]> {
     const found = new Map<string, Spent>();
-    for (const keyId of keyIds) {
-      let after: PageEnd | undefined = { at: since.month, id: 0 };
-      while (after !== undefined) {
-        const rows = this.#spentPage(keyId, after);
-        for (const { principal, at, tokens } of rows) {
-          const sum = found.get(principal) ?? { principal, day: 0, month: 0 };
-          sum.month += tokens;
-          if (at >= since.day) sum.day += tokens;
-          found.set(principal, sum);
-        }
-        after = await this.#nextPage(rows);
+    let after: PageEnd | undefined = { at: query.month, id: 0 };
+    while (after !== undefined) {
+      const rows = this.#spentPage(query, after);
+      for (const { principal, at, tokens } of rows) {
+        const sum = found.get(principal) ?? { principal, day: 0, month: 0 };
+        sum.month += tokens;
+        if (at >= query.day) sum.day += tokens;
+        found.set(principal, sum);
       }
+      after = await this.#nextPage(rows);
     }
     return [...found.values()];
   }
@@ -190,15 +215,22 @@ export class Store implements UsageStore {
   async #nextPage(rows: readonly PageEnd[], signal?: AbortSignal): Promise<PageEnd | undefined> {
     if (rows.length < pageRows) return undefined;
     await new Promise<void>((resolve) => setImmediate(resolve));
-    signal?.throwIfAborted();
-    if (this.#isClosed) throw new GatewayError('shutting_down');
+    this.#assertWanted(signal);
     return rows.at(-1);
   }
 
-  #spentPage(keyId: string, { at, id }: PageEnd): SpentRow[] {
+  /** Throws where nobody waits for the rest any more. */
+  #assertWanted(signal?: AbortSignal): void {
+    signal?.throwIfAborted();
+    if (this.#isClosed) throw new GatewayError('shutting_down');
+  }
+
+  #spentPage({ keyId, lastRow }: SpentQuery, { at, id }: PageEnd): SpentRow[] {
     const sql = `SELECT id, at, principal, ifnull(promptTokens, 0) + ifnull(completionTokens, 0) AS tokens
-      FROM usage WHERE keyId = $keyId AND (at, id) > ($at, $id) AND NOT isCacheHit ORDER BY at, id LIMIT ${pageRows}`;
-    return this.db.query<SpentRow, Record<string, string | number>>(sql).all({ keyId, at, id });
+      FROM usage WHERE keyId = $keyId AND (at, id) > ($at, $id) AND id <= $lastRow AND NOT isCacheHit
+      ORDER BY at, id LIMIT ${pageRows}`;
+    const values = { keyId, at, id, lastRow };
+    return this.db.query<SpentRow, Record<string, string | number>>(sql).all(values);
   }
 
   /** Gives the rows of a query that come before that one, the latest first. */

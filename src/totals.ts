@@ -40,6 +40,11 @@ function endOf({
   return outcome === 'failed' || status >= 400 ? 'failed' : undefined;
 }
 
+/** Says whether a request has been in the queue, for however short: who was not let in there has not waited. */
+function hasWaited({ code, queuedMs, engineMs, isCacheHit }: CountedRow): boolean {
+  return !refusals.has(code) && (queuedMs > 0 || engineMs > 0 || isCacheHit === 1);
+}
+
 function isTime(column: UsageColumn): column is keyof typeof unitMs {
   return column in unitMs;
 }
@@ -52,16 +57,48 @@ function shownAs(column: UsageColumn, value: string | number | null | undefined)
   return column === 'day' ? iso.slice(0, 10) : `${iso.slice(0, 16)}Z`;
 }
 
-/** Gives the smallest value that at least `percent` of all do not exceed; `null` where there is none. */
-function percentile(sorted: Float64Array, percent: number): number | null {
-  return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? null;
+/** Times to two significant digits, and how often each is among them: some hundred numbers, however many times come. */
+class Times {
+  #total = 0;
+  #zeros = 0;
+  /** By power of ten, from tenths of a millisecond up: how many times have each number of two digits, or are 100. */
+  readonly #decades: (Uint32Array | undefined)[] = [];
+
+  /** @param ms in whole tenths */
+  add(ms: number): void {
+    this.#total++;
+    if (ms <= 0) {
+      this.#zeros++;
+      return;
+    }
+    const decade = Math.floor(Math.log10(ms)) + 1;
+    const counts = (this.#decades[decade] ??= new Uint32Array(101));
+    const digits = Math.round(ms / 10 ** (decade - 2));
+    counts[digits] = (counts[digits] ?? 0) + 1;
+  }
+
+  /** Gives the smallest time that at least `percent` of all do not exceed; `null` where there is none. */
+  percentile(percent: number): number | null {
+    if (this.#total === 0) return null;
+    let rank = Math.ceil((this.#total * percent) / 100) - this.#zeros;
+    if (rank <= 0) return 0;
+    for (const [decade, counts = []] of this.#decades.entries()) {
+      // There can be thousands of groups, for which iterators would be slow.
+      for (let digits = 10; digits < counts.length; digits++) {
+        rank -= counts[digits] ?? 0;
+        // In decimals, since 7 * 0.1 is not 0.7 in binary.
+        if (rank <= 0) return Number(`${digits}e${decade - 2}`);
+      }
+    }
+    return null;
+  }
 }
 
 /** One group while it is added up. */
 class Group {
   readonly #columns: { [column in UsageColumn | 'name']?: string | null };
-  readonly #firstTokenMs: number[] = [];
-  readonly #queuedMs: number[] = [];
+  readonly #firstTokenMs = new Times();
+  readonly #queuedMs = new Times();
   readonly #sums = {
     requests: 0,
     refused: 0,
@@ -84,8 +121,7 @@ class Group {
     sums.requests++;
     const end = endOf(row);
     if (end !== undefined) sums[end]++;
-    // Who was not let in has not waited, however many they are.
-    if (end !== 'refused') this.#queuedMs.push(row.queuedMs);
+    if (hasWaited(row)) this.#queuedMs.add(row.queuedMs);
     if (row.isCacheHit) {
       sums.cacheHits++;
       return;
@@ -95,20 +131,18 @@ class Group {
     sums.completionTokens += row.completionTokens ?? 0;
     if (row.tokensAre === 'estimated') sums.estimated++;
     this.#engineMs += row.engineMs;
-    if (row.firstTokenMs !== null) this.#firstTokenMs.push(row.firstTokenMs);
+    if (row.firstTokenMs !== null) this.#firstTokenMs.add(row.firstTokenMs);
   }
 
   totals(): UsageTotals {
-    const firstTokenMs = Float64Array.from(this.#firstTokenMs).sort();
-    const queuedMs = Float64Array.from(this.#queuedMs).sort();
     return {
       ...this.#columns,
       ...this.#sums,
       engineSeconds: Math.round(this.#engineMs) / 1_000,
-      firstTokenMsP50: percentile(firstTokenMs, 50),
-      firstTokenMsP95: percentile(firstTokenMs, 95),
-      queuedMsP50: percentile(queuedMs, 50),
-      queuedMsP95: percentile(queuedMs, 95),
+      firstTokenMsP50: this.#firstTokenMs.percentile(50),
+      firstTokenMsP95: this.#firstTokenMs.percentile(95),
+      queuedMsP50: this.#queuedMs.percentile(50),
+      queuedMsP95: this.#queuedMs.percentile(95),
     };
   }
 }

@@ -80,9 +80,10 @@ export interface UsageFigures {
   /** Requests whose tokens are estimated. */
   estimated: number;
   engineSeconds: number;
-  /** Percentiles by nearest rank; `null` where there is nothing to rank. */
+  /** Percentiles by nearest rank, to two significant digits; `null` where there is nothing to rank. */
   firstTokenMsP50: number | null;
   firstTokenMsP95: number | null;
+  /** Of those that were in the queue, for however short. */
   queuedMsP50: number | null;
   queuedMsP95: number | null;
 }
@@ -93,6 +94,20 @@ export interface UsageFigures {
  */
 export type UsageTotals = { [column in UsageColumn | 'name']?: string | null } & UsageFigures;
 
+/** The totals of a span of time as people get them; times in ISO form. */
+export interface UsageReport {
+  since: string;
+  until: string;
+  data: readonly UsageTotals[];
+}
+
+export function usageReport(
+  { since, until }: Pick<UsageQuery, 'since' | 'until'>,
+  data: readonly UsageTotals[],
+): UsageReport {
+  return { since: new Date(since).toISOString(), until: new Date(until).toISOString(), data };
+}
+
 /** Tokens that count for a principal's budgets: prompt and completion, without hits of the response cache. */
 export interface Spent {
   principal: string;
@@ -102,17 +117,32 @@ export interface Spent {
   month: number;
 }
 
+/** Gives the tokens of a request that count for its principal's budgets. */
+export function spentTokens(
+  row: Pick<UsageRow, 'isCacheHit' | 'promptTokens' | 'completionTokens'>,
+): number {
+  return row.isCacheHit ? 0 : (row.promptTokens ?? 0) + (row.completionTokens ?? 0);
+}
+
+/** What of a key's rows to add up: those up to `lastRow`. */
+export interface SpentQuery {
+  keyId: string;
+  /** The beginnings of the day and of the month, in epoch milliseconds. */
+  day: number;
+  month: number;
+  lastRow: number;
+}
+
 /** Where the ledger is kept: here, or in a database that gateways share. */
 export interface UsageStore {
   /** All of them or none; throws, or rejects, when it cannot. It does not wait long: the caller tries again. */
   insertUsage(rows: readonly UsageRow[]): MaybePromise<void>;
   /** In the order of time where that is a column, and then most tokens first. */
   usage(query: UsageQuery): MaybePromise<UsageTotals[]>;
-  /**
-   * What the principals of some keys have spent.
-   * @param since the beginnings of the day and of the month, in epoch milliseconds
-   */
-  spent(keyIds: readonly string[], since: { day: number; month: number }): MaybePromise<Spent[]>;
+  /** Gives the number of the latest row: what is written later has a higher one. 0 where there is none. */
+  lastRow(): number;
+  /** What the principals of a key have spent. */
+  spent(query: SpentQuery): MaybePromise<Spent[]>;
   /** Deletes some of the rows before that time and gives how many; 0 says that none is left. */
   dropUsageBefore(at: number): MaybePromise<number>;
 }

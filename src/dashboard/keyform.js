@@ -1,5 +1,5 @@
 /**
- * The form of a key's policy, to add one and to change one. What is left empty is no limit; the gateway judges the rest.
+ * The form of a key's policy, to add one and to edit one. What is left empty is no limit; the gateway judges the rest.
  */
 import { wordsOf } from './api.js';
 import { byId, dialog, field, one, setText } from './dom.js';
@@ -108,7 +108,7 @@ export function keyForm(save) {
 
   return function open(key) {
     shown = key;
-    const title = key === undefined ? 'Add key' : 'Change key';
+    const title = key === undefined ? 'Add key' : 'Edit key';
     setText(byId('key-dialog-title'), title);
     setText(submit, key === undefined ? 'Add key' : 'Save');
     setText(problem, '');

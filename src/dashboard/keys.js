@@ -33,7 +33,7 @@ function endOf({ state, revokedAt, expiresAt }) {
   return expiresAt ? day(new Date(expiresAt)) : 'never';
 }
 
-/** @typedef {Record<'change' | 'rotate' | 'revoke', (key: KeyView) => Promise<void>>} Actions */
+/** @typedef {Record<'edit' | 'rotate' | 'revoke', (key: KeyView) => Promise<void>>} Actions */
 
 /** @param {Actions} actions */
 function makeRow(actions) {
@@ -55,12 +55,12 @@ function makeRow(actions) {
   const act = (action) => async () => {
     if (shown !== undefined) await actions[action](shown);
   };
-  const change = make('button', '', 'Edit');
-  change.type = 'button';
-  change.addEventListener('click', act('change'));
+  const edit = make('button', '', 'Edit');
+  edit.type = 'button';
+  edit.addEventListener('click', act('edit'));
   const rotate = confirmButton({ label: 'Rotate', question: 'Really?', act: act('rotate') });
   const revoke = confirmButton({ label: 'Revoke', question: 'Really?', act: act('revoke') });
-  const buttons = [change, rotate, revoke];
+  const buttons = [edit, rotate, revoke];
   const element = make(
     'tr',
     '',
@@ -139,7 +139,7 @@ export function keysSection(api) {
   const openForm = keyForm(async function save(key, policy) {
     if (key !== undefined) {
       await api.ask('PATCH', pathOf(key), policy);
-      notify(`${key.name} is changed.`);
+      notify(`${key.name} is edited.`);
     } else {
       /** @type {NewKey} */
       const made = await api.ask('POST', '/admin/keys', policy);
@@ -150,7 +150,7 @@ export function keysSection(api) {
 
   /** @type {Actions} */
   const actions = {
-    change: async (key) => openForm(key),
+    edit: async (key) => openForm(key),
     rotate: (key) =>
       doing(async () => {
         /** @type {NewKey} */

@@ -4,34 +4,19 @@
  */
 import { Elysia } from 'elysia';
 import { dashboard } from '../../src/dashboard.ts';
+import type { Engine, KeyView, LiveRow, NewKey, UsageRow } from '../../src/dashboard/types.d.ts';
 
 export const adminKey = 'sk-admin-7f3Kq';
 export const clientKey = 'sk-client-9Xw2';
-
-export interface Row {
-  id: string;
-  key: string;
-  name: string;
-  principal: string;
-  route: string;
-  model: string | null;
-  phase: string;
-  tokens: number;
-  tokensPerSecond: number;
-  ageMs: number;
-  queuedMs: number;
-  upstream: string | null;
-  stream: boolean;
-}
 
 type Json = Record<string, unknown>;
 
 export interface StandIn {
   url: string;
   /** What the live view shows; a change is seen at its next event. */
-  live: { requests: Row[]; upstreams: object[]; queued: number };
-  keys: Json[];
-  usage: (by: string[], sinceMs: number, now: number) => object[];
+  live: { requests: LiveRow[]; upstreams: Engine[]; queued: number };
+  keys: KeyView[];
+  usage: (by: string[], sinceMs: number, now: number) => UsageRow[];
   /** Method, path and body of everything that was asked of the API. */
   asked: { method: string; path: string; body: unknown }[];
   /** How many live views are open. */
@@ -42,7 +27,7 @@ export interface StandIn {
   stop(): Promise<void>;
 }
 
-export function request(change: Partial<Row> = {}): Row {
+export function request(change: Partial<LiveRow> = {}): LiveRow {
   return {
     id: 'req-1',
     key: 'k1',
@@ -61,7 +46,7 @@ export function request(change: Partial<Row> = {}): Row {
   };
 }
 
-export function keyView(change: Json = {}): Json {
+export function keyView(change: Partial<KeyView> = {}): KeyView {
   return {
     id: 'k1',
     name: 'alice',
@@ -83,7 +68,11 @@ export function keyView(change: Json = {}): Json {
 const spansMs: Record<string, number> = { minute: 60_000, hour: 3_600_000 };
 
 /** One group of the usage with `values`: a row for each span of time, or one in all where `by` names no span. */
-export function usageRows(by: readonly string[], since: number, values: Json = {}): object[] {
+export function usageRows(
+  by: readonly string[],
+  since: number,
+  values: Partial<UsageRow> = {},
+): UsageRow[] {
   const span = by.find((column) => column in spansMs);
   const size = spansMs[span ?? ''] ?? 0;
   return Array.from({ length: span === undefined ? 1 : 50 }, (_, index) => ({
@@ -92,6 +81,7 @@ export function usageRows(by: readonly string[], since: number, values: Json = {
     name: 'alice',
     model: 'llama-3.1-8b',
     requests: 6,
+    refused: 0,
     failed: index % 3,
     cancelled: 1,
     cacheHits: 2,
@@ -152,16 +142,16 @@ export function startStandIn(): StandIn {
     });
   }
 
-  function issue(policy: Json): Json {
+  function issue(asked: Partial<KeyView>): NewKey {
     made += 1;
     const id = `new${made}`;
-    const { expiresAt: _, ...rest } = policy;
-    const limits = Object.entries((policy['limits'] ?? {}) as Json);
+    const { expiresAt: _, ...policy } = asked;
+    const limits = Object.entries(policy.limits ?? {});
     const view = keyView({
-      ...rest,
+      ...policy,
       id,
       hint: `sk-gw-${id}-…`,
-      weight: policy['weight'] ?? 1,
+      weight: policy.weight ?? 1,
       limits: Object.fromEntries(limits.filter(([, value]) => value !== null)),
     });
     standIn.keys.push(view);
@@ -193,7 +183,7 @@ export function startStandIn(): StandIn {
       const [sinceIso, until] = [since, now].map((at) => new Date(at).toISOString());
       return Response.json({ since: sinceIso, until, data: standIn.usage(by, since, now) });
     }
-    const key = standIn.keys.find((each) => each['id'] === id);
+    const key = standIn.keys.find((each) => each.id === id);
     if (id === undefined) {
       if (method === 'GET') return Response.json({ data: standIn.keys });
       if (body['name'] === 'bad') return refusal(400, 'name: found "bad"\nweight: found -1');
@@ -201,7 +191,7 @@ export function startStandIn(): StandIn {
     }
     if (key === undefined) return refusal(404, 'No such key.');
     if (action === 'rotate') {
-      key['replacedUntil'] = '2026-11-30T09:00:00.000Z';
+      key.replacedUntil = '2026-11-30T09:00:00.000Z';
       return Response.json({ ...key, key: `sk-gw-${id}-anotherS3cretAnotherS3cret` });
     }
     if (method === 'PATCH') Object.assign(key, body);

@@ -118,7 +118,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
 
       await page.evaluate('document.querySelector("#requests tbody tr").isMarked = true');
       const before = await alice.boundingBox();
-      const user = { name: 'web', key: 'k2', principal: 'k2/maria', phase: 'queued' };
+      const user = { name: 'web', key: 'k2', principal: 'k2/maria', phase: 'queued' as const };
       standIn.live.requests = [
         request({ tokens: 1_234_567, tokensPerSecond: 8.25, ageMs: 754_000 }),
         request({ id: 'req-2', ...user, upstream: null, model: null, queuedMs: 4_100 }),
@@ -353,7 +353,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'changes, rotates and revokes a key',
+    'edits, rotates and revokes a key',
     async () => {
       standIn.keys = [keyView({ expiresAt: '2027-02-20T00:00:00.000Z', models: ['a', 'b'] })];
       const page = await signedIn('keys');
@@ -361,9 +361,11 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       await alice.getByRole('button', { name: 'Edit alice' }).click();
       expect(await page.getByLabel('Models').inputValue()).toBe('a, b');
       await page.getByLabel('Models').fill('');
+      await page.getByRole('heading', { name: 'Edit key' }).waitFor();
+      expect(await page.getByLabel('Name').getAttribute('maxlength')).toBe('100');
       await page.getByLabel('Open requests').fill('2');
       await page.locator('#key-dialog [type=submit]').click();
-      await page.getByText('alice is changed.').waitFor();
+      await page.getByText('alice is edited.').waitFor();
       const change = asked('PATCH', '/admin/keys/k1')[0]?.body;
       expect(change).toMatchObject({ models: null, limits: { concurrentRequests: 2 } });
       expect(change).not.toHaveProperty('expiresAt');

@@ -11,7 +11,7 @@ import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
 import { runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { bearer, issueKey } from '../operator.ts';
+import { admin, adminKey, issueKey } from '../operator.ts';
 import { healthOf } from '../stage.ts';
 import { until } from '../wait.ts';
 
@@ -19,7 +19,6 @@ setDefaultTimeout(60_000);
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
-const adminKey = 'sk-admin-of-budgets';
 const engine = startDemoEngine({ tokensPerSecond: 500 });
 const folders: string[] = [];
 /** Of the tests that need no other. */
@@ -55,16 +54,9 @@ function start(folder: string): Promise<Gateway> {
   });
 }
 
-async function admin(gateway: Gateway, method: string, path: string, body: object) {
-  const headers = bearer(adminKey);
-  const answer = await ask(gateway.url, { method, path, headers, body });
-  expect(answer.status).toBeLessThan(300);
-  return JSON.parse(answer.text) as { id: string; key: string };
-}
-
 function issue(gateway: Gateway, budgets: object[] | undefined, more: object = {}) {
   const limits = budgets === undefined ? {} : { budgets };
-  return issueKey(gateway, adminKey, { name: 'spender', limits, ...more });
+  return issueKey(gateway, { name: 'spender', limits, ...more });
 }
 
 /** Costs one token of the prompt and these. */
@@ -178,12 +170,24 @@ describe('a budget that a key gets later', () => {
     const { id, key } = await issue(gateway, undefined);
     await spend(gateway, 10, key);
     const patch = (tokens: number) =>
-      admin(gateway, 'PATCH', `/admin/keys/${id}`, {
+      admin(gateway, `PATCH /admin/keys/${id}`, {
         limits: { budgets: [{ tokens, per: 'day' }] },
       });
     await patch(11);
     expectSpent(await ask(gateway.url, spending(1, key)));
     await patch(12);
+    await spend(gateway, 1, key);
+    expectSpent(await ask(gateway.url, spending(1, key)));
+  });
+
+  test('counts what it has open', async () => {
+    const { id, key } = await issue(gateway, undefined);
+    const body = { prompt: 'x', max_tokens: 200, stream: true };
+    const stream = await send(gateway.url, { body, headers: { Authorization: `Bearer ${key}` } });
+    await stream.hasBytes();
+    const limits = { budgets: [{ tokens: 202, per: 'day' }] };
+    await admin(gateway, `PATCH /admin/keys/${id}`, { limits });
+    await stream.ended();
     await spend(gateway, 1, key);
     expectSpent(await ask(gateway.url, spending(1, key)));
   });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
 import { runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { bearer, issueKey, type Issued } from '../operator.ts';
+import { admin, adminKey, bearer, issueKey, type Issued } from '../operator.ts';
 import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { until } from '../wait.ts';
 
@@ -17,7 +17,6 @@ setDefaultTimeout(60_000);
 
 /** A second, and what a busy machine adds to it. */
 const withinMs = 3_000;
-const adminKey = 'sk-admin-of-key-changes';
 const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
 const engine = startDemoEngine({ slots: 2, tokensPerSecond: 50 });
 let gateway: Gateway;
@@ -37,15 +36,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Asks the admin API; gives what it answers and its status. */
-async function admin(method: string, path: string, body?: object) {
-  const headers = bearer(adminKey);
-  const answer = await ask(gateway.url, { method, path, headers, ...(body && { body }) });
-  return { status: answer.status, json: JSON.parse(answer.text) as Record<string, unknown> };
-}
-
-const issue = (policy: object = {}) =>
-  issueKey(gateway, adminKey, { name: `k${++count}`, ...policy });
+const issue = (policy: object = {}) => issueKey(gateway, { name: `k${++count}`, ...policy });
 
 /** Runs `llm-gateway keys …`, and gives what it prints. */
 async function keys(...args: string[]): Promise<{ out: string; err: string; code: number }> {
@@ -124,7 +115,7 @@ describe('a key that is revoked over HTTP', () => {
   test('is refused by the next request', async () => {
     const issued = await issue();
     expect(await look(issued)).toBe('200');
-    const { status, json } = await admin('DELETE', `/admin/keys/${issued.id}`);
+    const { status, json } = await admin(gateway, `DELETE /admin/keys/${issued.id}`);
     expect([status, json['state']]).toEqual([200, 'revoked']);
     expect(await look(issued)).toBe('403 key_revoked');
   });
@@ -138,7 +129,7 @@ describe('a key that is revoked over HTTP', () => {
     const headers = { 'X-Request-Id': 'revoked-waiting' };
     const waiting = await send(gateway.url, withKey(issued, { body: endless, headers }));
     await until('it waits', async () => (await healthOf(gateway)).queued === 1);
-    await admin('DELETE', `/admin/keys/${issued.id}`);
+    await admin(gateway, `DELETE /admin/keys/${issued.id}`);
     await waiting.ended();
     expect([waiting.status, waiting.header('x-gateway-error')]).toEqual([403, 'key_revoked']);
     expect((await healthOf(gateway)).queued).toBe(0);
@@ -158,7 +149,7 @@ describe('a key that is revoked over HTTP', () => {
       streams.push(await send(gateway.url, withKey(issued, { body: endless, headers })));
     }
     for (const stream of streams) await stream.hasBytes();
-    await admin('DELETE', `/admin/keys/${issued.id}`);
+    await admin(gateway, `DELETE /admin/keys/${issued.id}`);
     for (const stream of streams) {
       await stream.ended();
       expect(stream.text).toContain('"code":"key_revoked"');
@@ -169,10 +160,11 @@ describe('a key that is revoked over HTTP', () => {
   test('cannot be changed, rotated or revoked once more', async () => {
     const issued = await issue();
     const path = `/admin/keys/${issued.id}`;
-    const first = await admin('DELETE', path);
-    expect(await admin('DELETE', path)).toEqual(first);
-    expect((await admin('PATCH', path, { weight: 2 })).status).toBe(400);
-    expect((await admin('POST', `${path}/rotate`, {})).status).toBe(400);
+    const first = await admin(gateway, `DELETE ${path}`);
+    const again = await admin(gateway, `DELETE ${path}`);
+    expect([again.status, again.json]).toEqual([first.status, first.json]);
+    expect((await admin(gateway, `PATCH ${path}`, { weight: 2 })).status).toBe(400);
+    expect((await admin(gateway, `POST ${path}/rotate`, {})).status).toBe(400);
     expect((await keys('revoke', issued.id)).code).toBe(1);
     expect((await keys('rotate', issued.id)).code).toBe(1);
     expect(await look(issued)).toBe('403 key_revoked');
@@ -187,19 +179,19 @@ describe('a key that is rotated', () => {
     expect(key).toStartWith(`sk-gw-${old.id}-`);
     expect(key).not.toBe(old.key);
     await until('the new one is accepted', async () => (await look(fresh)) === '200', withinMs);
-    const { json } = await admin('GET', `/admin/keys/${old.id}`);
+    const { json } = await admin(gateway, `GET /admin/keys/${old.id}`);
     const graceEnds = Date.parse(String(json['replacedUntil']));
     const whileGrace = await look(old);
     if (Date.now() < graceEnds) expect(whileGrace).toBe('200');
     await until('the grace is over', async () => (await look(old)) === '403 invalid_api_key');
     expect(Date.now()).toBeGreaterThanOrEqual(graceEnds);
     expect(await look(fresh)).toBe('200');
-    expect((await admin('GET', `/admin/keys/${old.id}`)).json['replacedUntil']).toBeNull();
+    expect((await admin(gateway, `GET /admin/keys/${old.id}`)).json['replacedUntil']).toBeNull();
   });
 
   test('without a grace has the new one alone, at once', async () => {
     const old = await issue();
-    const { json } = await admin('POST', `/admin/keys/${old.id}/rotate`, {});
+    const { json } = await admin(gateway, `POST /admin/keys/${old.id}/rotate`, {});
     expect(await look(old)).toBe('403 invalid_api_key');
     expect(await look({ id: old.id, key: String(json['key']) })).toBe('200');
   });
@@ -207,7 +199,7 @@ describe('a key that is rotated', () => {
   test('twice keeps the latest replaced secret alone', async () => {
     const first = await issue();
     const rotate = async () => {
-      const { json } = await admin('POST', `/admin/keys/${first.id}/rotate`, { grace: '1h' });
+      const { json } = await admin(gateway, `POST /admin/keys/${first.id}/rotate`, { grace: '1h' });
       return { id: first.id, key: String(json['key']) };
     };
     const second = await rotate();
@@ -219,8 +211,8 @@ describe('a key that is rotated', () => {
 
   test('is revoked with both of its secrets', async () => {
     const old = await issue();
-    const { json } = await admin('POST', `/admin/keys/${old.id}/rotate`, { grace: '1h' });
-    await admin('DELETE', `/admin/keys/${old.id}`);
+    const { json } = await admin(gateway, `POST /admin/keys/${old.id}/rotate`, { grace: '1h' });
+    await admin(gateway, `DELETE /admin/keys/${old.id}`);
     const fresh = { id: old.id, key: String(json['key']) };
     expect([await look(old), await look(fresh)]).toEqual(['403 key_revoked', '403 key_revoked']);
   });
@@ -229,7 +221,7 @@ describe('a key that is rotated', () => {
     const old = await issue();
     const stream = await send(gateway.url, withKey(old, { body: endless }));
     await stream.hasBytes();
-    await admin('POST', `/admin/keys/${old.id}/rotate`, {});
+    await admin(gateway, `POST /admin/keys/${old.id}/rotate`, {});
     await stream.hasBytes(stream.length + 200);
     expect(stream.ending).toBe('open');
     stream.leaveByReset();
@@ -242,11 +234,11 @@ describe('a policy that changes', () => {
     const issued = await issue();
     const path = `/admin/keys/${issued.id}`;
     expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
-    await admin('PATCH', path, { limits: { requestsPerMinute: 1 } });
+    await admin(gateway, `PATCH ${path}`, { limits: { requestsPerMinute: 1 } });
     expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
     const refused = await ask(gateway.url, withKey(issued));
     expect([refused.status, refused.header('x-gateway-error')]).toEqual([429, 'rate_limited']);
-    await admin('PATCH', path, { limits: null });
+    await admin(gateway, `PATCH ${path}`, { limits: null });
     const free = await ask(gateway.url, withKey(issued));
     expect(free.status).toBe(200);
     expect(free.header('x-ratelimit-limit-requests')).toBeUndefined();
@@ -261,16 +253,32 @@ describe('a policy that changes', () => {
     await until('it is limited', async () => (await limit()) === '900', withinMs);
     expect((await keys('edit', issued.id, '--rpm', 'none')).code).toBe(0);
     await until('it is free again', async () => (await limit()) === undefined, withinMs);
-    const { data } = (await admin('GET', '/admin/audit?limit=2')).json;
+    const { data } = (await admin(gateway, 'GET /admin/audit?limit=2')).json;
     const entry = { actor: 'cli', action: 'key_changed', keyId: issued.id };
     expect(data).toMatchObject([entry, entry]);
+  });
+
+  test('in several limits at once, by as many commands, loses none', async () => {
+    const issued = await issue();
+    const flags = [
+      ['--rpm', '900'],
+      ['--tpm', '20k'],
+      ['--concurrent', '8'],
+    ] as const;
+    const edits = await Promise.all(flags.map((each) => keys('edit', issued.id, ...each)));
+    expect(edits.map(({ code }) => code)).toEqual([0, 0, 0]);
+    expect((await admin(gateway, `GET /admin/keys/${issued.id}`)).json['limits']).toEqual({
+      requestsPerMinute: 900,
+      tokensPerMinute: 20_000,
+      concurrentRequests: 8,
+    });
   });
 
   test('on open requests counts what a limited key has open already', async () => {
     const issued = await issue({ limits: { requestsPerMinute: 1000 } });
     const stream = await send(gateway.url, withKey(issued, { body: endless }));
     await stream.hasBytes();
-    await admin('PATCH', `/admin/keys/${issued.id}`, { limits: { concurrentRequests: 1 } });
+    await admin(gateway, `PATCH /admin/keys/${issued.id}`, { limits: { concurrentRequests: 1 } });
     const refused = await ask(gateway.url, withKey(issued));
     expect(refused.header('x-gateway-error')).toBe('too_many_concurrent');
     stream.leaveByReset();
@@ -281,29 +289,29 @@ describe('a policy that changes', () => {
   test('takes models away, and gives them back', async () => {
     const issued = await issue();
     const path = `/admin/keys/${issued.id}`;
-    await admin('PATCH', path, { models: ['another'] });
+    await admin(gateway, `PATCH ${path}`, { models: ['another'] });
     const refused = await ask(gateway.url, withKey(issued));
     expect([refused.status, refused.header('x-gateway-error')]).toEqual([403, 'model_not_allowed']);
-    await admin('PATCH', path, { models: null });
+    await admin(gateway, `PATCH ${path}`, { models: null });
     expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
   });
 
   test('can be over in a moment: the key expires', async () => {
     const issued = await issue();
     const expiresAt = new Date(Date.now() + 300).toISOString();
-    await admin('PATCH', `/admin/keys/${issued.id}`, { expiresAt });
+    await admin(gateway, `PATCH /admin/keys/${issued.id}`, { expiresAt });
     await until('it has expired', async () => (await look(issued)) === '403 key_expired');
     expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(expiresAt));
-    await admin('PATCH', `/admin/keys/${issued.id}`, { expiresAt: 'never' });
+    await admin(gateway, `PATCH /admin/keys/${issued.id}`, { expiresAt: 'never' });
     expect(await look(issued)).toBe('200');
   });
 });
 
 test('what has changed is still so after a restart', async () => {
   const [revoked, rotated, limited] = [await issue(), await issue(), await issue()];
-  await admin('DELETE', `/admin/keys/${revoked.id}`);
-  const { json } = await admin('POST', `/admin/keys/${rotated.id}/rotate`, { grace: '1h' });
-  await admin('PATCH', `/admin/keys/${limited.id}`, { limits: { requestsPerMinute: 7 } });
+  await admin(gateway, `DELETE /admin/keys/${revoked.id}`);
+  const { json } = await admin(gateway, `POST /admin/keys/${rotated.id}/rotate`, { grace: '1h' });
+  await admin(gateway, `PATCH /admin/keys/${limited.id}`, { limits: { requestsPerMinute: 7 } });
   gateway.kill('SIGKILL');
   await gateway.exited;
   gateway = await start();

@@ -4,7 +4,7 @@
  */
 import { afterAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Exchange } from '../exchange.ts';
+import { ask, open, requestBytes, send, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
 import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../upstream.ts';
 import { soon, until } from '../wait.ts';
@@ -100,9 +100,10 @@ test('after the grace a client that does not read cannot hold the gateway', asyn
   const huge = startDemoEngine();
   await using gateway = await startGateway({ LLM_SERVER_URL: huge.url, SHUTDOWN_GRACE_MS: '100' });
   const headers = { 'X-Demo-Fault': 'huge=100000000' };
-  const stream = await send(gateway.url, { headers, body: { prompt: 'x', stream: true } });
-  await stream.hasBytes();
+  const stream = await open(gateway.url);
   stream.pause();
+  stream.write(requestBytes({ headers, body: { prompt: 'x', stream: true } }));
+  await until('it is under way', () => (huge.requests[0]?.sentBytes ?? 0) > 1_000_000);
   gateway.kill('SIGTERM');
   expect(await exitOf(gateway)).toBe(0);
   stream.resume();

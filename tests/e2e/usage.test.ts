@@ -10,14 +10,13 @@ import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, open, requestBytes, send, type Asked } from '../exchange.ts';
 import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { bearer, issueKey } from '../operator.ts';
+import { admin, adminKey, bearer, issueKey } from '../operator.ts';
 import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { randomFrom } from '../unit/random.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
 
-const adminKey = 'sk-admin-of-usage';
 const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
 // Not so fast that a reset overtakes the frames before it.
 const engine = startDemoEngine({ slots: 1, tokensPerSecond: 200 });
@@ -59,16 +58,7 @@ async function rowOf(id: string): Promise<Row> {
   return row as Row;
 }
 
-const issue = (policy: object) => issueKey(gateway, adminKey, policy);
-
-async function admin(method: string, path: string): Promise<{ status: number; text: string }> {
-  const { status, text } = await ask(gateway.url, {
-    method,
-    path,
-    headers: bearer(adminKey),
-  });
-  return { status, text };
-}
+const issue = (policy: object) => issueKey(gateway, policy);
 
 const brief = { model: 'demo', prompt: 'a b c', max_tokens: 5 };
 const endless = { ...brief, max_tokens: 3000, stream: true };
@@ -343,7 +333,7 @@ describe('a request has one row', () => {
       const request = withId({ body: endless, headers: { ...headers, ...fault('stall=2') } });
       const exchange = await send(gateway.url, request.asked);
       await exchange.hasBytes();
-      expect((await admin('DELETE', end(request.id))).status).toBeLessThan(300);
+      expect((await admin(gateway, `DELETE ${end(request.id)}`)).status).toBeLessThan(300);
       expect(await rowOf(request.id)).toMatchObject({
         status: 200,
         outcome: 'failed',
@@ -583,9 +573,10 @@ describe('a report', () => {
   });
 
   test('that is asked for wrongly says everything that is wrong', async () => {
-    const { status, text } = await admin('GET', '/admin/usage?by=key,colour&since=soon&until=-1');
+    const wrong = 'by=key,colour&since=soon&until=-1';
+    const { status, answer } = await admin(gateway, `GET /admin/usage?${wrong}`);
     expect(status).toBe(400);
-    for (const part of ['colour', 'since', 'until']) expect(text).toContain(part);
+    for (const part of ['colour', 'since', 'until']) expect(answer.text).toContain(part);
   });
 });
 

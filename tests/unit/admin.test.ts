@@ -4,6 +4,7 @@
  */
 import { afterEach, beforeEach, describe, expect, spyOn, test } from 'bun:test';
 import { Elysia } from 'elysia';
+import pino from 'pino';
 import { admin, ownUsage } from '../../src/admin.ts';
 import { corsHeaders } from '../../src/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../../src/errors.ts';
@@ -34,6 +35,7 @@ function setUp() {
     hintOf: () => '…',
   });
   const state = { changes: 0, epoch };
+  const lines: Record<string, unknown>[] = [];
   const epochNow = () => state.epoch;
   const shared = { store, epochNow, corsHeaders: corsHeaders(['*']) };
   const app = new Elysia({ handler: { standardHostname: false } })
@@ -53,6 +55,7 @@ function setUp() {
       admin({
         ...shared,
         mask: (text) => text,
+        log: pino({ base: null }, { write: (line: string) => lines.push(JSON.parse(line)) }),
         adminKey,
         live,
         feed,
@@ -81,7 +84,7 @@ function setUp() {
     // What the tests look at is theirs to know.
     return { status, headers, text, json: text.startsWith('{') ? JSON.parse(text) : undefined };
   }
-  return { app, ask, store, live, feed, keys, state };
+  return { app, ask, store, live, feed, keys, state, lines };
 }
 
 let world: ReturnType<typeof setUp>;
@@ -330,6 +333,28 @@ describe('keys', () => {
     expect((await world.ask('GET', path)).json).toEqual(json);
   });
 
+  test('what cannot be written says how things stand', async () => {
+    const { key, view } = await make();
+    const path = `/admin/keys/${view.id}`;
+    spyOn(world.store, 'changeKey').mockImplementation(() => {
+      throw new Error('database is locked');
+    });
+    const messageOf = async (method: string, at: string, body?: object) => {
+      const { status, json } = await world.ask(method, at, body);
+      expect([status, json.error.code]).toEqual([503, 'store_unavailable']);
+      return json.error.message;
+    };
+    const unchanged =
+      'The store cannot be written (database is locked). Nothing has changed; try again.';
+    expect(await messageOf('PATCH', path, { weight: 2 })).toBe(unchanged);
+    expect(await messageOf('POST', `${path}/rotate`)).toBe(unchanged);
+    expect(accepts(key)).toBeTrue();
+    expect(await messageOf('DELETE', path)).toBe(
+      'The store cannot be written (database is locked). The key is refused until this gateway ends; try again.',
+    );
+    expect(accepts(key)).toBeFalse();
+  });
+
   test.each([
     ['GET', ''],
     ['PATCH', ''],
@@ -400,6 +425,15 @@ describe('usage', () => {
     expect(tokensBy('model', json)).toEqual({ small: 10, large: 20 });
     const other = await world.ask('GET', '/usage?by=day&since=30d', undefined, 'sk-client-two');
     expect(tokensBy('day', other.json)).toEqual({ '2026-11-16': 8_000, '2026-11-24': 400 });
+  });
+
+  test('of a client that has left is no failure of the gateway', async () => {
+    const gone = new AbortController();
+    gone.abort();
+    const headers = { authorization: `Bearer ${adminKey}` };
+    const asked = new Request('http://gateway/admin/usage', { headers, signal: gone.signal });
+    const response = await world.app.handle(asked);
+    expect(response.headers.get('x-gateway-error')).toBe('client_closed_request');
   });
 
   test('of its own cannot be asked by what would show others', async () => {
@@ -481,6 +515,20 @@ describe('stopping a request', () => {
       detail: 'r1',
     };
     expect<unknown>(world.store.audit(10)).toEqual([entry, entry]);
+  });
+
+  test('is done where it cannot be noted, which the log says', async () => {
+    const entry = inFlight('r1');
+    spyOn(world.store, 'note').mockImplementation(() => {
+      throw new Error('database is locked');
+    });
+    expect((await world.ask('DELETE', '/admin/requests/r1')).status).toBe(204);
+    expect(entry.code).toBe('stopped_by_operator');
+    const { keyId } = entry.caller;
+    expect(world.lines).toMatchObject([
+      { level: 50, requestId: 'r1', keyId, reason: 'database is locked' },
+    ]);
+    expect(world.lines[0]?.['msg']).toContain('the audit log cannot be written');
   });
 
   test('that is not there says so', async () => {

@@ -44,6 +44,8 @@ test.each([
   ['k1 --depth', true, 'argument missing'],
   ['', true, 'name the key'],
   ['k1 k2 k3', true, 'unexpected "k2 k3"'],
+  ['k1 --depth 3 --depth 3', true, '--depth: given twice'],
+  ['--config x k1 --config=y', true, '--config: given twice'],
   ['k1', false, 'unexpected "k1"'],
 ])('%j is wrong where it is about a key: %p', async (line, isAboutKey, message) => {
   const { code, out, errors } = await run(line, isAboutKey);

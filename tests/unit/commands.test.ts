@@ -92,7 +92,7 @@ describe('keys list', () => {
     const { code, out } = await keys('list');
     expect(code).toBe(0);
     expect(out).toBe('There are no keys. Make one: llm-gateway keys add --name NAME');
-    expect((await keys('list --json')).out).toBe('[]');
+    expect(JSON.parse((await keys('list --json')).out)).toEqual({ data: [] });
   });
 
   test('is a table with a line a key, the oldest first', async () => {
@@ -110,7 +110,7 @@ describe('keys list', () => {
         'id          name      state    limits                                                       models  expires',
         `${bo.id}  Bo        revoked  -                                                            all     never`,
         `${wide.id}  山田太郎  active   -                                                            all     never`,
-        `${id}  eva       expired  5 requests/min, 1000000 tokens/day, 2000000 tokens/month     m       2026-11-24T13:00:00.000Z`,
+        `${id}  eva       expired  5 requests/min, 1M/day, 2M/month                             m       2026-11-24T13:00:00.000Z`,
       ].map((line) => expect.stringMatching(new RegExp(line.replaceAll(/\s{2,}/g, ' {2,}')))),
     );
     const columns = out
@@ -122,9 +122,25 @@ describe('keys list', () => {
   test('is JSON as the admin API has it', async () => {
     const { id } = await add('alice');
     const { out } = await keys('list --json');
-    expect(JSON.parse(out)).toMatchObject([
-      { id, name: 'alice', state: 'active', models: null, expiresAt: null },
-    ]);
+    const view = { id, name: 'alice', state: 'active', models: null, expiresAt: null };
+    expect(JSON.parse(out)).toMatchObject({ data: [view] });
+  });
+
+  test.each([
+    ['999/day', '999/day'],
+    ['1k/day', '1k/day'],
+    ['1500/day', '1.5k/day'],
+    ['1550/month', '1550/month'],
+    ['1.1M/day,0.5g/month', '1.1M/day, 500M/month'],
+    ['1234567/day', '1234567/day'],
+    ['2500M/month', '2.5G/month'],
+  ])('has a budget of %s as one would type it', async (given, shown) => {
+    await keys(['add', '--name', 'alice', '--budget-tokens', given, '--tpm', '20000']);
+    const { out } = await keys('list');
+    expect(out).toContain(`  20k tokens/min, ${shown}  `);
+    const [before] = world.store.keys();
+    await keys(['edit', 'alice', '--budget-tokens', shown]);
+    expect(world.store.keys()[0]?.limits).toEqual(before?.limits ?? {});
   });
 });
 
@@ -198,8 +214,8 @@ describe('keys edit', () => {
     const { code, out, errors } = await keys('edit alice --rpm 0 --tpm 5 --weight x');
     expect([code, out]).toEqual([2, '']);
     expect(errors.split('\n')).toEqual([
-      'llm-gateway: --rpm: found "0"; allowed is a whole number from 1 up, or such as 20k',
-      'llm-gateway: --weight: found "x"; allowed is a number from 0.01 to 100',
+      'llm-gateway: --rpm: found "0"; allowed is a whole number from 1 up, or such as 20k, or none',
+      'llm-gateway: --weight: found "x"; allowed is a number from 0.01 to 100, or none',
       'Try: llm-gateway keys edit --help',
     ]);
     expect((await keys('edit alice')).errors).toStartWith('llm-gateway: no option says what');
@@ -266,6 +282,7 @@ describe('a wrong command', () => {
     ['list alice', 'unexpected "alice"', 'keys list --help'],
     ['list --csv', "Unknown option '--csv'", 'keys list --help'],
     ['add --name', 'argument missing', 'keys add --help'],
+    ['add --name a --rpm 5 --rpm=6', '--rpm: given twice', 'keys add --help'],
   ])('%s', async (line, message, help) => {
     const { code, out, errors } = await keys(line);
     expect(code).toBe(2);

@@ -40,6 +40,10 @@ class FakeStore implements UsageStore {
     return [];
   }
 
+  lastRow() {
+    return this.rows.length;
+  }
+
   spent() {
     return [];
   }
@@ -100,6 +104,26 @@ describe('a ledger', () => {
     await until('the full batches are written', () => store.batches.length === 2);
     await ledger.close();
     expect(store.batches).toEqual([1_000, 1_000, 500]);
+  });
+
+  test('tells of a row as soon as it is there, and has it until the store has it', async () => {
+    const store = new FakeStore();
+    const { ledger } = ledgerOf(store);
+    const told: unknown[] = [];
+    ledger.onRow = (row, caller) => told.push([row, caller]);
+    const record = settlement();
+    ledger.settled(record);
+    const [row] = ledger.waitingRows;
+    expect(told).toEqual([[row, record.caller]]);
+    expect(row?.requestId).toBe(record.requestId);
+    store.failure = new Error('full');
+    await ledger.flush();
+    expect(ledger.waitingRows).toHaveLength(1);
+    store.failure = undefined;
+    const flushing = ledger.flush();
+    // At every moment it is in one of the two.
+    expect([ledger.waitingRows.length, store.rows.length]).toEqual([0, 1]);
+    await flushing;
   });
 
   test('says for how long its oldest row waits', async () => {

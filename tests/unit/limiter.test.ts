@@ -303,6 +303,15 @@ describe('a budget', () => {
     });
   });
 
+  test('restored has what was spent before beside what has been spent since', () => {
+    const limiter = new Limiter();
+    spend(limiter, 400, after(0));
+    limiter.restore('alice', { day: 500, month: 900 }, after(1));
+    expect(limiter.admit(ask(limits, 1), after(1)).isAdmitted).toBe(true);
+    limiter.restore('alice', { day: 100, month: 100 }, after(1));
+    expect(limiter.admit(ask(limits, 1), after(1)).isAdmitted).toBe(false);
+  });
+
   test('restored from nothing keeps nothing', () => {
     const limiter = new Limiter();
     limiter.restore('alice', { day: 0, month: 0 }, after(0));

@@ -78,7 +78,7 @@ describe('a policy', () => {
 
   test.each([[[]], [5]])('does not take %j for limits', (limits) => {
     expect(problemsOf(() => policyFromJson({ name: 'alice', limits }, now))).toEqual([
-      expect.stringMatching(/^limits: found .*; allowed is an object of limits$/),
+      expect.stringMatching(/^limits: found .*; allowed is an object of limits, or null$/),
     ]);
   });
 
@@ -149,10 +149,15 @@ describe('a change', () => {
     expect(changeFromFlags({ name: 'none' }, fullPolicy, now)).toEqual({ name: 'none' });
   });
 
-  test('by flags says all that is wrong, and that it is none', () => {
+  test('says all that is wrong, with the word that clears, and that it is none', () => {
     expect(problemsOf(() => changeFromFlags({ rpm: 'x', name: '' }, fullPolicy, now))).toEqual([
       '--name: found ""; allowed is 1 to 100 printable characters',
-      '--rpm: found "x"; allowed is a whole number from 1 up, or such as 20k',
+      '--rpm: found "x"; allowed is a whole number from 1 up, or such as 20k, or none',
+    ]);
+    const body = { weight: 0, limits: { tokensPerMinute: 'none' } };
+    expect(problemsOf(() => changeFromJson(body, fullPolicy, now))).toEqual([
+      'weight: found 0; allowed is a number from 0.01 to 100, or null',
+      'limits.tokensPerMinute: found "none"; allowed is a whole number from 1 up, or such as 20k, or null',
     ]);
     expect(problemsOf(() => changeFromFlags({ config: 'x.yaml' }, fullPolicy, now))).toEqual([
       'no option says what to change',

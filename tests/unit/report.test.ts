@@ -108,6 +108,7 @@ describe('usage', () => {
     ['--by color', '--by: found "color"; allowed are key, principal,'],
     ['--since yesterday', '--since: found "yesterday"'],
     ['--since 1d --until 2d', '--since: not before --until'],
+    ['--by key --by model', '--by: given twice'],
     ['--json --csv', '--json and --csv exclude each other'],
     ['key', 'unexpected "key"'],
   ])('is not asked by %s', async (line, message) => {

@@ -30,6 +30,7 @@ test('the audit log says what a change sets and what it takes away, and no diges
   const detail = detailOf(Object.assign({ key, models: undefined, weight: 2 }, rotation));
   expect(JSON.parse(detail)).toEqual({ models: null, weight: 2, replacedUntil: now + 1_000 });
   expect(JSON.parse(detailOf({ revokedAt: now }))).toEqual({ revokedAt: now });
+  expect(JSON.parse(detailOf(record))).not.toContainKey('revokedAt');
 });
 
 test('an entry of the audit log has nothing where nothing was', () => {

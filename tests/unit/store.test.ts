@@ -7,6 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { issueKey, rotateKey, type IssuedKey, type KeyPolicy } from '../../src/keys.ts';
+import type { Limits } from '../../src/limits.ts';
 import type { KeyChange } from '../../src/rows.ts';
 import { Store } from '../../src/store.ts';
 import type { UsageColumn, UsageQuery, UsageRow, UsageTotals } from '../../src/usage.ts';
@@ -66,7 +67,7 @@ describe('keys', () => {
     store.addKey(key, 'cli');
     store.addKey(other, 'cli');
     const change: KeyChange = { weight: 4, models: undefined, expiresAt: undefined };
-    const changed = store.changeKey(key.id, change, 'key_changed', 'admin', now);
+    const changed = store.changeKey(key.id, () => change, 'key_changed', 'admin', now);
     expect(changed).toEqual({ ...key, weight: 4, models: undefined, expiresAt: undefined });
     expect(store.keys()).toEqual([changed as IssuedKey, other]);
   });
@@ -76,7 +77,7 @@ describe('keys', () => {
     const key = issued();
     store.addKey(key, 'cli');
     const change: KeyChange = Object.assign({ weight: 2 }, { id: 'another', createdAt: 1 });
-    store.changeKey(key.id, change, 'key_changed', 'admin', now);
+    store.changeKey(key.id, () => change, 'key_changed', 'admin', now);
     expect(store.keys()).toEqual([{ ...key, weight: 2 }]);
   });
 
@@ -85,19 +86,36 @@ describe('keys', () => {
     const key = issued();
     store.addKey(key, 'cli');
     const { change } = rotateKey(key, hourMs, now);
-    store.changeKey(key.id, change, 'key_rotated', 'cli', now);
+    store.changeKey(key.id, () => change, 'key_rotated', 'cli', now);
     const until = now + hourMs;
     expect(store.keys()[0]?.replaced).toEqual({ digest: key.digest, until });
-    store.changeKey(key.id, { replaced: undefined }, 'key_changed', 'cli', now);
+    store.changeKey(key.id, () => ({ replaced: undefined }), 'key_changed', 'cli', now);
     expect(store.keys()[0]?.replaced).toBeUndefined();
-    store.changeKey(key.id, { revokedAt: now }, 'key_revoked', 'cli', now);
+    store.changeKey(key.id, () => ({ revokedAt: now }), 'key_revoked', 'cli', now);
     expect(store.keys()).toEqual([{ ...key, digest: change.digest, revokedAt: now }]);
   });
 
   test('that are not there cannot change', () => {
     const store = open(undefined);
-    expect(store.changeKey('nobody', { weight: 2 }, 'key_changed', 'cli', now)).toBeUndefined();
+    expect(
+      store.changeKey('nobody', () => ({ weight: 2 }), 'key_changed', 'cli', now),
+    ).toBeUndefined();
     expect(store.audit(10)).toEqual([]);
+  });
+
+  test('stay as they are where it is found that they must not change', () => {
+    const store = open(undefined);
+    const key = issued();
+    store.addKey(key, 'cli');
+    function refuse(current: IssuedKey): never {
+      expect(current).toEqual(key);
+      throw new Error('not that one');
+    }
+    expect(() => store.changeKey(key.id, refuse, 'key_changed', 'cli', now)).toThrow(
+      'not that one',
+    );
+    expect(store.keys()).toEqual([key]);
+    expect(store.audit(10)).toHaveLength(1);
   });
 });
 
@@ -106,9 +124,15 @@ describe('the audit log', () => {
     const store = open(undefined);
     const key = issued(fullPolicy);
     store.addKey(key, 'cli');
-    store.changeKey(key.id, { weight: 3, models: undefined }, 'key_changed', 'admin', now + 1);
+    store.changeKey(
+      key.id,
+      () => ({ weight: 3, models: undefined }),
+      'key_changed',
+      'admin',
+      now + 1,
+    );
     const { change } = rotateKey(key, hourMs, now);
-    store.changeKey(key.id, change, 'key_rotated', 'admin', now + 2);
+    store.changeKey(key.id, () => change, 'key_rotated', 'admin', now + 2);
     const stopped = {
       at: now + 3.5,
       actor: 'admin',
@@ -139,7 +163,7 @@ describe('the audit log', () => {
     ]);
     expect(store.audit(1)).toHaveLength(1);
     const added = JSON.parse(store.audit(10)[3]?.detail ?? '{}');
-    expect(added).toEqual({ ...fullPolicy, revokedAt: null });
+    expect(added).toEqual(fullPolicy);
   });
 });
 
@@ -154,7 +178,7 @@ describe('two that have one file open', () => {
     expect(gateway.hasOtherWrites()).toBe(true);
     expect(gateway.hasOtherWrites()).toBe(false);
     expect(gateway.keys()).toEqual([key]);
-    gateway.changeKey(key.id, { weight: 2 }, 'key_changed', 'admin', now);
+    gateway.changeKey(key.id, () => ({ weight: 2 }), 'key_changed', 'admin', now);
     expect(gateway.hasOtherWrites()).toBe(false);
     expect(cli.hasOtherWrites()).toBe(true);
     expect(cli.keys()).toEqual([{ ...key, weight: 2 }]);
@@ -165,9 +189,42 @@ describe('two that have one file open', () => {
     const [gateway, cli] = [open(dir), open(dir)];
     const key = issued();
     cli.addKey(key, 'cli');
-    gateway.changeKey(key.id, { weight: 2 }, 'key_changed', 'admin', now);
-    cli.changeKey(key.id, { name: 'bob' }, 'key_changed', 'cli', now);
+    gateway.changeKey(key.id, () => ({ weight: 2 }), 'key_changed', 'admin', now);
+    cli.changeKey(key.id, () => ({ name: 'bob' }), 'key_changed', 'cli', now);
     expect(gateway.keys()).toEqual([{ ...key, weight: 2, name: 'bob' }]);
+  });
+
+  test('change a key by what the other one has left of it', () => {
+    const dir = folder();
+    const [gateway, cli] = [open(dir), open(dir)];
+    const key = issued();
+    cli.addKey(key, 'cli');
+    const limit = (store: Store, limits: Limits) =>
+      store.changeKey(
+        key.id,
+        (current) => ({ limits: { ...current.limits, ...limits } }),
+        'key_changed',
+        'cli',
+        now,
+      );
+    limit(gateway, { requestsPerMinute: 5 });
+    limit(cli, { tokensPerMinute: 9 });
+    expect(gateway.keys()[0]?.limits).toEqual({ requestsPerMinute: 5, tokensPerMinute: 9 });
+  });
+
+  test('do not change a key at the same time', () => {
+    const dir = folder();
+    const [gateway, cli] = [open(dir), open(dir)];
+    const key = issued();
+    cli.addKey(key, 'cli');
+    function change() {
+      expect(() => cli.changeKey(key.id, () => ({ weight: 3 }), 'key_changed', 'cli', now)).toThrow(
+        'locked',
+      );
+      return { weight: 2 };
+    }
+    gateway.changeKey(key.id, change, 'key_changed', 'admin', now);
+    expect(cli.keys()).toEqual([{ ...key, weight: 2 }]);
   });
 
   test('there is nobody else in memory', () => {
@@ -182,7 +239,8 @@ test('no secret of a key gets into the files', () => {
   // Whoever hands over more than a record must not have it kept.
   store.addKey(Object.assign({ key: first }, record), 'cli');
   const { key: second, change } = rotateKey(record, hourMs, now);
-  store.changeKey(record.id, Object.assign({ key: second }, change), 'key_rotated', 'cli', now);
+  const leak = Object.assign({ key: second }, change);
+  store.changeKey(record.id, () => leak, 'key_rotated', 'cli', now);
   store.insertUsage([usageRow({ keyId: record.id, principal: record.id })]);
   const bytes = () =>
     Buffer.concat(readdirSync(dir).map((file) => readFileSync(join(dir, file)))).toString('latin1');
@@ -241,12 +299,15 @@ const valueOf: Record<UsageColumn, (row: UsageRow) => string | null> = {
   minute: (row) => `${new Date(row.at).toISOString().slice(0, 16)}Z`,
 };
 
+/** Rounds a time as totals do, or leaves nothing as it is. */
+const twoDigits = (ms: number | null) => (ms === null ? null : Number(ms.toPrecision(2)));
+
 /** The smallest value that at least `percent` of all do not exceed, by counting. */
 function naivePercentile(values: number[], percent: number): number | null {
   const enough = values.filter(
     (value) => values.filter((other) => other <= value).length * 100 >= percent * values.length,
   );
-  return enough.length === 0 ? null : Math.min(...enough);
+  return twoDigits(enough.length === 0 ? null : Math.min(...enough));
 }
 
 function naiveTotals(rows: readonly UsageRow[], by: readonly UsageColumn[]): UsageTotals[] {
@@ -321,9 +382,36 @@ describe('totals', () => {
     const store = open(undefined);
     store.insertUsage(Array.from({ length: 3_500 }, (_, row) => usageRow({ queuedMs: row })));
     const [totals] = await store.usage(all);
-    expect(totals).toMatchObject({ requests: 3_500, queuedMsP50: 1_749, queuedMsP95: 3_324 });
+    expect(totals).toMatchObject({ requests: 3_500, queuedMsP50: 1_700, queuedMsP95: 3_300 });
     const [ofKey] = await store.usage({ ...all, keyId: 'k1' });
     expect(ofKey).toEqual(totals as UsageTotals);
+  });
+
+  test('are made one after the other, and one that fails holds up none', async () => {
+    const store = open(undefined);
+    store.insertUsage(Array.from({ length: 1_000 }, () => usageRow()));
+    const gone = new AbortController();
+    const done: string[] = [];
+    const reports = [
+      store.usage(all).then(() => done.push('first')),
+      store.usage({ ...all, signal: gone.signal }).catch(() => done.push('second')),
+      store.usage({ ...all, until: 1 }).then(() => done.push('third')),
+    ];
+    gone.abort();
+    await Promise.all(reports);
+    expect(done).toEqual(['first', 'second', 'third']);
+  });
+
+  test('that wait when the store is closed are not made', async () => {
+    const store = Store.open(undefined);
+    store.insertUsage(Array.from({ length: 1_000 }, () => usageRow()));
+    const reports = Promise.allSettled([store.usage(all), store.usage(all)]);
+    await Promise.resolve();
+    store.close();
+    const reasons = (await reports).map((report) =>
+      report.status === 'rejected' ? report.reason.code : report.status,
+    );
+    expect(reasons).toEqual(['shutting_down', 'shutting_down']);
   });
 
   test('leave time for traffic between pages', async () => {
@@ -360,7 +448,7 @@ describe('usage', () => {
     expect(found.map(({ model }) => model).sort()).toEqual([...models, '\ufffd'].sort());
   });
 
-  test('of the day and of the month is what budgets go by, of the keys that are asked for', async () => {
+  test('of the day and of the month is what budgets go by, of the key that is asked for', async () => {
     const store = open(undefined);
     const day = now - 13 * hourMs;
     const month = now - 5 * dayMs;
@@ -375,7 +463,9 @@ describe('usage', () => {
       usageRow({ at: now, keyId: 'other' }),
     ]);
     const { keyId } = usageRow();
-    const spent = await store.spent([keyId, 'new'], { day, month });
+    const lastRow = store.lastRow();
+    expect(await store.spent({ keyId: 'new', day, month, lastRow })).toEqual([]);
+    const spent = await store.spent({ keyId, day, month, lastRow });
     expect(spent).toHaveLength(2);
     expect(spent).toContainEqual({ principal: 'k1/eva', day: 7, month: 327 });
     expect(spent).toContainEqual({ principal: 'k2', day: 0, month: 0 });
@@ -388,9 +478,14 @@ describe('usage', () => {
     );
     store.insertUsage(rows);
     const { keyId, principal, at } = usageRow();
-    expect(await store.spent([keyId], { day: at, month: at })).toEqual([
-      { principal, day: 5_000, month: 5_000 },
-    ]);
+    const lastRow = store.lastRow();
+    const spending = store.spent({ keyId, day: at, month: at, lastRow });
+    // Counted by whoever has asked for the last row.
+    store.insertUsage(rows);
+    expect(await spending).toEqual([{ principal, day: 5_000, month: 5_000 }]);
+    expect(lastRow).toBe(2_500);
+    expect(store.lastRow()).toBe(5_000);
+    expect(open(undefined).lastRow()).toBe(0);
   });
 
   test('is not searched on for somebody who has gone', async () => {

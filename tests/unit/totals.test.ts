@@ -127,6 +127,29 @@ describe('the sums', () => {
     expect(totals).toMatchObject({ queuedMsP50: 10, queuedMsP95: 19 });
     expect(totals).toMatchObject({ firstTokenMsP50: 9, firstTokenMsP95: 18 });
   });
+
+  test('have the percentiles to two significant digits', () => {
+    const times = [0, 0.3, 9.94, 9.96, 812.4, 3_600_000];
+    const shown = times.map((queuedMs) => totalsOf([], [row({ queuedMs })])[0]?.queuedMsP50);
+    expect(shown).toEqual([0, 0.3, 9.9, 10, 810, 3_600_000]);
+    const many = Array.from({ length: 10_000 }, (_, i) => row({ queuedMs: i }));
+    expect(totalsOf([], many)[0]).toMatchObject({ queuedMsP50: 5_000, queuedMsP95: 9_500 });
+  });
+
+  test('have no wait of what ended before the queue', () => {
+    const before = { engineMs: 0, firstTokenMs: null, queuedMs: 0 };
+    const rows = [
+      row({ ...before, status: 400, outcome: 'failed', code: 'invalid_json' }),
+      row({ ...before, status: 403, outcome: 'failed', code: 'model_not_allowed' }),
+      row({ ...before, status: 499, outcome: 'aborted', code: 'client_closed_request' }),
+    ];
+    expect(totalsOf([], rows)).toMatchObject([{ requests: 3, queuedMsP50: null }]);
+    // Who has left the queue has been in it, and who was let in at once has, too.
+    const waited = row({ ...before, status: 499, outcome: 'aborted', queuedMs: 40 });
+    const hit = row({ ...before, isCacheHit: 1 });
+    const more = [...rows, waited, hit, row({ queuedMs: 0 })];
+    expect(totalsOf([], more)).toMatchObject([{ queuedMsP50: 0, queuedMsP95: 40 }]);
+  });
 });
 
 describe('the groups', () => {

@@ -3,6 +3,7 @@
  * learns of other models makes a new catalog.
  */
 import { GatewayError } from './errors.ts';
+import { listedNames } from './models.ts';
 
 /** What one upstream serves. */
 export interface Served {
@@ -35,8 +36,6 @@ export interface CatalogOptions {
 type Allowed = readonly string[] | undefined;
 
 const maxNamesInMessage = 20;
-/** What Ollama adds to a name without a tag; it takes the name without it as well. */
-const latest = ':latest';
 
 export class Catalog {
   readonly #served: readonly Served[];
@@ -88,6 +87,11 @@ export class Catalog {
     const models = this.#served.flatMap((served) => served.models ?? []);
     const aliases = this.#served.flatMap((served) => Object.keys(served.aliases));
     return [...new Set([...models, ...aliases])];
+  }
+
+  /** Says whether some upstream is known to serve a model under that name. */
+  hasName(name: string): boolean {
+    return this.#named.has(name) || this.#find(name) !== undefined;
   }
 
   #resolveNamed(model: string, allowed: Allowed): Choice {
@@ -194,7 +198,7 @@ interface Known {
 function namedBy({ upstream, models, aliases }: Served, name: string): Known | undefined {
   const target = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
   const wanted = target ?? name;
-  const listed = [wanted, wanted + latest].find((known) => models?.includes(known));
+  const listed = listedNames(wanted).find((known) => models?.includes(known));
   const model = listed ?? target;
   if (model === undefined) return undefined;
   return { upstream, model, takesName: target === undefined || target === name };

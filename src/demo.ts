@@ -181,6 +181,8 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     let answer: Answer;
     try {
       asked = faults.parseFaults(headers['x-demo-fault']);
+      const refusalMs = faults.refusalMs(asked);
+      if (refusalMs > 0) server.refuse(refusalMs);
       if (await faults.strikeAtOnce(connection, asked)) return false;
       answer = await answerTo(request, connection.signal, asked);
     } catch (error) {

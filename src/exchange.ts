@@ -10,7 +10,7 @@ import { inspect, readBody } from './body.ts';
 import { replay, type ResponseCache } from './cache.ts';
 import { cacheKeyOf } from './cachekey.ts';
 import type { CorsHeaders } from './cors.ts';
-import { GatewayError } from './errors.ts';
+import { errorBody, GatewayError } from './errors.ts';
 import { explainFailure, shuttingDown } from './failure.ts';
 import { withFeedback } from './feedback.ts';
 import { Filling } from './filling.ts';
@@ -219,6 +219,8 @@ export class Exchange {
     if (pool.isPreflighting && body !== undefined && fields !== undefined) {
       await pool.assertFits(ask, { route: entry.route, body, fields, signal: entry.signal });
     }
+    // For whoever looks at it while it waits.
+    entry.model ??= pool.modelOf(ask);
     for (let isAgain = false; ; isAgain = true) {
       const waitsFrom = this.options.now();
       entry.phase = 'queued';
@@ -254,7 +256,7 @@ export class Exchange {
     entry.queuedMs += entry.sentAt - waitsFrom;
     entry.phase = 'waiting';
     entry.upstream = upstream;
-    entry.model ??= lease.model;
+    entry.model = ask.model ?? lease.model;
     // No engine reads more than its context, whatever a body holds beside text.
     entry.promptEstimate = Math.min(
       entry.promptEstimate,
@@ -316,9 +318,18 @@ export class Exchange {
     this.#giveBack(outcome === 'done' && entry.status >= 400 ? 'unserved' : outcome);
     if (error !== undefined) entry.status ||= error.status;
     const record = entry.settlement(outcome, error?.code, now());
+    // Nothing has gone out: the client gets the envelope, which counts for no token.
+    if (error !== undefined && record.bytesOut === 0) record.bytesOut = this.#envelopeBytes(error);
     if (this.#reservation)
       void limits.settle(this.#reservation, usedTokens(record), this.#moment());
     observer.settled(record, error?.cause);
+  }
+
+  /** How long the answer is that tells of the error. */
+  #envelopeBytes(error: GatewayError): number {
+    const { entry, request } = this;
+    const isUnread = error.code === 'client_closed_request' || request.method === 'HEAD';
+    return isUnread ? 0 : Buffer.byteLength(errorBody(error, entry.route.family));
   }
 
   /** Ends the request with what was thrown, and throws what the client is told. */

@@ -49,6 +49,11 @@ export class Fleet {
     );
   }
 
+  /** Says whether some upstream is known to serve a model under that name. */
+  hasName(name: string): boolean {
+    return this.#catalog.hasName(name);
+  }
+
   /** Takes new settings; `renew` must follow. Gives the upstreams that are new, and those that are no more. */
   replace(settings: FleetSettings): { added: Upstream[]; gone: Upstream[] } {
     this.#settings = settings;

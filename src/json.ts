@@ -13,6 +13,8 @@ export interface Span {
   end: number;
 }
 
+/** How UTF-8 writes a byte order mark; RFC 8259 section 8.1 lets a parser ignore one, and llama.cpp does. */
+const byteOrderMark = [0xef, 0xbb, 0xbf];
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const COLON = 0x3a;
@@ -27,6 +29,11 @@ export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string
   return decode(bytes, 'utf8', start, end);
 }
 
+/** Gives the offset at which the JSON begins: behind a byte order mark. */
+function startOf(bytes: Uint8Array): number {
+  return byteOrderMark.every((byte, i) => bytes[i] === byte) ? byteOrderMark.length : 0;
+}
+
 /** The members of a JSON object. */
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -34,7 +41,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 export function parseObject(bytes: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(textOf(bytes));
+    value = JSON.parse(textOf(bytes, startOf(bytes)));
   } catch (cause) {
     // The parser's own message quotes the body: it stays out of the answer and of the log.
     throw new GatewayError('invalid_json', { message: invalidJsonMessage(bytes), cause });
@@ -97,7 +104,7 @@ function skipValue(bytes: Uint8Array, offset: number): number {
 }
 
 /** Gives the members of the object, or the elements of the array, that begins at or after `offset`, in their order. */
-export function spans(bytes: Uint8Array, offset = 0): Span[] {
+export function spans(bytes: Uint8Array, offset = startOf(bytes)): Span[] {
   const found: Span[] = [];
   let i = skipSpace(bytes, offset);
   const isObject = bytes[i] === OPEN_BRACE;

@@ -1,6 +1,8 @@
 /**
  * What a client gets of a list of models: all of it, those that its key may use, or the one that it looks up.
  */
+import { Elysia } from 'elysia';
+import { GatewayError } from './errors.ts';
 import { findModel, onlyModels } from './models.ts';
 import type { Route } from './routes.ts';
 
@@ -26,7 +28,7 @@ export function pickOf(
   if (route.method !== 'GET') return undefined;
   if (!isLookup(route)) return allowed && ((list) => onlyModels(list, allowed));
   const id = lookedUp(url);
-  return (list) => findModel(allowed ? onlyModels(list, allowed) : list, id);
+  return (list) => findModel(list, id, allowed);
 }
 
 /** Gives the id that a path under /v1/models/ names; an absolute target, or none of a host, changes nothing. */
@@ -44,5 +46,12 @@ function lookedUp(url: string): string {
 export function listAnswer(list: Uint8Array): Response {
   return new Response(list as Uint8Array<ArrayBuffer>, {
     headers: { 'content-type': 'application/json' },
+  });
+}
+
+/** The plugin that refuses the path of no model at all, which the route of every model would take, too. */
+export function noModel() {
+  return new Elysia({ name: 'no model' }).get(`${modelsPath}/`, function refuseEmptyId() {
+    throw new GatewayError('unknown_route');
   });
 }

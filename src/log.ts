@@ -60,6 +60,13 @@ export class LineSink {
     this.#draining ??= this.#drain();
   }
 
+  /** Says whether colours are wanted there: on a terminal, unless NO_COLOR is set. */
+  async hasColors(): Promise<boolean> {
+    const { isatty } = await import('node:tty');
+    // Bun's word counts for both of its outputs, though one may be a pipe.
+    return isatty(this.fd) && Bun.enableANSIColors;
+  }
+
   /** Resolves when everything is written, or after `timeoutMs` where nobody reads. */
   async close(timeoutMs: number): Promise<void> {
     await Promise.race([this.#draining, Bun.sleep(timeoutMs)]);
@@ -113,9 +120,18 @@ export async function createLog(options: {
     const formatters = { level: (label: string) => ({ level: levelName(label) }) };
     return withFlatLines(pino({ ...settings, formatters }, sink));
   }
-  // Only a terminal needs it, so only a terminal pays for loading it.
+  // Only people need it, so only they pay for loading it.
   const { prettyFactory } = await import('pino-pretty');
-  const readable = prettyFactory({ colorize: true, singleLine: true, translateTime: 'HH:MM:ss.l' });
+  const { values } = pino.levels;
+  const readable = prettyFactory({
+    colorize: await sink.hasColors(),
+    singleLine: true,
+    translateTime: 'HH:MM:ss.l',
+    // Under the names that LOG_LEVEL has for them.
+    customLevels: Object.fromEntries(
+      Object.entries(pinoLevels).map(([name, label]) => [name, values[label]]),
+    ),
+  });
   return pino(settings, { write: (line) => sink.write(readable(line)) });
 }
 

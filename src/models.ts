@@ -30,10 +30,27 @@ function idOf(entry: string): unknown {
   }
 }
 
-/** Finds a model by its id: the bytes of its entry in the list. Throws `model_not_found`. */
-export function findModel(list: Uint8Array, id: string): Uint8Array {
-  const found = entriesOf(list).find((entry) => entry.id === id);
-  if (found === undefined) throw new GatewayError('model_not_found', { param: 'model' });
+/** What Ollama adds to a name without a tag; it takes the name without it as well. */
+const latest = ':latest';
+
+/** Gives the names under which an engine may list the model that a client calls so, the one that counts first. */
+export function listedNames(name: string): string[] {
+  return [name, name + latest];
+}
+
+/**
+ * Finds a model by a name that its engine takes: the bytes of its entry in the list. Throws `model_not_found`.
+ * @param allowed the names that may be used; `undefined` for all
+ */
+export function findModel(list: Uint8Array, name: string, allowed?: readonly string[]): Uint8Array {
+  const entries = entriesOf(list);
+  const [found] = listedNames(name).flatMap(
+    (listed) => entries.find(({ id }) => id === listed) ?? [],
+  );
+  const isAllowed = allowed?.some((each) => each === name || each === found?.id) ?? true;
+  if (found === undefined || !isAllowed) {
+    throw new GatewayError('model_not_found', { param: 'model' });
+  }
   return list.subarray(found.start, found.end);
 }
 

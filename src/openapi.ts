@@ -144,7 +144,11 @@ export function specification(
       ({ method, path, operation }) => ({
         method,
         path,
-        operation: { ...operation, operationId: operationId(method, path) },
+        operation: {
+          ...operation,
+          operationId: operationId(method, path),
+          responses: { ...errors.ofAnyPath(), ...operation.responses },
+        },
       }),
     ),
   ];

@@ -84,7 +84,12 @@ export async function makeParts({
     maxBodyBytes: config.maxBodyBytes,
     allowedOrigins: config.corsAllowedOrigins,
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
-    observer: observedBy(...(tracing ? [tracing] : []), accessLog(log), ledger, metrics),
+    observer: observedBy(
+      ...(tracing ? [tracing] : []),
+      accessLog(log, (name) => pool.hasName(name)),
+      ledger,
+      metrics,
+    ),
     accounts: new Accounts({ store, keys, limits, ledger, live, log, now, epochNow }),
     feed: new LiveFeed(() => {
       return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };

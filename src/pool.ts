@@ -123,6 +123,16 @@ export class Pool {
     return this.#fleet.models();
   }
 
+  /** Says whether some upstream is known to serve a model under that name. */
+  hasName(name: string): boolean {
+    return this.#fleet.hasName(name);
+  }
+
+  /** Gives the model that a request gets, where that is known. Throws `model_not_found` and `model_required`. */
+  modelOf(ask: Ask): string | undefined {
+    return this.#fleet.resolve(ask).model;
+  }
+
   /** Whether prompts are looked at before they wait. */
   get isPreflighting(): boolean {
     return this.#settings.contextPreflight !== 'off';

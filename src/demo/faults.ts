@@ -13,6 +13,7 @@ export const faults = {
   hang: 'takes a slot and never answers, until the client leaves',
   'hang-body': 'sends the head, then nothing',
   reset: 'RST before the head',
+  refuse: 'the same, and for N milliseconds (1000 if not said) no connection is accepted',
   'empty-close': 'FIN before the head',
   'not-http': 'answers with something that is not HTTP, then FIN',
   'reset-mid': 'RST after N tokens',
@@ -53,6 +54,11 @@ export function parseFaults(header: string | undefined): Faults {
   return asked;
 }
 
+/** Gives for how long no connection is to be accepted, in milliseconds; 0 where that was not asked for. */
+export function refusalMs(asked: Faults): number {
+  return asked.has('refuse') ? asked.get('refuse') || 1_000 : 0;
+}
+
 /** Gives the error answer that was asked for, if one was. */
 export function faultAnswer(asked: Faults): Answer | undefined {
   const status = asked.get('status');
@@ -82,7 +88,7 @@ export const invalidKey = new EngineError(401, 'authentication_error', 'Invalid 
 
 /** Strikes before an answer is even made; gives whether it did, and the connection is over then. */
 export async function strikeAtOnce(wire: Wire, asked: Faults): Promise<boolean> {
-  if (asked.has('reset')) {
+  if (asked.has('reset') || asked.has('refuse')) {
     wire.reset();
     return true;
   }

@@ -20,6 +20,8 @@ export type Handler = (request: HttpRequest, connection: Connection) => Promise<
 
 export interface HttpServer {
   port: number;
+  /** Refuses connections from now on, for so many milliseconds; those that there are go on. */
+  refuse(milliseconds: number): void;
   /** Ends every connection and resolves when their handlers have ended. */
   stop(): Promise<void>;
 }
@@ -218,33 +220,58 @@ async function serve(connection: Connection, options: HttpOptions): Promise<void
   }
 }
 
+/** How soon it tries again to listen on its port. */
+const reopenAgainMs = 100;
+
 /** Starts the server; throws when the address cannot be bound. */
 export function startHttpServer(options: HttpOptions): HttpServer {
   const { hostname, port } = options;
   const serving = new Set<Promise<void>>();
   let connections = 0;
 
-  const listener = Bun.listen<Connection>({
-    hostname,
-    port,
-    socket: {
-      open(socket) {
-        socket.setNoDelay(true);
-        socket.data = new Connection(++connections, socket);
-        const served = serve(socket.data, options).finally(() => serving.delete(served));
-        serving.add(served);
+  function listen(atPort: number) {
+    return Bun.listen<Connection>({
+      hostname,
+      port: atPort,
+      socket: {
+        open(socket) {
+          socket.setNoDelay(true);
+          socket.data = new Connection(++connections, socket);
+          const served = serve(socket.data, options).finally(() => serving.delete(served));
+          serving.add(served);
+        },
+        data: (socket, bytes) => socket.data.receive(bytes),
+        drain: (socket) => socket.data.drain(),
+        close: (socket) => socket.data.closed(),
+        // `close` follows and tells the rest.
+        error() {},
       },
-      data: (socket, bytes) => socket.data.receive(bytes),
-      drain: (socket) => socket.data.drain(),
-      close: (socket) => socket.data.closed(),
-      // `close` follows and tells the rest.
-      error() {},
-    },
-  });
+    });
+  }
+
+  const first = listen(port);
+  const listeners = [first];
+  let reopening: Timer | undefined;
+
+  function reopen(): void {
+    try {
+      listeners.push(listen(first.port));
+    } catch {
+      reopening = setTimeout(reopen, reopenAgainMs); // Somebody else has the port meanwhile.
+    }
+  }
+
   return {
-    port: listener.port,
+    port: first.port,
+    refuse(milliseconds) {
+      clearTimeout(reopening);
+      listeners.at(-1)?.stop();
+      reopening = setTimeout(reopen, milliseconds);
+    },
     async stop() {
-      listener.stop(true);
+      clearTimeout(reopening);
+      // Each has the connections that it accepted, also when it accepts no more.
+      for (const listener of listeners) listener.stop(true);
       await Promise.allSettled(serving);
     },
   };

@@ -17,7 +17,8 @@ export function isObject(value: unknown): value is Json {
 export function parseBody(bytes: Uint8Array): Json {
   let body: unknown;
   try {
-    body = JSON.parse(Buffer.from(bytes).toString());
+    // A byte order mark is no part of it, as with llama.cpp.
+    body = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new EngineError(400, 'invalid_request_error', 'parse error: the body is not JSON');
   }

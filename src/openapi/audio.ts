@@ -2,21 +2,26 @@
  * The bodies of OpenAI's audio routes as the specification shows them: forms that carry a recording, and sound. Fields
  * that are not named here are allowed and pass unchanged.
  */
-import { boolean, json, number, object, ref, string } from './parts.ts';
+import { boolean, form, json, number, object, string } from './parts.ts';
 import type { Content, RouteDoc, Schema } from './parts.ts';
 
 const tag = 'OpenAI';
 
 export const audioSchemas: Record<string, Schema> = {
+  // With the examples of its fields Swagger UI fills the form; without one it would send the word "string".
   AudioRequest: object(
     {
       file: string('The recording.', { format: 'binary' }),
-      model: string('The model.'),
-      language: string('The language spoken, as an ISO 639-1 code.'),
-      prompt: string('A text that leads into the recording.'),
-      response_format: string('`json`, `text`, `srt`, `verbose_json` or `vtt`.'),
-      temperature: number(),
-      stream: boolean(),
+      model: string('The model. May be left out where the engine serves only one.', {
+        example: 'whisper-1',
+      }),
+      language: string('The language spoken, as an ISO 639-1 code.', { example: 'ru' }),
+      prompt: string('A text that leads into the recording.', { example: 'Привет!' }),
+      response_format: string('`json`, `text`, `srt`, `verbose_json` or `vtt`.', {
+        example: 'json',
+      }),
+      temperature: number(undefined, { example: 0 }),
+      stream: boolean(undefined, { example: false }),
     },
     ['file'],
   ),
@@ -35,8 +40,18 @@ export const audioSchemas: Record<string, Schema> = {
   ),
 };
 
-const audio: Pick<RouteDoc, 'body' | 'answer'> = {
-  body: { 'multipart/form-data': { schema: ref('AudioRequest') } },
+const audio: Omit<RouteDoc, 'tag'> = {
+  description:
+    'With curl, `-F file=@speech.wav -F response_format=json`: the examples name the file.',
+  body: form('AudioRequest', {
+    'A recording': {
+      file: 'speech.wav',
+      model: 'whisper-1',
+      language: 'ru',
+      response_format: 'json',
+    },
+    'A recording, as subtitles': { file: 'speech.wav', response_format: 'srt' },
+  }),
   answer: {
     ...json('Transcription', { 'A transcription': { text: 'Привет! Как дела?' } }),
     'text/plain': { schema: string('With `response_format` `text`, `srt` or `vtt`.') },

@@ -45,6 +45,7 @@ export const responseHeaders: Record<string, OpenAPIV3.HeaderObject> = {
     description: 'After how many seconds to try again, where that is known.',
     schema: { type: 'integer' },
   },
+  Allow: text('The methods that this path takes.'),
   'WWW-Authenticate': text('The scheme to authenticate with.', { enum: ['Bearer'] }),
 };
 
@@ -94,7 +95,6 @@ export const errorSchemas: Record<string, Schema> = {
 function canEndWith(code: ErrorCode, route: Route): boolean {
   switch (code) {
     case 'unknown_route':
-    case 'method_not_allowed':
     case 'key_not_found':
     case 'request_not_found':
     case 'store_unavailable':
@@ -154,6 +154,7 @@ function errorResponse(
       ...(isFinal ? header('x-should-retry') : {}),
       ...(status === 429 || status === 503 ? header('Retry-After') : {}),
       ...(status === 401 ? header('WWW-Authenticate') : {}),
+      ...(status === 405 ? header('Allow') : {}),
     },
     content: {
       'application/json': {
@@ -183,14 +184,23 @@ export class ErrorResponses {
   /** Gives the error answers of a route by status, and adds to `components` what they refer to. */
   of(route: Route): OpenAPIV3.ResponsesObject {
     const envelope = route.family === 'anthropic' ? 'anthropic' : 'openai';
-    const responses: OpenAPIV3.ResponsesObject = {};
     const possible = codes.filter((code) => canEndWith(code, route));
-    for (const [status, these] of Map.groupBy(possible, (code) => errorTable[code].status)) {
-      const name = [envelope, status, ...these].join('.');
-      this.components[name] ??= errorResponse(envelope, status, these);
+    const engine = { $ref: '#/components/responses/EngineError' };
+    return { ...this.#byStatus(envelope, possible), default: engine };
+  }
+
+  /** Gives the error answer that every path has, whatever it serves. */
+  ofAnyPath(): OpenAPIV3.ResponsesObject {
+    return this.#byStatus('openai', ['method_not_allowed']);
+  }
+
+  #byStatus(envelope: Envelope, these: ErrorCode[]): OpenAPIV3.ResponsesObject {
+    const responses: OpenAPIV3.ResponsesObject = {};
+    for (const [status, group] of Map.groupBy(these, (code) => errorTable[code].status)) {
+      const name = [envelope, status, ...group].join('.');
+      this.components[name] ??= errorResponse(envelope, status, group);
       responses[status] = { $ref: `#/components/responses/${name}` };
     }
-    responses['default'] = { $ref: '#/components/responses/EngineError' };
     return responses;
   }
 }

@@ -67,6 +67,11 @@ export function json(schema: string, examples: Record<string, unknown>): Content
   return { 'application/json': { schema: ref(schema), examples: titled(examples) } };
 }
 
+/** Gives a form, in the same way; a file in an example stands for its content. */
+export function form(schema: string, examples: Record<string, unknown>): Content {
+  return { 'multipart/form-data': { schema: ref(schema), examples: titled(examples) } };
+}
+
 /** Gives an event stream, with one example made of `frames`. */
 export function eventStream(description: string, frames: string[]): Content {
   return {

@@ -3,20 +3,20 @@
  */
 import { describe, expect, test } from 'bun:test';
 import pino from 'pino';
-import { accessLog, levelOf } from '../../src/accesslog.ts';
-import { errorTable, type ErrorCode } from '../../src/errors.ts';
+import { accessLog, levelOf, logRefusal } from '../../src/accesslog.ts';
+import { errorTable, GatewayError, type ErrorCode } from '../../src/errors.ts';
 import { LiveRequest } from '../../src/live.ts';
 import { routes } from '../../src/routes.ts';
-import { caller } from './samples.ts';
+import { caller, settlement } from './samples.ts';
 
 /** An access log at that level, with the lines that it has written. */
-function logging(level: 'debug' | 'info' | 'error' = 'debug') {
+function logging(level: 'debug' | 'info' | 'error' = 'debug', served: readonly string[] = []) {
   const lines: Record<string, unknown>[] = [];
   const log = pino(
     { level, base: null },
     { write: (line: string) => lines.push(JSON.parse(line)) },
   );
-  return { lines, observer: accessLog(log) };
+  return { lines, log, observer: accessLog(log, (model) => served.includes(model)) };
 }
 
 function request(): LiveRequest {
@@ -179,5 +179,114 @@ describe('settled', () => {
     observer.settled(request().settlement('failed', 'upstream_reset', 200), cause);
     expect(lines[0]?.['cause']).toBe(expected as never);
     expect(JSON.stringify(lines)).not.toContain('secret prompt');
+  });
+});
+
+describe('the model', () => {
+  /** What the three lines about a request call its model. */
+  function named(model: string | undefined, served: readonly string[] = []): unknown[] {
+    const { lines, observer } = logging('debug', served);
+    const entry = Object.assign(request(), { model });
+    observer.started(entry);
+    observer.isLong(entry);
+    observer.settled(entry.settlement('done', undefined, 1_000), undefined);
+    return lines.map((line) => line['model']);
+  }
+
+  const text = 'Dear diary, this was meant to be the prompt.';
+  const path = `/models/${'long/'.repeat(20)}model.gguf`;
+
+  test.each(['gpt-4o', 'org/team_7b.Q4:latest', 'a@b+c', 'x'.repeat(64)])(
+    'is named as the client names it where that looks like a name: %j',
+    (model) => {
+      expect(named(model)).toEqual([model, model, model]);
+    },
+  );
+
+  test.each([text, '你今天过得怎么样', 'x'.repeat(65), 'a\nb', '', path])(
+    'is unknown where text could have been put there by mistake: %j',
+    (model) => {
+      expect(named(model)).toEqual(['unknown', 'unknown', 'unknown']);
+    },
+  );
+
+  test.each(['модель 7b', path])(
+    'is named whatever it looks like where it is served: %j',
+    (model) => {
+      expect(named(model, [model])).toEqual([model, model, model]);
+    },
+  );
+
+  test('has no name where the request gives none', () => {
+    expect(named(undefined)).toEqual([undefined, undefined, undefined]);
+  });
+});
+
+describe('bytesIn', () => {
+  test.each([
+    ['of a body that never was whole and was not counted', { bytesIn: 0, bodyMs: 0 }, undefined],
+    ['of a body of which a part came', { bytesIn: 70_000, bodyMs: 0 }, 70_000],
+    ['of a request without a body', { bytesIn: 0, bodyMs: 0.1 }, 0],
+  ])('%s', (_what, fields, expected) => {
+    const { lines, observer } = logging();
+    observer.settled(settlement(fields), undefined);
+    expect(lines[0]?.['bytesIn']).toBe(expected as never);
+  });
+});
+
+describe('a refusal', () => {
+  const refusal = {
+    requestId: 'id-1',
+    presented: 'sk-somebody-elses-key-9f3b',
+    method: 'POST',
+    path: '/v1/completions',
+    route: '/v1/completions',
+    error: new GatewayError('invalid_api_key'),
+    bytesOut: 160,
+    totalMs: 0.2345,
+  };
+
+  function refused(fields: Partial<typeof refusal> | { presented: undefined } = {}) {
+    const { lines, log } = logging();
+    logRefusal(log, { ...refusal, ...fields });
+    expect(lines).toHaveLength(1);
+    const [{ time: _time, ...line } = {}] = lines;
+    return line;
+  }
+
+  test('is one line that says who asked for what', () => {
+    expect(refused()).toEqual({
+      level: 40,
+      msg: 'refused',
+      requestId: 'id-1',
+      caller: 'sk-…9f3b',
+      method: 'POST',
+      path: '/v1/completions',
+      route: '/v1/completions',
+      status: 403,
+      outcome: 'failed',
+      code: 'invalid_api_key',
+      bytesOut: 160,
+      totalMs: 0.2,
+    });
+  });
+
+  test.each([
+    ['sk-gw-0123456789-of-the-store-and-secret', 'sk-gw-0123456789-…'],
+    ['sk-gw-not-of-the-store', 'sk-…tore'],
+    ['twelve-chars', '…rs'],
+    ['hunter2', '…'],
+    [undefined, undefined],
+  ])('shows of the key %j no more than %j', (presented, hint) => {
+    expect(refused({ presented })['caller']).toBe(hint as never);
+  });
+
+  test('holds no path of any length', () => {
+    expect(refused({ path: `/${'x'.repeat(5_000)}` })['path']).toHaveLength(200);
+  });
+
+  test('of a client that has left is no failure', () => {
+    const line = refused({ error: new GatewayError('client_closed_request') });
+    expect(line).toMatchObject({ level: 30, outcome: 'aborted', status: 499 });
   });
 });

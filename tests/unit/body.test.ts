@@ -7,6 +7,7 @@ import { inspect, readBody } from '../../src/body.ts';
 import { GatewayError } from '../../src/errors.ts';
 import { LiveRequest } from '../../src/live.ts';
 import { routes, type Route } from '../../src/routes.ts';
+import { until } from '../wait.ts';
 import { caller } from './samples.ts';
 
 function routeOf(path: string): Route {
@@ -19,7 +20,8 @@ function liveRequest(path = '/v1/completions'): LiveRequest {
   return new LiveRequest('id-1', routeOf(path), caller, 0);
 }
 
-const maxBytes = 100_000;
+/** Twice what is read at once. */
+const maxBytes = 2 * 1024 * 1024;
 
 /** What became of the body that came in last. */
 interface Reading {
@@ -79,7 +81,7 @@ describe('readBody', () => {
     });
   }
 
-  const bytes = crypto.getRandomValues(new Uint8Array(maxBytes / 2));
+  const bytes = Buffer.alloc(maxBytes / 2, crypto.getRandomValues(new Uint8Array(65_521)));
   const full = Buffer.concat([bytes, bytes]);
 
   test('gives the bytes as they came, and counts them', async () => {
@@ -124,10 +126,11 @@ describe('readBody', () => {
   }
 
   /** Sends a head and the beginning of a body on a raw socket. */
-  async function sendHalf(head: string, body = '') {
+  async function sendHalf(head: string, body: string | Buffer = '') {
     const began = nextReading();
     const socket = connect(server.port as number, '127.0.0.1');
-    socket.write(`POST / HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n${body}`);
+    socket.write(`POST / HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n`);
+    socket.write(body);
     return { socket, reading: await began };
   }
 
@@ -140,6 +143,7 @@ describe('readBody', () => {
   test('refuses a declared length above the bound before the body has come', async () => {
     const { socket, reading } = await sendHalf(`Content-Length: ${maxBytes + 1}`);
     expect(await codeOf(reading)).toBe('body_too_large');
+    expect(reading.entry.bytesIn).toBe(maxBytes + 1);
     socket.destroy();
   });
 
@@ -148,6 +152,7 @@ describe('readBody', () => {
     const { socket, reading } = await sendHalf('Transfer-Encoding: chunked', `${size}\r\n`);
     socket.write(Buffer.alloc(maxBytes + 1));
     expect(await codeOf(reading)).toBe('body_too_large');
+    expect(reading.entry.bytesIn).toBe(maxBytes + 1);
     socket.destroy();
   });
 
@@ -157,10 +162,22 @@ describe('readBody', () => {
       const { socket, reading } = await sendHalf(head, body);
       reading.entry.abort('request_body_timeout');
       expect(await codeOf(reading)).toBe('request_body_timeout');
-      expect(reading.entry.bytesIn).toBe(0);
       socket.destroy();
     },
   );
+
+  test.each([
+    ['Transfer-Encoding: chunked', 'fa00\r\n'],
+    [`Content-Length: ${maxBytes}`, ''],
+  ])('counts what has come of a body that is never whole: %j', async (head, before) => {
+    const part = 64_000;
+    const body = Buffer.concat([Buffer.from(before), Buffer.alloc(part)]);
+    const { socket, reading } = await sendHalf(head, body);
+    await until('the half is here', () => reading.entry.bytesIn === part);
+    socket.destroy();
+    await codeOf(reading);
+    expect(reading.entry.bytesIn).toBe(part);
+  });
 
   test.each(halves)(
     'never gives half a body when the client leaves: %j, %j',

@@ -93,6 +93,11 @@ describe('preflight', () => {
     expect(Number(headers.get('access-control-max-age'))).toBeGreaterThan(0);
   });
 
+  test('says nothing of what may be read: the answer itself does', async () => {
+    const { headers } = await ask(['*']);
+    expect(headers.has('access-control-expose-headers')).toBe(false);
+  });
+
   test('allows a listed page by name', async () => {
     const { status, headers } = await ask(['https://other.example.org', page]);
     expect(status).toBe(204);

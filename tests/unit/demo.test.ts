@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from 'bun:test';
 import type { DemoEngine, DemoOptions } from '../../src/demo.ts';
 import { startDemoEngine } from '../../src/demo.ts';
 import { routes } from '../../src/routes.ts';
+import { holdPort } from '../port.ts';
 import { connect, post } from './socket.ts';
 
 type Json = Record<string, unknown>;
@@ -545,26 +546,30 @@ describe('the engine itself', () => {
   });
 
   test('an engine that is started again on the same port has an empty cache', async () => {
-    const engine = start();
+    using held = holdPort();
+    const { port } = held;
+    const engine = start({ port });
     const body = { prompt: 'one two three', max_tokens: 1 };
     await askJson(engine, '/v1/completions', body);
     await engine.stop();
-    const answer = await askJson(start({ port: engine.port }), '/v1/completions', body);
+    const answer = await askJson(start({ port }), '/v1/completions', body);
     expect(at(answer, 'timings.cache_n')).toBe(0);
   });
 
   test('stop ends every request, and its port is free for the next engine', async () => {
-    const engine = start({ slots: 1, firstTokenMs: 60_000 });
-    const running = await connect(engine.port);
+    using held = holdPort();
+    const { port } = held;
+    const engine = start({ slots: 1, firstTokenMs: 60_000, port });
+    const running = await connect(port);
     running.write(post('/v1/completions', { prompt: 'one' }));
     await until(engine, () => engine.busySlots() === 1);
-    const waiting = await connect(engine.port);
+    const waiting = await connect(port);
     waiting.write(post('/v1/completions', { prompt: 'two' }));
     await until(engine, () => engine.waiting() === 1);
     await engine.stop();
     expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
     await Promise.all([running.ended, waiting.ended]);
-    const next = start({ port: engine.port });
+    const next = start({ port });
     expect((await fetch(`${next.url}/health`)).status).toBe(200);
   });
 

@@ -147,6 +147,29 @@ describe('editJson', () => {
   });
 });
 
+describe('a byte order mark', () => {
+  const marked = Buffer.from('\ufeff {"model":"a","n":1.0}');
+
+  test('is passed over where the object is read', () => {
+    expect(parseObject(marked)).toEqual({ model: 'a', n: 1 });
+    expect(spans(marked).map(({ key }) => key)).toEqual(['model', 'n']);
+  });
+
+  test('stays where it is when the object is edited', () => {
+    const edited = editJson(marked, { model: 'b', stream: true });
+    expect(textOf(edited)).toBe('\ufeff {"stream":true,"model":"b","n":1.0}');
+  });
+
+  test.each(['\ufeff', '\ufeff\ufeff{}', '{}\ufeff', '\ufeff[]'])(
+    'makes no object of %j',
+    (text) => {
+      expect(() => parseObject(Buffer.from(text))).toThrow(
+        expect.objectContaining({ code: 'invalid_json' }),
+      );
+    },
+  );
+});
+
 describe('spans', () => {
   test('gives the members of an object in their order, each with the bytes of its value', async () => {
     await forSeeds(cases, (random) => {

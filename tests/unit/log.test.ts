@@ -194,6 +194,40 @@ describe('createLog', () => {
     expect(text).toContain('idle_timeout');
     expect(text).not.toStartWith('{');
   });
+
+  test('names the levels of the readable form as LOG_LEVEL does', async () => {
+    const text = await logged({ isPretty: true }, (log) => {
+      for (const name of ['debug', 'info', 'warn', 'error'] as const) log[name]('x');
+    });
+    expect(text.match(/[A-Z]+(?=: x)/g)).toEqual(['DEBUG', 'INFO', 'WARNING', 'ERROR']);
+  });
+
+  test('writes no colours where no terminal is', async () => {
+    const text = await logged({ isPretty: true }, (log) => log.warn({ a: 1 }, 'x'));
+    expect(Bun.stripANSI(text)).toBe(text);
+  });
+
+  test.each([
+    ['colours on a terminal', {}, true],
+    ['none where NO_COLOR is set', { NO_COLOR: '1' }, false],
+  ])('writes %s', async (_what, env, hasColors) => {
+    const program = `
+      import { createLog, LineSink } from './src/log.ts';
+      const sink = new LineSink(1, (text) => text);
+      const log = await createLog({ level: 'INFO', isPretty: true, sink });
+      log.info('on a terminal');
+      await sink.close(60_000);
+      process.exit();`;
+    let shown = '';
+    const child = Bun.spawn([process.execPath, '-e', program], {
+      cwd: join(import.meta.dir, '../..'),
+      env: { TERM: 'xterm', ...env },
+      terminal: { data: (_terminal, bytes) => void (shown += Buffer.from(bytes).toString()) },
+    });
+    await child.exited;
+    expect(shown).toContain('on a terminal');
+    expect(Bun.stripANSI(shown) !== shown).toBe(hasColors);
+  });
 });
 
 describe('LineSink', () => {

@@ -15,6 +15,32 @@ function find(id: string, bytes: Uint8Array = list): string {
   return textOf(findModel(bytes, id));
 }
 
+describe('findModel by a name without its tag', () => {
+  const tagged = Buffer.from(
+    '{"data":[{"id":"llama3:latest"},{"id":"qwen:latest","n":1.0},{"id":"qwen"}]}',
+  );
+  const latest = '{"id":"llama3:latest"}';
+
+  test('finds what Ollama takes for it, and the name itself first', () => {
+    expect(find('llama3', tagged)).toBe(latest);
+    expect(find('qwen', tagged)).toBe('{"id":"qwen"}');
+    expect(() => find('llama3:8b', tagged)).toThrow();
+    expect(() => find('llama', tagged)).toThrow();
+  });
+
+  test('finds it for whoever may use it by either name, and for nobody else', () => {
+    for (const allowed of [['llama3'], ['llama3:latest']]) {
+      expect(textOf(findModel(tagged, 'llama3', allowed))).toBe(latest);
+    }
+    for (const allowed of [[], ['qwen'], ['llama3:8b']]) {
+      expect(() => findModel(tagged, 'llama3', allowed)).toThrow(
+        expect.objectContaining({ code: 'model_not_found' }),
+      );
+    }
+    expect(() => findModel(tagged, 'llama3:latest', ['llama3'])).toThrow();
+  });
+});
+
 describe('findModel', () => {
   test.each([
     ['qwen3-8b', '{"id":"qwen3-8b","created":1.0}'],

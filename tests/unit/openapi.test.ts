@@ -3,8 +3,13 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { errorBody, errorTable, GatewayError, type ErrorCode } from '../../src/errors.ts';
+import { issueKey } from '../../src/keys.ts';
+import { keyView } from '../../src/keyview.ts';
 import { specification } from '../../src/openapi.ts';
 import { routes } from '../../src/routes.ts';
+import { Groups } from '../../src/totals.ts';
+import { usageColumns } from '../../src/usage.ts';
+import { fullPolicy } from './samples.ts';
 
 interface Json {
   [key: string]: Json;
@@ -107,7 +112,6 @@ function errorsOf(answer: Answer | undefined): Record<string, unknown> {
 /** What is about another route than the one that is described, or is told to the log alone. */
 const neverOfARoute: ErrorCode[] = [
   'unknown_route',
-  'method_not_allowed',
   'client_closed_request',
   'key_not_found',
   'request_not_found',
@@ -291,11 +295,83 @@ describe('errors', () => {
     expect(answers.get('504')?.headers).toContain('x-should-retry');
   });
 
+  test('whatever is described shows that a path takes no other method, and which it takes', () => {
+    for (const { name, answers } of everyOperation) {
+      expect([name, ...Object.keys(errorsOf(answers.get('405')))]).toEqual([
+        name,
+        'method_not_allowed',
+      ]);
+      expect([name, ...(answers.get('405')?.headers ?? [])]).toContain('Allow');
+    }
+  });
+
   test('the introduction lists every code that a client can read', () => {
     for (const code of Object.keys(errorTable)) {
       const isListed = document.info.description?.includes(`| \`${code}\` |`);
       expect([code, isListed]).toEqual([code, code !== 'client_closed_request']);
     }
+  });
+});
+
+describe('what the operator sends and gets', () => {
+  const schemaOf = (name: string) => resolve(`#/components/schemas/${name}`) as Json;
+  const nothing = { models: null, weight: null, priority: null, userHeader: null, expiresAt: null };
+  const cleared = {
+    requestsPerMinute: null,
+    tokensPerMinute: null,
+    concurrentRequests: null,
+    budgets: null,
+  };
+
+  test('a change may take everything away but the name', () => {
+    const change = schemaOf('KeyChange');
+    for (const limits of [null, cleared]) {
+      expect(problems(change, { ...nothing, limits })).toEqual([]);
+      expect(problems(schemaOf('KeyPolicy'), { name: 'alice', ...nothing, limits })).toEqual([]);
+    }
+    expect(problems(change, { expiresAt: '90d' })).toEqual([]);
+    expect(problems(change, { name: null })).not.toEqual([]);
+    expect(problems(schemaOf('KeyPolicy'), { weight: 2 })).toEqual(['$: name is missing']);
+    expect(JSON.stringify(change)).not.toContain('date-time');
+  });
+
+  test('a key, a group of the usage and an entry of the audit log are what is given', () => {
+    const { record } = issueKey(fullPolicy, Date.now());
+    const view = JSON.parse(JSON.stringify(keyView(record, Date.now())));
+    expect(problems(schemaOf('Key'), view)).toEqual([]);
+    expect(Object.keys(schemaOf('Key')['properties'] ?? {})).toEqual(
+      expect.arrayContaining(Object.keys(view)),
+    );
+    expect(problems(schemaOf('Key'), { ...view, limits: null })).not.toEqual([]);
+    const [totals] = new Groups([]).totals();
+    expect(problems(schemaOf('UsageTotals'), totals)).toEqual([]);
+    expect(Object.keys(schemaOf('UsageTotals')['properties'] ?? {}).sort()).toEqual(
+      [...usageColumns, 'name', ...Object.keys(totals ?? {})].sort(),
+    );
+    expect(problems(schemaOf('UsageTotals'), { requests: 1 })).toHaveLength(13);
+    expect(problems(schemaOf('AuditEntry'), { at: 'now' })).toContain('$: actor is missing');
+  });
+
+  test('what writes to the store can find it unavailable, and a report is one at a time', () => {
+    const statuses = (method: string, path: string) => [
+      ...operationAt(method, path).answers.keys(),
+    ];
+    for (const [method, path] of [
+      ['POST', '/admin/keys'],
+      ['PATCH', '/admin/keys/{id}'],
+      ['DELETE', '/admin/keys/{id}'],
+      ['POST', '/admin/keys/{id}/rotate'],
+    ] as const) {
+      expect([path, ...statuses(method, path)]).toContain('503');
+    }
+    expect(statuses('DELETE', '/admin/requests/{id}')).not.toContain('503');
+    expect(statuses('GET', '/usage')).toContain('429');
+  });
+
+  test('a rotation may have a body', () => {
+    const { operation, body } = operationAt('POST', '/admin/keys/{id}/rotate');
+    expect(String(operation['requestBody']?.['required'])).toBe('false');
+    expect(problems(body?.['application/json']?.['schema'] as Json, { grace: '24h' })).toEqual([]);
   });
 });
 
@@ -337,6 +413,15 @@ describe('schemas', () => {
       }
     }
     expect(count).toBeGreaterThan(routes.length * 2);
+  });
+
+  test('every body of a proxied route has an example', () => {
+    for (const { method, path, body } of routes) {
+      if (body === 'none') continue;
+      for (const { examples } of Object.values(operationAt(method, path).body ?? {})) {
+        expect([path, Object.keys(examples ?? {}).length]).not.toEqual([path, 0]);
+      }
+    }
   });
 
   test('an example that does not keep to its schema is noticed', () => {

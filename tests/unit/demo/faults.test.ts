@@ -5,6 +5,7 @@ import type { FaultName } from '../../../src/demo/faults.ts';
 import { faults } from '../../../src/demo/faults.ts';
 import type { DemoEngine } from '../../../src/demo.ts';
 import { startDemoEngine } from '../../../src/demo.ts';
+import { until as eventually } from '../../wait.ts';
 import type { RawClient } from '../socket.ts';
 import { bodyOf, chunksOf, connect, post } from '../socket.ts';
 
@@ -95,6 +96,27 @@ describe('before the head', () => {
     expect(await client.ended).toBe('reset');
     expect(client.text()).toBe('');
     await until(() => engine.requests[0]?.state === 'done');
+  });
+
+  test('refuse resets the connection, refuses all others, and lets those go on that there are', async () => {
+    const earlier = await ask('stall=2', { stream: true });
+    await earlier.until((text) => tokensIn(text) === 2);
+    const client = await ask('refuse=60000');
+    expect(await client.ended).toBe('reset');
+    expect(client.text()).toBe('');
+    await expect(fetched('')).rejects.toThrow('ECONNREFUSED');
+    expect(engine.requests[0]?.state).toBe('running');
+    await leave(earlier);
+  });
+
+  test('refuse ends after its time', async () => {
+    await ask('refuse=1');
+    const answered = () =>
+      fetched('').then(
+        (answer) => answer.ok,
+        () => false,
+      );
+    await eventually('the engine takes connections again', answered);
   });
 
   test('empty-close', async () => {

@@ -1,8 +1,9 @@
 /**
- * Loads the configuration from the command line, the environment, a YAML file and the defaults, and checks all of it.
- * It reads nothing by itself (each source and `readFile` are arguments) and never quotes a secret's value.
+ * Loads the configuration from its sources and the defaults, and checks all of it, each setting and what several say
+ * together. It reads nothing by itself (each source and `readFile` are arguments) and never quotes a secret's value.
  */
 import { Value } from '@sinclair/typebox/value';
+import { certificateProblems } from './certificate.ts';
 import { messageOf } from './errors.ts';
 import {
   allowed,
@@ -18,108 +19,28 @@ import {
   wordsOf,
 } from './settings.ts';
 import type { Row, Settings } from './settings.ts';
+import {
+  attempt,
+  ConfigError,
+  environmentLayer,
+  fileLayer,
+  find,
+  interpolate,
+  overrideLayer,
+  parseFile,
+  readNamed,
+  resolve,
+  type Found,
+  type Sources,
+} from './sources.ts';
 import { describeUpstreams, readUpstreams, upstreamsJsonSchema, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSettings } from './upstreams.ts';
 
 export { maskKey, serverBaseUrl, settings, settingsMarkdown } from './settings.ts';
+export { ConfigError, type Sources } from './sources.ts';
 
 /** Every setting, and the upstreams that they give. */
 export type Config = Settings & { readonly upstreams: readonly UpstreamSettings[] };
-
-/** The configuration is wrong: one line for every problem, with its variable or path, what was found, what is allowed. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-
-  constructor(readonly problems: string[]) {
-    super(`The configuration is wrong:\n${problems.map((problem) => `- ${problem}`).join('\n')}`);
-  }
-}
-
-function fail(problem: string): never {
-  throw new ConfigError([problem]);
-}
-
-type Environment = Record<string, string | undefined>;
-
-export interface Sources {
-  env: Environment;
-  /** The YAML file, when there is one. */
-  file?: { path: string; text: string };
-  /** From the command line, under the names of the environment. */
-  overrides?: Record<string, string>;
-  /** Reads a file named by a `*_FILE` variable; may throw. */
-  readFile: (path: string) => string;
-}
-
-/** A value as a source gave it. `label` names its place in messages; a `hidden` one is not quoted there. */
-interface Found {
-  label: string;
-  value: unknown;
-  hidden: boolean;
-}
-
-/** Looks a variable up in one source, under its name in the environment. */
-type Layer = (name: string) => Found | undefined;
-
-function environmentLayer(env: Environment): Layer {
-  return (name) => {
-    const value = env[name]?.trim();
-    return value ? { label: name, value, hidden: false } : undefined;
-  };
-}
-
-function overrideLayer(overrides: Record<string, string>): Layer {
-  return (name) => {
-    const value = overrides[name];
-    const label = `--${name.toLowerCase().replaceAll('_', '-')}`;
-    return value === undefined ? undefined : { label, value, hidden: false };
-  };
-}
-
-/** Gives `text` with every `${NAME}` filled in from `env`; `$${` stands for a plain `${`. Adds to `problems`. */
-function interpolate(text: string, env: Environment, problems: string[]): string {
-  return text.replace(/\$?\$\{([^}]*)\}?/g, (whole, name: string) => {
-    if (whole.startsWith('$$')) return whole.slice(1);
-    if (!/^\$\{[A-Za-z_]\w*\}$/.test(whole)) {
-      problems.push('a ${ that is not of the form ${NAME}; write $${ for a plain ${');
-      return '';
-    }
-    const value = Object.hasOwn(env, name) ? env[name] : undefined;
-    if (!value) problems.push(`\${${name}} is not set in the environment`);
-    return value ?? '';
-  });
-}
-
-function fileLayer(path: string, values: Map<string, unknown>, env: Environment): Layer {
-  return (name) => {
-    const key = name.toLowerCase();
-    const label = `${path}: ${key}`;
-    const given = values.get(key) ?? '';
-    if (given === '') return undefined;
-    const problems: string[] = [];
-    let hidden = false;
-    const fill = (item: unknown) => {
-      if (typeof item !== 'string') return item;
-      hidden ||= item.includes('${');
-      return interpolate(item, env, problems);
-    };
-    const value = Array.isArray(given) ? given.map(fill) : fill(given);
-    if (problems.length > 0) throw new ConfigError(problems.map((text) => `${label}: ${text}`));
-    return { label, value, hidden };
-  };
-}
-
-/** Gives the entries of a YAML file under their keys. Throws a ConfigError when it is not one mapping. */
-function parseFile(path: string, text: string): Map<string, unknown> {
-  let parsed: unknown;
-  try {
-    parsed = Bun.YAML.parse(text) ?? {};
-  } catch (cause) {
-    return fail(`${path}: ${cause instanceof Error ? cause.message : 'not valid YAML'}`);
-  }
-  if (typeof parsed === 'object' && !Array.isArray(parsed)) return new Map(Object.entries(parsed!));
-  return fail(`${path}: found ${shown(parsed, true)}; allowed is a mapping of settings`);
-}
 
 /** Gives a problem for each key that no setting has. */
 function unknownKeys(path: string, keys: Iterable<string>): string[] {
@@ -137,36 +58,6 @@ function unknownKeys(path: string, keys: Iterable<string>): string[] {
     }
     return [`${path}: no setting is called "${key}"${near ? `; did you mean ${near}?` : ''}`];
   });
-}
-
-/** Gives the content of the file that a `*_FILE` variable names. Throws a ConfigError without it. */
-function readSecret(named: Found, readFile: Sources['readFile']): Found {
-  const { label, value: path, hidden } = named;
-  if (typeof path !== 'string') {
-    return fail(`${label}: found ${shown(path, hidden)}; allowed is the path of a file`);
-  }
-  const file = hidden ? 'the file' : `the file ${JSON.stringify(path)}`;
-  let text: string;
-  try {
-    text = readFile(path).trim();
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
-    return fail(`${label}: cannot read ${file}${code}`);
-  }
-  if (text === '') fail(`${label}: ${file} is empty`);
-  return { label: `${label}, ${file}`, value: text, hidden: true };
-}
-
-/** Gives the value of the first layer that has one. Throws a ConfigError when that layer contradicts itself. */
-function find(row: Row, layers: Layer[], readFile: Sources['readFile']): Found {
-  for (const layer of layers) {
-    const direct = layer(row.env);
-    const file = row.secret ? layer(`${row.env}_FILE`) : undefined;
-    if (direct && file) fail(`${direct.label} and ${file.label} are both set; keep one of them`);
-    if (direct) return { ...direct, hidden: direct.hidden || row.secret };
-    if (file) return readSecret(file, readFile);
-  }
-  return { label: row.env, value: row.default, hidden: false };
 }
 
 /** Gives one value in its own type, still unchecked. Throws what `decode` throws. */
@@ -223,6 +114,9 @@ const pairs = [
   ['TLS_CERT_FILE', 'TLS_KEY_FILE'],
 ] as const;
 
+/** Whoever listens there listens on 127.0.0.1, too. */
+const hostsWithLoopback = ['0.0.0.0', '::', 'localhost', '127.0.0.1'];
+
 /** The key of the file's list of upstreams. */
 const upstreamsKey = 'upstreams';
 
@@ -267,6 +161,10 @@ function contradictions(config: Settings, broken: ReadonlySet<string>): string[]
       problems.push(`${env}: is one of ALLOWED_API_KEYS; make up another one`);
     }
   }
+  const { port, metricsPort, host } = config;
+  if (metricsPort > 0 && metricsPort === port && hostsWithLoopback.includes(host)) {
+    problems.push('METRICS_PORT: is that of PORT as well; choose another one');
+  }
   const keyLists = ['ALLOWED_API_KEYS', 'TRUSTED_USER_KEYS', 'BATCH_API_KEYS'];
   if (keyLists.some((env) => broken.has(env))) return problems;
   for (const name of ['TRUSTED_USER_KEYS', 'BATCH_API_KEYS'] as const) {
@@ -279,53 +177,108 @@ function contradictions(config: Settings, broken: ReadonlySet<string>): string[]
   return problems;
 }
 
+/** Gives the problems of the files of HTTPS, each and as a pair. Those in `broken` are not judged again. */
+function tlsProblems(
+  found: ReadonlyMap<string, Found>,
+  broken: ReadonlySet<string>,
+  readFile: Sources['readFile'],
+): string[] {
+  const problems: string[] = [];
+  const [cert, key] = ['TLS_CERT_FILE', 'TLS_KEY_FILE'].map((env) => {
+    const named = broken.has(env) ? undefined : found.get(env);
+    return named && attempt(problems, () => readNamed(named, readFile));
+  });
+  return [...problems, ...certificateProblems(cert, key)];
+}
+
+/** Says whether somebody has a key, or can make one: the operator over /admin. `countIssuedKeys` may be costly. */
+export function letsSomebodyIn(
+  { allowedApiKeys, adminApiKey, dataDir }: Settings,
+  countIssuedKeys: (dataDir: string) => number,
+): boolean {
+  return allowedApiKeys.length > 0 || adminApiKey !== undefined || countIssuedKeys(dataDir) > 0;
+}
+
+/** Gives what is wrong with DATA_DIR, or with having no key at all. Those in `broken` are not judged again. */
+function keyProblems(
+  config: Settings,
+  broken: ReadonlySet<string>,
+  countIssuedKeys: (dataDir: string) => number,
+): string[] {
+  if (broken.has('DATA_DIR')) return [];
+  let issued: number;
+  try {
+    issued = countIssuedKeys(config.dataDir);
+  } catch (cause) {
+    return [`DATA_DIR: ${messageOf(cause)}`];
+  }
+  const areBroken = broken.has('ALLOWED_API_KEYS') || broken.has('ADMIN_API_KEY');
+  return areBroken || letsSomebodyIn(config, () => issued) ? [] : [noKeyProblem];
+}
+
+const noKeyProblem =
+  'ALLOWED_API_KEYS: no API key is configured and none has been issued, and this gateway never runs open; ' +
+  '"llm-gateway serve" proposes a fresh one';
+
 /**
  * Gives the configuration; command line before environment before file before default, and an empty variable is none.
  * Throws a ConfigError with every problem, never with the value of a secret.
  */
 export function loadConfig(sources: Sources): Config {
-  const { env, file, overrides = {}, readFile } = sources;
+  const { env, file, overrides = {}, readFile, isForStart, countIssuedKeys } = sources;
   const problems: string[] = [];
-  /** Gives what `work` gives; or keeps its problems and gives undefined. */
-  function attempt<T>(work: () => T): T | undefined {
-    try {
-      return work();
-    } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      problems.push(...error.problems);
-      return undefined;
-    }
-  }
   const layers = [overrideLayer(overrides), environmentLayer(env)];
   let listed: { value: unknown; path: string } | undefined;
-  if (file) {
-    const values = attempt(() => parseFile(file.path, file.text)) ?? new Map<string, unknown>();
+  const values = file && attempt(problems, () => parseFile(file.path, file.text, problems));
+  if (file && values) {
     problems.push(...unknownKeys(file.path, values.keys()));
     const value = values.get(upstreamsKey);
     if (value !== undefined) listed = { value, path: file.path };
     layers.push(fileLayer(file.path, values, env));
   }
+  // What is not set may stand in a file that could not be read.
+  const isFileLost = file !== undefined && values === undefined;
   const broken = new Set<string>();
-  const config = Object.fromEntries(
-    rows.map((row) => {
-      const before = problems.length;
-      const value = attempt(() => accept(row, find(row, layers, readFile)));
-      if (problems.length > before) broken.add(row.env);
-      return [propertyOf(row.env), value];
-    }),
-  ) as Settings; // The rows are the type's own source; a broken one never leaves this function.
-  problems.push(...contradictions(config, broken));
-  const isUrlSet = layers.some((layer) => {
-    try {
-      return layer('LLM_SERVER_URL') !== undefined;
-    } catch {
-      return true; // What is wrong with it has been told.
-    }
+  const found = new Map<string, Found>();
+  const entries = rows.map((row) => {
+    const before = problems.length;
+    const given = find(row, layers, problems);
+    const value = attempt(problems, () => {
+      if (given === undefined) {
+        return accept(row, { label: row.env, value: row.default, hidden: false });
+      }
+      const resolved = resolve(row, given, readFile);
+      found.set(row.env, resolved);
+      return accept(row, resolved);
+    });
+    if (problems.length > before || (isFileLost && given === undefined)) broken.add(row.env);
+    return [propertyOf(row.env), value];
   });
-  const found = findUpstreams(config, listed, isUrlSet, sources);
-  problems.push(...found.problems);
+  // The rows are the type's own source; a broken one never leaves this function.
+  const config = Object.fromEntries(entries) as Settings;
+  problems.push(...contradictions(config, broken));
+  if (isForStart) problems.push(...tlsProblems(found, broken, readFile));
+  if (countIssuedKeys) problems.push(...keyProblems(config, broken, countIssuedKeys));
+  const { upstreams, problems: others } = findUpstreams(
+    config,
+    listed,
+    found.has('LLM_SERVER_URL'),
+    sources,
+  );
+  problems.push(...others);
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze({ ...config, upstreams: found.upstreams });
+  return Object.freeze({ ...config, upstreams });
+}
+
+/** Gives what is wrong with values of the command line, under the names of the environment. */
+export function overrideProblems(overrides: Record<string, string>): string[] {
+  const layer = overrideLayer(overrides);
+  const problems: string[] = [];
+  for (const row of rows) {
+    const found = layer(row.env);
+    if (found) attempt(problems, () => accept(row, found));
+  }
+  return problems;
 }
 
 /** Gives the effective configuration in the form of the YAML file; secrets as comments, masked. */

@@ -10,13 +10,16 @@ import {
   configJsonSchema,
   ConfigError,
   describeConfig,
+  letsSomebodyIn,
   loadConfig,
+  overrideProblems,
   type Config,
+  type Sources,
 } from './config.ts';
+import { countIssuedKeys } from './datadir.ts';
 import { messageOf } from './errors.ts';
 import { demoSettings, invitation } from './invitation.ts';
 import { serve } from './serve.ts';
-import type { Store } from './store.ts';
 
 const usage = `LLM Gateway ${version}: one door in front of your inference server
 
@@ -25,7 +28,7 @@ Usage: llm-gateway [command] [options]
 Commands
   serve            run the gateway (the default); settings come from the environment, .env and --config
   demo             run it in front of a built-in simulated engine: no model, no network, no settings
-  keys             add, list, show, rotate and revoke API keys; "keys --help" says more
+  keys             add, list, show, edit, rotate and revoke API keys; "keys --help" says more
   usage            what has been used, by key, model, day and more; "usage --help" says more
   check-config     print the effective configuration with secrets masked, or every problem in it
                    --schema  print a JSON Schema of the configuration file instead
@@ -66,10 +69,18 @@ function parseCommandLine() {
   if (surplus.length > 0) throw new Error(`unexpected "${surplus.join(' ')}"`);
   if (values.schema && command !== 'check-config')
     throw new Error('--schema belongs to check-config');
-  return { ...values, command };
+  const { host, port } = values;
+  const overrides = {
+    ...(host !== undefined && { HOST: host }),
+    ...(port !== undefined && { PORT: port }),
+  };
+  const problems = overrideProblems(overrides);
+  if (problems.length > 0) throw new Error(problems.join('\n'));
+  return { ...values, command, overrides };
 }
 
 type CommandLine = ReturnType<typeof parseCommandLine>;
+type Given = Partial<Pick<CommandLine, 'config' | 'overrides'>>;
 
 function readCommandLine(): CommandLine {
   try {
@@ -89,22 +100,24 @@ function readText(path: string, named = ''): string {
 }
 
 /** Reads the configuration; throws a ConfigError, or what reading the file throws. */
-function read({ config, host, port }: Partial<CommandLine>, env: Environment): Config {
+function read(
+  { config, overrides = {} }: Given,
+  env: Environment,
+  more?: Partial<Sources>,
+): Config {
   return loadConfig({
     env,
     ...(config !== undefined && { file: { path: config, text: readFileSync(config, 'utf8') } }),
-    overrides: {
-      ...(host !== undefined && { HOST: host }),
-      ...(port !== undefined && { PORT: port }),
-    },
+    overrides,
     readFile: (path) => readFileSync(path, 'utf8'),
+    ...more,
   });
 }
 
-function load(commandLine: CommandLine, env: Environment): Config {
+function load(commandLine: CommandLine, env: Environment, more?: Partial<Sources>): Config {
   if (commandLine.config !== undefined) readText(commandLine.config);
   try {
-    return read(commandLine, env);
+    return read(commandLine, env, { isForStart: true, ...more });
   } catch (error) {
     if (error instanceof ConfigError) return quit(1, error.message);
     throw error;
@@ -124,20 +137,10 @@ function freshKey(): string {
   return `sk-${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')}`;
 }
 
-/** Opens the store of a configuration; only what asks for it loads it. Throws an Error that names the file. */
-async function openStore({ dataDir }: Config): Promise<Store> {
-  const { Store } = await import('./store.ts');
-  return Store.open(dataDir === 'none' ? undefined : dataDir);
-}
-
-/** Says whether there are keys, or somebody who can make them: the operator over /admin. */
-async function hasIssuedKeys(config: Config): Promise<boolean> {
-  if (config.adminApiKey !== undefined) return true;
+/** Says whether there are keys, or somebody who can make them. */
+function hasKeys(config: Config): boolean {
   try {
-    const store = await openStore(config);
-    const count = store.keys().length;
-    store.close();
-    return count > 0;
+    return letsSomebodyIn(config, countIssuedKeys);
   } catch (error) {
     return quit(1, `DATA_DIR: ${messageOf(error)}`);
   }
@@ -168,7 +171,7 @@ async function runCommand(name: 'keys' | 'usage', args: string[], env: Environme
 /** Runs the gateway until a signal ends it. */
 async function runServe(commandLine: CommandLine, env: Environment): Promise<never> {
   const config = load(commandLine, env);
-  if (config.allowedApiKeys.length === 0 && !(await hasIssuedKeys(config))) {
+  if (!hasKeys(config)) {
     quit(
       1,
       'no API key is configured, and this gateway never runs open.\n' +
@@ -215,9 +218,7 @@ async function main(env: Environment): Promise<void> {
   if (command === 'demo') return await runDemo(commandLine, env);
   if (command !== 'check-config') quit(2, `unknown command "${command}"\nTry: llm-gateway --help`);
   if (commandLine.schema) return print(JSON.stringify(configJsonSchema(), null, 2));
-  const config = load(commandLine, env);
-  readCertificate(config);
-  print(describeConfig(config).trimEnd());
+  print(describeConfig(load(commandLine, env, { countIssuedKeys })).trimEnd());
 }
 
 void main(process.env);

@@ -33,6 +33,25 @@ function isLoopback(host: string): boolean {
 type App = ReturnType<typeof createApp>;
 type Certificate = { cert: string; key: string };
 
+/** An address that it listens on, and the settings that choose its port. */
+interface Place {
+  hostname: string;
+  port: number;
+  chosenBy: string;
+}
+
+function placesOf({ host, port, metricsPort }: Config): Place[] {
+  const own = { hostname: host, port, chosenBy: '--port or PORT' };
+  const scrapes = { hostname: '127.0.0.1', port: metricsPort, chosenBy: 'METRICS_PORT' };
+  return metricsPort > 0 ? [own, scrapes] : [own];
+}
+
+/** Throws what listening there would: a start that is refused has made nothing on disk. */
+function assertFree({ hostname, port }: Place): void {
+  const fetch = () => new Response();
+  void Bun.serve({ hostname, port, reusePort: false, fetch }).stop(true);
+}
+
 /** Listens for clients, and for scrapes where there is a port for them. Throws where a port is taken. */
 function listen(
   app: App,
@@ -51,19 +70,14 @@ function listen(
   return metricsPort > 0 ? metricsServer({ metrics, port: metricsPort }) : undefined;
 }
 
-/** Says in the log why it could not listen. */
-function explainPort(
-  error: unknown,
-  app: App,
-  { host, port, metricsPort }: Config,
-  log: Log,
-): void {
+/** Says in the log why it could not listen, and what to do. */
+function explainPlace(error: unknown, { hostname, port, chosenBy }: Place, log: Log): void {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const reason = code === 'EADDRINUSE' ? 'another program listens there' : String(error);
-  const isFirst = app.server === null;
-  const place = isFirst ? { hostname: host, port } : { hostname: '127.0.0.1', port: metricsPort };
-  const text = `cannot listen on ${place.hostname}:${place.port}: ${reason}`;
-  log.error({ ...place, code }, text);
+  const reason =
+    code === 'EADDRINUSE'
+      ? `another program listens there; choose another port with ${chosenBy}`
+      : String(error);
+  log.error({ hostname, port, code }, `cannot listen on ${hostname}:${port}: ${reason}`);
 }
 
 /**
@@ -91,6 +105,17 @@ export async function serve(
     ended.resolve(code);
   }
 
+  const places = placesOf(config);
+  for (const place of places) {
+    try {
+      assertFree(place);
+    } catch (error) {
+      explainPlace(error, place, log);
+      await end(1);
+      return { url: undefined, ended: ended.promise };
+    }
+  }
+
   const isDraining = () => drained !== undefined;
   const making = { config, version, log, secrets, isDraining };
   const parts = await makeParts(making).catch(async (error: unknown) => {
@@ -106,7 +131,8 @@ export async function serve(
   try {
     scrapes = listen(app, config, parts, certificate);
   } catch (error) {
-    explainPort(error, app, config, log);
+    const place = places[app.server === null ? 0 : 1];
+    if (place) explainPlace(error, place, log);
     await app.server?.stop(true);
     await accounts.close();
     await end(1);

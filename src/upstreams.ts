@@ -213,19 +213,30 @@ export function readUpstreams(
     return undefined;
   });
   problems.push(...repeats(entries, label));
-  return { upstreams: entries.filter((entry) => entry !== undefined), problems };
+  return { upstreams: entries.flatMap((entry) => entry?.upstream ?? []), problems };
+}
+
+/** An entry: what must not stand twice, as far as that is good, and the upstream where all of it is. */
+interface Entry {
+  id: string | undefined;
+  url: string | undefined;
+  upstream: UpstreamSettings | undefined;
 }
 
 function readEntry(
   reader: EntryReader,
-  id: string,
+  fallbackId: string,
   slots: UpstreamSettings['slots'],
-): UpstreamSettings | undefined {
-  const before = reader.problems.length;
+): Entry {
+  const { problems } = reader;
+  const before = problems.length;
   reader.refuseUnknown();
-  const upstream = {
-    id: reader.read('id') ?? id,
-    url: reader.read('url') ?? '',
+  const beforeId = problems.length;
+  const given = reader.read('id');
+  // One that is refused does not become the default one.
+  const id = problems.length > beforeId ? undefined : (given ?? fallbackId);
+  const url = reader.read('url');
+  const others = {
     apiKey: reader.read('api_key'),
     kind: reader.read('kind') ?? 'auto',
     models: reader.read('models'),
@@ -234,16 +245,17 @@ function readEntry(
     weight: reader.read('weight') ?? 1,
     drain: reader.read('drain') ?? false,
   };
-  return reader.problems.length > before ? undefined : upstream;
+  const isGood = id !== undefined && url !== undefined && problems.length === before;
+  return { id, url, upstream: isGood ? { id, url, ...others } : undefined };
 }
 
 /** Gives a problem for each id and each URL that stands twice. */
-function repeats(entries: readonly (UpstreamSettings | undefined)[], label: string): string[] {
+function repeats(entries: readonly (Entry | undefined)[], label: string): string[] {
   return entries.flatMap((entry, index) => {
     const repeated = (['id', 'url'] as const).map((name) => {
-      const first = entries.findIndex((other) => other?.[name] === entry?.[name]);
-      const isRepeated = entry !== undefined && first < index;
-      return isRepeated
+      const value = entry?.[name];
+      const first = entries.findIndex((other) => other?.[name] === value);
+      return value !== undefined && first < index
         ? `${label}[${index + 1}].${name}: repeats that of ${label}[${first + 1}]`
         : [];
     });

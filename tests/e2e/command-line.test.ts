@@ -1,15 +1,14 @@
 /**
  * The command line, as a user types it: what it prints, how it ends, what it refuses. Each command is a process of its
- * own in an empty folder, so that no .env of anybody is read.
+ * own in an empty folder, so that no .env of anybody is read. check-config and demo have files of their own.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { version } from '../../package.json';
 import { startDemoEngine } from '../../src/demo.ts';
-import { cleanEnvironment, key, runCommand, spawnCommand, startGateway } from '../gateway.ts';
-import { until } from '../wait.ts';
+import { key, runCommand, startGateway } from '../gateway.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'command-line-'));
 const engine = startDemoEngine({ apiKey: 'engine-key-1' });
@@ -25,7 +24,6 @@ function write(name: string, text: string): string {
   return path;
 }
 
-const spawn = (args: string[]) => spawnCommand(args, {}, folder);
 const run = (args: string[], env: Record<string, string> = {}, cwd = folder) =>
   runCommand(args, env, cwd);
 
@@ -62,92 +60,15 @@ describe('llm-gateway', () => {
     'an option without its value': ['--port'],
     'a value for an option that has none': ['--help=yes'],
     'an option of another command': ['serve', '--schema'],
+    'a port that is no number': ['--port', 'abc'],
+    'a port beyond the last': ['demo', '--port', '70000'],
+    'a host that is none': ['check-config', '--host', 'two hosts'],
   };
   test.each(Object.entries(bad))('%s is bad usage: 2', async (_what, args) => {
     const { stdout, stderr, code } = await run(args, { ALLOWED_API_KEYS: key });
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(/^llm-gateway: \S/);
     expect(stderr).not.toMatch(/^\s+at /m);
-  });
-});
-
-describe('check-config', () => {
-  const env = {
-    ALLOWED_API_KEYS: `${key},sk-another-key-1234567890`,
-    LLM_SERVER_URL: 'http://localhost:9/v1/completions',
-    LLM_SERVER_API_KEY: 'engine-secret-key-1',
-    LOG_LEVEL: 'debug',
-  };
-
-  test('prints the effective configuration with secrets masked', async () => {
-    const { stdout, stderr, code } = await run(['check-config', '--port', '7'], env);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toContain('log_level: DEBUG');
-    expect(stdout).toContain('port: 7\n');
-    expect(stdout).toContain('http://localhost:9');
-    expect(stdout).toContain('max_body_bytes: 33554432');
-    expect(stdout).not.toMatch(/sk-test-key-1|sk-another-key-1234567890|engine-secret-key-1/);
-  });
-
-  test('accepts what it has printed as a file', async () => {
-    const { stdout } = await run(['check-config'], env);
-    const path = write('effective.yaml', stdout);
-    const again = await run(['check-config', '--config', path]);
-    expect(again.code).toBe(0);
-    // Secrets are comments there, so they alone are lost.
-    const withoutSecrets = (text: string) => text.replace(/^.*_keys?:.*$/gm, '');
-    expect(withoutSecrets(again.stdout)).toBe(withoutSecrets(stdout));
-  });
-
-  test('lists every problem at once and ends with 1', async () => {
-    const path = write('wrong.yaml', 'idle_timeout_ms: soon\nno_such_setting: 1\n');
-    const { stdout, stderr, code } = await run(['check-config', '--config', path], {
-      ...env,
-      PORT: 'abc',
-      LOG_LEVEL: 'LOUD',
-      LLM_SERVER_URL: 'ftp://x',
-      MAX_BODY_BYTES: '-1',
-      TLS_CERT_FILE: '/cert.pem',
-      LLM_SERVER_API_KEY: 'has a space',
-    });
-    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-    for (const name of [
-      'PORT',
-      'LOG_LEVEL',
-      'LLM_SERVER_URL',
-      'MAX_BODY_BYTES',
-      'TLS_KEY_FILE',
-      'LLM_SERVER_API_KEY',
-      'idle_timeout_ms',
-      'no_such_setting',
-    ]) {
-      expect(stderr).toContain(name);
-    }
-    expect(stderr).not.toContain('has a space');
-    expect(stderr).not.toMatch(/^\s+at /m);
-  });
-
-  test('serve and demo refuse the same, with the same words', async () => {
-    const wrong = { ...env, PORT: 'abc', LOG_LEVEL: 'LOUD' };
-    const checked = await run(['check-config'], wrong);
-    for (const args of [[], ['serve'], ['demo']]) {
-      expect(await run(args, wrong)).toEqual({ stdout: '', stderr: checked.stderr, code: 1 });
-    }
-  });
-
-  test('--schema prints a JSON Schema that names every setting', async () => {
-    const { stdout, code } = await run(['check-config', '--schema']);
-    expect(code).toBe(0);
-    const schema = JSON.parse(stdout) as { $schema: string; properties: object };
-    expect(schema.$schema).toContain('json-schema.org');
-    const printed = (await run(['check-config'], env)).stdout;
-    const names = printed.split('\n').flatMap((line) => /^(\w+):/.exec(line)?.[1] ?? []);
-    expect(names.length).toBeGreaterThan(10);
-    expect(schema.properties).toContainAllKeys([
-      ...names,
-      'llm_server_url', // What it stands for is printed as upstreams.
-      ...names.filter((name) => /_(keys?|token|headers)$/.test(name)).map((name) => `${name}_file`),
-    ]);
   });
 });
 
@@ -172,6 +93,23 @@ describe('serve', () => {
     expect((await fetch(`${gateway.url}/v1/models`, { headers })).status).toBe(200);
   });
 
+  test('leaves nothing behind where it does not start', async () => {
+    const home = mkdtempSync(join(folder, 'home-'));
+    const settings = { LLM_SERVER_URL: engine.url, DATA_DIR: 'data', HOST: '127.0.0.1' };
+    expect((await run([], settings, home)).code).toBe(1);
+    expect(readdirSync(home)).toEqual([]);
+    await using other = await startGateway({ LLM_SERVER_URL: engine.url });
+    const { port } = new URL(other.url);
+    const taken = [{ PORT: port }, { PORT: '0', METRICS_PORT: port }];
+    for (const more of taken) {
+      const env = { ...settings, ...more, ALLOWED_API_KEYS: key };
+      const { stdout, code } = await run([], env, home);
+      expect(code).toBe(1);
+      expect(stdout).toContain('another program listens there');
+      expect(readdirSync(home)).toEqual([]);
+    }
+  });
+
   test.each(['', ' , ,'])('takes ALLOWED_API_KEYS=%j for no key', async (keys) => {
     expect((await run(['serve'], { ALLOWED_API_KEYS: keys })).code).toBe(1);
   });
@@ -186,6 +124,7 @@ describe('serve', () => {
     const line = JSON.parse(second.stdout.trim()) as Record<string, unknown>;
     expect(line).toMatchObject({ level: 'ERROR', code: 'EADDRINUSE', port: Number(port) });
     expect(String(line['msg'])).toContain(`127.0.0.1:${port}`);
+    expect(String(line['msg'])).toContain('choose another port with --port or PORT');
     expect(second.stderr).toBe('');
     expect((await fetch(`${first.url}/health`)).status).toBe(200);
   });
@@ -287,71 +226,5 @@ describe('serve', () => {
     const { stdout, code } = await run(['--version'], { https_proxy: 'http://127.0.0.1:1' }, home);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^\d/);
-  });
-});
-
-describe('demo', () => {
-  test('prints an address, a key and curl commands that answer, plain and streamed', async () => {
-    const child = spawn(['demo', '--port', '0']);
-    let printed = '';
-    const collected = (async () => {
-      const decoder = new TextDecoder();
-      for await (const chunk of child.stdout) printed += decoder.decode(chunk, { stream: true });
-    })();
-    try {
-      await until('the demo has printed how to try it', () => printed.includes('Ctrl-C'));
-      expect(/address\s+(http:\/\/127\.0\.0\.1:\d+)/.exec(printed)).not.toBeNull();
-      expect(/key\s+(sk-\S+)/.exec(printed)).not.toBeNull();
-      // A command may go on in the next line, behind a backslash.
-      const commands = printed.replaceAll('\\\n', ' ').match(/curl .*'$/gm) ?? [];
-      const answers = await Promise.all(
-        commands.map((command) =>
-          Bun.spawn(['sh', '-c', command], {
-            env: cleanEnvironment(),
-            stdout: 'pipe',
-            stderr: 'ignore',
-          }).stdout.text(),
-        ),
-      );
-      expect(answers).toHaveLength(2);
-      const [plain = '', streamed = ''] = answers;
-      expect(JSON.parse(plain)).toMatchObject({
-        object: 'text_completion',
-        choices: [{ text: expect.stringContaining('simulated') }],
-      });
-      expect(streamed.match(/^data: \{/gm)?.length).toBeGreaterThan(2);
-      expect(streamed).toEndWith('data: [DONE]\n\n');
-    } finally {
-      child.kill('SIGTERM');
-    }
-    expect(await child.exited).toBe(0);
-    await collected;
-    expect(await child.stderr.text()).toBe('');
-  });
-
-  test('listens on port 12000 of loopback unless told otherwise', async () => {
-    // Whether that port is free here does not matter: either way the log names it.
-    const child = spawn(['demo']);
-    const reader = child.stdout.getReader();
-    let printed = '';
-    while (!printed.includes('\n')) {
-      const { value, done } = await reader.read();
-      if (done) break;
-      printed += Buffer.from(value).toString();
-    }
-    child.kill('SIGKILL');
-    await child.exited;
-    expect(printed).toContain('127.0.0.1:12000');
-  });
-
-  test('ignores the settings of another engine', async () => {
-    const env = {
-      LLM_SERVER_URL: 'http://127.0.0.1:9',
-      LLM_SERVER_API_KEY: 'of-another',
-      PORT: '0',
-    };
-    await using gateway = await startGateway(env, ['demo']);
-    const headers = { authorization: `Bearer ${key}` };
-    expect((await fetch(`${gateway.url}/v1/models`, { headers })).status).toBe(200);
   });
 });

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo.ts';
-import { key, spawnCommand, startGateway, type Gateway } from '../gateway.ts';
+import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tls-'));
 const engine = startDemoEngine();
@@ -131,24 +131,14 @@ describe('a certificate that cannot be used', () => {
   writeFileSync(join(folder, 'empty'), '');
 
   test.each(Object.entries(cases))('and %s ends with 1 and says so', async (_what, files) => {
-    const child = spawnCommand(
-      [],
-      {
-        HOST: '127.0.0.1',
-        PORT: '0',
-        ALLOWED_API_KEYS: key,
-        TLS_CERT_FILE: files.cert,
-        TLS_KEY_FILE: files.key,
-      },
-      folder,
-    );
-    const timer = setTimeout(() => child.kill('SIGKILL'), 4_000);
-    const [stdout, stderr, code] = await Promise.all([
-      child.stdout.text(),
-      child.stderr.text(),
-      child.exited,
-    ]);
-    clearTimeout(timer);
+    const env = {
+      HOST: '127.0.0.1',
+      PORT: '0',
+      ALLOWED_API_KEYS: key,
+      TLS_CERT_FILE: files.cert,
+      TLS_KEY_FILE: files.key,
+    };
+    const { stdout, stderr, code } = await runCommand([], env, folder);
     expect(code).toBe(1);
     expect(stdout + stderr).toMatch(/TLS_CERT_FILE|TLS_KEY_FILE|certificate|key|\.pem|PEM/);
     expect(stdout).not.toContain('"listening"');

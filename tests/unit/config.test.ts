@@ -2,8 +2,9 @@
  * The settings: where each comes from, what each refuses, and that no secret is ever shown.
  */
 import { describe, expect, test } from 'bun:test';
-import { ConfigError, describeConfig, loadConfig } from '../../src/config.ts';
+import { ConfigError, describeConfig, loadConfig, overrideProblems } from '../../src/config.ts';
 import type { Config } from '../../src/config.ts';
+import { makePem } from '../certificate.ts';
 
 type Sources = Parameters<typeof loadConfig>[0];
 
@@ -134,7 +135,7 @@ describe('sources', () => {
   });
 
   test('judges the value that counts, not the ones it replaces', () => {
-    expect(load({ file: yaml('port: ${GONE}'), env: { PORT: '2' } }).port).toBe(2);
+    expect(load({ file: yaml('port: soon'), env: { PORT: '2' } }).port).toBe(2);
   });
 
   test('takes empty and blank variables as not set', () => {
@@ -200,16 +201,13 @@ describe('the YAML file', () => {
   });
 
   test('fills in once: what a variable holds is not filled in again', () => {
-    const file = yaml('tls_cert_file: ${A}\ntls_key_file: k');
-    expect(load({ file, env: { A: '${B}', B: 'no' } }).tlsCertFile).toBe('${B}');
+    const file = yaml('default_model: ${A}');
+    expect(load({ file, env: { A: '${B}', B: 'no' } }).defaultModel).toBe('${B}');
   });
 
   test('leaves a plain ${ where it is escaped', () => {
-    const file = yaml('tls_cert_file: /a/$${b}.pem\ntls_key_file: /a/$b.pem');
-    expect(load({ file })).toMatchObject({
-      tlsCertFile: '/a/${b}.pem',
-      tlsKeyFile: '/a/$b.pem',
-    });
+    const file = yaml('default_model: a/$${b}.gguf\notel_service_name: a/$b');
+    expect(load({ file })).toMatchObject({ defaultModel: 'a/${b}.gguf', otelServiceName: 'a/$b' });
   });
 
   test('fails for every variable that is not set or empty, and for a malformed one', () => {
@@ -220,6 +218,28 @@ describe('the YAML file', () => {
       'gateway.yaml: llm_server_url: ${B} is not set in the environment',
       'gateway.yaml: llm_server_url: ${toString} is not set in the environment',
       'gateway.yaml: log_level: a ${ that is not of the form ${NAME}; write $${ for a plain ${',
+    ]);
+  });
+
+  test('fails for a variable that is not set also where another source wins over the value', () => {
+    const file = yaml(
+      'port: ${A}\nallowed_api_keys: ["${B}"]\nllm_server_api_key_file: ${C}\nhost: ${D}',
+    );
+    const env = { PORT: 'x', ALLOWED_API_KEYS: 'sk-test-key-1', LLM_SERVER_API_KEY: 'k', D: 'd' };
+    expect(problemsOf({ file, env })).toEqual([
+      'gateway.yaml: port: ${A} is not set in the environment',
+      'PORT: found "x"; allowed is a whole number from 0 to 65535',
+      'gateway.yaml: allowed_api_keys: ${B} is not set in the environment',
+      'gateway.yaml: llm_server_api_key_file: ${C} is not set in the environment',
+    ]);
+  });
+
+  test('refuses a key that stands twice, and judges the values all the same', () => {
+    const file = yaml('port: 1\nport: x\nupstreams:\n  - url: http://a\n    url: http://b\n');
+    expect(problemsOf({ file })).toEqual([
+      'gateway.yaml: line 2, column 1: this key stands there already',
+      'gateway.yaml: line 5, column 5: this key stands there already',
+      'gateway.yaml: port: found "x"; allowed is a whole number from 0 to 65535',
     ]);
   });
 
@@ -236,20 +256,30 @@ describe('the YAML file', () => {
     ]);
   });
 
-  test.each(['- port: 1', 'port', '5', 'port: 1\n---\nhost: x'])(
-    'refuses a file that is not one mapping: %j',
-    (text) => {
-      expect(problemsOf({ file: yaml(text) })).toEqual([
-        expect.stringMatching(/^gateway.yaml: found .*; allowed is a mapping of settings$/),
-      ]);
-    },
-  );
+  test.each(['- port: 1', 'port', '5'])('refuses a file that is not one mapping: %j', (text) => {
+    expect(problemsOf({ file: yaml(text) })).toEqual([
+      expect.stringMatching(/^gateway.yaml: found .*; allowed is a mapping of settings$/),
+    ]);
+  });
 
-  test('refuses a file that is not YAML, and judges the environment all the same', () => {
-    const problems = problemsOf({ file: yaml('port: [1'), env: { PORT: 'x' } });
+  test('refuses a file that is not YAML and says where, and judges the environment all the same', () => {
+    const problems = problemsOf({
+      file: yaml('host: a\nport 1\nlog_level: INFO'),
+      env: { PORT: 'x' },
+    });
     expect(problems).toHaveLength(2);
-    expect(problems[0]).toStartWith('gateway.yaml: YAML Parse error');
+    expect(problems[0]).toStartWith('gateway.yaml: line 2, column 1: ');
     expect(problems[1]).toStartWith('PORT: found "x"');
+  });
+
+  test('that is not YAML may hold what else is not set', () => {
+    const env = { TRUSTED_USER_HEADER: 'x-user', TLS_KEY_FILE: '/run/gone' };
+    const file = yaml('a: [');
+    const problems = problemsOf({ file, env, isForStart: true, countIssuedKeys: () => 0 });
+    expect(problems).toEqual([
+      expect.stringMatching(/^gateway\.yaml: line 1, column \d+: /),
+      'TLS_KEY_FILE: cannot read the file "/run/gone" (ENOENT)',
+    ]);
   });
 
   test('refuses values of the wrong kind', () => {
@@ -444,6 +474,36 @@ describe('the rules', () => {
     expect(load({ env: both })).toMatchObject({ tlsCertFile: 'a', tlsKeyFile: 'b' });
   });
 
+  test('wants a certificate and a key for a start that can be read and used, and tells of both', () => {
+    const env = { TLS_CERT_FILE: '/nope', TLS_KEY_FILE: '/nope2' };
+    const start = { env, isForStart: true } as const;
+    const { cert, key } = makePem();
+    expect(() => load(start, { '/nope': cert, '/nope2': key })).not.toThrow();
+    expect(problemsOf(start)).toEqual([
+      'TLS_CERT_FILE: cannot read the file "/nope" (ENOENT)',
+      'TLS_KEY_FILE: cannot read the file "/nope2" (ENOENT)',
+    ]);
+    expect(problemsOf(start, { '/nope': 'x', '/nope2': 'y' })).toEqual([
+      'TLS_CERT_FILE, the file "/nope": found no usable certificate; allowed is a chain in PEM form',
+      'TLS_KEY_FILE, the file "/nope2": found no usable private key; allowed is a private key in PEM form without a passphrase',
+    ]);
+    const file = yaml('tls_cert_file: ${A}\ntls_key_file: /nope2');
+    expect(problemsOf({ ...start, file, env: { A: '/nope' } })).toEqual([
+      'gateway.yaml: tls_cert_file: cannot read the file (ENOENT)',
+      'gateway.yaml: tls_key_file: cannot read the file "/nope2" (ENOENT)',
+    ]);
+  });
+
+  test('wants a port for metrics of its own, where both would be of 127.0.0.1', () => {
+    const env = { PORT: '9000', METRICS_PORT: '9000' };
+    const problem = 'METRICS_PORT: is that of PORT as well; choose another one';
+    for (const HOST of ['', '::', 'localhost', '127.0.0.1']) {
+      expect(problemsOf({ env: { ...env, HOST } })).toEqual([problem]);
+    }
+    expect(load({ env: { ...env, HOST: '192.0.2.1' } }).metricsPort).toBe(9000);
+    expect(load({ env: { PORT: '0', METRICS_PORT: '0' } }).metricsPort).toBe(0);
+  });
+
   test('reports every problem at once, each with its place', () => {
     const problems = problemsOf({
       env: {
@@ -453,10 +513,11 @@ describe('the rules', () => {
         LLM_SERVER_URL: 'ftp://engine',
         LLM_SERVER_API_KEY_FILE: '/run/gone',
         TRUSTED_USER_HEADER: 'x-user',
-        TLS_CERT_FILE: 'a',
+        TLS_CERT_FILE: '/run/gone.pem',
       },
       file: yaml('colour: red\nidle_timeout_ms: soon\nmax_body_bytes: ${GONE}'),
       overrides: { HOST: 'two hosts' },
+      isForStart: true,
     });
     expect(problems).toEqual([
       'gateway.yaml: no setting is called "colour"',
@@ -471,12 +532,56 @@ describe('the rules', () => {
       'gateway.yaml: idle_timeout_ms: found "soon"; allowed is a whole number from 0 to 2147483647',
       'TRUSTED_USER_KEYS: not set; allowed is both of TRUSTED_USER_HEADER and TRUSTED_USER_KEYS or neither',
       'TLS_KEY_FILE: not set; allowed is both of TLS_CERT_FILE and TLS_KEY_FILE or neither',
+      'TLS_CERT_FILE: cannot read the file "/run/gone.pem" (ENOENT)',
     ]);
   });
 
   test('puts every problem into the message of the error', () => {
     const error = new ConfigError(['one', 'two']);
     expect(error.message).toBe('The configuration is wrong:\n- one\n- two');
+  });
+});
+
+describe('a key', () => {
+  const noKey = expect.stringMatching(/^ALLOWED_API_KEYS: no API key is configured/);
+  const issued = (count: number) => ({ countIssuedKeys: () => count });
+
+  test('is wanted where issued ones are counted: configured, issued, or the operator’s', () => {
+    expect(load({}).allowedApiKeys).toEqual([]);
+    expect(problemsOf(issued(0))).toEqual([noKey]);
+    expect(load(issued(1)).allowedApiKeys).toEqual([]);
+    expect(() => load({ ...issued(0), env: { ALLOWED_API_KEYS: 'sk-test-key-1' } })).not.toThrow();
+    expect(() => load({ ...issued(0), env: { ADMIN_API_KEY: 'k'.repeat(16) } })).not.toThrow();
+  });
+
+  test('that is missing is told beside everything else, and not where a wrong one stands', () => {
+    expect(problemsOf({ ...issued(0), env: { PORT: 'x' } })).toEqual([
+      'PORT: found "x"; allowed is a whole number from 0 to 65535',
+      noKey,
+    ]);
+    expect(problemsOf({ ...issued(0), env: { ALLOWED_API_KEYS: 'short' } })).toEqual([
+      expect.stringMatching(/^ALLOWED_API_KEYS: entry 1 of 1, /),
+    ]);
+  });
+
+  test('is counted in DATA_DIR, and what is wrong with that is told', () => {
+    const countIssuedKeys = (dir: string): number => {
+      throw new Error(`${dir} is a file, not a folder`);
+    };
+    const env = { DATA_DIR: '/etc/hosts', ALLOWED_API_KEYS: 'sk-test-key-1' };
+    expect(problemsOf({ env, countIssuedKeys })).toEqual([
+      'DATA_DIR: /etc/hosts is a file, not a folder',
+    ]);
+  });
+});
+
+describe('the command line', () => {
+  test('is judged by itself', () => {
+    expect(overrideProblems({ HOST: 'a', PORT: '0' })).toEqual([]);
+    expect(overrideProblems({ HOST: 'two hosts', PORT: '70000' })).toEqual([
+      '--host: found "two hosts"; allowed is a host name or IP address',
+      '--port: found "70000"; allowed is a whole number from 0 to 65535',
+    ]);
   });
 });
 
@@ -603,6 +708,12 @@ describe('secrets', () => {
         `allowed_api_keys: [${quoted}`,
         quoted,
         `[${quoted}]`,
+        `allowed_api_keys: *${one}`,
+        `allowed_api_keys: !${one} ${two}`,
+        `allowed_api_keys: "${one}`,
+        `allowed_api_keys: ${one}: ${two}`,
+        `allowed_api_keys: \n${one}\n- ${two}`,
+        `tls_cert_file: \${THEIR_KEY}\ntls_key_file: \${THEIR_KEY}`,
         `${JSON.stringify(`ALLOWED_API_KEYS=${keys}`)}: 5`,
         'allowed_api_keys: ${THEIR_KEY}\nport: ${THEIR_KEY}\nhost: ${THEIR_KEY} ${THEIR_KEY}',
         'llm_server_url: ${THEIR_KEY}\ncors_allowed_origins: ["${THEIR_KEY}"]',
@@ -642,7 +753,12 @@ describe('secrets', () => {
       try {
         output = describeConfig(
           load(
-            { env, overrides, ...(file === undefined ? {} : { file: yaml(file) }) },
+            {
+              env,
+              overrides,
+              isForStart: true,
+              ...(file === undefined ? {} : { file: yaml(file) }),
+            },
             { '/run/keys': `${keys}\n`, '/run/engine': pick(three, `${three}\n${four}\n`) },
           ),
         );
@@ -660,5 +776,5 @@ describe('secrets', () => {
     }
     expect(printed).toBeGreaterThan(100);
     expect(refused).toBeGreaterThan(100);
-  });
+  }, 60_000);
 });

@@ -11,23 +11,23 @@ const words = (text: string) => text.trim().split(/\s+/);
 /** The files of each rank, from 0 up. */
 const ranks: readonly (readonly string[])[] = [
   words(
-    `bytes cost drain errors gcra heap input invitation log headers periods record runtime schema series settings shares station table
+    `bytes certificate cost drain errors gcra heap input invitation log headers periods record runtime schema series settings shares station table yaml
       openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
   ),
-  words(`affinity breaker engine exporter json lanes limits multipart routes sessions span sse stall
+  words(`affinity breaker engine exporter json lanes limits multipart paths routes sessions sources span sse stall
     openapi/accounts openapi/anthropic openapi/audio openapi/engines openapi/openai openapi/public openapi/responses
     demo/events demo/faults demo/prompts demo/shapes demo/workshop`),
-  words(`account ends entry reservations turn`),
+  words(`account ends entry models reservations turn`),
   words(`limiter queue`),
-  words(`catalog cors keys models preflight prompt retry upstreams
+  words(`catalog cors keys preflight prompt retry upstreams
     openapi/errors demo/generate demo/http demo/lookups`),
   words(`auth cachekey config feedback keyview listing live rules upstream openapi demo/answers`),
   words(
     `accesslog body failure filling secrets policy quota relay tokens tracing usage watch docs demo`,
   ),
-  words(`answer ask cache dashboard ledger rows totals`),
+  words(`answer ask cache dashboard ledger renderer rows totals`),
   words(`charges fleet store`),
-  words(`accounts command health placing`),
+  words(`accounts command datadir health placing`),
   words(`admission commands report`),
   words(`pool`),
   words(`attempt gauges info liveview`),

@@ -115,8 +115,8 @@ describe('what is said of the settings', () => {
       ALLOWED_API_KEYS: 'sk-test-key-1',
       CORS_ALLOWED_ORIGINS: '*,https://b.example',
       LOG_FORMAT: 'json',
-      TLS_CERT_FILE: 'a: b',
-      TLS_KEY_FILE: '12',
+      DEFAULT_MODEL: 'a: b',
+      DATA_DIR: '12',
     };
     const config = load(env);
     expect(printedAndLoaded(config)).toEqual({ ...config, allowedApiKeys: [] });

@@ -244,6 +244,27 @@ describe('what is refused', () => {
     ]);
   });
 
+  test('an id or a URL that stands twice, beside everything else that is wrong with both', () => {
+    const list = [
+      { id: 'a', url: 'http://a', weight: -1 },
+      { id: 'a', url: 'nowhere' },
+      { id: 'a b', url: 'http://a' },
+      { id: 'c d', slots: 0 },
+    ];
+    expect(
+      read(list).problems.map((problem) => problem.replace(/: (found|not set).*/, '')),
+    ).toEqual([
+      `${label}[1].weight`,
+      `${label}[2].url`,
+      `${label}[3].id`,
+      `${label}[4].id`,
+      `${label}[4].url`,
+      `${label}[4].slots`,
+      `${label}[2].id: repeats that of ${label}[1]`,
+      `${label}[3].url: repeats that of ${label}[1]`,
+    ]);
+  });
+
   test('a variable that is not set, once for its value', () => {
     const entry = { slots: '${GONE}', models: ['x', '${GONE}'] };
     expect(problemsOf(entry)).toEqual([

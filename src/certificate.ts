@@ -1,0 +1,37 @@
+/**
+ * Judges a certificate and its private key before anything listens with them. It reads no file and quotes nothing.
+ */
+
+/** A text in PEM form; `label` names its place in messages. */
+export interface Pem {
+  label: string;
+  text: string;
+}
+
+/** Gives what is wrong with either, and with both as a pair; what is absent is not judged. */
+export function certificateProblems(cert: Pem | undefined, key: Pem | undefined): string[] {
+  const problems: string[] = [];
+  if (cert && !isUsable({ cert: cert.text })) {
+    problems.push(`${cert.label}: found no usable certificate; allowed is a chain in PEM form`);
+  }
+  if (key && !isUsable({ key: key.text })) {
+    const allowed = 'a private key in PEM form without a passphrase';
+    problems.push(`${key.label}: found no usable private key; allowed is ${allowed}`);
+  }
+  if (cert && key && problems.length === 0 && !isUsable({ cert: cert.text, key: key.text })) {
+    problems.push(`${key.label}: found a private key that does not belong to the certificate`);
+  }
+  return problems;
+}
+
+/** Says whether a server could use it. */
+function isUsable(options: { cert?: string; key?: string }): boolean {
+  // Loaded here alone: it costs a third of the start-up time, and only HTTPS needs it.
+  const tls = process.getBuiltinModule('node:tls');
+  try {
+    tls.createSecureContext(options);
+    return true;
+  } catch {
+    return false; // OpenSSL's reason names its own functions; that it cannot be used is what counts.
+  }
+}

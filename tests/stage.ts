@@ -1,10 +1,11 @@
 /**
- * Several demo engines with a gateway in front, for tests of what happens between them. A configuration file stands in
- * a directory of its own and can be changed while the gateway runs.
+ * A gateway in front of a demo engine, or of several, for tests of what happens between them. A configuration file
+ * stands in a directory of its own and can be changed while the gateway runs.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startDemoEngine, type DemoEngine, type DemoOptions } from '../src/demo.ts';
 import { startGateway, type Gateway } from './gateway.ts';
 import { until } from './wait.ts';
 
@@ -46,6 +47,29 @@ export async function untilIdle(gateway: Gateway, engine?: { busySlots(): number
     const isFree = upstreams.every(({ usedSlots }) => usedSlots === 0);
     return inFlight === 0 && queued === 0 && isFree && (engine?.busySlots() ?? 0) === 0;
   });
+}
+
+export interface Stage extends AsyncDisposable {
+  engine: DemoEngine;
+  gateway: Gateway;
+}
+
+/** Starts a demo engine and a gateway for it, and resolves when the gateway has found out what it is. */
+export async function startStage(
+  env: Record<string, string> = {},
+  options: DemoOptions = {},
+): Promise<Stage> {
+  const engine = startDemoEngine(options);
+  const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...env });
+  await gateway.logged((line) => 'kind' in line);
+  return {
+    engine,
+    gateway,
+    async [Symbol.asyncDispose]() {
+      await gateway[Symbol.asyncDispose]();
+      await engine.stop();
+    },
+  };
 }
 
 /** A configuration file; JSON is YAML. */

@@ -4,7 +4,7 @@
  */
 
 /** Long enough for a busy machine; nothing is measured against it. */
-const deadlineMs = 20_000;
+const deadlineMs = 45_000;
 const pollMs = 5;
 
 /** Resolves as soon as the condition holds; looks again and again. Rejects with `what` at the deadline. */

@@ -3,19 +3,14 @@
  * all, however it is spelled.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
 import { routes } from '../../src/routes.ts';
-import { key, startGateway } from '../gateway.ts';
+import { key } from '../gateway.ts';
 import { RawConnection } from '../raw.ts';
+import { startStage } from '../stage.ts';
 
-const engine = startDemoEngine();
-const gateway = await startGateway({ LLM_SERVER_URL: engine.url });
-await gateway.logged((line) => 'kind' in line);
-
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await engine.stop();
-});
+const stage = await startStage();
+const { engine, gateway } = stage;
+afterAll(() => stage[Symbol.asyncDispose]());
 
 beforeEach(() => {
   engine.requests.length = 0;

@@ -336,6 +336,13 @@ describe('the engine judges', () => {
     expect(Buffer.from(engine.requests.at(-1)?.body ?? []).equals(body)).toBe(true);
   });
 
+  test('a byte order mark, and gets it byte for byte', async () => {
+    const body = '\ufeff{"prompt":"a","max_tokens":1}';
+    const answer = await post(`${gateway.url}/v1/completions`, body);
+    expect([answer.status, await answer.json()]).toMatchObject([200, { choices: [{}] }]);
+    expect(Buffer.from(engine.requests.at(-1)?.body ?? []).toString()).toBe(body);
+  });
+
   test('the content type, and gets the one of the client', async () => {
     const type = 'application/json; charset=UTF-8; odd="a b"';
     await post(`${gateway.url}/v1/completions`, '{"prompt":"a"}', { 'content-type': type });

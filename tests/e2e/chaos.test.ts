@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { ask, open, requestBytes, send, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
+import { admin, adminKey, bearer } from '../operator.ts';
+import { holdPort } from '../port.ts';
 import { healthOf, untilIdle } from '../stage.ts';
 import { randomFrom, type Random } from '../unit/random.ts';
 import { until } from '../wait.ts';
@@ -20,7 +22,6 @@ setDefaultTimeout(180_000);
 const seed = Number(process.env['FUZZ_SEED'] ?? 1);
 const total = 10_000;
 const clients = 64;
-const adminKey = 'sk-admin-of-chaos';
 const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
 
 const options = { slots: 8, firstTokenMs: 1, tokensPerSecond: 2_000 };
@@ -44,17 +45,6 @@ const inFlight = new Set<string>();
 /** Those who were told their place while they waited: with a status of 200, whatever came of it. */
 const followed = new Set<string>();
 
-async function admin(method: string, path: string, body?: object): Promise<Json> {
-  const answer = await fetch(gateway.url + path, {
-    method,
-    headers: { authorization: `Bearer ${adminKey}` },
-    ...(body && { body: JSON.stringify(body) }),
-  });
-  const text = await answer.text();
-  if (answer.status >= 500) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
-  return (text.startsWith('{') ? JSON.parse(text) : {}) as Json;
-}
-
 /** Limits that are sometimes in the way. */
 function limitsFrom(random: Random): Json {
   return {
@@ -71,7 +61,7 @@ async function addKey(random: Random): Promise<void> {
   const isLasting = keys.length < lasting;
   const hasBudget = isLasting || random.oneIn(2);
   const speaksForUsers = !isLasting && random.oneIn(3);
-  const made = await admin('POST', '/admin/keys', {
+  const { json: made } = await admin(gateway, 'POST /admin/keys', {
     name: `key ${keys.length}`,
     weight: 1 + random.below(4),
     priority: random.pick(['interactive', 'batch']),
@@ -89,19 +79,19 @@ async function disturbKeys(random: Random): Promise<void> {
   const what = random.below(6);
   if (what === 0) return addKey(random);
   if (what === 1 && keys.indexOf(chosen) >= lasting) {
-    await admin('DELETE', path);
+    await admin(gateway, `DELETE ${path}`);
     // Clients go on to use it for a while.
     await Bun.sleep(50);
     keys.splice(keys.indexOf(chosen), 1);
   } else if (what === 2) {
     const grace = random.pick(['0s', '1s', '1h']);
-    const { key } = await admin('POST', `${path}/rotate`, { grace });
+    const { key } = (await admin(gateway, `POST ${path}/rotate`, { grace })).json;
     if (typeof key === 'string') chosen.secrets = [key, ...chosen.secrets].slice(0, 2);
   } else if (what === 3) {
     const [id] = inFlight;
-    if (id !== undefined) await admin('DELETE', `/admin/requests/${id}`);
+    if (id !== undefined) await admin(gateway, `DELETE /admin/requests/${id}`);
   } else {
-    await admin('PATCH', path, { limits: limitsFrom(random) });
+    await admin(gateway, `PATCH ${path}`, { limits: limitsFrom(random) });
   }
 }
 
@@ -235,7 +225,8 @@ async function repeat(everyMs: number, isOver: () => boolean, work: () => Promis
 }
 
 beforeAll(async () => {
-  engines = [startDemoEngine(options), startDemoEngine(options)];
+  // They come back on the ports that they had.
+  engines = [1, 2].map(() => startDemoEngine({ ...options, port: holdPort().port }));
   gateway = await startGateway({
     LLM_SERVER_URL: engines.map(({ url }) => url).join(),
     DATA_DIR: folder,
@@ -298,7 +289,7 @@ describe('after 10,000 requests in chaos', () => {
     await untilIdle(gateway);
     await until('the engines are idle', () => engines.every((engine) => engine.busySlots() === 0));
     const { text } = await (async () => {
-      const headers = { Authorization: `Bearer ${adminKey}` };
+      const headers = bearer(adminKey);
       const live = await send(gateway.url, { path: '/admin/live', headers });
       await live.hasText('\n\n');
       live.leaveByReset();
@@ -331,7 +322,7 @@ describe('after 10,000 requests in chaos', () => {
       const standing: number[] = [];
       for (const more of [1, 0]) {
         const budgets = [{ tokens: Math.max(1, tokens + more), per: 'day' }];
-        await admin('PATCH', `/admin/keys/${id}`, { limits: { ...none, budgets } });
+        await admin(gateway, `PATCH /admin/keys/${id}`, { limits: { ...none, budgets } });
         standing.push((await ask(gateway.url, free)).status);
       }
       // Who has one token left may go on, and who has none may not.
@@ -355,7 +346,7 @@ describe('after 10,000 requests in chaos', () => {
     };
     const body = { prompt: 'x', max_tokens: 5, stream: true };
     for (const { id, secrets, users } of keys) {
-      await admin('PATCH', `/admin/keys/${id}`, { limits });
+      await admin(gateway, `PATCH /admin/keys/${id}`, { limits });
       for (const user of [undefined, ...users]) {
         const headers = {
           Authorization: `Bearer ${secrets[0]}`,

@@ -141,6 +141,10 @@ describe('a preflight', () => {
     expect(allowedNames(await preflight(open.url, page))).toEqual(expect.arrayContaining(names));
   });
 
+  test('says nothing of what may be read, not even that there is nothing', async () => {
+    expect((await preflight(open.url, page)).head.toLowerCase()).not.toContain('expose-headers');
+  });
+
   test('does not echo what it was asked for', async () => {
     const answer = await preflight(open.url, page, '/v1/completions', 'x-of-somebody-else');
     expect(answer.head).not.toContain('x-of-somebody-else');

@@ -1,11 +1,11 @@
 /**
  * The commands of the documentation, run as they stand there, in a shell. They fix the port: whatever else listens on
- * 12000 makes this file fail.
+ * 12000 makes this file fail, so no other file may use that port.
  */
 import { afterAll, expect, test } from 'bun:test';
 import { version } from '../../package.json';
 import { startDemoEngine } from '../../src/demo.ts';
-import { cleanEnvironment, startGateway } from '../gateway.ts';
+import { cleanEnvironment, runCommand, startGateway } from '../gateway.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({ LLM_SERVER_URL: engine.url, PORT: '12000' });
@@ -49,4 +49,10 @@ test('the health check of the documentation answers', async () => {
 
 test('the root of the documentation answers', async () => {
   expect(await run('curl http://localhost:12000/')).toMatchObject({ name: 'LLM Gateway', version });
+});
+
+test('the demo wants the same port of loopback unless told otherwise', async () => {
+  const { stdout, code } = await runCommand(['demo']);
+  expect(code).toBe(1);
+  expect(stdout).toContain('127.0.0.1:12000');
 });

@@ -6,15 +6,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { version } from '../../package.json';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { key, startGateway, type Gateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { until } from '../wait.ts';
 
-let engine: DemoEngine = startDemoEngine({ slots: 3 });
-const { port } = engine;
+const { port, url } = holdPort();
+let engine: DemoEngine;
 let gateway: Gateway;
 
 beforeAll(async () => {
-  await engine.stop();
-  gateway = await startGateway({ LLM_SERVER_URL: engine.url });
+  gateway = await startGateway({ LLM_SERVER_URL: url });
 });
 
 afterAll(async () => {

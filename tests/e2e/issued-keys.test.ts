@@ -1,7 +1,7 @@
 /**
  * Keys that are made while the gateway runs, at the command line, in the store that both share: accepted within a second,
- * refused with the reason, held to their models, and known to the scheduler. What changes a key later stands in
- * key-changes.test.ts.
+ * refused with the reason, and known to the scheduler. Their models stand in key-models.test.ts, what changes a key later
+ * in key-changes.test.ts.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -16,13 +16,12 @@ import {
   startGateway,
   type Gateway,
 } from '../gateway.ts';
-import { bearer, issueKey } from '../operator.ts';
-import { configFile, healthOf, startWith, untilUpstream } from '../stage.ts';
+import { adminKey, bearer, issueKey } from '../operator.ts';
+import { healthOf, untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
 
-const adminKey = 'sk-admin-of-issued-keys';
 const models = ['alpha', 'beta', 'gamma'] as const;
 const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
 const engine = startDemoEngine({ models: [...models] });
@@ -51,7 +50,7 @@ async function keys(...args: string[]) {
 }
 
 async function issue(policy: object, at: Gateway = gateway): Promise<string> {
-  return (await issueKey(at, adminKey, policy)).key;
+  return (await issueKey(at, policy)).key;
 }
 
 const idOf = (key: string) => key.slice('sk-gw-'.length).split('-', 1)[0] as string;
@@ -60,12 +59,6 @@ const brief = { model: 'alpha', prompt: 'x', max_tokens: 1 };
 function askWith(key: string, asked: Asked = {}, at: Gateway = gateway): Promise<Exchange> {
   const { headers, ...others } = asked;
   return ask(at.url, { body: brief, ...others, headers: { ...bearer(key), ...headers } });
-}
-
-/** Gives the bodies that the engine has received with this request id. */
-function received(id: string): string[] {
-  const requests = engine.requests.filter(({ headers }) => headers['x-request-id'] === id);
-  return requests.map(({ body }) => Buffer.from(body).toString());
 }
 
 describe('a key that is made at the command line', () => {
@@ -160,151 +153,6 @@ describe('is refused with 403 and the reason', () => {
     await until('it is refused', async () => (await askWith(key)).status === 403, 3_000);
     await expectRefusal(key, 'key_revoked');
     await expectRefusal(key.slice(0, -3), 'invalid_api_key');
-  });
-});
-
-/** One engine with three models, and two that share them, one with another name for one. */
-const stages = [
-  { name: 'one engine', config: { upstreams: [{ id: 'engine', url: engine.url }] } },
-  {
-    name: 'two engines',
-    config: {
-      upstreams: [
-        { id: 'engine', url: engine.url, models: ['alpha', 'beta'], aliases: { fast: 'beta' } },
-        { id: 'other', url: engine.url.replace('127.0.0.1', 'localhost'), models: ['gamma'] },
-      ],
-    },
-  },
-];
-
-describe.each(stages)('a key that may use some models, before $name', ({ name, config }) => {
-  const stack = new AsyncDisposableStack();
-  let stage: Gateway;
-  let one: string;
-  let two: string;
-  let count = 0;
-
-  beforeAll(async () => {
-    stage = stack.use(
-      await startWith(stack.use(configFile({ ...config, default_model: 'beta' })), {
-        ADMIN_API_KEY: adminKey,
-      }),
-    );
-    await untilUpstream(stage, 'engine', { state: 'up', slots: 4 });
-    one = await issue({ name: 'one', models: ['alpha'] }, stage);
-    two = await issue({ name: 'two', models: ['beta', 'alpha'] }, stage);
-  });
-
-  afterAll(() => stack.disposeAsync());
-
-  /** Sends a body, and gives how it went and which models the engine has read in it. */
-  async function generate(key: string, asked: Asked) {
-    const id = `${name.replace(' ', '-')}-${++count}`;
-    const headers = { ...asked.headers, 'X-Request-Id': id };
-    const answer = await askWith(key, { ...asked, headers }, stage);
-    const code = answer.header('x-gateway-error');
-    return { status: answer.status, code, received: received(id), text: answer.text };
-  }
-
-  test('sees these in /v1/models, and no other', async () => {
-    for (const path of ['/v1/models', '/models']) {
-      const answer = await ask(stage.url, { path, headers: bearer(one) });
-      expect(answer.status).toBe(200);
-      const { data } = JSON.parse(answer.text) as { data: { id: string }[] };
-      expect(data.map(({ id }) => id)).toEqual(['alpha']);
-    }
-    const both = await ask(stage.url, { path: '/v1/models', headers: bearer(two) });
-    const { data } = JSON.parse(both.text) as { data: { id: string }[] };
-    expect(data.map(({ id }) => id).sort()).toEqual(['alpha', 'beta']);
-  });
-
-  test('finds these one by one, and no other', async () => {
-    const look = async (id: string) => {
-      const answer = await ask(stage.url, { path: `/v1/models/${id}`, headers: bearer(one) });
-      return [answer.status, answer.header('x-gateway-error')];
-    };
-    expect(await look('alpha')).toEqual([200, undefined]);
-    for (const id of ['beta', 'gamma', 'nobody']) {
-      expect(await look(id)).toEqual([404, 'model_not_found']);
-    }
-  });
-
-  test.each(['/v1/completions', '/v1/chat/completions', '/v1/messages', '/v1/embeddings'])(
-    'uses these at %s, and gets 403 for another',
-    async (path) => {
-      const messages = [{ role: 'user', content: 'x' }];
-      const body = { prompt: 'x', input: 'x', messages, max_tokens: 1 };
-      const allowed = await generate(one, { path, body: { ...body, model: 'alpha' } });
-      expect(allowed).toMatchObject({ status: 200, received: [expect.any(String)] });
-      for (const model of ['beta', 'gamma']) {
-        const refused = await generate(one, { path, body: { ...body, model } });
-        expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
-        expect(refused.text).toContain('alpha');
-      }
-    },
-  );
-
-  test('is told of a model that nobody has as everybody is', async () => {
-    const { status, code } = await generate(one, { body: { ...brief, model: 'nobody' } });
-    expect([status, code]).toEqual([404, 'model_not_found']);
-  });
-
-  test('gets the default model where it may use that', async () => {
-    const { status, received: bodies } = await generate(two, { body: { prompt: 'x' } });
-    expect(status).toBe(200);
-    expect(JSON.parse(bodies[0] ?? '')).toMatchObject({ model: 'beta' });
-    const refused = await generate(one, { body: { prompt: 'x' } });
-    expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
-  });
-
-  // Parsers differ in which of two members wins: whatever the engine's takes, it must be one that is allowed.
-  test.each([
-    ['twice, the other first', '{"model":"gamma","prompt":"x","max_tokens":1,"model":"alpha"}'],
-    ['twice, the other last', '{"model":"alpha","prompt":"x","max_tokens":1,"model":"gamma"}'],
-    ['once with escapes', '{"model":"gamma","prompt":"x","max_tokens":1,"mod\\u0065l":"alpha"}'],
-    [
-      'with capitals, as Go reads it',
-      '{"model":"alpha","prompt":"x","max_tokens":1,"Model":"gamma"}',
-    ],
-  ])('cannot have another by a body that names it %s', async (_how, body) => {
-    const { received: bodies } = await generate(one, { body });
-    expect(bodies.join()).not.toContain('gamma');
-  });
-
-  function form(parts: readonly string[], lineBreak = '\r\n') {
-    const part = (disposition: string, value: string) =>
-      ['--edge', `Content-Disposition: form-data; ${disposition}`, '', value].join(lineBreak);
-    const all = [
-      ...parts.map((value) => part('name="model"', value)),
-      part('name="file"; filename="a.wav"', 'RIFF'),
-      '--edge--',
-      '',
-    ];
-    return {
-      path: '/v1/audio/transcriptions',
-      headers: { 'Content-Type': 'multipart/form-data; boundary=edge' },
-      body: all.join(lineBreak),
-    };
-  }
-
-  test('uses these in a form, and gets 403 for another', async () => {
-    const allowed = await generate(one, form(['alpha']));
-    expect(allowed).toMatchObject({ status: 200 });
-    const refused = await generate(one, form(['gamma']));
-    expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
-    const unnamed = await generate(one, form([]));
-    expect(unnamed).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
-  });
-
-  test.each([
-    ['twice, the other first', form(['gamma', 'alpha'])],
-    ['twice, the other last', form(['alpha', 'gamma'])],
-    ['in lines that end like those of Unix', form(['gamma'], '\n')],
-  ])('cannot have another by a form that names it %s', async (_how, asked) => {
-    for (const key of [one, two]) {
-      const { received: bodies } = await generate(key, asked);
-      expect(bodies.join()).not.toContain('gamma');
-    }
   });
 });
 

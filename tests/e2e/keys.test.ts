@@ -3,26 +3,21 @@
  * always.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { key, startGateway } from '../gateway.ts';
+import { key } from '../gateway.ts';
+import { startStage } from '../stage.ts';
 
 const engineKey = 'engine-key-9f8e7d6c';
 const trustedKey = 'sk-trusted-key-00aa11bb';
 
-const engine = startDemoEngine({ apiKey: engineKey });
-const gateway = await startGateway({
-  LLM_SERVER_URL: engine.url,
+const env = {
   LLM_SERVER_API_KEY: engineKey,
   ALLOWED_API_KEYS: `${key},${trustedKey}`,
   TRUSTED_USER_HEADER: 'x-openwebui-user-id',
   TRUSTED_USER_KEYS: trustedKey,
-});
-await gateway.logged((line) => 'kind' in line);
-
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await engine.stop();
-});
+};
+const stage = await startStage(env, { apiKey: engineKey });
+const { engine, gateway } = stage;
+afterAll(() => stage[Symbol.asyncDispose]());
 
 beforeEach(() => {
   engine.requests.length = 0;

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { plain, startUpstream, type Upstream } from '../upstream.ts';
 import { until } from '../wait.ts';
 
@@ -86,12 +87,11 @@ describe.concurrent('auto finds', () => {
   });
 
   test('an engine that starts later, and another kind that takes its place', async () => {
-    const engine = startDemoEngine();
-    await engine.stop();
-    await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
+    using held = holdPort();
+    await using gateway = await startGateway({ LLM_SERVER_URL: held.url });
     await untilKnown(gateway, { kind: 'unknown', state: 'away' });
     expect((await ask(gateway.url, { path: '/ready' })).status).toBe(503);
-    const late = startDemoEngine({ port: engine.port, slots: 2 });
+    const late = startDemoEngine({ port: held.port, slots: 2 });
     await untilKnown(gateway, { kind: 'llama.cpp', state: 'up', slots: 2 });
     expect((await ask(gateway.url, { path: '/ready' })).status).toBe(200);
 
@@ -100,7 +100,7 @@ describe.concurrent('auto finds', () => {
     expect(refused.header('x-gateway-error')).toBe('upstream_unreachable');
     await untilKnown(gateway, { state: 'away' });
     const lookups = { '/version': { version: '0.11.0' } };
-    await using other = await startUpstream(() => {}, { port: engine.port, lookups });
+    await using other = await startUpstream(() => {}, { port: held.port, lookups });
     await untilKnown(gateway, { kind: 'vllm', state: 'up' });
     await until('the slots of the other are forgotten', async () => {
       return (await known(gateway))?.slots === undefined;

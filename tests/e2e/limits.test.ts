@@ -7,13 +7,13 @@ import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
-import { bearer, issueKey } from '../operator.ts';
+import { adminKey, bearer, issueKey } from '../operator.ts';
+import { holdPort } from '../port.ts';
 import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
 
-const adminKey = 'sk-admin-of-limits';
 const engine = startDemoEngine({ slots: 2, tokensPerSecond: 200 });
 let gateway: Gateway;
 
@@ -29,7 +29,7 @@ afterAll(async () => {
 
 /** Makes a key with these limits. */
 async function issue(limits: object, more: object = {}, at: Gateway = gateway): Promise<string> {
-  return (await issueKey(at, adminKey, { name: 'limited', limits, ...more })).key;
+  return (await issueKey(at, { name: 'limited', limits, ...more })).key;
 }
 
 const brief = { prompt: 'x', max_tokens: 1 };
@@ -261,8 +261,7 @@ describe('tokens a minute', () => {
 
 describe('what no engine has had costs nothing', () => {
   test('while the engine is away', async () => {
-    const gone = startDemoEngine();
-    await gone.stop();
+    using gone = holdPort();
     await using lonely = await startGateway({ LLM_SERVER_URL: gone.url, ADMIN_API_KEY: adminKey });
     const limits = { requestsPerMinute: 1, tokensPerMinute: 300, concurrentRequests: 1 };
     const key = await issue(limits, {}, lonely);

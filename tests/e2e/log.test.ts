@@ -4,17 +4,16 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo.ts';
-import { key, spawnCommand, startGateway, type Gateway } from '../gateway.ts';
+import { key, startGateway, type Gateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { RawConnection } from '../raw.ts';
-import { until } from '../wait.ts';
 
 const engineKey = 'engine-key-5a5a5a5a';
 const trustedKey = 'sk-trusted-key-00aa11bb';
 /** No key like others: nothing but its registration tells that it is one. */
 const plainKey = 'plain/key+of=no.form';
 const engine = startDemoEngine({ apiKey: engineKey });
-const gone = startDemoEngine();
-await gone.stop();
+const gone = holdPort();
 
 const gateway = await startGateway({
   LLM_SERVER_URL: engine.url,
@@ -191,6 +190,102 @@ describe('a request', () => {
   });
 });
 
+describe('a refusal', () => {
+  const wrong = 'sk-of-another-service-9f3b';
+  const cases: Record<string, [asked: Asked, expected: Line]> = {
+    'a wrong key': [
+      { headers: { authorization: `Bearer ${wrong}` } },
+      { caller: 'sk-…9f3b', method: 'POST', route: '/v1/completions', status: 403 },
+    ],
+    'no key': [{ headers: { authorization: '' } }, { route: '/v1/completions', status: 401 }],
+    'no such route': [
+      { path: '/slots', method: 'GET' },
+      { caller: `…${key.slice(-2)}`, method: 'GET', path: '/slots', status: 404 },
+    ],
+    'the wrong method': [
+      { method: 'DELETE' },
+      { method: 'DELETE', path: '/v1/completions', status: 405 },
+    ],
+  };
+  test.each(Object.entries(cases))('has a line: %s', async (_what, [asked, expected]) => {
+    const { id, answered } = ask(asked);
+    const body = await answered;
+    const line = await lineOf(id, 'refused');
+    expect(line).toMatchObject({
+      ...expected,
+      outcome: 'failed',
+      code: expect.any(String),
+      bytesOut: Buffer.byteLength(body),
+      totalMs: expect.any(Number),
+    });
+    expect('caller' in line).toBe('caller' in expected || asked.method === 'DELETE');
+    expect(JSON.stringify(line)).not.toContain(wrong);
+  });
+});
+
+test('a body that is too large counts as long as it says it is', async () => {
+  const bytes = 33_554_433;
+  using connection = await RawConnection.open(gateway.url);
+  await connection.ask(
+    `POST /v1/completions HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ${key}\r\n` +
+      `X-Request-Id: large\r\nContent-Length: ${bytes}\r\n\r\n`,
+  );
+  const line = await lineOf('large', 'request ended');
+  expect(line).toMatchObject({ code: 'body_too_large', bytesIn: bytes });
+});
+
+describe('an error of the gateway', () => {
+  const stream = '{"prompt":"a","max_tokens":3,"stream":true}';
+  const cases: Record<string, Asked> = {
+    'bad JSON': { body: '{' },
+    'no engine': { gateway: lonely },
+    'a reset': { headers: { 'x-demo-fault': 'reset' } },
+    'a late first byte': { body: stream, headers: { 'x-demo-fault': 'hang' } },
+    'no such model': { method: 'GET', path: '/v1/models/nobody' },
+    'an error of Anthropic’s form': { path: '/v1/messages', body: '[]' },
+  };
+  test.each(Object.entries(cases))('counts the bytes of its answer: %s', async (_what, asked) => {
+    const { id, answered } = ask(asked);
+    const body = await answered;
+    const line = await lineOf(id, 'request ended', asked.gateway);
+    expect(line).toMatchObject({ outcome: 'failed', bytesOut: Buffer.byteLength(body) });
+    expect(line).not.toHaveProperty('completionTokens');
+  });
+});
+
+test('a request that waits for a slot and names no model is shown with the one that it gets', async () => {
+  const busy = startDemoEngine({ slots: 1 });
+  await using one = await startGateway({ LLM_SERVER_URL: busy.url });
+  await one.logged((line) => 'kind' in line);
+  const leaving = new AbortController();
+  const { signal } = leaving;
+  const headers = { 'x-demo-fault': 'hang' };
+  const asked = { gateway: one, headers, body: '{"prompt":"a"}', signal };
+  const both = [ask(asked), ask(asked)];
+  const waiting = await one.logged(({ phase }) => phase === 'queued');
+  expect(waiting).toMatchObject({ msg: 'request is still open', model: 'demo' });
+  leaving.abort();
+  await Promise.allSettled(both.map(({ answered }) => answered));
+  await busy.stop();
+});
+
+test('a model that is served is named whatever it is called', async () => {
+  const model = `модель ${'long '.repeat(20)}`;
+  const named = startDemoEngine({ models: [model] });
+  await using other = await startGateway({ LLM_SERVER_URL: named.url });
+  await other.logged((line) => 'kind' in line);
+  const body = JSON.stringify({ model, prompt: 'a', max_tokens: 1 });
+  expect(await lineAbout({ gateway: other, body })).toMatchObject({ status: 200, model });
+  await named.stop();
+});
+
+test('a text that was put in the place of the model is in no line', async () => {
+  const model = 'Dear diary, this was meant to be the prompt.';
+  const line = await lineAbout({ body: JSON.stringify({ model, prompt: 'a', max_tokens: 1 }) });
+  expect(line['model']).toBe('unknown');
+  expect(JSON.stringify(gateway.logs)).not.toContain('diary');
+});
+
 describe('the level', () => {
   const stream = '{"prompt":"a","max_tokens":3,"stream":true}';
   const cases: Record<string, [level: string, code: string | undefined, asked: Asked]> = {
@@ -364,85 +459,5 @@ describe('the start', () => {
       String(msg).startsWith(warning),
     );
     expect(warnings).toEqual([]);
-  });
-});
-
-/** Runs a gateway whose start may say nothing, until `work` is done; gives everything that it printed. */
-async function printedBy(
-  env: Record<string, string>,
-  work: (url: string) => Promise<void>,
-): Promise<string> {
-  // A port that was free a moment ago: without a line in the log nothing tells which one was taken.
-  const probe = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-  const { port } = probe;
-  probe.stop(true);
-  const child = spawnCommand([], {
-    HOST: '127.0.0.1',
-    PORT: String(port),
-    ALLOWED_API_KEYS: key,
-    LLM_SERVER_URL: engine.url,
-    LLM_SERVER_API_KEY: engineKey,
-    ...env,
-  });
-  const printed = Promise.all([child.stdout.text(), child.stderr.text()]);
-  try {
-    const url = `http://127.0.0.1:${port}`;
-    await until('the gateway answers', () =>
-      fetch(`${url}/health`).then(
-        (answer) => answer.ok,
-        () => false,
-      ),
-    );
-    await work(url);
-  } finally {
-    child.kill('SIGTERM');
-    await child.exited;
-  }
-  return (await printed).join('');
-}
-
-async function askAndRefuse(url: string): Promise<void> {
-  const body = '{"prompt":"a","max_tokens":1}';
-  const headers = { authorization: `Bearer ${key}` };
-  await (await fetch(`${url}/v1/completions`, { method: 'POST', headers, body })).text();
-  await (await fetch(`${url}/v1/completions`, { method: 'POST', body })).text();
-}
-
-describe('LOG_LEVEL', () => {
-  const levelsOf = (printed: string) =>
-    printed
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => (JSON.parse(line) as Line)['level']);
-
-  test('is read in any case, and nothing below it is printed', async () => {
-    const [warning, error, info] = await Promise.all([
-      printedBy({ LOG_LEVEL: 'Warning' }, askAndRefuse),
-      printedBy({ LOG_LEVEL: 'error' }, askAndRefuse),
-      printedBy({ LOG_LEVEL: 'INFO' }, askAndRefuse),
-    ]);
-    expect(levelsOf(warning)).toEqual(['WARNING']);
-    expect(levelsOf(error)).toEqual([]);
-    expect(levelsOf(info)).toContain('INFO');
-    expect(levelsOf(info)).toContain('WARNING');
-    expect(levelsOf(info)).not.toContain('DEBUG');
-  });
-});
-
-describe('LOG_FORMAT=pretty', () => {
-  test('prints lines for people, keys masked', async () => {
-    const printed = await printedBy({ LOG_FORMAT: 'pretty' }, async (url) => {
-      await askAndRefuse(url);
-      const headers = { authorization: `Bearer ${key}` };
-      await (await fetch(`${url}/v1/models/${key}`, { headers })).text();
-      await (await fetch(`${url}/keys/${key}`, { headers })).text();
-    });
-    const lines = Bun.stripANSI(printed).split('\n').filter(Boolean);
-    expect(lines.filter((line) => line.startsWith('{'))).toEqual([]);
-    const one = (text: string) => lines.filter((line) => line.includes(text));
-    expect(one('listening')[0]).toMatch(/\d\d:\d\d:\d\d.*INFO.*listening.*http:\/\/127\.0\.0\.1/);
-    expect(one('request ended')[0]).toMatch(/INFO.*\/v1\/completions.*200/);
-    expect(one('refused')[0]).toMatch(/WARN.*missing_api_key/);
-    expect(printed).not.toContain(key);
   });
 });

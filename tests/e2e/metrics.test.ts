@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send } from '../exchange.ts';
 import { key, startGateway, type Gateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 
@@ -32,13 +33,6 @@ async function sumOf(gateway: Gateway, name: string, text = ''): Promise<number>
   return series
     .filter(([labels]) => labels.includes(text))
     .reduce((sum, [, value]) => sum + value, 0);
-}
-
-async function freePort(): Promise<number> {
-  const server = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response() });
-  const { port } = server;
-  await server.stop(true);
-  return Number(port);
 }
 
 describe('who may read it', () => {
@@ -96,8 +90,9 @@ describe('who may read it', () => {
 describe('a port of its own', () => {
   test('serves this machine without a token, and is free once the gateway has stopped', async () => {
     await using engine = disposable(startDemoEngine());
-    const url = `http://127.0.0.1:${await freePort()}`;
-    const env = { LLM_SERVER_URL: engine.url, METRICS_PORT: new URL(url).port };
+    using held = holdPort();
+    const { port, url } = held;
+    const env = { LLM_SERVER_URL: engine.url, METRICS_PORT: String(port) };
     await using gateway = await startGateway(env);
     const answer = await scrape(url);
     expect(answer.status).toBe(200);
@@ -171,7 +166,8 @@ describe('what it says', () => {
   });
 
   test('that an engine is away', async () => {
-    const engine = startDemoEngine();
+    using held = holdPort();
+    const engine = startDemoEngine({ port: held.port });
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...secrets });
     await untilUpstream(gateway, 'engine', { state: 'up' });
     await engine.stop();

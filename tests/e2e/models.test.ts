@@ -11,6 +11,7 @@ const entries = {
   slashes: '{ "object":"model", "id" : "org/team/model-7b.Q4_K_M.gguf" }',
   colon: '{"id":"llama3.1:8b","object":"model"}',
   unicode: '{"id":"модель-ü 7b","object":"model"}',
+  tagged: '{"id":"qwen:latest","object":"model"}',
   escaped: '{"id":"mod\\u00e8le\\/b","object":"model"}',
   percent: '{"id":"a%2Fb","object":"model"}',
   plus: '{"id":"a+b&c?d#e","object":"model"}',
@@ -75,6 +76,9 @@ describe('GET /v1/models/{id}', () => {
     '/v1/models/a%2Bb%26c%3Fd%23e': entries.plus,
     '/v1/models/a+b%26c%3Fd%23e': entries.plus,
     '/v1/models/outer': entries.nested,
+    // As Ollama takes it in a body.
+    '/v1/models/qwen': entries.tagged,
+    '/v1/models/qwen:latest': entries.tagged,
   };
   test.each(Object.entries(known))('%s is found', async (path, entry) => {
     const answer = await get(path);
@@ -121,6 +125,22 @@ describe('GET /v1/models/{id}', () => {
         code: 'model_not_found',
       },
     });
+  });
+
+  test.each([
+    ['GET', key],
+    ['GET', ''],
+    ['GET', 'sk-wrong'],
+    ['POST', key],
+  ])('without an id is no route: %s with the key %j', async (method, presented) => {
+    asked.length = 0;
+    for (const path of ['/v1/models/', '/v1/models/?id=plain']) {
+      const headers = presented ? { authorization: `Bearer ${presented}` } : {};
+      const answer = await fetch(gateway.url + path, { method, headers });
+      expect(answer.status).toBe(404);
+      expect(answer.headers.get('x-gateway-error')).toBe('unknown_route');
+    }
+    expect(asked).toEqual([]);
   });
 
   test('asks the engine for its list, whatever the id', async () => {

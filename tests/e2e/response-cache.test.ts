@@ -1,63 +1,25 @@
 /**
- * The response cache from outside: a repeat gets the bytes of the first answer and no engine runs, identical requests
- * that come together run once, no key gets what another asked for, and what failed or was cut is asked for anew.
+ * The response cache from outside: a repeat gets the bytes of the first answer and no engine runs, no key gets what
+ * another asked for, and what failed or was cut is asked for anew.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
+import {
+  completion,
+  fresh,
+  marks,
+  otherKey,
+  startCaching,
+  untilInFlight,
+  type CachingStage,
+} from '../caching.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { key, startGateway, type Gateway } from '../gateway.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
 
-const otherKey = 'sk-test-key-2';
-const on = { RESPONSE_CACHE: 'on', ALLOWED_API_KEYS: `${key},${otherKey}` };
-
-interface Stage {
-  engine: DemoEngine;
-  gateway: Gateway;
-  /** How many requests the engine has had that generate. */
-  runs(): number;
-  [Symbol.asyncDispose](): Promise<void>;
-}
-
-async function stage(env: Record<string, string> = {}): Promise<Stage> {
-  const engine = startDemoEngine({ slots: 2 });
-  const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...on, ...env });
-  return {
-    engine,
-    gateway,
-    runs: () => engine.requests.filter(({ method }) => method === 'POST').length,
-    async [Symbol.asyncDispose]() {
-      await gateway[Symbol.asyncDispose]();
-      await engine.stop();
-    },
-  };
-}
-
-/** Resolves when the gateway has so many requests open. */
-async function untilInFlight(gateway: Gateway, count: number): Promise<void> {
-  await until(`${count} requests are open`, async () => {
-    const health = (await (await fetch(`${gateway.url}/health`)).json()) as { inFlight: number };
-    return health.inFlight === count;
-  });
-}
-
-let count = 0;
-/** Gives a prompt that no other test has. */
-const fresh = () => `the prompt of number ${++count}`;
-
-/** What the cache says of each, in their order. */
-const marks = (exchanges: readonly Exchange[]) =>
-  exchanges.map((exchange) => exchange.header('x-gateway-cache'));
-
-function completion(more: object = {}): Asked {
-  return { body: { prompt: fresh(), max_tokens: 8, temperature: 0, ...more } };
-}
-
-let shared: Stage;
+let shared: CachingStage;
 beforeAll(async () => {
-  shared = await stage();
+  shared = await startCaching();
 });
 afterAll(() => shared[Symbol.asyncDispose]());
 
@@ -215,7 +177,7 @@ describe('is not kept', () => {
   }
 
   test('an answer larger than an eighth of the cache', async () => {
-    await using small = await stage({ RESPONSE_CACHE_BYTES: String(2 ** 20) });
+    await using small = await startCaching({ RESPONSE_CACHE_BYTES: String(2 ** 20) });
     const asked = { ...completion({ stream: true }), headers: { 'x-demo-fault': 'huge=200000' } };
     const first = await ask(small.gateway.url, asked);
     const second = await ask(small.gateway.url, asked);
@@ -249,112 +211,6 @@ test('a client that leaves in the middle of a kept stream harms nobody', async (
   expect(answers[0]?.body.equals(first.body)).toBe(true);
 });
 
-describe('identical requests that come together', () => {
-  for (const isStream of [false, true]) {
-    test(`run once (${isStream ? 'streams' : 'plain'})`, async () => {
-      await using own = await stage();
-      const { engine, gateway } = own;
-      engine.setFrozen(true);
-      const asked = completion({ stream: isStream });
-      const sent = await Promise.all(Array.from({ length: 20 }, () => send(gateway.url, asked)));
-      await untilInFlight(gateway, 20);
-      engine.setFrozen(false);
-      await Promise.all(sent.map((exchange) => exchange.ended()));
-      expect(own.runs()).toBe(1);
-      expect(marks(sent).sort()).toEqual([...Array(19).fill('hit'), 'miss']);
-      for (const exchange of sent) {
-        expect([exchange.status, exchange.ending]).toEqual([200, 'whole']);
-        expect(exchange.body.equals(sent[0]?.body as Buffer)).toBe(true);
-      }
-    });
-  }
-
-  test('are answered when the first client leaves', async () => {
-    await using own = await stage();
-    const { engine, gateway } = own;
-    engine.setFrozen(true);
-    const asked = completion({ stream: true });
-    const first = await send(gateway.url, asked);
-    await until('the engine has it', () => own.runs() === 1);
-    const others = await Promise.all([1, 2, 3].map(() => send(gateway.url, asked)));
-    await untilInFlight(gateway, 4);
-    first.leaveByReset();
-    await untilInFlight(gateway, 3);
-    engine.setFrozen(false);
-    await Promise.all(others.map((exchange) => exchange.ended()));
-    expect(others.map(({ ending }) => ending)).toEqual(['whole', 'whole', 'whole']);
-    expect(marks(others).sort()).toEqual(['hit', 'hit', 'miss']);
-    expect(own.runs()).toBe(2);
-  });
-
-  test('go on when one that waits leaves', async () => {
-    await using own = await stage();
-    const { engine, gateway } = own;
-    engine.setFrozen(true);
-    const asked = completion();
-    const first = await send(gateway.url, asked);
-    await until('the engine has it', () => own.runs() === 1);
-    const leaving = await send(gateway.url, asked);
-    const staying = await send(gateway.url, asked);
-    await untilInFlight(gateway, 3);
-    leaving.leaveByReset();
-    await untilInFlight(gateway, 2);
-    engine.setFrozen(false);
-    await Promise.all([first.ended(), staying.ended()]);
-    expect(marks([first, staying])).toEqual(['miss', 'hit']);
-    expect(own.runs()).toBe(1);
-  });
-
-  test('each get the answer of the engine when the first has failed', async () => {
-    await using own = await stage();
-    const { engine, gateway } = own;
-    engine.setFrozen(true);
-    const asked = completion({ stream: true });
-    const first = await send(gateway.url, { ...asked, headers: { 'x-demo-fault': 'cut=1' } });
-    await until('the engine has it', () => own.runs() === 1);
-    const others = await Promise.all([1, 2].map(() => send(gateway.url, asked)));
-    await untilInFlight(gateway, 3);
-    engine.setFrozen(false);
-    await Promise.all([first, ...others].map((exchange) => exchange.ended()));
-    expect(first.text).not.toContain('[DONE]');
-    for (const other of others) {
-      expect([other.status, other.ending]).toEqual([200, 'whole']);
-      expect(other.text).toEndWith('data: [DONE]\n\n');
-    }
-    expect(own.runs()).toBe(3);
-  });
-
-  test('wait no longer than QUEUE_TIMEOUT_MS', async () => {
-    await using own = await stage({ QUEUE_TIMEOUT_MS: '500' });
-    own.engine.setFrozen(true);
-    const asked = completion();
-    const first = await send(own.gateway.url, asked);
-    await until('the engine has it', () => own.runs() === 1);
-    const second = await ask(own.gateway.url, asked);
-    expect([second.status, second.header('x-gateway-error')]).toEqual([503, 'queue_timeout']);
-    own.engine.setFrozen(false);
-    expect((await first.ended()).status).toBe(200);
-    expect(own.runs()).toBe(1);
-  });
-
-  test('are told that they wait where they ask for it', async () => {
-    await using own = await stage({ QUEUE_FEEDBACK: 'on', QUEUE_FEEDBACK_AFTER_MS: '50' });
-    own.engine.setFrozen(true);
-    const asked = completion({ stream: true });
-    const both = [await send(own.gateway.url, asked), await send(own.gateway.url, asked)];
-    await Promise.all(both.map((exchange) => exchange.hasText(': ')));
-    own.engine.setFrozen(false);
-    await Promise.all(both.map((exchange) => exchange.ended()));
-    const [first, second] = both.map(({ text }) => text.replace(/^: .*\n\n/gm, ''));
-    expect(first).toEndWith('data: [DONE]\n\n');
-    expect(second).toBe(first as string);
-    expect(own.runs()).toBe(1);
-    // The comments were no part of the answer.
-    const third = await ask(own.gateway.url, asked);
-    expect(third.text).toBe(first as string);
-  });
-});
-
 describe('two keys', () => {
   const asOther = (asked: Asked) => ({
     ...asked,
@@ -368,7 +224,7 @@ describe('two keys', () => {
   });
 
   test('share with RESPONSE_CACHE_SHARED=on', async () => {
-    await using own = await stage({ RESPONSE_CACHE_SHARED: 'on' });
+    await using own = await startCaching({ RESPONSE_CACHE_SHARED: 'on' });
     const asked = completion();
     const first = await ask(own.gateway.url, asked);
     const second = await ask(own.gateway.url, asOther(asked));
@@ -377,7 +233,7 @@ describe('two keys', () => {
 });
 
 test('an answer is kept for RESPONSE_CACHE_TTL_MS', async () => {
-  await using own = await stage({ RESPONSE_CACHE_TTL_MS: '200' });
+  await using own = await startCaching({ RESPONSE_CACHE_TTL_MS: '200' });
   const asked = completion();
   await ask(own.gateway.url, asked);
   await until('it is asked for anew', async () => {
@@ -387,7 +243,7 @@ test('an answer is kept for RESPONSE_CACHE_TTL_MS', async () => {
 });
 
 test('without RESPONSE_CACHE=on nothing is kept', async () => {
-  await using own = await stage({ RESPONSE_CACHE: 'off' });
+  await using own = await startCaching({ RESPONSE_CACHE: 'off' });
   const asked = completion();
   const both = [await ask(own.gateway.url, asked), await ask(own.gateway.url, asked)];
   expect([marks(both), own.runs()]).toEqual([[undefined, undefined], 2]);

@@ -7,6 +7,7 @@ import { startDemoEngine } from '../../src/demo.ts';
 import { send } from '../exchange.ts';
 import { key, startGateway, type Gateway } from '../gateway.ts';
 import { startCollector, type ReceivedSpan } from '../otlp.ts';
+import { holdPort } from '../port.ts';
 import { chunk, lastChunk, startUpstream, streamHead } from '../upstream.ts';
 import { until } from '../wait.ts';
 
@@ -187,11 +188,10 @@ test('what waits is sent before the gateway ends', async () => {
 });
 
 test('a collector that is away or refuses costs nobody an answer, and the log one line', async () => {
-  const gone = startCollector();
-  await gone.stop();
+  using held = holdPort();
   await using own = await startGateway({
     LLM_SERVER_URL: engine.url,
-    OTEL_EXPORTER_OTLP_ENDPOINT: gone.url,
+    OTEL_EXPORTER_OTLP_ENDPOINT: held.url,
     // The SDK's own setting, so that it gives up before it asks again.
     OTEL_EXPORTER_OTLP_TIMEOUT: '500',
   });
@@ -204,7 +204,7 @@ test('a collector that is away or refuses costs nobody an answer, and the log on
     code: 'ECONNREFUSED',
   });
 
-  await using back = startCollector(Number(new URL(gone.url).port));
+  await using back = startCollector(held.port);
   back.answer(400);
   expect((await ask('refused', {}, own.url)).ending).toBe('whole');
   await until('the collector has refused', () => back.requests.length === 1);

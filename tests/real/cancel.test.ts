@@ -8,7 +8,7 @@ import { type Gateway, startGateway } from '../gateway.ts';
 import { until } from '../wait.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const maxTokens = 7_900;
 /** More than the engine can generate while anybody waits for its slot. */

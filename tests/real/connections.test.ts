@@ -10,7 +10,7 @@ import { until } from '../wait.ts';
 import { post } from './client.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const clients = 50;
 const rounds = 3;

@@ -7,7 +7,7 @@ import { type Gateway, startGateway } from '../gateway.ts';
 import { type Json, post } from './client.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(300_000);
 
 const tooLong = 'word '.repeat(600);
 const chat = (content: string) => [{ role: 'user', content }];

@@ -5,11 +5,12 @@
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { type Exchange, send } from '../exchange.ts';
 import { startGateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { until } from '../wait.ts';
 import { get, post } from './client.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 /** Longer than any machine takes to get all of them going. */
 const endless = { max_tokens: 8_000, ignore_eos: true };
@@ -31,7 +32,9 @@ function lastFrameOf({ text }: Exchange): string {
 
 describe.skipIf(!requireRealEngine())('an engine that dies mid-stream', () => {
   test('ends each stream with an error, is away, and is back after its restart', async () => {
-    const engine = await startRealEngine({ slots: 5, contextTokens: 45_000 });
+    using held = holdPort();
+    const { port } = held;
+    const engine = await startRealEngine({ slots: 5, contextTokens: 45_000, port });
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
     const completion = `${gateway.url}/v1/completions`;
     const short = { prompt: 'Once', max_tokens: 2 };
@@ -64,7 +67,7 @@ describe.skipIf(!requireRealEngine())('an engine that dies mid-stream', () => {
     expect((await get(`${gateway.url}/ready`)).status).toBe(503);
     expect((await get(`${gateway.url}/health`)).status).toBe(200);
 
-    await using _again = await startRealEngine({ port: Number(new URL(engine.url).port) });
+    await using _again = await startRealEngine({ port });
     await until('it is ready', async () => (await get(`${gateway.url}/ready`)).status === 200);
     const answer = await post(completion, short);
     expect(answer.status).toBe(200);

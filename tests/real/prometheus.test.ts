@@ -9,10 +9,11 @@ import { join } from 'node:path';
 import dashboard from '../../deploy/grafana/llm-gateway.json';
 import { startDemoEngine } from '../../src/demo.ts';
 import { cleanEnvironment, startGateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { soon, until } from '../wait.ts';
 import { get, post } from './client.ts';
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const example = readFileSync(join(import.meta.dir, '../../deploy/prometheus.yml'), 'utf8');
 const token = 'a-token-for-the-scraper';
@@ -42,13 +43,6 @@ async function promtool(args: string[], input = ''): Promise<{ code: number; sai
   return { code: await child.exited, said: out + err };
 }
 
-async function freePort(): Promise<number> {
-  const server = Bun.serve({ hostname: '127.0.0.1', port: 0, fetch: () => new Response() });
-  const { port } = server;
-  await server.stop(true);
-  return Number(port);
-}
-
 interface Prometheus {
   /** Gives the series that an instant query finds; throws with Prometheus' reason when it does not take it. */
   query(expr: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]>;
@@ -66,7 +60,8 @@ async function startPrometheus(gatewayUrl: string): Promise<Prometheus> {
     .replace('scrape_interval: 15s', 'scrape_interval: 1s\n    scrape_timeout: 1s');
   writeFileSync(config, text);
   writeFileSync(join(directory, 'metrics-token'), token);
-  const url = `http://127.0.0.1:${await freePort()}`;
+  const held = holdPort();
+  const { url } = held;
   const child = Bun.spawn(
     [
       'prometheus',
@@ -87,6 +82,7 @@ async function startPrometheus(gatewayUrl: string): Promise<Prometheus> {
   async function dispose(): Promise<void> {
     child.kill('SIGKILL');
     await child.exited;
+    held[Symbol.dispose]();
     rmSync(directory, { recursive: true });
   }
 

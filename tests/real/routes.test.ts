@@ -8,7 +8,7 @@ import { type Gateway, startGateway } from '../gateway.ts';
 import { get, type Json, post } from './client.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(300_000);
 
 const hasEngine = requireRealEngine();
 

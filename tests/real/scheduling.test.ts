@@ -5,11 +5,12 @@
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import { ask, send, type Exchange } from '../exchange.ts';
 import { startGateway } from '../gateway.ts';
+import { holdPort } from '../port.ts';
 import { healthOf, untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(180_000);
+setDefaultTimeout(300_000);
 
 const [flooder, light] = ['sk-test-flooder-1', 'sk-test-light-one'];
 
@@ -61,7 +62,9 @@ test.skipIf(!canRun)(
 );
 
 test.skipIf(!canRun)('an engine that is killed or stopped costs only what ran on it', async () => {
-  const first = await startRealEngine({ slots: 1 });
+  using held = holdPort();
+  const { port } = held;
+  const first = await startRealEngine({ slots: 1, port });
   await using second = await startRealEngine({ slots: 1 });
   await using gateway = await startGateway({
     LLM_SERVER_URL: `${first.url},${second.url}`,
@@ -90,6 +93,6 @@ test.skipIf(!canRun)('an engine that is killed or stopped costs only what ran on
   for (const each of open) each.leaveByReset();
   expect((await ask(gateway.url, chat(light, 'Hello', 2))).text).toEndWith('data: [DONE]\n\n');
 
-  await using _again = await startRealEngine({ slots: 1, port: Number(new URL(first.url).port) });
+  await using _again = await startRealEngine({ slots: 1, port });
   await untilUpstream(gateway, 'engine-1', { state: 'up', slots: 1 });
 });

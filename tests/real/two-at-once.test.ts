@@ -7,7 +7,7 @@ import { send } from '../exchange.ts';
 import { startGateway } from '../gateway.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 
-setDefaultTimeout(120_000);
+setDefaultTimeout(300_000);
 
 const maxTokens = 100;
 

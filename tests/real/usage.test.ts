@@ -15,7 +15,7 @@ import { until } from '../wait.ts';
 import { post, type Json } from './client.ts';
 import { requireRealEngine, startRealEngine, type RealEngine } from './engine.ts';
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(300_000);
 
 /** Tokens that engines have worked for. */
 interface Spent {

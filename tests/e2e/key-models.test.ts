@@ -1,0 +1,168 @@
+/**
+ * A key that may use some models sees and uses these alone, before one engine and before two, however a request names
+ * the model.
+ */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
+import { startDemoEngine } from '../../src/demo.ts';
+import { ask, type Asked } from '../exchange.ts';
+import type { Gateway } from '../gateway.ts';
+import { adminKey, bearer, issueKey } from '../operator.ts';
+import { configFile, startWith, untilUpstream } from '../stage.ts';
+
+setDefaultTimeout(60_000);
+
+const engine = startDemoEngine({ models: ['alpha', 'beta', 'gamma'] });
+afterAll(() => engine.stop());
+
+/** Gives the bodies that the engine has received with this request id. */
+function received(id: string): string[] {
+  const requests = engine.requests.filter(({ headers }) => headers['x-request-id'] === id);
+  return requests.map(({ body }) => Buffer.from(body).toString());
+}
+
+/** One engine with three models, and two that share them, one with another name for one. */
+const stages = [
+  { name: 'one engine', config: { upstreams: [{ id: 'engine', url: engine.url }] } },
+  {
+    name: 'two engines',
+    config: {
+      upstreams: [
+        { id: 'engine', url: engine.url, models: ['alpha', 'beta'], aliases: { fast: 'beta' } },
+        { id: 'other', url: engine.url.replace('127.0.0.1', 'localhost'), models: ['gamma'] },
+      ],
+    },
+  },
+];
+
+describe.each(stages)('a key that may use some models, before $name', ({ name, config }) => {
+  const stack = new AsyncDisposableStack();
+  let stage: Gateway;
+  let one: string;
+  let two: string;
+  let count = 0;
+
+  beforeAll(async () => {
+    stage = stack.use(
+      await startWith(stack.use(configFile({ ...config, default_model: 'beta' })), {
+        ADMIN_API_KEY: adminKey,
+      }),
+    );
+    await untilUpstream(stage, 'engine', { state: 'up', slots: 4 });
+    one = (await issueKey(stage, { name: 'one', models: ['alpha'] })).key;
+    two = (await issueKey(stage, { name: 'two', models: ['beta', 'alpha'] })).key;
+  });
+
+  afterAll(() => stack.disposeAsync());
+
+  /** Sends a body, and gives how it went and which models the engine has read in it. */
+  async function generate(key: string, asked: Asked) {
+    const id = `${name.replace(' ', '-')}-${++count}`;
+    const headers = { ...bearer(key), ...asked.headers, 'X-Request-Id': id };
+    const answer = await ask(stage.url, { ...asked, headers });
+    const code = answer.header('x-gateway-error');
+    return { status: answer.status, code, received: received(id), text: answer.text };
+  }
+
+  test('sees these in /v1/models, and no other', async () => {
+    for (const path of ['/v1/models', '/models']) {
+      const answer = await ask(stage.url, { path, headers: bearer(one) });
+      expect(answer.status).toBe(200);
+      const { data } = JSON.parse(answer.text) as { data: { id: string }[] };
+      expect(data.map(({ id }) => id)).toEqual(['alpha']);
+    }
+    const both = await ask(stage.url, { path: '/v1/models', headers: bearer(two) });
+    const { data } = JSON.parse(both.text) as { data: { id: string }[] };
+    expect(data.map(({ id }) => id).sort()).toEqual(['alpha', 'beta']);
+  });
+
+  test('finds these one by one, and no other', async () => {
+    const look = async (id: string) => {
+      const answer = await ask(stage.url, { path: `/v1/models/${id}`, headers: bearer(one) });
+      return [answer.status, answer.header('x-gateway-error')];
+    };
+    expect(await look('alpha')).toEqual([200, undefined]);
+    for (const id of ['beta', 'gamma', 'nobody']) {
+      expect(await look(id)).toEqual([404, 'model_not_found']);
+    }
+  });
+
+  test.each(['/v1/completions', '/v1/chat/completions', '/v1/messages', '/v1/embeddings'])(
+    'uses these at %s, and gets 403 for another',
+    async (path) => {
+      const messages = [{ role: 'user', content: 'x' }];
+      const body = { prompt: 'x', input: 'x', messages, max_tokens: 1 };
+      const allowed = await generate(one, { path, body: { ...body, model: 'alpha' } });
+      expect(allowed).toMatchObject({ status: 200, received: [expect.any(String)] });
+      for (const model of ['beta', 'gamma']) {
+        const refused = await generate(one, { path, body: { ...body, model } });
+        expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
+        expect(refused.text).toContain('alpha');
+      }
+    },
+  );
+
+  test('is told of a model that nobody has as everybody is', async () => {
+    const { status, code } = await generate(one, {
+      body: { model: 'nobody', prompt: 'x', max_tokens: 1 },
+    });
+    expect([status, code]).toEqual([404, 'model_not_found']);
+  });
+
+  test('gets the default model where it may use that', async () => {
+    const { status, received: bodies } = await generate(two, { body: { prompt: 'x' } });
+    expect(status).toBe(200);
+    expect(JSON.parse(bodies[0] ?? '')).toMatchObject({ model: 'beta' });
+    const refused = await generate(one, { body: { prompt: 'x' } });
+    expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
+  });
+
+  // Parsers differ in which of two members wins: whatever the engine's takes, it must be one that is allowed.
+  test.each([
+    ['twice, the other first', '{"model":"gamma","prompt":"x","max_tokens":1,"model":"alpha"}'],
+    ['twice, the other last', '{"model":"alpha","prompt":"x","max_tokens":1,"model":"gamma"}'],
+    ['once with escapes', '{"model":"gamma","prompt":"x","max_tokens":1,"mod\\u0065l":"alpha"}'],
+    [
+      'with capitals, as Go reads it',
+      '{"model":"alpha","prompt":"x","max_tokens":1,"Model":"gamma"}',
+    ],
+  ])('cannot have another by a body that names it %s', async (_how, body) => {
+    const { received: bodies } = await generate(one, { body });
+    expect(bodies.join()).not.toContain('gamma');
+  });
+
+  function form(parts: readonly string[], lineBreak = '\r\n') {
+    const part = (disposition: string, value: string) =>
+      ['--edge', `Content-Disposition: form-data; ${disposition}`, '', value].join(lineBreak);
+    const all = [
+      ...parts.map((value) => part('name="model"', value)),
+      part('name="file"; filename="a.wav"', 'RIFF'),
+      '--edge--',
+      '',
+    ];
+    return {
+      path: '/v1/audio/transcriptions',
+      headers: { 'Content-Type': 'multipart/form-data; boundary=edge' },
+      body: all.join(lineBreak),
+    };
+  }
+
+  test('uses these in a form, and gets 403 for another', async () => {
+    const allowed = await generate(one, form(['alpha']));
+    expect(allowed).toMatchObject({ status: 200 });
+    const refused = await generate(one, form(['gamma']));
+    expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
+    const unnamed = await generate(one, form([]));
+    expect(unnamed).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
+  });
+
+  test.each([
+    ['twice, the other first', form(['gamma', 'alpha'])],
+    ['twice, the other last', form(['alpha', 'gamma'])],
+    ['in lines that end like those of Unix', form(['gamma'], '\n')],
+  ])('cannot have another by a form that names it %s', async (_how, asked) => {
+    for (const key of [one, two]) {
+      const { received: bodies } = await generate(key, asked);
+      expect(bodies.join()).not.toContain('gamma');
+    }
+  });
+});

@@ -1,0 +1,84 @@
+/**
+ * The id of a request: the client's where it is fit for a log, else one that the gateway makes; in the answer, whatever
+ * that is, and at the engine.
+ */
+import { afterAll, describe, expect, test } from 'bun:test';
+import { key } from '../gateway.ts';
+import { startStage } from '../stage.ts';
+
+const stage = await startStage();
+const { engine, gateway } = stage;
+afterAll(() => stage[Symbol.asyncDispose]());
+
+interface Asked {
+  path?: string;
+  headers?: Record<string, string>;
+  body?: object;
+}
+
+const body = {
+  prompt: 'a',
+  messages: [{ role: 'user', content: 'a' }],
+  max_tokens: 2,
+};
+const fault = (name: string): Asked => ({ headers: { 'x-demo-fault': name } });
+
+function ask({ path = '/v1/completions', headers = {}, ...more }: Asked): Promise<Response> {
+  return fetch(gateway.url + path, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, ...headers },
+    body: JSON.stringify({ ...body, ...more.body }),
+  });
+}
+
+describe('the request id', () => {
+  const answers: Record<string, Asked> = {
+    'an answer': {},
+    'a stream': { body: { stream: true } },
+    "an engine's error": fault('error-500'),
+    "a gateway's error": fault('reset'),
+    'a refusal': { headers: { authorization: '' } },
+    'no such route': { path: '/unknown' },
+  };
+  test.each(Object.entries(answers))('is echoed: %s', async (_what, asked) => {
+    for (const id of ['a', 'A-b_c.0', 'x'.repeat(128)]) {
+      const headers = { ...asked.headers, 'x-request-id': id };
+      const answer = await ask({ ...asked, headers });
+      expect(answer.headers.get('x-request-id')).toBe(id);
+      await answer.bytes();
+    }
+  });
+
+  test.each(Object.entries(answers))('is made where it is missing or bad: %s', async (...row) => {
+    const [, asked] = row;
+    const seen = new Set<string>();
+    const bad = ['', 'x'.repeat(129), 'a b', 'a/b', 'a"b', 'é', '<script>'];
+    for (const id of [undefined, ...bad]) {
+      const headers = { ...asked.headers, ...(id === undefined ? {} : { 'x-request-id': id }) };
+      const answer = await ask({ ...asked, headers });
+      const made = answer.headers.get('x-request-id') ?? '';
+      expect(made).toMatch(/^[A-Za-z0-9._-]{1,128}$/);
+      expect(bad).not.toContain(made);
+      seen.add(made);
+      await answer.bytes();
+    }
+    expect(seen.size).toBe(bad.length + 1);
+  });
+
+  test('is the one that the engine gets', async () => {
+    const echoed = await ask({ headers: { 'x-request-id': 'of-the-client' } });
+    await echoed.bytes();
+    expect(engine.requests.at(-1)?.headers['x-request-id']).toBe('of-the-client');
+    const made = await ask({ headers: { 'x-request-id': 'not valid' } });
+    await made.bytes();
+    expect(engine.requests.at(-1)?.headers['x-request-id']).toBe(
+      made.headers.get('x-request-id') ?? '',
+    );
+  });
+
+  test('is request-id too on a good answer of the Anthropic family', async () => {
+    const answer = await ask({ path: '/v1/messages', headers: { 'x-request-id': 'mine' } });
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('request-id')).toBe('mine');
+  });
+});

@@ -5,6 +5,7 @@
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo.ts';
 import { key, startGateway, type Gateway } from '../gateway.ts';
+import { startStage } from '../stage.ts';
 import { holdPort } from '../port.ts';
 import { RawConnection } from '../raw.ts';
 
@@ -254,9 +255,10 @@ describe('an error of the gateway', () => {
 });
 
 test('a request that waits for a slot and names no model is shown with the one that it gets', async () => {
-  const busy = startDemoEngine({ slots: 1 });
-  await using one = await startGateway({ LLM_SERVER_URL: busy.url });
-  await one.logged((line) => 'kind' in line);
+  await using stage = await startStage({}, { slots: 1 });
+  const one = stage.gateway;
+  // None is answered before the engine's models are known.
+  await lineAbout({ gateway: one, body: '{"prompt":"a","max_tokens":1}' });
   const leaving = new AbortController();
   const { signal } = leaving;
   const headers = { 'x-demo-fault': 'hang' };
@@ -266,17 +268,14 @@ test('a request that waits for a slot and names no model is shown with the one t
   expect(waiting).toMatchObject({ msg: 'request is still open', model: 'demo' });
   leaving.abort();
   await Promise.allSettled(both.map(({ answered }) => answered));
-  await busy.stop();
 });
 
 test('a model that is served is named whatever it is called', async () => {
   const model = `модель ${'long '.repeat(20)}`;
-  const named = startDemoEngine({ models: [model] });
-  await using other = await startGateway({ LLM_SERVER_URL: named.url });
-  await other.logged((line) => 'kind' in line);
+  await using stage = await startStage({}, { models: [model] });
   const body = JSON.stringify({ model, prompt: 'a', max_tokens: 1 });
-  expect(await lineAbout({ gateway: other, body })).toMatchObject({ status: 200, model });
-  await named.stop();
+  const line = await lineAbout({ gateway: stage.gateway, body });
+  expect(line).toMatchObject({ status: 200, model });
 });
 
 test('a text that was put in the place of the model is in no line', async () => {

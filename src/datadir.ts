@@ -4,6 +4,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf } from './errors.ts';
+import { storeFile } from './schema.ts';
 import { Store } from './store.ts';
 
 /**
@@ -13,7 +14,7 @@ import { Store } from './store.ts';
  */
 export function countIssuedKeys(dir: string): number {
   if (dir === 'none') return 0;
-  if (!existsSync(join(dir, 'gateway.sqlite'))) {
+  if (!existsSync(join(dir, storeFile))) {
     assertCreatable(resolve(dir));
     return 0;
   }

@@ -67,10 +67,20 @@ function isCount(value: unknown): value is number {
 /**
  * Finds out the kind: llama.cpp by `/props`, SGLang by `/get_server_info`, Ollama by `/api/version`, vLLM by
  * `/version`; `undefined` when it was too slow to say. Throws what `ask` throws when the engine is away.
+ * @param setting a kind that is known is asked only for what engines of that kind tell of themselves; behind `openai`
+ *   there may be a llama.cpp
  */
-export async function sightEngine(ask: AskEngine): Promise<EngineSighting | undefined> {
+export async function sightEngine(
+  ask: AskEngine,
+  setting: EngineKind | 'auto',
+): Promise<EngineSighting | undefined> {
+  if (setting === 'ollama') return { kind: setting };
+  if (setting === 'vllm' || setting === 'sglang') {
+    return { kind: setting, ...(await sightList(ask)) };
+  }
   const props = await ask('/props');
   const llama = props && sightLlama(props);
+  if (setting !== 'auto') return props && { ...llama, kind: setting };
   if (llama !== undefined) return llama;
   if (recordOf(await ask('/get_server_info'))) return { kind: 'sglang', ...(await sightList(ask)) };
   if (recordOf(await ask('/api/version'))) return { kind: 'ollama' };

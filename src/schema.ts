@@ -79,6 +79,9 @@ const openTimeoutMs = 5_000;
 /** After a long reader the write-ahead log shrinks to this, in bytes. */
 const maxIdleLogBytes = 16 * 1024 * 1024;
 
+/** Its name in the folder of the store. */
+export const storeFile = 'gateway.sqlite';
+
 /**
  * Opens gateway.sqlite in that folder with its tables up to date. What it makes is for the owner alone.
  * @param dir `undefined` keeps everything in memory
@@ -87,7 +90,7 @@ const maxIdleLogBytes = 16 * 1024 * 1024;
  */
 export function openDatabase(dir: string | undefined, busyTimeoutMs = 50): Database {
   if (dir === undefined) return prepare(':memory:', busyTimeoutMs);
-  const file = join(dir, 'gateway.sqlite');
+  const file = join(dir, storeFile);
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     // SQLite would make it readable for everybody; its companion files take over the mode of this one.

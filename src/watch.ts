@@ -214,12 +214,11 @@ export class Watch {
 
   async #sight(): Promise<void> {
     const { upstream, log } = this.#options;
-    const sighting = await sightEngine((path) => this.#ask(path));
+    const sighting = await sightEngine((path) => this.#ask(path), upstream.settings.kind);
     this.#isDoubtful = false;
     if (sighting === undefined) return;
-    const { slots, contextTokens } = sighting;
+    const { kind, slots, contextTokens } = sighting;
     upstream.isLoading = sighting.isLoading ?? false;
-    const kind = upstream.settings.kind === 'auto' ? sighting.kind : upstream.settings.kind;
     if (kind !== upstream.kind)
       log.info({ upstream: upstream.id, kind, slots }, 'upstream kind found');
     upstream.kind = kind;

@@ -162,21 +162,44 @@ describe('sightEngine', () => {
       undefined,
     ],
   ])('knows %s', async (_, replies, sighting) => {
-    expect(await sightEngine(engine(replies).ask)).toEqual(sighting as never);
+    expect(await sightEngine(engine(replies).ask, 'auto')).toEqual(sighting as never);
   });
 
   test('asks no further than it must, and never for a generation', async () => {
     const llama = engine({ '/props': { json: { total_slots: 1 } } });
-    await sightEngine(llama.ask);
+    await sightEngine(llama.ask, 'auto');
     expect(llama.asked).toEqual(['/props']);
     const other = engine({});
-    await sightEngine(other.ask);
+    await sightEngine(other.ask, 'auto');
     expect(other.asked).toEqual(['/props', '/get_server_info', '/api/version', '/version']);
+  });
+
+  test.each([
+    ['llama.cpp', ['/props'], { slots: 4 }],
+    ['openai', ['/props'], { slots: 4 }],
+    ['vllm', ['/v1/models'], { contextTokens: 4_096 }],
+    ['sglang', ['/v1/models'], { contextTokens: 4_096 }],
+    ['ollama', [], {}],
+  ] as const)(
+    'asks one that is known to be %s only for what it tells',
+    async (kind, paths, found) => {
+      const { ask, asked } = engine({
+        '/props': { json: { total_slots: 4 } },
+        '/v1/models': { json: { data: [{ max_model_len: 4_096 }] } },
+      });
+      expect(await sightEngine(ask, kind)).toEqual({ kind, ...found });
+      expect(asked).toEqual([...paths]);
+    },
+  );
+
+  test('takes the word of whoever has set the kind, whatever the engine says', async () => {
+    expect(await sightEngine(engine({}).ask, 'llama.cpp')).toEqual({ kind: 'llama.cpp' });
+    expect(await sightEngine(engine({ '/props': undefined }).ask, 'openai')).toBeUndefined();
   });
 
   test('throws what asking throws when the engine is away', async () => {
     const away = new Error('refused');
-    const sighting = sightEngine(() => Promise.reject(away));
+    const sighting = sightEngine(() => Promise.reject(away), 'auto');
     await expect(sighting).rejects.toBe(away);
     await expect(readLoad('vllm', () => Promise.reject(away))).rejects.toBe(away);
   });

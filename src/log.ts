@@ -11,8 +11,7 @@ export type Log = pino.Logger;
 const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
 export type LogLevel = keyof typeof pinoLevels;
 
-/** What looks like a key is masked even where nobody has registered it. */
-/** The public part of a key of the store, as people see it, stays. */
+/** What looks like a key is masked even where nobody has registered it; the public part of one of the store stays. */
 const keyLike = /\bsk-(?!gw-[0-9a-f]{10}-…)[\w-]{6,}/g;
 const bearer = /\b(Bearer )[\w.~+/=-]{6,}/gi;
 

@@ -19,6 +19,8 @@ export interface RealChatsPlan {
   chats: number;
   turns: number;
   tokens: number;
+  /** Other conversations for another one. */
+  seed: number;
 }
 
 interface Answer {
@@ -32,7 +34,7 @@ async function converse(
   plan: RealChatsPlan,
   urlOf: (chat: number) => string,
 ): Promise<RealChats> {
-  const random = randomFrom(7);
+  const random = randomFrom(plan.seed);
   const word = () => `${label.slice(0, 2)}${random.below(1_000)}`;
   let [cached, prompt] = [0, 0];
   const promptMs: number[] = [];

@@ -16,7 +16,7 @@ import { quickScenarios, type Scenario } from '../unit/affinity-scenarios.ts';
 import { randomFrom } from '../unit/random.ts';
 import { chatPolicies, runChats, type ChatFigures, type ChatPolicy } from './chats.ts';
 import { bars, type Chart } from './picture.ts';
-import { realChats } from './realchats.ts';
+import { realChats, type RealChats } from './realchats.ts';
 import { throughputOf } from './throughput.ts';
 
 const { values: options } = parseArgs({
@@ -252,7 +252,7 @@ async function realConversations(): Promise<void> {
   const engineUrls = [first.url, second.url];
   await using gateway = await gatewayFor(engineUrls, 2);
   const plan = { engineUrls, gatewayUrl: gateway.url, key: light };
-  const runs = [];
+  const runs: RealChats[][] = [];
   for (const seed of [7, 8, 9]) {
     runs.push(await realChats({ ...plan, chats: 4, turns: 4, tokens: 12, seed }));
   }

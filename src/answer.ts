@@ -188,7 +188,7 @@ function endsOf({ hidesUsage }: LiveRequest): StreamEnds {
 /** Keeps from the client the frame that only the gateway has asked for. */
 class EndsWithoutUsage extends StreamEnds {
   drop(bytes: Uint8Array, start: number, end: number): boolean {
-    return isUsageFrame(bytes.subarray(start, end));
+    return isUsageFrame(bytes, start, end);
   }
 }
 

@@ -45,8 +45,9 @@ export class FrameStage {
 
   /** Takes the next chunk as it arrived; gives the bytes to pass on, `undefined` for none yet. */
   push(chunk: Uint8Array): Uint8Array | undefined {
-    // Most streams drop nothing, and then nothing is collected either.
-    const kept: Uint8Array[] | undefined = this.observer.drop === undefined ? undefined : [];
+    const canDrop = this.observer.drop !== undefined;
+    // What passes of the chunk; `undefined` for all of it as it is, which is so for most, and costs nothing.
+    let kept: Uint8Array[] | undefined = canDrop && this.#heldLength > 0 ? [] : undefined;
     let start = 0;
     for (let i = 0; i < chunk.length; i++) {
       const byte = chunk[i];
@@ -62,6 +63,7 @@ export class FrameStage {
         if (i === start && this.isAtBoundary) {
           start = i + 1;
           if (this.#wasKept) kept?.push(chunk.subarray(i, start));
+          else kept ??= [chunk.subarray(0, i)];
         }
         continue;
       }
@@ -69,16 +71,20 @@ export class FrameStage {
         this.#lineIsEmpty = true;
         continue;
       }
-      const keeps = this.#endFrame(chunk, start, i + 1);
-      if (keeps !== undefined) kept?.push(keeps);
+      this.#wasKept = this.#endFrame(chunk, start, i + 1, kept);
+      if (!this.#wasKept) kept ??= [chunk.subarray(0, start)];
       start = i + 1;
     }
     if (start < chunk.length) {
       const passed = this.#hold(chunk.subarray(start));
-      if (passed !== undefined) kept?.push(passed);
+      if (canDrop) {
+        kept ??= [chunk.subarray(0, start)];
+        if (passed !== undefined) kept.push(passed);
+      }
     }
     if (kept === undefined) return chunk;
-    return kept.length === 0 ? undefined : Buffer.concat(kept);
+    const passed = Buffer.concat(kept);
+    return passed.length === 0 ? undefined : passed;
   }
 
   /** Gives what is still held when the stream has ended in the middle of a frame. */
@@ -87,12 +93,17 @@ export class FrameStage {
     return this.#held.slice(0, this.#heldLength);
   }
 
-  /** Shows the frame that ends at `end` of the chunk; where frames can be dropped, gives the bytes of one that is not. */
-  #endFrame(chunk: Uint8Array, start: number, end: number): Uint8Array | undefined {
+  /** Shows the frame that ends at `end` of the chunk, and says whether it passes; puts it into `kept`, where that is. */
+  #endFrame(
+    chunk: Uint8Array,
+    start: number,
+    end: number,
+    kept: Uint8Array[] | undefined,
+  ): boolean {
     if (this.#isTooLong) {
       this.#isTooLong = false;
-      this.#wasKept = true;
-      return chunk.subarray(start, end);
+      kept?.push(chunk.subarray(start, end));
+      return true;
     }
     let bytes = chunk;
     if (this.#heldLength > 0) {
@@ -102,9 +113,9 @@ export class FrameStage {
       this.#heldLength = 0;
     }
     this.observer.observe(bytes, start, end);
-    if (this.observer.drop === undefined) return undefined;
-    this.#wasKept = !this.observer.drop(bytes, start, end);
-    return this.#wasKept ? bytes.subarray(start, end) : undefined;
+    if (this.observer.drop?.(bytes, start, end)) return false;
+    kept?.push(bytes.subarray(start, end));
+    return true;
   }
 
   /** Keeps the beginning of a frame until its end comes; gives it back where it has become too long. */

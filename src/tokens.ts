@@ -2,7 +2,7 @@
  * What an engine says of the tokens of a request, read from the end of its answer without parsing all of it, and how to
  * make it say so. It never guesses: what the engine does not say stays absent.
  */
-import { hasText } from './bytes.ts';
+import { hasTextIn } from './bytes.ts';
 import type { EngineKind } from './engine.ts';
 import type { Tokens } from './cost.ts';
 import { isList, lastValueOf, spans, type Fields } from './json.ts';
@@ -127,9 +127,10 @@ export function usageEdit(
   return { stream_options: { ...options, include_usage: true } };
 }
 
-/** Says whether a frame is the one that comes only because usage was asked for: no choices, and the counts. */
-export function isUsageFrame(frame: Uint8Array): boolean {
-  if (!hasText(frame, '"usage"')) return false;
+/** Says whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
+export function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+  if (!hasTextIn(bytes, '"usage"', start, end)) return false;
+  const frame = bytes.subarray(start, end);
   const usage = lastValueOf(frame, 'usage');
   const choices = lastValueOf(frame, 'choices');
   return isRecord(usage) && Array.isArray(choices) && choices.length === 0;

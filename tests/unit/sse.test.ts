@@ -90,6 +90,14 @@ describe('a CR LF that is cut between a chunk and the next', () => {
 });
 
 describe('with drop', () => {
+  test('gives a chunk of whole frames that all pass as it is, without a copy', () => {
+    const stage = new FrameStage({ observe() {}, drop: () => false });
+    for (const text of ['data: 1\n\n', 'data: 2\r\n\r\ndata: 3\n\n', ': c\n\n']) {
+      const chunk = Buffer.from(text);
+      expect(stage.push(chunk)).toBe(chunk);
+    }
+  });
+
   test('leaves out the frames that are asked for and nothing else', () => {
     const watcher = watching('usage');
     const stage = new FrameStage(watcher);

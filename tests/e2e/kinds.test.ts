@@ -110,10 +110,13 @@ describe.concurrent('auto finds', () => {
   });
 });
 
-test('a kind that is set stays, whatever the engine is', async () => {
+test('a kind that is set stays, whatever the engine is, and it is asked nothing that others tell', async () => {
   const engine = startDemoEngine({ slots: 2 });
   await using gateway = await startGateway({ LLM_SERVER_URL: engine.url, LLM_SERVER_KIND: 'vllm' });
-  await untilKnown(gateway, { kind: 'vllm', state: 'up', slots: 2 });
+  await untilKnown(gateway, { kind: 'vllm', state: 'up' });
+  expect((await ask(gateway.url, { body: { prompt: 'x', max_tokens: 1 } })).status).toBe(200);
+  const paths = new Set(engine.requests.map(({ path }) => path));
+  expect([...paths].filter((path) => /props|version|server_info/.test(path))).toEqual([]);
   await engine.stop();
 });
 

@@ -2,7 +2,7 @@
  * Searches and decodings that a plain Uint8Array lacks, borrowed from Buffer. They take the bytes as they are: a Buffer
  * or a subarray of them would first make an ArrayBuffer for them, and that costs more than the work itself.
  */
-const { includes, indexOf, lastIndexOf, toString } = Buffer.prototype;
+const { includes, lastIndexOf, toString } = Buffer.prototype;
 
 /** Gives the bytes `[start, end)` as text. */
 export function decode(
@@ -17,12 +17,6 @@ export function decode(
 /** Says whether the text stands anywhere in the bytes. */
 export function hasText(bytes: Uint8Array, text: string): boolean {
   return includes.call(bytes, text);
-}
-
-/** Says whether the text stands in the bytes `[start, end)`. */
-export function hasTextIn(bytes: Uint8Array, text: string, start: number, end: number): boolean {
-  const at = indexOf.call(bytes, text, start);
-  return at !== -1 && at + text.length <= end;
 }
 
 /** Gives the last offset, at or before `from`, at which the text begins; -1 where it does not stand there. */

@@ -7,6 +7,7 @@ import type { Fields } from './json.ts';
 import type { Admission, Standing } from './limits.ts';
 import type { Settlement } from './live.ts';
 import { answersInTokens, type Route } from './routes.ts';
+import { spentTokens } from './usage.ts';
 
 /** What the families call the most tokens of an answer. */
 const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
@@ -29,9 +30,8 @@ const unsent = new Set(['upstream_unreachable', 'connect_timeout']);
 
 /** Gives the tokens that a request has used in the end; `undefined` where no engine had it. */
 export function usedTokens(record: Settlement): number | undefined {
-  if (record.isCacheHit) return 0;
-  if (record.engineMs === 0 || unsent.has(record.code ?? '')) return undefined;
-  return (record.promptTokens ?? 0) + (record.completionTokens ?? 0);
+  const isUnsent = record.engineMs === 0 || unsent.has(record.code ?? '');
+  return isUnsent && !record.isCacheHit ? undefined : spentTokens(record);
 }
 
 /** Gives a duration as OpenAI writes it, such as `1m2.5s` or `20ms`. */

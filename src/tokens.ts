@@ -2,7 +2,7 @@
  * What an engine says of the tokens of a request, read from the end of its answer without parsing all of it, and how to
  * make it say so. It never guesses: what the engine does not say stays absent.
  */
-import { hasTextIn } from './bytes.ts';
+import { hasText } from './bytes.ts';
 import type { EngineKind } from './engine.ts';
 import type { Tokens } from './cost.ts';
 import { isList, lastValueOf, spans, type Fields } from './json.ts';
@@ -129,8 +129,10 @@ export function usageEdit(
 
 /** Says whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
 export function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
-  if (!hasTextIn(bytes, '"usage"', start, end)) return false;
-  const frame = bytes.subarray(start, end);
+  // Most chunks are one frame. A view of a part costs an ArrayBuffer, a search beyond it the rest of the chunk each time.
+  const isWhole = start === 0 && end === bytes.length;
+  const frame = isWhole ? bytes : bytes.subarray(start, end);
+  if (!hasText(frame, '"usage"')) return false;
   const usage = lastValueOf(frame, 'usage');
   const choices = lastValueOf(frame, 'choices');
   return isRecord(usage) && Array.isArray(choices) && choices.length === 0;

@@ -118,10 +118,12 @@ export interface Spent {
 }
 
 /** Gives the tokens of a request that count for its principal's budgets. */
-export function spentTokens(
-  row: Pick<UsageRow, 'isCacheHit' | 'promptTokens' | 'completionTokens'>,
-): number {
-  return row.isCacheHit ? 0 : (row.promptTokens ?? 0) + (row.completionTokens ?? 0);
+export function spentTokens(request: {
+  isCacheHit: boolean;
+  promptTokens?: number | undefined;
+  completionTokens?: number | undefined;
+}): number {
+  return request.isCacheHit ? 0 : (request.promptTokens ?? 0) + (request.completionTokens ?? 0);
 }
 
 /** What of a key's rows to add up: those up to `lastRow`. */

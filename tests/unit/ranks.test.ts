@@ -22,10 +22,8 @@ const ranks: readonly (readonly string[])[] = [
   words(`catalog cors keys preflight prompt retry upstreams
     openapi/errors demo/generate demo/http demo/lookups`),
   words(`auth cachekey config feedback keyview listing live rules upstream openapi demo/answers`),
-  words(
-    `accesslog body failure filling secrets policy quota relay tokens tracing usage watch docs demo`,
-  ),
-  words(`answer ask cache dashboard ledger renderer rows totals`),
+  words(`accesslog body failure filling secrets policy relay tokens tracing usage watch docs demo`),
+  words(`answer ask cache dashboard ledger quota renderer rows totals`),
   words(`charges fleet store`),
   words(`accounts command datadir health placing`),
   words(`admission commands report`),

@@ -11,8 +11,9 @@ import { Progress } from './stall.ts';
 import type { UpstreamSettings } from './upstreams.ts';
 
 /**
- * `unknown`: nothing was heard yet. `up`: it takes requests. `away`: it could not be reached, breaks connections or only
- * fails. `loading`: it loads its model. `stalled`: it answers and makes no progress. `drained`: the operator empties it.
+ * `unknown`: nothing was heard yet, or it is still being asked what it is. `up`: it takes requests. `away`: it could not
+ * be reached, breaks connections or only fails. `loading`: it loads its model. `stalled`: it answers and makes no
+ * progress. `drained`: the operator empties it.
  */
 export type UpstreamState = 'unknown' | 'up' | 'away' | 'loading' | 'stalled' | 'drained';
 
@@ -101,7 +102,7 @@ export class Upstream {
     if (this.breaker.state !== 'closed') return 'away';
     if (this.isLoading) return 'loading';
     if (this.isStalled) return 'stalled';
-    return this.provenAt === Number.NEGATIVE_INFINITY ? 'unknown' : 'up';
+    return this.isSighted && this.provenAt !== Number.NEGATIVE_INFINITY ? 'up' : 'unknown';
   }
 
   /** Whether waiting for it makes sense: it is there, or was there a moment ago. */

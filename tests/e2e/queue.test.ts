@@ -6,6 +6,7 @@ import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
 import { startGateway, type Gateway } from '../gateway.ts';
+import { healthOf, untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
@@ -13,21 +14,17 @@ setDefaultTimeout(60_000);
 const body = { prompt: 'x', max_tokens: 2000, ignore_eos: true, stream: true };
 
 async function queued(gateway: Gateway): Promise<number> {
-  const health = await fetch(`${gateway.url}/health`);
-  return ((await health.json()) as { queued: number }).queued;
+  return (await healthOf(gateway)).queued;
 }
 
 /** An engine with one slot that is taken for good, and a gateway in front of it. */
 async function busy(env: Record<string, string> = {}) {
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 20 });
   const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...env });
-  await until('the slots are known', async () => {
-    const health = await fetch(`${gateway.url}/health`);
-    const { upstreams } = (await health.json()) as { upstreams: { slots?: number }[] };
-    return upstreams[0]?.slots === 1;
-  });
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 1 });
   const holder = await send(gateway.url, { body });
   await holder.hasBytes();
+  expect(holder.status).toBe(200);
   async function wait(asked: Asked = { body }, count = 1): Promise<Exchange> {
     const before = await queued(gateway);
     let sent = await send(gateway.url, asked);

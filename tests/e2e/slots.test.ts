@@ -15,7 +15,7 @@ setDefaultTimeout(120_000);
 test('after 1,000 clients have left in random phases every slot is free', async () => {
   const engine = startDemoEngine({ slots: 4, tokensPerSecond: 400, firstTokenMs: 5 });
   await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
-  await untilUpstream(gateway, 'engine', { slots: 4 });
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 4 });
   const random = randomFrom(7);
   let most = 0;
   const watching = setInterval(() => {
@@ -46,7 +46,7 @@ test('after 1,000 clients have left in random phases every slot is free', async 
 test('a slot whose client has left is given on when the engine says that it is idle', async () => {
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 50, abortLagMs: 700 });
   await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
-  await untilUpstream(gateway, 'engine', { slots: 1 });
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 1 });
   const body = { prompt: 'x', max_tokens: 1000, ignore_eos: true, stream: true };
   const first = await send(gateway.url, { body });
   await first.hasBytes();
@@ -67,7 +67,7 @@ test('a slot that the engine never gives back returns after SLOT_RELEASE_TIMEOUT
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 50, abortLagMs: 3_600_000 });
   const env = { LLM_SERVER_URL: engine.url, SLOT_RELEASE_TIMEOUT_MS: '300' };
   await using gateway = await startGateway(env);
-  await untilUpstream(gateway, 'engine', { slots: 1 });
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 1 });
   const body = { prompt: 'x', max_tokens: 1000, ignore_eos: true, stream: true };
   const first = await send(gateway.url, { body });
   await first.hasBytes();
@@ -80,7 +80,7 @@ test('a slot that the engine never gives back returns after SLOT_RELEASE_TIMEOUT
 test('n choices and lists of prompts take as many slots; more than there are take all', async () => {
   const engine = startDemoEngine({ slots: 3, tokensPerSecond: 20 });
   await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
-  await untilUpstream(gateway, 'engine', { slots: 3 });
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 3 });
   const body = { prompt: 'x', max_tokens: 500, ignore_eos: true, stream: true };
   const sent: Exchange[] = [];
   const used = [
@@ -128,7 +128,7 @@ test('MAX_SLOTS_PER_CALLER leaves room for others', async () => {
     MAX_SLOTS_PER_CALLER: '1',
     ALLOWED_API_KEYS: `${first},${second}`,
   });
-  await untilUpstream(gateway, 'engine', { slots: 2 });
+  await untilUpstream(gateway, 'engine', { state: 'up', slots: 2 });
   const body = { prompt: 'x', max_tokens: 500, ignore_eos: true, stream: true };
   const asked = (key: string) => ({ body, headers: { Authorization: `Bearer ${key}` } });
   const one = await send(gateway.url, asked(String(first)));

@@ -47,6 +47,7 @@ describe('the present state', () => {
   test('of an upstream is 1 in exactly one of its states', () => {
     const { samplesLike, pool } = stage();
     const [engine] = pool.upstreams as [Upstream];
+    engine.isSighted = true;
     engine.provenAt = 1;
     expect(samplesLike('upstream_state')['upstream_state{upstream="engine",state="up"}']).toBe(1);
     engine.breaker.unreachable(1);

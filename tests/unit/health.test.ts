@@ -57,6 +57,15 @@ function stage(ids: readonly string[] = ['a']) {
   return { fleet, health, upstream, lines, calls, says, judge, at, report, counted };
 }
 
+test('an upstream that answers is up once it has been asked what it is, and not sooner', () => {
+  const { upstream, report } = stage();
+  upstream.isSighted = false;
+  report().answered();
+  expect(upstream.state).toBe('unknown');
+  upstream.isSighted = true;
+  expect(upstream.state).toBe('up');
+});
+
 describe('an upstream that nobody reaches', () => {
   test('is away, whoever found that out first, and logged once', () => {
     for (const isByWatch of [true, false]) {

@@ -7,6 +7,7 @@ import { version } from '../../package.json';
 import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
 import { key, startGateway, type Gateway } from '../gateway.ts';
 import { holdPort } from '../port.ts';
+import { untilUpstream } from '../stage.ts';
 import { until } from '../wait.ts';
 
 const { port, url } = holdPort();
@@ -75,9 +76,10 @@ describe('without an engine', () => {
 
   test('the engine is found when it comes, without any request', async () => {
     engine = startDemoEngine({ port, slots: 3 });
-    await until('the gateway is ready', async () => (await readiness()) === 200);
-    expect(await (await get('/ready')).json()).toEqual({ status: 'ready' });
-    expect(await upstream()).toMatchObject({ kind: 'llama.cpp', state: 'up', slots: 3 });
+    await untilUpstream(gateway, 'engine', { kind: 'llama.cpp', state: 'up', slots: 3 });
+    const answer = await get('/ready');
+    expect(answer.status).toBe(200);
+    expect(await answer.json()).toEqual({ status: 'ready' });
   });
 });
 

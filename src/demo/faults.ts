@@ -108,8 +108,8 @@ const midFaults = [
   'stall',
   'malformed',
 ] as const;
-/** A reset discards what the client has not read yet; this lets it read. */
-const beforeResetMs = 20;
+/** A reset discards what the client has not read yet, and some clients do so at an early FIN; this lets them read. */
+const beforeBreakMs = 50;
 const malformedFrame = Buffer.from('data: {"choices":[{"text":\n\n');
 
 function halfOf(bytes: Uint8Array): Uint8Array {
@@ -139,10 +139,11 @@ async function* struck(
         // Without a byte it makes the head go out at least.
         const isInFrame = fault.name === 'cut-frame';
         yield { kind: 'token', bytes: isInFrame ? halfOf(part.bytes) : new Uint8Array() };
-        if (fault.name === 'reset-mid') {
-          await pause(beforeResetMs, wire.signal);
-          wire.reset();
-        } else if (fault.name !== 'stall') wire.end();
+        if (fault.name !== 'stall') {
+          await pause(beforeBreakMs, wire.signal);
+          if (fault.name === 'reset-mid') wire.reset();
+          else wire.end();
+        }
         await untilGone(wire.signal);
       }
     }

@@ -220,6 +220,7 @@ describe('a request has one row', () => {
   test('when its stream is cut: estimated by what has come', async () => {
     const { id, asked } = withId({ body: endless, headers: fault('cut=3') });
     const stream = await ask(gateway.url, asked);
+    expect(stream.status).toBe(200);
     // Behind the frames there is that of the error, and the end of the text.
     const frames = stream.text.split('\n\n').length - 2;
     expect(frames).toBeGreaterThan(0);

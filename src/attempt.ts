@@ -62,13 +62,13 @@ export function failureOf(thrown: unknown): RetryFailure | undefined {
 const maxNoticeBytes = 4_096;
 
 /** What a 503 says: that the model is being loaded, which is no answer to the request, or something of the engine's own. */
-export interface Refusal {
+export interface Unavailable {
   answer: Response;
   isLoading: boolean;
 }
 
 /** Reads a 503 to its end, where it is short. */
-export async function readRefusal(answer: Response): Promise<Refusal> {
+export async function readUnavailable(answer: Response): Promise<Unavailable> {
   const length = Number(answer.headers.get('content-length') ?? Number.NaN);
   if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
   const bytes = await answer.bytes();

@@ -25,20 +25,24 @@ class Refusal extends Error {}
 
 const actor = 'cli';
 
-const add: Command = {
-  help: `Usage: llm-gateway keys add --name NAME [options]
-Makes a key and prints it, this one time.
-
+/** The options of `policyFlags`. */
+const policyHelp = `
   --name NAME        what people call it, up to 100 characters
   --rpm N            requests a minute
   --tpm N            tokens a minute
   --concurrent N     open requests at once, waiting ones included
   --budget-tokens B  tokens for a day or a month: 1M/day or 500k/day,10M/month
-  --models A,B       the models that it may use; all without this
-  --weight N         its share of the engines beside others, 0.01 to 100; 1 without this
-  --priority P       interactive (the default) or batch, which waits behind interactive
-  --expires WHEN     90d, 12h, an ISO date, or never (the default)
-  --user-header H    the header in which it names the user whom it speaks for${commonHelp}`,
+  --models A,B       the models that it may use
+  --weight N         its share of the engines beside others, 0.01 to 100
+  --priority P       interactive or batch, which waits behind interactive
+  --expires WHEN     90d or 12h from now, an ISO date, or never
+  --user-header H    the header in which it names the user whom it speaks for`;
+
+const add: Command = {
+  help: `Usage: llm-gateway keys add --name NAME [options]
+Makes a key and prints it, this one time. Without an option it has no limit, may use all models, has the weight 1 and the
+priority interactive, and does not expire.
+${policyHelp}${commonHelp}`,
   options: policyFlags,
   isAboutKey: false,
   run({ store, values, epochNow, print, printError }) {
@@ -85,18 +89,9 @@ Shows what a key may do. KEY is its id, or its name where no other key has it.
 const edit: Command = {
   help: `Usage: llm-gateway keys edit KEY [options]
 Changes what a key may do. What no option names stays as it is, and none takes away: --rpm none is no limit, --models none
-is all. KEY is its id, or its name where no other key has it.
-
-  --name NAME        what people call it, up to 100 characters
-  --rpm N            requests a minute
-  --tpm N            tokens a minute
-  --concurrent N     open requests at once, waiting ones included
-  --budget-tokens B  tokens for a day or a month, in place of its budgets: 1M/day or 500k/day,10M/month
-  --models A,B       the models that it may use, in place of its models
-  --weight N         its share of the engines beside others, 0.01 to 100
-  --priority P       interactive or batch, which waits behind interactive
-  --expires WHEN     90d or 12h from now, an ISO date, or never
-  --user-header H    the header in which it names the user whom it speaks for${commonHelp}`,
+is all; budgets and models that are named take the place of what it has. KEY is its id, or its name where no other key
+has it.
+${policyHelp}${commonHelp}`,
   options: policyFlags,
   isAboutKey: true,
   run(call) {

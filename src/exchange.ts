@@ -5,7 +5,7 @@
  */
 import { answerClient } from './answer.ts';
 import { askOf, type Ask } from './ask.ts';
-import { attempt, failureOf, readRefusal, searchOf } from './attempt.ts';
+import { attempt, failureOf, readUnavailable, searchOf } from './attempt.ts';
 import { inspect, readBody } from './body.ts';
 import { replay, type ResponseCache } from './cache.ts';
 import { cacheKeyOf } from './cachekey.ts';
@@ -230,7 +230,7 @@ export class Exchange {
       try {
         let answer = await this.#attempt(lease, sent);
         let isLoading = false;
-        if (answer.status === 503) ({ answer, isLoading } = await readRefusal(answer));
+        if (answer.status === 503) ({ answer, isLoading } = await readUnavailable(answer));
         if (isLoading) pool.noteLoading(upstream);
         if (!isLoading || !pool.mayRetry(upstream, 'loading', ask)) {
           entry.hasHeaders = true;

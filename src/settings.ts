@@ -287,7 +287,7 @@ export const settings = [
     'DATA_DIR',
     Type.String({ pattern: '^[^\\r\\n]+$', description: 'the path of a folder, or none' }),
     'data',
-    'Folder of the database with issued keys and usage; none keeps both in memory alone.',
+    'Folder of the database with issued keys and usage; none keeps both in memory alone, of usage the latest 100,000 requests.',
   ),
   setting(
     'ADMIN_API_KEY',

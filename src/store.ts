@@ -48,6 +48,8 @@ const expressions: Record<UsageColumn, string> = {
 
 /** Rows that are read, or deleted, in one go: some milliseconds, and traffic has its turn before the next. */
 const pageRows = 1_000;
+/** Rows of usage that are kept where there is no disk: the latest, about 20 MB. */
+export const maxRowsInMemory = 100_000;
 
 type SpentRow = PageEnd & { principal: string; tokens: number };
 
@@ -58,18 +60,23 @@ export class Store implements UsageStore {
   #isClosed = false;
   #latestReport: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly db: Database) {
+  /** @param maxUsageRows of which the latest are kept */
+  constructor(
+    private readonly db: Database,
+    private readonly maxUsageRows = Number.POSITIVE_INFINITY,
+  ) {
     this.#dataVersion = this.#readDataVersion();
   }
 
   /**
    * Opens gateway.sqlite in that folder, and makes it if need be.
-   * @param dir `undefined` keeps everything in memory
+   * @param dir `undefined` keeps everything in memory, of usage the latest rows
    * @param busyTimeoutMs how long a write waits for another process, in milliseconds; the event loop waits with it
    * @throws Error that names the file when it cannot be used
    */
   static open(dir: string | undefined, busyTimeoutMs?: number): Store {
-    return new Store(openDatabase(dir, busyTimeoutMs));
+    const db = openDatabase(dir, busyTimeoutMs);
+    return dir === undefined ? new Store(db, maxRowsInMemory) : new Store(db);
   }
 
   /** Where it is kept, for people. */
@@ -153,6 +160,8 @@ export class Store implements UsageStore {
     this.#write(() => {
       const insert = this.db.query(`INSERT INTO usage (${columns}) VALUES (${places})`);
       for (const row of rows) insert.run(...usageFields.map((name) => row[name] ?? null));
+      const excess = this.lastRow() - this.maxUsageRows;
+      if (excess > 0) this.db.query('DELETE FROM usage WHERE id <= ?').run(excess);
     });
   }
 

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { issueKey, rotateKey, type IssuedKey, type KeyPolicy } from '../../src/keys.ts';
 import type { Limits } from '../../src/limits.ts';
 import type { KeyChange } from '../../src/rows.ts';
-import { Store } from '../../src/store.ts';
+import { maxRowsInMemory, Store } from '../../src/store.ts';
+import { openDatabase } from '../../src/schema.ts';
 import type { UsageColumn, UsageQuery, UsageRow, UsageTotals } from '../../src/usage.ts';
 import { forSeeds, type Random } from './random.ts';
 import { fullPolicy, plainPolicy, usageRow } from './samples.ts';
@@ -437,6 +438,28 @@ describe('usage', () => {
     const bad = usageRow({ promptTokens: 1.5 });
     expect(() => store.insertUsage([usageRow(), bad, usageRow()])).toThrow();
     expect((await store.usage(all))[0]?.requests).toBe(0);
+  });
+
+  test('keeps the latest rows alone where it is in memory', async () => {
+    const store = new Store(openDatabase(undefined), 3);
+    stores.push(store);
+    store.insertUsage(['a', 'b'].map((model) => usageRow({ model })));
+    store.insertUsage(['c', 'd', 'e'].map((model) => usageRow({ model })));
+    const found = await store.usage({ ...all, by: ['model'] });
+    expect(found.map(({ model }) => model).sort()).toEqual(['c', 'd', 'e']);
+    store.dropUsageBefore(now + dayMs);
+    store.insertUsage([usageRow({ model: 'f' })]);
+    expect((await store.usage(all))[0]?.requests).toBe(1);
+  });
+
+  test('in memory is bounded unless it is told otherwise, and in a file it is not', async () => {
+    const rows = Array.from({ length: maxRowsInMemory + 1 }, () => usageRow());
+    const counts = [undefined, folder()].map(async (dir) => {
+      const store = open(dir);
+      store.insertUsage(rows);
+      return (await store.usage(all))[0]?.requests;
+    });
+    expect(await Promise.all(counts)).toEqual([maxRowsInMemory, maxRowsInMemory + 1]);
   });
 
   test('takes any text that a client can send', async () => {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ask, type Asked } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
-import { startStage, untilUpstream, type Stage } from './stage.ts';
+import { startStage, type Stage } from './stage.ts';
 
 /** The ADMIN_API_KEY of the gateways that have an operator. */
 export const adminKey = 'sk-admin-of-these-tests';
@@ -57,6 +57,5 @@ export async function startOperated(slots: number): Promise<Operated> {
   stack.defer(() => rmSync(folder, { recursive: true }));
   const env = { DATA_DIR: folder, ADMIN_API_KEY: adminKey, LOG_LEVEL: 'DEBUG' };
   const stage = stack.use(await startStage(env, { slots }));
-  await untilUpstream(stage.gateway, 'engine', { state: 'up', slots });
   return { ...stage, folder, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }

@@ -54,14 +54,14 @@ export interface Stage extends AsyncDisposable {
   gateway: Gateway;
 }
 
-/** Starts a demo engine and a gateway for it, and resolves when the gateway has found out what it is. */
+/** Starts a demo engine and a gateway for it, and resolves when the gateway knows what it is and gives it requests. */
 export async function startStage(
   env: Record<string, string> = {},
   options: DemoOptions = {},
 ): Promise<Stage> {
   const engine = startDemoEngine(options);
   const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...env });
-  await gateway.logged((line) => 'kind' in line);
+  await untilUpstream(gateway, 'engine', { kind: 'llama.cpp', state: 'up' });
   return {
     engine,
     gateway,

@@ -3,10 +3,9 @@
  * leaves while it waits never reaches the engine.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
 import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
+import type { Gateway } from '../gateway.ts';
+import { healthOf, startStage } from '../stage.ts';
 import { until } from '../wait.ts';
 
 setDefaultTimeout(60_000);
@@ -19,9 +18,8 @@ async function queued(gateway: Gateway): Promise<number> {
 
 /** An engine with one slot that is taken for good, and a gateway in front of it. */
 async function busy(env: Record<string, string> = {}) {
-  const engine = startDemoEngine({ slots: 1, tokensPerSecond: 20 });
-  const gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...env });
-  await untilUpstream(gateway, 'engine', { state: 'up', slots: 1 });
+  const stage = await startStage(env, { slots: 1, tokensPerSecond: 20 });
+  const { engine, gateway } = stage;
   const holder = await send(gateway.url, { body });
   await holder.hasBytes();
   expect(holder.status).toBe(200);
@@ -33,15 +31,10 @@ async function busy(env: Record<string, string> = {}) {
     return sent;
   }
   return {
-    engine,
-    gateway,
+    ...stage,
     holder,
     wait,
     posts: () => engine.requests.filter(({ method }) => method === 'POST').length,
-    async [Symbol.asyncDispose]() {
-      await gateway[Symbol.asyncDispose]();
-      await engine.stop();
-    },
   };
 }
 

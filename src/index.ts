@@ -15,10 +15,10 @@ import {
   overrideProblems,
   type Config,
   type Sources,
-} from './config.ts';
-import { countIssuedKeys } from './datadir.ts';
-import { messageOf } from './errors.ts';
-import { demoSettings, invitation } from './invitation.ts';
+} from './config/load.ts';
+import { countIssuedKeys } from './stores/sqlite/datadir.ts';
+import { messageOf } from './wire/errors.ts';
+import { demoSettings, invitation } from './demo/invitation.ts';
 import { serve } from './serve.ts';
 
 const usage = `LLM Gateway ${version}: one door in front of your inference server
@@ -150,9 +150,9 @@ function hasKeys(config: Config): boolean {
 async function runCommand(name: 'keys' | 'usage', args: string[], env: Environment) {
   const run =
     name === 'keys'
-      ? (await import('./commands.ts')).runKeys
-      : (await import('./report.ts')).runUsage;
-  const { Store } = await import('./store.ts');
+      ? (await import('./cli/keys.ts')).runKeys
+      : (await import('./cli/usage.ts')).runUsage;
+  const { Store } = await import('./stores/sqlite/store.ts');
   const code = await run(args, {
     open(file) {
       const { dataDir } = read(file === undefined ? {} : { config: file }, env);
@@ -189,7 +189,7 @@ async function runServe(commandLine: CommandLine, env: Environment): Promise<nev
 
 /** Runs the gateway in front of the built-in engine, on loopback unless told otherwise, and says how to try it. */
 async function runDemo(commandLine: CommandLine, env: Environment): Promise<never> {
-  const { startDemoEngine } = await import('./demo.ts');
+  const { startDemoEngine } = await import('./demo/engine.ts');
   const engine = startDemoEngine({ firstTokenMs: 200, tokensPerSecond: 30 });
   const config = load(commandLine, { ...env, ...demoSettings(engine.url), HOST: '127.0.0.1' });
   const { url, ended } = await serve(config, version, undefined);

@@ -3,9 +3,9 @@
  * nothing, and what cannot change while it runs is said in the log.
  */
 import { unwatchFile, watchFile } from 'node:fs';
-import { ConfigError, type Config } from './config.ts';
-import { keyOptions, type Parts } from './parts.ts';
-import type { Secrets } from './secrets.ts';
+import { ConfigError, type Config } from './config/load.ts';
+import { keyOptions, type Parts } from './gateway.ts';
+import type { Secrets } from './config/secrets.ts';
 
 /** How the configuration is read again. */
 export interface Reloading {

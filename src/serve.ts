@@ -3,13 +3,13 @@
  * grace is over, then the rest is ended truthfully.
  */
 import { isIP } from 'node:net';
-import { createApp } from './app.ts';
-import type { Config } from './config.ts';
-import { createLog, LineSink, type Log } from './log.ts';
-import { metricsServer, type MetricsServer } from './metrics.ts';
-import { makeParts, type Parts } from './parts.ts';
+import { createApp } from './http/app.ts';
+import type { Config } from './config/load.ts';
+import { createLog, LineSink, type Log } from './log/log.ts';
+import { metricsServer, type MetricsServer } from './observe/metrics.ts';
+import { makeParts, type Parts } from './gateway.ts';
 import { watchConfig, type Reloading } from './reload.ts';
-import { Secrets } from './secrets.ts';
+import { Secrets } from './config/secrets.ts';
 
 export interface Running {
   /** Where it listens; `undefined` when it could not, and the log says why. */

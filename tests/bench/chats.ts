@@ -2,12 +2,12 @@
  * How much of the prompts of conversations demo engines find in their caches: dealt in turn, to the least loaded, through
  * the gateway, and with one engine that has the slots and the cache of all. It judges nothing.
  */
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { send, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { untilUpstream } from '../stage.ts';
-import { turnsOf, type Scenario } from '../unit/affinity-scenarios.ts';
-import { randomFrom, type Random } from '../unit/random.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { untilUpstream } from '../support/stage.ts';
+import { turnsOf, type Scenario } from '../support/affinity-scenarios.ts';
+import { randomFrom, type Random } from '../support/random.ts';
 
 export const chatPolicies = ['round robin', 'least loaded', 'affinity', 'best possible'] as const;
 export type ChatPolicy = (typeof chatPolicies)[number];

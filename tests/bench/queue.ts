@@ -2,8 +2,8 @@
  * What a decision of the admission queue costs, by how many wait: a request enters, a slot comes back, the next is
  * granted and charged for. Of one caller and of as many callers as waiters, so that both heaps are seen to be O(log n).
  */
-import { Queue, Station, type Waiter } from '../../src/queue.ts';
-import { randomFrom } from '../unit/random.ts';
+import { Queue, Station, type Waiter } from '../../src/scheduling/queue.ts';
+import { randomFrom } from '../support/random.ts';
 
 const sizes = [100, 1_000, 10_000];
 const decisions = 40_000;

@@ -2,7 +2,7 @@
  * How much of the prompts of conversations two real llama.cpp servers find in their caches: dealt in turn, through the
  * gateway, and with every conversation at a server of its own, which is the best that can be. It judges nothing.
  */
-import { randomFrom } from '../unit/random.ts';
+import { randomFrom } from '../support/random.ts';
 
 export interface RealChats {
   label: string;

@@ -3,8 +3,14 @@
  * that a test sets. It remembers what was asked of it.
  */
 import { Elysia } from 'elysia';
-import { dashboard } from '../../src/dashboard.ts';
-import type { Engine, KeyView, LiveRow, NewKey, UsageRow } from '../../src/dashboard/types.d.ts';
+import { dashboard } from '../../src/pages/dashboard.ts';
+import type {
+  Engine,
+  KeyView,
+  LiveRow,
+  NewKey,
+  UsageRow,
+} from '../../src/pages/dashboard/types.d.ts';
 
 export const adminKey = 'sk-admin-7f3Kq';
 export const clientKey = 'sk-client-9Xw2';

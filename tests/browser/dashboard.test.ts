@@ -7,7 +7,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { until } from '../wait.ts';
+import { until } from '../support/wait.ts';
 import {
   adminKey,
   clientKey,

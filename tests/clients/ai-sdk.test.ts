@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, embedMany, generateText, streamText } from 'ai';
-import { key } from '../gateway.ts';
+import { key } from '../support/process.ts';
 import { endless, type Stage, stages } from './stage.ts';
 
 setDefaultTimeout(90_000);

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { key } from '../gateway.ts';
+import { key } from '../support/process.ts';
 import { brief, endless, type Stage, stages } from './stage.ts';
 
 setDefaultTimeout(90_000);

@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { join } from 'node:path';
-import { key } from '../gateway.ts';
+import { key } from '../support/process.ts';
 import { eachLine, requireInstalled } from '../real/python.ts';
 import { pythonClient } from './python-client.ts';
 import { endless, type Stage, stages } from './stage.ts';

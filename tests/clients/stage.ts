@@ -2,10 +2,10 @@
  * What the official clients are tried on: the gateway in front of the simulated engine and in front of the real one,
  * both with the same face. Every client does the same on each.
  */
-import { startDemoEngine } from '../../src/demo.ts';
-import { startGateway } from '../gateway.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { startGateway } from '../support/process.ts';
 import { requireRealEngine, startRealEngine } from '../real/engine.ts';
-import { until } from '../wait.ts';
+import { until } from '../support/wait.ts';
 
 export interface Stage {
   /** The gateway, without `/v1`. */

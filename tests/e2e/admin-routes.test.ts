@@ -3,10 +3,10 @@
  * keep the gateway from ending.
  */
 import { afterAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, send } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../upstream.ts';
-import { soon } from '../wait.ts';
+import { ask, send } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
+import { soon } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 

@@ -3,10 +3,10 @@
  * of it is there, and a key of a client opens nothing.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, open, requestBytes } from '../exchange.ts';
-import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { admin, adminKey, bearer, issueKey, startOperated } from '../operator.ts';
-import { until } from '../wait.ts';
+import { ask, open, requestBytes } from '../support/oneexchange.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { admin, adminKey, bearer, issueKey, startOperated } from '../support/operator.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

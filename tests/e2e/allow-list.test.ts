@@ -3,10 +3,10 @@
  * all, however it is spelled.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { routes } from '../../src/routes.ts';
-import { key } from '../gateway.ts';
-import { RawConnection } from '../raw.ts';
-import { startStage } from '../stage.ts';
+import { routes } from '../../src/wire/routes.ts';
+import { key } from '../support/process.ts';
+import { RawConnection } from '../support/raw.ts';
+import { startStage } from '../support/stage.ts';
 
 const stage = await startStage();
 const { engine, gateway } = stage;

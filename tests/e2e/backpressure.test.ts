@@ -3,10 +3,10 @@
  * once it reads on.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { send } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { send } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,9 +3,9 @@
  * reaches the engine byte for byte, which judges it.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { key, startGateway } from '../gateway.ts';
-import { RawConnection } from '../raw.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { key, startGateway } from '../support/process.ts';
+import { RawConnection } from '../support/raw.ts';
 
 const maxBytes = 1000;
 const engine = startDemoEngine();

@@ -8,12 +8,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { admin, adminKey, issueKey } from '../operator.ts';
-import { healthOf } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { admin, adminKey, issueKey } from '../support/operator.ts';
+import { healthOf } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

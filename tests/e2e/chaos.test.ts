@@ -8,14 +8,14 @@ import { Database } from 'bun:sqlite';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { ask, open, requestBytes, send, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { admin, adminKey, bearer } from '../operator.ts';
-import { holdPort } from '../port.ts';
-import { healthOf, untilIdle } from '../stage.ts';
-import { randomFrom, type Random } from '../unit/random.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { ask, open, requestBytes, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { admin, adminKey, bearer } from '../support/operator.ts';
+import { holdPort } from '../support/port.ts';
+import { healthOf, untilIdle } from '../support/stage.ts';
+import { randomFrom, type Random } from '../support/random.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(180_000);
 

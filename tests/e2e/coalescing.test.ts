@@ -3,9 +3,9 @@
  * engine's own where it fails or leaves.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { completion, marks, startCaching, untilInFlight } from '../caching.ts';
-import { ask, send } from '../exchange.ts';
-import { until } from '../wait.ts';
+import { completion, marks, startCaching, untilInFlight } from '../support/caching.ts';
+import { ask, send } from '../support/oneexchange.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

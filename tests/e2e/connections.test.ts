@@ -4,9 +4,9 @@
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import type { Socket } from 'node:net';
-import { ask } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
-import { plain, startUpstream } from '../upstream.ts';
+import { ask } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
+import { plain, startUpstream } from '../support/rawengine.ts';
 
 setDefaultTimeout(60_000);
 

@@ -4,10 +4,10 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { dirname } from 'node:path';
-import { startDemoEngine } from '../../src/demo.ts';
-import { routes } from '../../src/routes.ts';
-import { key, startGateway } from '../gateway.ts';
-import { RawConnection, type RawAnswer } from '../raw.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { routes } from '../../src/wire/routes.ts';
+import { key, startGateway } from '../support/process.ts';
+import { RawConnection, type RawAnswer } from '../support/raw.ts';
 
 const page = 'https://chat.example.org';
 const local = 'http://localhost:3000';

@@ -3,11 +3,18 @@
  * kind of wait for another. Where something must not happen, another request's deadline tells that its time has passed.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { openBlackHole } from '../blackhole.ts';
-import { ask, send, type Asked } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { chunk, lastChunk, plain, startUpstream, streamHead, type Upstream } from '../upstream.ts';
-import { soon, until } from '../wait.ts';
+import { openBlackHole } from '../support/blackhole.ts';
+import { ask, send, type Asked } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import {
+  chunk,
+  lastChunk,
+  plain,
+  startUpstream,
+  streamHead,
+  type Upstream,
+} from '../support/rawengine.ts';
+import { soon, until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 

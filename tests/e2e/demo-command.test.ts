@@ -2,8 +2,14 @@
  * `llm-gateway demo`: an engine and a gateway to try, with the commands for it, whatever is configured.
  */
 import { describe, expect, test } from 'bun:test';
-import { cleanEnvironment, key, runCommand, spawnCommand, startGateway } from '../gateway.ts';
-import { until } from '../wait.ts';
+import {
+  cleanEnvironment,
+  key,
+  runCommand,
+  spawnCommand,
+  startGateway,
+} from '../support/process.ts';
+import { until } from '../support/wait.ts';
 
 describe('demo', () => {
   test('prints an address, a key and curl commands that answer, plain and streamed', async () => {

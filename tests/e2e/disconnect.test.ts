@@ -3,11 +3,11 @@
  * counts as in flight, the log says `aborted`. Half a body never reaches the engine.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { open, requestBytes, send, type Asked, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { randomFrom } from '../unit/random.ts';
-import { soon, until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { open, requestBytes, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { randomFrom } from '../support/random.ts';
+import { soon, until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 

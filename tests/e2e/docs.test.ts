@@ -3,10 +3,10 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { version } from '../../package.json';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { publicPaths } from '../../src/docs.ts';
-import { specification } from '../../src/openapi.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { publicPaths } from '../../src/pages/docs.ts';
+import { specification } from '../../src/pages/openapi.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
 
 let engine: DemoEngine;
 let gateway: Gateway;

@@ -4,8 +4,8 @@
  */
 import { afterAll, expect, test } from 'bun:test';
 import { version } from '../../package.json';
-import { startDemoEngine } from '../../src/demo.ts';
-import { cleanEnvironment, runCommand, startGateway } from '../gateway.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { cleanEnvironment, runCommand, startGateway } from '../support/process.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({ LLM_SERVER_URL: engine.url, PORT: '12000' });

@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { gzipSync } from 'node:zlib';
-import { send, type Asked, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
+import { send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
 import {
   chunk,
   headOf,
@@ -15,8 +15,8 @@ import {
   streamHead,
   type Upstream,
   type Wire,
-} from '../upstream.ts';
-import { soon, until } from '../wait.ts';
+} from '../support/rawengine.ts';
+import { soon, until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 

@@ -3,9 +3,9 @@
  * engine's just as they came.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { key, startGateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { key, startGateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({

@@ -3,13 +3,13 @@
  * run is lost, nothing that may have run is repeated, and one request's trouble takes no engine from the others.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { ask, send, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { healthOf, startStage, untilUpstream } from '../stage.ts';
-import { plain, startUpstream } from '../upstream.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { healthOf, startStage, untilUpstream } from '../support/stage.ts';
+import { plain, startUpstream } from '../support/rawengine.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -11,10 +11,10 @@ import {
   setDefaultTimeout,
   test,
 } from 'bun:test';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { ask, send, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,10 +3,10 @@
  * gateway is refused, so that nothing can be smuggled past it to the engine.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { key } from '../gateway.ts';
-import { RawConnection } from '../raw.ts';
-import { startStage } from '../stage.ts';
-import { until } from '../wait.ts';
+import { key } from '../support/process.ts';
+import { RawConnection } from '../support/raw.ts';
+import { startStage } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 const stage = await startStage();
 const { engine, gateway } = stage;

@@ -4,11 +4,11 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { version } from '../../package.json';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { key, startGateway, type Gateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { key, startGateway, type Gateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 const { port, url } = holdPort();
 let engine: DemoEngine;

@@ -7,18 +7,18 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Asked, type Exchange } from '../exchange.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
 import {
   cleanEnvironment,
   gatewayCommand,
   runCommand,
   startGateway,
   type Gateway,
-} from '../gateway.ts';
-import { adminKey, bearer, issueKey } from '../operator.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+} from '../support/process.ts';
+import { adminKey, bearer, issueKey } from '../support/operator.ts';
+import { healthOf, untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -6,12 +6,12 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { admin, adminKey, bearer, issueKey, type Issued } from '../operator.ts';
-import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { admin, adminKey, bearer, issueKey, type Issued } from '../support/operator.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,11 +3,11 @@
  * the model.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, type Asked } from '../exchange.ts';
-import type { Gateway } from '../gateway.ts';
-import { adminKey, bearer, issueKey } from '../operator.ts';
-import { configFile, startWith, untilUpstream } from '../stage.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, type Asked } from '../support/oneexchange.ts';
+import type { Gateway } from '../support/process.ts';
+import { adminKey, bearer, issueKey } from '../support/operator.ts';
+import { configFile, startWith, untilUpstream } from '../support/stage.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,8 +3,8 @@
  * always.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { key } from '../gateway.ts';
-import { startStage } from '../stage.ts';
+import { key } from '../support/process.ts';
+import { startStage } from '../support/stage.ts';
 
 const engineKey = 'engine-key-9f8e7d6c';
 const trustedKey = 'sk-trusted-key-00aa11bb';

@@ -3,12 +3,12 @@
  * or is replaced; it asks cheap endpoints only, and never for a generation. `/health` shows what it knows.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { plain, startUpstream, type Upstream } from '../upstream.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { plain, startUpstream, type Upstream } from '../support/rawengine.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(45_000);
 

@@ -4,13 +4,13 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import OpenAI from 'openai';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { adminKey, bearer, issueKey } from '../operator.ts';
-import { holdPort } from '../port.ts';
-import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { adminKey, bearer, issueKey } from '../support/operator.ts';
+import { holdPort } from '../support/port.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -2,11 +2,11 @@
  * What the operator sees of the requests in flight, as the dashboard does, and how one of them is stopped.
  */
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { open, requestBytes, send, type Asked, type Exchange } from '../exchange.ts';
-import { key } from '../gateway.ts';
-import { admin, adminKey, bearer, issueKey, startOperated } from '../operator.ts';
-import { healthOf, untilIdle } from '../stage.ts';
-import { until } from '../wait.ts';
+import { open, requestBytes, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { key } from '../support/process.ts';
+import { admin, adminKey, bearer, issueKey, startOperated } from '../support/operator.ts';
+import { healthOf, untilIdle } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -2,10 +2,10 @@
  * LOG_LEVEL and LOG_FORMAT: what of the log is printed, and in which form.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { key, spawnCommand } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { key, spawnCommand } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { until } from '../support/wait.ts';
 
 const engine = startDemoEngine();
 afterAll(() => engine.stop());

@@ -3,11 +3,11 @@
  * a client or an engine can put text, and no line may hold one.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { key, startGateway, type Gateway } from '../gateway.ts';
-import { startStage } from '../stage.ts';
-import { holdPort } from '../port.ts';
-import { RawConnection } from '../raw.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { key, startGateway, type Gateway } from '../support/process.ts';
+import { startStage } from '../support/stage.ts';
+import { holdPort } from '../support/port.ts';
+import { RawConnection } from '../support/raw.ts';
 
 const engineKey = 'engine-key-5a5a5a5a';
 const trustedKey = 'sk-trusted-key-00aa11bb';

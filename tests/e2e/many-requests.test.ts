@@ -2,10 +2,10 @@
  * More requests at a time than the 256 that the runtime's client has by default: all are at the engine together.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { send } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
-import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../upstream.ts';
-import { until } from '../wait.ts';
+import { send } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
+import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -2,12 +2,12 @@
  * GET /metrics is open to the scraper and the operator and to nobody else, and says what has happened at this gateway.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send } from '../exchange.ts';
-import { key, startGateway, type Gateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send } from '../support/oneexchange.ts';
+import { key, startGateway, type Gateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

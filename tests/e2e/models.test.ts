@@ -3,8 +3,8 @@
  * stand-in whose list holds what parsing and printing would change.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { key, startGateway } from '../gateway.ts';
-import { RawConnection } from '../raw.ts';
+import { key, startGateway } from '../support/process.ts';
+import { RawConnection } from '../support/raw.ts';
 
 const entries = {
   plain: '{"id":"plain","object":"model","created":1.0, "size":12345678901234567890,"x":null}',

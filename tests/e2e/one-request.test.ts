@@ -4,11 +4,11 @@
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { faults } from '../../src/demo/faults.ts';
-import { startDemoEngine } from '../../src/demo.ts';
-import { send } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { send } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 

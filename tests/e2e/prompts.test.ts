@@ -3,10 +3,10 @@
  * what cannot fit before it waits, and keeps what one key has computed from the others.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { ask } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
-import { untilUpstream } from '../stage.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { ask } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
+import { untilUpstream } from '../support/stage.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,10 +3,10 @@
  * specification name, so that a new one is judged without anybody remembering this file.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { routes } from '../../src/routes.ts';
-import { startGateway } from '../gateway.ts';
-import { RawConnection } from '../raw.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { routes } from '../../src/wire/routes.ts';
+import { startGateway } from '../support/process.ts';
+import { RawConnection } from '../support/raw.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({ LLM_SERVER_URL: engine.url, MAX_BODY_BYTES: '1000' });

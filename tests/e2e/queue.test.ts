@@ -3,10 +3,10 @@
  * leaves while it waits never reaches the engine.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import type { Gateway } from '../gateway.ts';
-import { healthOf, startStage } from '../stage.ts';
-import { until } from '../wait.ts';
+import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import type { Gateway } from '../support/process.ts';
+import { healthOf, startStage } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,10 +3,10 @@
  * refused with its problems, and the old one stays.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send } from '../exchange.ts';
-import { configFile, healthOf, startWith, untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send } from '../support/oneexchange.ts';
+import { configFile, healthOf, startWith, untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

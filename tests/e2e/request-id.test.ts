@@ -3,8 +3,8 @@
  * that is, and at the engine.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { key } from '../gateway.ts';
-import { startStage } from '../stage.ts';
+import { key } from '../support/process.ts';
+import { startStage } from '../support/stage.ts';
 
 const stage = await startStage();
 const { engine, gateway } = stage;

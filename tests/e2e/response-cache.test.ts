@@ -11,9 +11,9 @@ import {
   startCaching,
   untilInFlight,
   type CachingStage,
-} from '../caching.ts';
-import { ask, send, type Asked, type Exchange } from '../exchange.ts';
-import { until } from '../wait.ts';
+} from '../support/caching.ts';
+import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

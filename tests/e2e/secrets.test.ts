@@ -6,13 +6,13 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { publicPaths } from '../../src/dashboard.ts';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Asked } from '../exchange.ts';
-import { runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { bearer } from '../operator.ts';
-import { untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+import { publicPaths } from '../../src/pages/dashboard.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Asked } from '../support/oneexchange.ts';
+import { runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { bearer } from '../support/operator.ts';
+import { untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

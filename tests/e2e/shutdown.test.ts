@@ -3,11 +3,11 @@
  * gets its error, and a second signal ends everything at once.
  */
 import { afterAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, open, requestBytes, send, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../upstream.ts';
-import { soon, until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, open, requestBytes, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
+import { soon, until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 

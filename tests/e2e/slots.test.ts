@@ -3,12 +3,12 @@
  * leave and whatever they ask for.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Exchange } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
-import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
-import { randomFrom } from '../unit/random.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { randomFrom } from '../support/random.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(120_000);
 

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startDemoEngine } from '../../src/demo.ts';
-import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tls-'));
 const engine = startDemoEngine();

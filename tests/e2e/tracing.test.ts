@@ -3,13 +3,13 @@
  * said; and a collector that fails is nobody's trouble.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { send } from '../exchange.ts';
-import { key, startGateway, type Gateway } from '../gateway.ts';
-import { startCollector, type ReceivedSpan } from '../otlp.ts';
-import { holdPort } from '../port.ts';
-import { chunk, lastChunk, startUpstream, streamHead } from '../upstream.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { send } from '../support/oneexchange.ts';
+import { key, startGateway, type Gateway } from '../support/process.ts';
+import { startCollector, type ReceivedSpan } from '../support/otlp.ts';
+import { holdPort } from '../support/port.ts';
+import { chunk, lastChunk, startUpstream, streamHead } from '../support/rawengine.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

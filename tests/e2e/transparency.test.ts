@@ -4,10 +4,10 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { routes, type Route } from '../../src/routes.ts';
-import { ask, type Asked, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { transcripts } from '../unit/transcripts.ts';
+import { routes, type Route } from '../../src/wire/routes.ts';
+import { ask, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { transcripts } from '../support/transcripts.ts';
 import {
   chunk,
   headOf,
@@ -17,7 +17,7 @@ import {
   streamHead,
   type Received,
   type Upstream,
-} from '../upstream.ts';
+} from '../support/rawengine.ts';
 
 setDefaultTimeout(30_000);
 

@@ -3,10 +3,10 @@
  * character or a frame is split.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, send, type Asked } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../upstream.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, send, type Asked } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
 
 setDefaultTimeout(30_000);
 

@@ -3,11 +3,11 @@
  * it; the lists of models are one; what nobody serves is refused with what there is.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { startDemoEngine, type DemoEngine } from '../../src/demo.ts';
-import { ask, type Asked } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { configFile, startWith, untilUpstream, type ConfigFile } from '../stage.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
+import { ask, type Asked } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { configFile, startWith, untilUpstream, type ConfigFile } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

@@ -3,9 +3,15 @@
  * not see the frame that this adds. Every other byte stays as it is, and a setting turns it off.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { ask } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { chunk, lastChunk, startUpstream, streamHead, type Upstream } from '../upstream.ts';
+import { ask } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import {
+  chunk,
+  lastChunk,
+  startUpstream,
+  streamHead,
+  type Upstream,
+} from '../support/rawengine.ts';
 
 const token = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"Hé"}}],"usage":null}\n\n';
 const other = 'data: {"id":"1","choices":[],"prompt_filter_results":[]}\n\n';

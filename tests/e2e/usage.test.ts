@@ -7,13 +7,13 @@ import { Database } from 'bun:sqlite';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startDemoEngine } from '../../src/demo.ts';
-import { ask, open, requestBytes, send, type Asked } from '../exchange.ts';
-import { key, runCommand, startGateway, type Gateway } from '../gateway.ts';
-import { admin, adminKey, bearer, issueKey } from '../operator.ts';
-import { healthOf, untilUpstream, untilIdle } from '../stage.ts';
-import { randomFrom } from '../unit/random.ts';
-import { until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { ask, open, requestBytes, send, type Asked } from '../support/oneexchange.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { admin, adminKey, bearer, issueKey } from '../support/operator.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { randomFrom } from '../support/random.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 

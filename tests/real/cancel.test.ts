@@ -3,9 +3,9 @@
  * have been done.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { type Exchange, send } from '../exchange.ts';
-import { type Gateway, startGateway } from '../gateway.ts';
-import { until } from '../wait.ts';
+import { type Exchange, send } from '../support/oneexchange.ts';
+import { type Gateway, startGateway } from '../support/process.ts';
+import { until } from '../support/wait.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
 
 setDefaultTimeout(300_000);

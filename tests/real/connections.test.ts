@@ -5,8 +5,8 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { startGateway } from '../gateway.ts';
-import { until } from '../wait.ts';
+import { startGateway } from '../support/process.ts';
+import { until } from '../support/wait.ts';
 import { post } from './client.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 

@@ -4,8 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { version } from '../../package.json';
-import { loadConfig } from '../../src/config.ts';
-import { demoSettings, invitation } from '../../src/invitation.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { demoSettings, invitation } from '../../src/demo/invitation.ts';
 import { serve } from '../../src/serve.ts';
 import { setUpRealEngine, startRealEngine } from './engine.ts';
 

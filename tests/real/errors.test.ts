@@ -3,7 +3,7 @@
  * error of the gateway.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { type Gateway, startGateway } from '../gateway.ts';
+import { type Gateway, startGateway } from '../support/process.ts';
 import { type Json, post } from './client.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
 

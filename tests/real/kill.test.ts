@@ -3,10 +3,10 @@
  * restart the gateway.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { type Exchange, send } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { until } from '../wait.ts';
+import { type Exchange, send } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { until } from '../support/wait.ts';
 import { get, post } from './client.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 

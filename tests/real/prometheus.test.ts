@@ -7,10 +7,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import dashboard from '../../deploy/grafana/llm-gateway.json';
-import { startDemoEngine } from '../../src/demo.ts';
-import { cleanEnvironment, startGateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { soon, until } from '../wait.ts';
+import { startDemoEngine } from '../../src/demo/engine.ts';
+import { cleanEnvironment, startGateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { soon, until } from '../support/wait.ts';
 import { get, post } from './client.ts';
 
 setDefaultTimeout(300_000);

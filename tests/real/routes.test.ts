@@ -3,8 +3,8 @@
  * Only what differs between any two answers of an engine is set equal first: ids, dates and measured times.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { routes } from '../../src/routes.ts';
-import { type Gateway, startGateway } from '../gateway.ts';
+import { routes } from '../../src/wire/routes.ts';
+import { type Gateway, startGateway } from '../support/process.ts';
 import { get, type Json, post } from './client.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
 

@@ -3,11 +3,11 @@
  * killed, stopped or started again costs only what ran on it.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, send, type Exchange } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
-import { holdPort } from '../port.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+import { ask, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
+import { holdPort } from '../support/port.ts';
+import { healthOf, untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 
 setDefaultTimeout(300_000);

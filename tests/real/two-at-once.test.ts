@@ -3,8 +3,8 @@
  * own answer, whole.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { send } from '../exchange.ts';
-import { startGateway } from '../gateway.ts';
+import { send } from '../support/oneexchange.ts';
+import { startGateway } from '../support/process.ts';
 import { requireRealEngine, startRealEngine } from './engine.ts';
 
 setDefaultTimeout(300_000);

@@ -8,10 +8,10 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ask, send, type Exchange } from '../exchange.ts';
-import { startGateway, type Gateway } from '../gateway.ts';
-import { healthOf, untilUpstream } from '../stage.ts';
-import { until } from '../wait.ts';
+import { ask, send, type Exchange } from '../support/oneexchange.ts';
+import { startGateway, type Gateway } from '../support/process.ts';
+import { healthOf, untilUpstream } from '../support/stage.ts';
+import { until } from '../support/wait.ts';
 import { post, type Json } from './client.ts';
 import { requireRealEngine, startRealEngine, type RealEngine } from './engine.ts';
 

@@ -3,11 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { gunzipSync } from 'node:zlib';
 import type { FaultName } from '../../../src/demo/faults.ts';
 import { faults } from '../../../src/demo/faults.ts';
-import type { DemoEngine } from '../../../src/demo.ts';
-import { startDemoEngine } from '../../../src/demo.ts';
-import { until as eventually } from '../../wait.ts';
-import type { RawClient } from '../socket.ts';
-import { bodyOf, chunksOf, connect, post } from '../socket.ts';
+import type { DemoEngine } from '../../../src/demo/engine.ts';
+import { startDemoEngine } from '../../../src/demo/engine.ts';
+import { until as eventually } from '../../support/wait.ts';
+import type { RawClient } from '../../support/socket.ts';
+import { bodyOf, chunksOf, connect, post } from '../../support/socket.ts';
 
 const body = { prompt: 'Привет', max_tokens: 6 };
 const lastChunk = '0\r\n\r\n';

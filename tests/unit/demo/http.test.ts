@@ -1,9 +1,9 @@
 /** How the simulated engine frames HTTP/1.1, seen on raw sockets. */
 import { afterEach, describe, expect, test } from 'bun:test';
-import type { DemoEngine, DemoOptions } from '../../../src/demo.ts';
-import { startDemoEngine } from '../../../src/demo.ts';
-import type { RawClient } from '../socket.ts';
-import { bodyOf, chunksOf, connect, post } from '../socket.ts';
+import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
+import { startDemoEngine } from '../../../src/demo/engine.ts';
+import type { RawClient } from '../../support/socket.ts';
+import { bodyOf, chunksOf, connect, post } from '../../support/socket.ts';
 
 let engine: DemoEngine;
 const clients: RawClient[] = [];

@@ -1,9 +1,9 @@
 /** The slots of the simulated engine over time: prefill, a slot whose client has left, a freeze, and what is counted. */
 import { afterEach, describe, expect, test } from 'bun:test';
-import type { DemoEngine, DemoOptions } from '../../../src/demo.ts';
-import { startDemoEngine } from '../../../src/demo.ts';
-import type { RawClient } from '../socket.ts';
-import { connect, post } from '../socket.ts';
+import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
+import { startDemoEngine } from '../../../src/demo/engine.ts';
+import type { RawClient } from '../../support/socket.ts';
+import { connect, post } from '../../support/socket.ts';
 
 const engines: DemoEngine[] = [];
 

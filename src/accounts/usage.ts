@@ -1,0 +1,196 @@
+/**
+ * What is kept of usage: one row for every request that has ended, the questions that can be asked of the rows, and the
+ * contract of who keeps them. It writes nothing.
+ */
+import type { Tokens } from '../request/cost.ts';
+import type { MaybePromise } from './limits.ts';
+import type { Outcome, Settlement } from '../request/live.ts';
+
+/** One request that has ended. Times in milliseconds, to a tenth. */
+export interface UsageRow {
+  /** When it ended, in epoch milliseconds. */
+  at: number;
+  /** Can be the client's choice, so two rows can have the same. */
+  requestId: string;
+  keyId: string;
+  principal: string;
+  keyName: string;
+  route: string;
+  model: string | undefined;
+  upstream: string | undefined;
+  status: number;
+  code: string | undefined;
+  outcome: Outcome;
+  stream: boolean;
+  queuedMs: number;
+  /** From the engine having the request to its first byte; only of streams that an engine has answered well. */
+  firstTokenMs: number | undefined;
+  engineMs: number;
+  totalMs: number;
+  promptTokens: number | undefined;
+  cachedTokens: number | undefined;
+  completionTokens: number | undefined;
+  tokensAre: 'exact' | 'estimated' | undefined;
+  isCacheHit: boolean;
+}
+
+/** What totals can be grouped by; days, hours and minutes are those of UTC. */
+export const usageColumns = [
+  'key',
+  'principal',
+  'model',
+  'upstream',
+  'route',
+  'code',
+  'day',
+  'hour',
+  'minute',
+] as const;
+
+export type UsageColumn = (typeof usageColumns)[number];
+
+/** Which rows to add up: those with `since` <= at < `until`, in epoch milliseconds. */
+export interface UsageQuery {
+  since: number;
+  until: number;
+  /** None gives one group of everything. */
+  by: readonly UsageColumn[];
+  /** The rows of this key alone. */
+  keyId?: string | undefined;
+  /** Ends the search; it throws the signal's reason then. */
+  signal?: AbortSignal | undefined;
+}
+
+/** More groups than this are refused: a week has 10,080 minutes. */
+export const maxGroups = 20_000;
+
+/** Sums of a group. Tokens are those that engines have worked for: hits of the response cache add none. */
+export interface UsageFigures {
+  requests: number;
+  /** Those beyond a limit of their key, or with no room in the queue. No engine had them, and no figure below has. */
+  refused: number;
+  /** Those that ended with any other error, of the gateway or of an engine. */
+  failed: number;
+  /** Those whose client left. */
+  cancelled: number;
+  cacheHits: number;
+  promptTokens: number;
+  cachedTokens: number;
+  completionTokens: number;
+  /** Requests whose tokens are estimated. */
+  estimated: number;
+  engineSeconds: number;
+  /** Percentiles by nearest rank, to two significant digits; `null` where there is nothing to rank. */
+  firstTokenMsP50: number | null;
+  firstTokenMsP95: number | null;
+  /** Of those that were in the queue, for however short. */
+  queuedMsP50: number | null;
+  queuedMsP95: number | null;
+}
+
+/**
+ * One group: the columns asked for, and its sums. `key` is the public id, beside it `name` as of its latest request;
+ * `day` is `2026-11-05`, `hour` and `minute` are `2026-11-05T13:00Z`; `null` where a request had no such thing.
+ */
+export type UsageTotals = { [column in UsageColumn | 'name']?: string | null } & UsageFigures;
+
+/** The totals of a span of time as people get them; times in ISO form. */
+export interface UsageReport {
+  since: string;
+  until: string;
+  data: readonly UsageTotals[];
+}
+
+export function usageReport(
+  { since, until }: Pick<UsageQuery, 'since' | 'until'>,
+  data: readonly UsageTotals[],
+): UsageReport {
+  return { since: new Date(since).toISOString(), until: new Date(until).toISOString(), data };
+}
+
+/** Tokens that count for a principal's budgets: prompt and completion, without hits of the response cache. */
+export interface Spent {
+  principal: string;
+  /** Since the beginning of the day. */
+  day: number;
+  /** Since the beginning of the month. */
+  month: number;
+}
+
+/** Gives the tokens of a request that count for its principal's budgets. */
+export function spentTokens(request: {
+  isCacheHit: boolean;
+  promptTokens?: number | undefined;
+  completionTokens?: number | undefined;
+}): number {
+  return request.isCacheHit ? 0 : (request.promptTokens ?? 0) + (request.completionTokens ?? 0);
+}
+
+/** What of a key's rows to add up: those up to `lastRow`. */
+export interface SpentQuery {
+  keyId: string;
+  /** The beginnings of the day and of the month, in epoch milliseconds. */
+  day: number;
+  month: number;
+  lastRow: number;
+}
+
+/** Where the ledger is kept: here, or in a database that gateways share. */
+export interface UsageStore {
+  /** All of them or none; throws, or rejects, when it cannot. It does not wait long: the caller tries again. */
+  insertUsage(rows: readonly UsageRow[]): MaybePromise<void>;
+  /** In the order of time where that is a column, and then most tokens first. */
+  usage(query: UsageQuery): MaybePromise<UsageTotals[]>;
+  /** Gives the number of the latest row: what is written later has a higher one. 0 where there is none. */
+  lastRow(): number;
+  /** What the principals of a key have spent. */
+  spent(query: SpentQuery): MaybePromise<Spent[]>;
+  /** Deletes some of the rows before that time and gives how many; 0 says that none is left. */
+  dropUsageBefore(at: number): MaybePromise<number>;
+}
+
+/** The client names the model, at whatever length. */
+const maxTextLength = 200;
+/** No request has more; a sum over any number of rows stays exact. */
+const maxTokens = 1e9;
+
+function countOf(tokens: number | undefined): number | undefined {
+  const isCount = Number.isInteger(tokens) && tokens !== undefined;
+  return isCount && tokens >= 0 && tokens <= maxTokens ? tokens : undefined;
+}
+
+function tenths(milliseconds: number): number {
+  return Math.max(0, Math.round(milliseconds * 10) / 10);
+}
+
+/** Pure: gives the row of a request. Whatever a client or an engine has sent, a store can keep it. */
+export function rowOf(record: Settlement, at: number): UsageRow {
+  const { caller, stream, status, firstByteMs, isCacheHit } = record;
+  const isAnswer = stream && status < 400 && !isCacheHit && firstByteMs !== undefined;
+  const tokens: { [name in keyof Tokens]-?: number | undefined } = {
+    promptTokens: countOf(record.promptTokens),
+    cachedTokens: countOf(record.cachedTokens),
+    completionTokens: countOf(record.completionTokens),
+  };
+  return {
+    at: Math.round(at),
+    requestId: record.requestId,
+    keyId: caller.keyId,
+    principal: caller.principal,
+    keyName: caller.name.slice(0, maxTextLength),
+    route: record.route,
+    model: record.model?.slice(0, maxTextLength),
+    upstream: record.upstream,
+    status,
+    code: record.code,
+    outcome: record.outcome,
+    stream,
+    queuedMs: tenths(record.queuedMs),
+    firstTokenMs: isAnswer ? tenths(firstByteMs) : undefined,
+    engineMs: tenths(record.engineMs),
+    totalMs: tenths(record.totalMs),
+    ...tokens,
+    tokensAre: record.tokensAre,
+    isCacheHit,
+  };
+}

@@ -1,0 +1,81 @@
+/**
+ * Which answers the response cache may keep, and under which key. Pure: it reads the request alone, and lets nothing be
+ * kept that an engine would not answer the same way again.
+ */
+import type { Fields } from '../wire/json.ts';
+import type { Route } from '../wire/routes.ts';
+
+/** A request whose answer may be kept. */
+export interface CacheKey {
+  /** SHA-256 of everything that the answer depends on. */
+  key: string;
+  /** Whether the client takes no answer that was kept; the new one is kept all the same. */
+  isFresh: boolean;
+}
+
+export interface CacheKeyOptions {
+  route: Route;
+  /** The query of the request's URL with its question mark, or nothing. */
+  search: string;
+  headers: Headers;
+  /** As the client sent it. */
+  body: Uint8Array;
+  fields: Fields;
+  /**
+   * Requests of different scopes share nothing. By key, not by principal: whoever holds a key that speaks for several
+   * users reads all their answers anyway.
+   */
+  scope: string;
+}
+
+const embedding = /\/embeddings?$/;
+/** Beside the body these can change an answer; what says who or how somebody asks does not. */
+const telling = /^(accept|content-type|anthropic-.*|openai-.*)$/;
+/** What these name lies outside the request. */
+const outside = [
+  'previous_response_id',
+  'conversation',
+  'container',
+  'mcp_servers',
+  'web_search_options',
+];
+/** llama.cpp's LLAMA_DEFAULT_SEED: it draws another one each time. A negative one says the same everywhere. */
+const randomSeed = 0xffffffff;
+
+function isDeterministic({ path }: Route, { temperature, seed }: Fields): boolean {
+  if (embedding.test(path) || temperature === 0) return true;
+  return Number.isSafeInteger(seed) && (seed as number) >= 0 && seed !== randomSeed;
+}
+
+/** Functions are the client's to call; other tools an engine may run by itself, with whatever comes of that today. */
+function isFunction(tool: unknown): boolean {
+  const type = typeof tool === 'object' && tool !== null && 'type' in tool ? tool.type : undefined;
+  return type === undefined || type === 'function' || type === 'custom';
+}
+
+function isSelfContained(fields: Fields): boolean {
+  const { store, background, tools } = fields;
+  if (store === true || background === true) return false;
+  if (outside.some((name) => (fields[name] ?? undefined) !== undefined)) return false;
+  return !Array.isArray(tools) || tools.every(isFunction);
+}
+
+/**
+ * Pure decision: the key under which the answer to this request may be kept; `undefined` where it may not. Deterministic
+ * are temperature 0, a seed, and embeddings; a client's `cache-control: no-store` opts out.
+ */
+export function cacheKeyOf(options: CacheKeyOptions): CacheKey | undefined {
+  const { route, search, headers, body, fields, scope } = options;
+  if (route.method !== 'POST' || route.body !== 'json' || !route.generates) return undefined;
+  if (!isDeterministic(route, fields) || !isSelfContained(fields)) return undefined;
+  const control = headers.get('cache-control')?.toLowerCase() ?? '';
+  if (control.includes('no-store')) return undefined;
+  // Headers are iterated in the order of their names.
+  const told = [...headers].filter(([name]) => telling.test(name));
+  const key = new Bun.CryptoHasher('sha256')
+    // Text that ends where the body begins, since JSON has no line break of its own.
+    .update(`${JSON.stringify([scope, route.path + search, told])}\n`)
+    .update(body)
+    .digest('base64');
+  return { key, isFresh: control.includes('no-cache') };
+}

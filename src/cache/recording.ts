@@ -1,0 +1,129 @@
+/**
+ * An answer in the making: a copy of what goes to the client, for the response cache. It refuses what did not end well,
+ * and what would not fit.
+ */
+import { decode, hasText } from '../wire/bytes.ts';
+import { answerHeaders } from '../wire/headers.ts';
+import type { Outcome } from '../request/live.ts';
+import { isLastFrame } from '../wire/sse.ts';
+
+/** An answer with status 200. */
+export interface Kept {
+  /** The engine's, without those of its connection. */
+  readonly headers: Headers;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** The end of an event stream, as the relay sees it. */
+export interface StreamEnding {
+  readonly lastFrame: Uint8Array | undefined;
+  lastFrames(): Uint8Array;
+}
+
+const isEnded = ({ lastFrame }: StreamEnding) => lastFrame !== undefined && isLastFrame(lastFrame);
+
+/** Engines can fail under status 200, vLLM with a `[DONE]` behind it. */
+const failures = [
+  '"finish_reason":"error"',
+  '"finish_reason":"abort"',
+  '"status":"failed"',
+].flatMap((text) => [text, text.replace(':', ': ')]);
+const failedStart = /^(data: ?|\s*)\{\s*"error"|^event: ?(error|response\.failed)/m;
+const startBytes = 64;
+
+function saysFailure(bytes: Uint8Array, ending: StreamEnding | undefined): boolean {
+  const said = ending?.lastFrames() ?? bytes;
+  const start = decode(said, 'latin1', 0, ending === undefined ? startBytes : said.length);
+  return failedStart.test(start) || failures.some((text) => hasText(said, text));
+}
+
+/** Whether the end of such a body can be told from a cut; encoded ones are not looked into. */
+function isKeepable({ status, headers }: Response, ending: StreamEnding | undefined): boolean {
+  if (status !== 200 || headers.has('content-encoding')) return false;
+  if (headers.get('cache-control')?.toLowerCase().includes('no-store')) return false;
+  if (headers.has('content-length') || headers.has('transfer-encoding')) return true;
+  return (
+    ending !== undefined || Boolean(headers.get('content-type')?.startsWith('application/json'))
+  );
+}
+
+/** What came of an answer: itself; `left`: its client went away; `unkept`: it failed or cannot be kept. */
+export type Result = Kept | 'left' | 'unkept';
+
+/** How an answer in the making asks for memory and says what came of it. */
+export interface Keeper {
+  /** Of one answer, in bytes. */
+  maxBytes: number;
+  /** Takes so many bytes more, or gives back where it is negative; `false` when there are no more. */
+  reserve(bytes: number): boolean;
+  /** Called once. */
+  settled(result: Result): void;
+}
+
+const firstCapacityBytes = 4_096;
+
+/** It collects a copy of what goes to the client. */
+export class Filling {
+  #headers: Headers | undefined;
+  #ending: StreamEnding | undefined;
+  /** The first `#length` bytes of a buffer that grows. */
+  #held = new Uint8Array(0);
+  #length = 0;
+  #isOver = false;
+
+  constructor(private readonly keeper: Keeper) {}
+
+  /**
+   * Takes the head of the engine's answer.
+   * @param ending of an event stream that is not encoded
+   */
+  open(answer: Response, ending?: StreamEnding): void {
+    if (!isKeepable(answer, ending)) return this.#settle('unkept');
+    this.#headers = answerHeaders(answer.headers);
+    // It would be one client's session.
+    this.#headers.delete('set-cookie');
+    this.#ending = ending;
+  }
+
+  /** Takes the next bytes that go to the client. */
+  add(bytes: Uint8Array): void {
+    if (this.#isOver) return;
+    const length = this.#length + bytes.length;
+    if (length > this.#held.length && !this.#grow(length)) return this.#settle('unkept');
+    this.#held.set(bytes, this.#length);
+    this.#length = length;
+  }
+
+  /** Must follow when the request has ended, however; idempotent. */
+  end(outcome: Outcome): void {
+    if (this.#isOver) return;
+    const ending = this.#ending;
+    const hasFailed = this.#headers === undefined || saysFailure(this.#held, ending);
+    // A client may leave as soon as it has seen the last frame: nothing is missing then.
+    const isWhole = ending === undefined ? outcome === 'done' : isEnded(ending);
+    if (isWhole && !hasFailed && this.#headers !== undefined) {
+      return this.#settle({ headers: this.#headers, bytes: this.#held.slice(0, this.#length) });
+    }
+    this.#settle(outcome === 'aborted' ? 'left' : 'unkept');
+  }
+
+  #grow(length: number): boolean {
+    const { maxBytes, reserve } = this.keeper;
+    if (length > maxBytes) return false;
+    const wanted = Math.max(firstCapacityBytes, 2 * this.#held.length, length);
+    const capacity = Math.min(wanted, maxBytes);
+    if (!reserve(capacity - this.#held.length)) return false;
+    const grown = new Uint8Array(capacity);
+    grown.set(this.#held);
+    this.#held = grown;
+    return true;
+  }
+
+  #settle(result: Result): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.keeper.reserve(-this.#held.length);
+    this.#held = new Uint8Array(0);
+    this.keeper.settled(result);
+  }
+}

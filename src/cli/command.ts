@@ -1,0 +1,103 @@
+/**
+ * How a command that works on the store is run: its arguments are read, the store is opened and closed, and what is wrong
+ * is said. Whoever calls it exits.
+ */
+import { parseArgs, type ParseArgsOptionsConfig } from 'node:util';
+import { messageOf } from '../wire/errors.ts';
+import { InputError } from '../config/problems.ts';
+import type { Store } from '../stores/sqlite/store.ts';
+import { oneLine } from './table.ts';
+
+/** What a command needs of the process; `print` and `printError` end the line. */
+export interface CommandContext {
+  /** @param config the file that --config names; throws an Error that says why it cannot be opened */
+  open(config: string | undefined): Store;
+  /** Epoch milliseconds. */
+  epochNow(): number;
+  print(text: string): void;
+  printError(text: string): void;
+}
+
+/** 0: done. 1: it could not be done. 2: the command was given wrongly. */
+export type ExitCode = 0 | 1 | 2;
+
+/** The command was given wrongly. */
+export class Misuse extends Error {}
+
+type Values = Readonly<Record<string, string | boolean | undefined>>;
+
+/** A command that has been read. */
+export interface Call extends CommandContext {
+  store: Store;
+  values: Values;
+  /** The key that it is about, where it is about one. */
+  named: string;
+}
+
+export interface Command {
+  help: string;
+  options: ParseArgsOptionsConfig;
+  /** Whether it is about one key, which must be named. */
+  isAboutKey: boolean;
+  run(call: Call): void | Promise<void>;
+}
+
+/** The options that every command has, as its help says. */
+export const commonHelp = `
+  --config FILE      the configuration whose DATA_DIR is meant, where it is in a file
+  --help             this text`;
+
+/** @param title what stands behind `llm-gateway` to call it */
+export async function runCommand(
+  command: Command,
+  args: readonly string[],
+  context: CommandContext,
+  title: string,
+): Promise<ExitCode> {
+  let store: Store | undefined;
+  try {
+    const { values, named } = read(command, args);
+    if (values['help'] === true) {
+      context.print(command.help);
+      return 0;
+    }
+    store = context.open(values['config'] as string | undefined); // As declared.
+    await command.run({ ...context, store, values, named });
+    return 0;
+  } catch (error) {
+    const isMisuse = error instanceof Misuse || error instanceof InputError;
+    const problems = error instanceof InputError ? error.problems : [messageOf(error)];
+    for (const problem of problems) context.printError(`llm-gateway: ${problem}`);
+    if (isMisuse) context.printError(`Try: llm-gateway ${title} --help`);
+    return isMisuse ? 2 : 1;
+  } finally {
+    store?.close();
+  }
+}
+
+function read(command: Command, args: readonly string[]): { values: Values; named: string } {
+  const { options, isAboutKey } = command;
+  const common = { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
+  let parsed;
+  try {
+    parsed = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      tokens: true,
+      options: { ...options, ...common },
+    });
+  } catch (error) {
+    throw new Misuse(messageOf(error));
+  }
+  const [named, ...surplus] = isAboutKey ? parsed.positionals : ['', ...parsed.positionals];
+  // None of them gathers several, and the first of two would be passed over.
+  const values = parsed.values as Values;
+  const given = parsed.tokens.flatMap((token) => (token.kind === 'option' ? token.name : []));
+  const again = given.find((name, index) => given.indexOf(name) < index);
+  if (again !== undefined) throw new Misuse(`--${again}: given twice`);
+  if (surplus.length > 0) throw new Misuse(`unexpected "${oneLine(surplus.join(' '))}"`);
+  if (!named && isAboutKey && values['help'] !== true) {
+    throw new Misuse('name the key: its id, or its name where no other key has it');
+  }
+  return { values, named: named ?? '' };
+}

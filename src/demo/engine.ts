@@ -1,0 +1,250 @@
+/**
+ * The built-in simulated engine: it looks like llama-server, has its slots, its queue and its prefix cache, and answers
+ * every route that the gateway proxies, but has no model; its answers say so. It fails on demand (demo/faults.ts).
+ * For first runs, tests and benchmarks; it refuses nothing that a real engine must refuse for safety.
+ */
+import { answerReading, answerWith, generatings } from './answers.ts';
+import * as faults from './faults.ts';
+import type { Figures } from './figures.ts';
+import { metricsText, noFigures } from './figures.ts';
+import { Gate } from './gate.ts';
+import type { Connection, HttpRequest } from './http.ts';
+import { ConnectionOver, startHttpServer } from './http.ts';
+import { lookups, readings } from './lookups.ts';
+import { PrefixCache, Slots } from './model.ts';
+import { parseBody, parseForm } from './prompts.ts';
+import type { Answer } from './wire.ts';
+import { EngineError, jsonAnswer, untilGone } from './wire.ts';
+import { watchAgent } from '../engines/probe.ts';
+
+export interface DemoOptions {
+  /** Default 127.0.0.1. */
+  hostname?: string;
+  /** Default 0, any free one. */
+  port?: number;
+  /** Default 4. Requests beyond them wait, first come, first served. */
+  slots?: number;
+  /** The part of the time to the first token that does not depend on the prompt; default 0. */
+  firstTokenMs?: number;
+  /** For the tokens of a prompt that the cache does not hold; default 0, at once. */
+  prefillTokensPerSecond?: number;
+  /** Of each slot; default 0, as fast as possible. */
+  tokensPerSecond?: number;
+  /** How much the prefix cache holds; default what all slots together hold, 0 for no cache. */
+  cacheTokens?: number;
+  /** Of each slot; default 4096. A prompt that does not fit gets llama.cpp's 400. */
+  contextTokens?: number;
+  /** Default `demo`. A request may name any other, as with llama-server; without a name it gets the first. */
+  models?: readonly [string, ...string[]];
+  /** When set, everything but /health answers 401 without it, as Bearer or x-api-key. */
+  apiKey?: string;
+  /** When set, a connection that is idle for so long is closed. */
+  keepAliveSeconds?: number;
+  /** For how long a slot stays taken when its client has left; default 0. A llama.cpp in prefill takes seconds. */
+  abortLagMs?: number;
+}
+
+export interface DemoRequest extends HttpRequest {
+  state: 'waiting' | 'running' | 'done' | 'aborted';
+  /** Which connection it came on, counted from 1. */
+  readonly connection: number;
+  /** How many bytes of the answer the system has taken over so far, its head and framing included. */
+  readonly sentBytes: number;
+}
+
+export interface DemoEngine {
+  url: string;
+  port: number;
+  hostname: string;
+  /** What was received in full, the newest last, without the questions of a gateway's own; at most 10,000, and 128 MB of bodies. */
+  requests: DemoRequest[];
+  busySlots(): number;
+  /** How many requests wait for a slot. */
+  waiting(): number;
+  /** Resolves with the next change of slots, of the queue or of a request's state. */
+  changed(): Promise<void>;
+  /** Sums over everything that has run in a slot. */
+  readonly figures: Readonly<Figures>;
+  /** While it is loading every path answers llama.cpp's 503 "Loading model". */
+  setLoading(isLoading: boolean): void;
+  /** With a status, every path that takes a slot answers an error of it at once. */
+  setFailing(status: number | undefined): void;
+  /** While it is frozen it answers what takes no slot, and nothing else moves: slots stay taken, streams stall. */
+  setFrozen(isFrozen: boolean): void;
+  /** Ends everything at once. An engine that is started on the same port then has an empty cache. */
+  stop(): Promise<void>;
+}
+
+const keptRequests = 10_000;
+const keptBodyBytes = 128 * 1024 * 1024;
+
+/** Gives the key that a request presents, as llama-server reads it. */
+function keyOf(headers: Record<string, string>): string | undefined {
+  return headers['authorization']?.replace(/^Bearer /, '') ?? headers['x-api-key'];
+}
+
+/** What the engine did wrong counts as a 500, as in llama-server; that the connection is over passes on. */
+function errorAnswer(error: unknown): Answer {
+  if (error instanceof EngineError) return error.answer;
+  if (error instanceof ConnectionOver) throw error;
+  return new EngineError(500, 'server_error', String(error)).answer;
+}
+
+/** Starts the engine; throws when the address cannot be bound. */
+export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
+  const { contextTokens = 4096, models = ['demo'], slots: slotCount = 4, apiKey } = options;
+  const { cacheTokens = slotCount * contextTokens } = options;
+  const slots = new Slots(slotCount, notify);
+  const engine = { model: models[0], models, contextTokens, tasks: slots.tasks };
+  const speeds = {
+    firstTokenMs: options.firstTokenMs ?? 0,
+    prefillTokensPerSecond: options.prefillTokensPerSecond ?? 0,
+    tokensPerSecond: options.tokensPerSecond ?? 0,
+  };
+  const gate = new Gate();
+  const stopping = new AbortController();
+  const workshop = {
+    slots,
+    cache: new PrefixCache(cacheTokens),
+    speeds,
+    figures: noFigures(),
+    gate,
+    abortLagMs: options.abortLagMs ?? 0,
+    stopped: stopping.signal,
+  };
+  let isLoading = false;
+  let failing: number | undefined;
+  const requests: DemoRequest[] = [];
+  let requestBodyBytes = 0;
+  let change = Promise.withResolvers<void>();
+
+  function notify(): void {
+    const { resolve } = change;
+    change = Promise.withResolvers<void>();
+    resolve();
+  }
+
+  function keep(request: DemoRequest): void {
+    requests.push(request);
+    requestBodyBytes += request.body.length;
+    while (requests.length > keptRequests || requestBodyBytes > keptBodyBytes) {
+      requestBodyBytes -= requests.shift()?.body.length ?? 0;
+    }
+    notify();
+  }
+
+  async function answerTo(request: DemoRequest, signal: AbortSignal, asked: faults.Faults) {
+    const { method, headers } = request;
+    const [path = ''] = request.path.split('?');
+    function started(): void {
+      request.state = 'running';
+      notify();
+    }
+    if (apiKey !== undefined && keyOf(headers) !== apiKey && !path.endsWith('/health')) {
+      return faults.invalidKey.answer;
+    }
+    if (isLoading) return faults.loadingModel.answer;
+    const failure = faults.faultAnswer(asked);
+    if (failure !== undefined) return failure;
+    const lookup = lookups[`${method} ${path}`];
+    if (lookup !== undefined) {
+      started();
+      if (asked.has('hang')) await untilGone(signal);
+      return jsonAnswer(lookup(method === 'GET' ? {} : parseBody(request.body), engine));
+    }
+    if (method === 'GET' && path === '/metrics') {
+      const load = { running: slots.busy, waiting: slots.waiting };
+      const body = Buffer.from(metricsText(workshop.figures, load));
+      return { status: 200, headers: { 'Content-Type': 'text/plain; version=0.0.4' }, body };
+    }
+    const takesSlot = method === 'POST' && (path in readings || path in generatings);
+    if (takesSlot && failing !== undefined) return faults.statusAnswer(failing);
+    const setting = { engine, workshop, job: { signal, started }, asked };
+    const reading = readings[path];
+    if (method === 'POST' && reading !== undefined) {
+      return answerReading(reading, parseBody(request.body), setting);
+    }
+    const generating = generatings[path];
+    if (method === 'POST' && generating !== undefined) {
+      const body = generating.isForm
+        ? await parseForm(request.body, headers['content-type'] ?? '')
+        : parseBody(request.body);
+      return answerWith(generating, body, setting);
+    }
+    throw new EngineError(404, 'not_found_error', 'File Not Found');
+  }
+
+  /** Answers, or fails as asked; gives whether the connection can go on. */
+  async function respond(request: DemoRequest, connection: Connection): Promise<boolean> {
+    const { headers } = request;
+    let asked: faults.Faults = new Map();
+    let answer: Answer;
+    try {
+      asked = faults.parseFaults(headers['x-demo-fault']);
+      const refusalMs = faults.refusalMs(asked);
+      if (refusalMs > 0) server.refuse(refusalMs);
+      if (await faults.strikeAtOnce(connection, asked)) return false;
+      answer = await answerTo(request, connection.signal, asked);
+    } catch (error) {
+      answer = errorAnswer(error);
+    }
+    const cors = { 'Access-Control-Allow-Origin': headers['origin'] ?? '' };
+    return faults.deliver(
+      connection,
+      { ...answer, headers: { ...cors, ...answer.headers } },
+      asked,
+    );
+  }
+
+  async function handle(received: HttpRequest, connection: Connection): Promise<boolean> {
+    const sentBefore = connection.sentBytes;
+    let sentAfter: number | undefined;
+    const request: DemoRequest = {
+      ...received,
+      state: 'waiting',
+      connection: connection.id,
+      get sentBytes() {
+        return (sentAfter ?? connection.sentBytes) - sentBefore;
+      },
+    };
+    // The gateway's own questions are no requests of anybody.
+    if (request.headers['user-agent'] !== watchAgent) keep(request);
+    try {
+      const canGoOn = await respond(request, connection);
+      request.state = 'done';
+      return canGoOn;
+    } catch (error) {
+      if (!(error instanceof ConnectionOver)) throw error;
+      request.state = error.by === 'client' ? 'aborted' : 'done';
+      return false;
+    } finally {
+      sentAfter = connection.sentBytes;
+      notify();
+    }
+  }
+
+  const { hostname = '127.0.0.1', port = 0, keepAliveSeconds } = options;
+  const server = startHttpServer({ hostname, port, keepAliveSeconds, handle });
+  return {
+    url: `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${server.port}`,
+    port: server.port,
+    hostname,
+    requests,
+    busySlots: () => slots.busy,
+    waiting: () => slots.waiting,
+    changed: () => change.promise,
+    figures: workshop.figures,
+    setLoading(value) {
+      isLoading = value;
+    },
+    setFailing(status) {
+      failing = status;
+    },
+    setFrozen: (isFrozen) => gate.set(!isFrozen),
+    async stop() {
+      stopping.abort();
+      await server.stop();
+      while (slots.busy > 0) await change.promise;
+    },
+  };
+}

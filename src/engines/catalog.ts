@@ -1,0 +1,205 @@
+/**
+ * Which upstream serves which model, and by which name it knows it. Pure decisions about what is known now; whoever
+ * learns of other models makes a new catalog.
+ */
+import { GatewayError } from '../wire/errors.ts';
+import { listedNames } from '../wire/modellist.ts';
+
+/** What one upstream serves. */
+export interface Served {
+  /** Its id. */
+  upstream: string;
+  /** `undefined`: not known (yet), so that it may serve anything. */
+  models: readonly string[] | undefined;
+  /** Further names of its models. */
+  aliases: Readonly<Record<string, string>>;
+}
+
+/** Where a request may run. The same request gets the same object each time. */
+export interface Choice {
+  /** Ids of the upstreams that may run it. */
+  readonly upstreams: readonly string[];
+  /** What the request's model must become, by upstream id; where there is nothing, its bytes stay as they are. */
+  readonly rewrite: Readonly<Record<string, string>> | undefined;
+  /** The model's own name; `undefined` where it is not known. */
+  readonly model: string | undefined;
+}
+
+export interface CatalogOptions {
+  /** Model of a request that names none. */
+  defaultModel: string | undefined;
+  /** Whether a single upstream with a single model takes any name. */
+  anyModelName: boolean;
+}
+
+/** The names that a caller may use; `undefined` for all. */
+type Allowed = readonly string[] | undefined;
+
+const maxNamesInMessage = 20;
+
+export class Catalog {
+  readonly #served: readonly Served[];
+  readonly #options: CatalogOptions;
+  /** Holds only names that are known: what clients make up must not stay in memory. */
+  readonly #named = new Map<string, Choice>();
+  readonly #anyName: Choice | undefined;
+  readonly #default: Choice | undefined;
+  readonly #unnamed: Choice | undefined;
+  /** The upstream that there is, where it is the only one. */
+  readonly #single: Choice | undefined;
+
+  constructor(served: readonly Served[], options: CatalogOptions) {
+    this.#served = served;
+    this.#options = options;
+    const ids = served.map(({ upstream }) => upstream);
+    const [only, ...otherModels] = new Set(served.flatMap(({ models }) => models ?? []));
+    const onlyModel = otherModels.length === 0 ? only : undefined;
+    const unknown = served.filter(({ models }) => models === undefined);
+    this.#single = served.length === 1 ? choiceOf(ids, onlyModel) : undefined;
+    if (unknown.length > 0) this.#anyName = choiceOf(unknown.map(({ upstream }) => upstream));
+    else if (options.anyModelName && onlyModel !== undefined) this.#anyName = this.#single;
+    this.#unnamed = this.#unnamedChoice(ids, onlyModel);
+    this.#default = this.#defaultChoice(unknown, onlyModel);
+  }
+
+  /**
+   * Gives where a request may run. Throws `model_not_found` and `model_required`, which name what there is, and
+   * `model_not_allowed`.
+   * @param needsModel whether its route runs a model; tokenizing and listing do not
+   * @param allowed the names that its caller may use; `undefined` for all
+   */
+  resolve(model: string | undefined, needsModel: boolean, allowed?: Allowed): Choice {
+    const choice =
+      model === undefined
+        ? this.#resolveUnnamed(needsModel, allowed)
+        : this.#resolveNamed(model, allowed);
+    if (allowed === undefined) return choice;
+    // The name in a request counts where an upstream knows it, or where nobody knows what there is.
+    const counts = model !== undefined && (choice.model === undefined || this.#named.has(model));
+    const names = [choice.model, counts ? model : undefined];
+    if (names.some((name) => name !== undefined && allowed.includes(name))) return choice;
+    const message = `This API key may use only these models: ${allowed.join(', ')}.`;
+    throw new GatewayError('model_not_allowed', { message, param: 'model' });
+  }
+
+  /** Gives the names of all models, then of all aliases, each once. */
+  names(): string[] {
+    const models = this.#served.flatMap((served) => served.models ?? []);
+    const aliases = this.#served.flatMap((served) => Object.keys(served.aliases));
+    return [...new Set([...models, ...aliases])];
+  }
+
+  /** Says whether some upstream is known to serve a model under that name. */
+  hasName(name: string): boolean {
+    return this.#named.has(name) || this.#find(name) !== undefined;
+  }
+
+  #resolveNamed(model: string, allowed: Allowed): Choice {
+    const known = this.#named.get(model);
+    if (known !== undefined) return known;
+    const found = this.#find(model);
+    if (found === undefined)
+      return this.#anyName ?? this.#notFound('No upstream serves that model.', allowed);
+    this.#named.set(model, found);
+    return found;
+  }
+
+  #resolveUnnamed(needsModel: boolean, allowed: Allowed): Choice {
+    if (this.#default !== undefined) return this.#default;
+    if (needsModel && this.#options.defaultModel !== undefined) {
+      return this.#notFound(
+        'No upstream serves the default model; name another in "model".',
+        allowed,
+      );
+    }
+    const choice = this.#unnamed ?? (needsModel ? undefined : this.#single);
+    if (choice !== undefined) return choice;
+    const message = `Name the model in "model". ${this.#whatThereIs(allowed)}`;
+    throw new GatewayError('model_required', { message, param: 'model' });
+  }
+
+  /** Gives where the only model runs; or, while nothing is known, that any upstream may do. */
+  #unnamedChoice(ids: readonly string[], onlyModel: string | undefined): Choice | undefined {
+    if (this.#served.every(({ models }) => models === undefined)) return choiceOf(ids);
+    if (onlyModel === undefined) return undefined;
+    if (this.#single !== undefined) return this.#single;
+    const having = this.#served.filter(({ models }) => models?.includes(onlyModel));
+    return choiceOf(
+      having.map(({ upstream }) => upstream),
+      onlyModel,
+    );
+  }
+
+  /** Gives where the default model runs, and has it put into the request; `undefined` where nobody serves it. */
+  #defaultChoice(unknown: readonly Served[], onlyModel: string | undefined): Choice | undefined {
+    const { defaultModel } = this.#options;
+    if (defaultModel === undefined) return undefined;
+    const found = this.#find(defaultModel);
+    if (found === undefined) {
+      if (unknown.length === 0) return this.#anyName;
+      const upstreams = unknown.map(({ upstream }) => upstream);
+      return { upstreams, rewrite: rewriteAll(upstreams, () => defaultModel), model: defaultModel };
+    }
+    // One that has no other model needs no name.
+    if (this.#single !== undefined && found.model === onlyModel) return this.#single;
+    const nameAt = (id: string) => found.rewrite?.[id] ?? found.model ?? defaultModel;
+    return { ...found, rewrite: rewriteAll(found.upstreams, nameAt) };
+  }
+
+  /** Gives the upstreams that are known to serve a model of that name; `undefined` where there is none. */
+  #find(name: string): Choice | undefined {
+    const found = this.#served.flatMap((served) => namedBy(served, name) ?? []);
+    const [first] = found;
+    if (first === undefined) return undefined;
+    const model = found.some((known) => known.model === name) ? name : first.model;
+    // Slots go by the model's name, so that one upstream must not mean another by it.
+    const renamed = found.filter((known) => !known.takesName || known.model !== model);
+    const rewrite = Object.fromEntries(renamed.map((known) => [known.upstream, known.model]));
+    return {
+      upstreams: found.map(({ upstream }) => upstream),
+      rewrite: renamed.length > 0 ? rewrite : undefined,
+      model,
+    };
+  }
+
+  #notFound(reason: string, allowed: Allowed): never {
+    const message = `${reason} ${this.#whatThereIs(allowed)}`;
+    throw new GatewayError('model_not_found', { message, param: 'model' });
+  }
+
+  /** Names what a caller may use. */
+  #whatThereIs(allowed: Allowed): string {
+    const names = this.names().filter((name) => allowed?.includes(name) ?? true);
+    if (names.length === 0) return 'No models are known here yet.';
+    const more = names.length - maxNamesInMessage;
+    const shown = names.slice(0, maxNamesInMessage).join(', ');
+    return `Served here: ${shown}${more > 0 ? ` and ${more} more (GET /v1/models lists them)` : ''}.`;
+  }
+}
+
+function choiceOf(upstreams: readonly string[], model?: string): Choice {
+  return { upstreams, rewrite: undefined, model };
+}
+
+function rewriteAll(upstreams: readonly string[], nameAt: (id: string) => string) {
+  return Object.fromEntries(upstreams.map((id) => [id, nameAt(id)]));
+}
+
+/** A name as one upstream understands it. */
+interface Known {
+  upstream: string;
+  /** The model's own name. */
+  model: string;
+  /** Whether the engine itself takes the name for the model. */
+  takesName: boolean;
+}
+
+/** Gives what an upstream serves under a name: the operator's alias comes before the engine's own names. */
+function namedBy({ upstream, models, aliases }: Served, name: string): Known | undefined {
+  const target = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
+  const wanted = target ?? name;
+  const listed = listedNames(wanted).find((known) => models?.includes(known));
+  const model = listed ?? target;
+  if (model === undefined) return undefined;
+  return { upstream, model, takesName: target === undefined || target === name };
+}

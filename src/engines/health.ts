@@ -1,0 +1,228 @@
+/**
+ * What is heard of upstreams, from their watches and from real traffic alike, brought to their breakers and to the log.
+ * Nothing else touches a breaker's verdict; it decides nothing about who runs where.
+ */
+import type { Ask } from '../request/job.ts';
+import type { EngineLoad } from './probe.ts';
+import type { Fleet } from './fleet.ts';
+import type { Log } from '../log/log.ts';
+import type { Upstream } from './upstream.ts';
+import type { Watch, WatchOptions } from './watch.ts';
+
+/** What is used of a watch. */
+export type Watching = Pick<
+  Watch,
+  | 'start'
+  | 'close'
+  | 'hasten'
+  | 'lookAnew'
+  | 'askLoad'
+  | 'post'
+  | 'proveByConnecting'
+  | 'proveByAsking'
+>;
+
+export interface HealthOptions {
+  fleet: Fleet;
+  log: Log;
+  now(): number;
+  random(): number;
+  /** Makes the watch of one upstream. */
+  watch(options: WatchOptions): Watching;
+  /** Something that decides about admission may have changed. */
+  changed(): void;
+  /** What an engine says of its load; `askedAt` is when it was asked. */
+  loaded(upstream: Upstream, load: EngineLoad, askedAt: number): void;
+}
+
+/** How many times its usual gap an engine may stay without progress. */
+const stallFactor = 20;
+/** How long it may be silent before it is asked how far it is, and how often then. */
+const silenceMs = 1_500;
+
+export class Health {
+  #isStarted = false;
+  readonly #watches = new Map<Upstream, Watching>();
+  readonly #options: HealthOptions;
+
+  constructor(options: HealthOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to look after the upstreams. */
+  start(): void {
+    this.#isStarted = true;
+    for (const watch of this.#watches.values()) watch.start();
+  }
+
+  close(): void {
+    for (const watch of this.#watches.values()) watch.close();
+  }
+
+  /** Looks after one more upstream. */
+  add(upstream: Upstream): void {
+    const { log, now, random, changed } = this.#options;
+    const watch = this.#options.watch({
+      upstream,
+      log,
+      now,
+      random,
+      changed,
+      reached: () => this.#reached(upstream, false),
+      answered: () => this.#reached(upstream, true),
+      broke: () => this.#broke(upstream),
+      unreachable: () => this.#unreachable(upstream, true),
+      loaded: (load, askedAt) => this.#loaded(upstream, load, askedAt),
+    });
+    this.#watches.set(upstream, watch);
+    if (this.#isStarted) watch.start();
+  }
+
+  drop(upstream: Upstream): void {
+    this.#watches.get(upstream)?.close();
+    this.#watches.delete(upstream);
+  }
+
+  /** Asks how busy it is, unless it was asked within `pauseMs`; says whether it does. */
+  askLoad(upstream: Upstream, pauseMs: number): boolean {
+    return this.#watches.get(upstream)?.askLoad(pauseMs) ?? false;
+  }
+
+  /** Posts JSON to a route that generates nothing; gives the JSON of a 200, `undefined` for anything else. */
+  async post(upstream: Upstream, path: string, body: Uint8Array | string): Promise<unknown> {
+    return await this.#watches.get(upstream)?.post(path, body);
+  }
+
+  /** Finds out beside a request whether it takes connections. */
+  proveByConnecting(upstream: Upstream, timeoutMs: number): void {
+    this.#watches.get(upstream)?.proveByConnecting(timeoutMs);
+  }
+
+  /** Takes note that the upstream answered with that status. */
+  answered(upstream: Upstream, status: number, { caller, units }: Ask): void {
+    const { breaker, state } = upstream;
+    const now = this.#options.now();
+    upstream.provenAt = now;
+    upstream.refusesQuickly = false;
+    // An engine that generates nothing may still count tokens.
+    if (units === 0) breaker.answered(now);
+    else if (status < 500) breaker.succeeded(now);
+    else breaker.failed5xx(caller.principal, now, this.#options.fleet.canSpare(upstream));
+    this.#heard(upstream, state);
+  }
+
+  /** Takes note that no connection could be made; `isQuick` when it was refused at once. */
+  missed(upstream: Upstream, isQuick: boolean): void {
+    this.#unreachable(upstream, isQuick);
+    this.#watches.get(upstream)?.hasten();
+  }
+
+  /**
+   * Takes note that the connection broke before any byte of an answer. Where one caller's prompts may be the reason, the
+   * health endpoint is asked.
+   */
+  wasReset(upstream: Upstream, { caller }: Ask): void {
+    const { breaker, state } = upstream;
+    const { fleet, now } = this.#options;
+    const canSpare = fleet.canSpare(upstream);
+    breaker.reset(caller.principal, now(), canSpare);
+    this.#heard(upstream, state);
+    if (canSpare && breaker.isSuspect) this.#watches.get(upstream)?.proveByAsking();
+  }
+
+  /** Takes note that the engine is loading its model. */
+  noteLoading(upstream: Upstream): void {
+    const { breaker, state } = upstream;
+    upstream.isLoading = true;
+    breaker.answered(this.#options.now());
+    this.#heard(upstream, state);
+    this.#watches.get(upstream)?.hasten();
+  }
+
+  /**
+   * Finds out whether requests stand still at an upstream, and asks it where it is silent.
+   * @param hasBegun whether one of them has had a part of its answer
+   */
+  judgeProgress(upstream: Upstream, hasBegun: boolean, floorMs: number): void {
+    const { progress, open, isFull, isStalled } = upstream;
+    if (open === 0 && !isFull && !isStalled) return;
+    const now = this.#options.now();
+    const isSilent = now - (progress.silentSince ?? now) > silenceMs;
+    if (isSilent || upstream.reportsWaiting) this.askLoad(upstream, silenceMs);
+    const canJudge = hasBegun || progress.hasCounters;
+    const question = { openRequests: open, now, floorMs, factor: stallFactor, canJudge };
+    // That its requests have ended is no progress: one with counters has to show that it is idle.
+    const isStill = isStalled && open === 0 && progress.hasCounters;
+    this.#setStalled(upstream, isStill || progress.isStalled(question));
+  }
+
+  #loaded(upstream: Upstream, load: EngineLoad, askedAt: number): void {
+    const { progress, settings, open } = upstream;
+    const { silentSince } = progress;
+    progress.counters(load.progress, this.#options.now());
+    upstream.isFull = settings.slots === 'auto' && (load.waiting ?? 0) > 0;
+    const isIdle = (load.busySlots ?? load.running) === 0;
+    const hasMoved = progress.silentSince !== silentSince;
+    if (open === 0 && (isIdle || hasMoved)) this.#setStalled(upstream, false);
+    this.#options.loaded(upstream, load, askedAt);
+  }
+
+  #setStalled(upstream: Upstream, isStalled: boolean): void {
+    if (isStalled === upstream.isStalled) return;
+    upstream.isStalled = isStalled;
+    const { log } = this.#options;
+    const { id, settings } = upstream;
+    if (isStalled) log.error({ upstream: id, url: settings.url }, 'upstream makes no progress');
+    else log.info({ upstream: id }, 'upstream makes progress again');
+    // It may have been the last that could do without one that is set aside.
+    this.#options.changed();
+  }
+
+  /** `isAnswer` when one of its cheap endpoints answered, and not just a connection was made. */
+  #reached(upstream: Upstream, isAnswer: boolean): void {
+    const { breaker, state } = upstream;
+    const now = this.#options.now();
+    upstream.provenAt = now;
+    if (isAnswer) breaker.lives(now);
+    else breaker.reached(now);
+    // Every look tells this: that one that was not heard of yet is there, is told at the look's end.
+    if (state === 'away') this.#heard(upstream, state);
+  }
+
+  #broke(upstream: Upstream): void {
+    const { breaker, state } = upstream;
+    const { fleet, now } = this.#options;
+    breaker.broke(now(), fleet.canSpare(upstream));
+    this.#heard(upstream, state);
+    // What its health endpoint says next may close it.
+    if (upstream.state !== state) this.#watches.get(upstream)?.hasten();
+  }
+
+  #unreachable(upstream: Upstream, isQuick: boolean): void {
+    const { breaker, state } = upstream;
+    upstream.refusesQuickly = isQuick;
+    breaker.unreachable(this.#options.now());
+    this.#heard(upstream, state);
+  }
+
+  /** Does what follows from a new state, and says so in the log. */
+  #heard(upstream: Upstream, before: Upstream['state']): void {
+    const { state, id, settings, breaker } = upstream;
+    if (state === before) return;
+    const { log, changed } = this.#options;
+    if (state === 'away') {
+      const { reason } = breaker;
+      const message =
+        reason === 'unreachable' ? 'upstream cannot be reached' : 'upstream is set aside';
+      log.error({ upstream: id, url: settings.url, reason }, message);
+    } else if (before === 'away') {
+      log.info({ upstream: id }, 'upstream is back');
+      upstream.refusesQuickly = false;
+      upstream.isStalled = false;
+      upstream.index.forget();
+      // It may be another engine by now.
+      this.#watches.get(upstream)?.lookAnew();
+    }
+    changed();
+  }
+}

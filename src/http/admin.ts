@@ -1,0 +1,361 @@
+/**
+ * What the operator may do over HTTP: keys, usage, the requests in flight, the audit log; and what any key may read of
+ * its own usage. It is mounted where there is an ADMIN_API_KEY, and shows a key only to whom it has just made it for.
+ */
+import { Elysia } from 'elysia';
+import type { Accounts } from '../accounts/sync.ts';
+import { auth } from './auth.ts';
+import { answering, type CorsHeaders } from '../wire/cors.ts';
+import { GatewayError, messageOf } from '../wire/errors.ts';
+import { presentedKey } from '../wire/headers.ts';
+import { InputError } from '../config/problems.ts';
+import { parseObject } from '../wire/json.ts';
+import {
+  issueKey,
+  isOneOf,
+  rotateKey,
+  type Caller,
+  type IssuedKey,
+  type KeyRing,
+} from '../accounts/keys.ts';
+import { keyView } from '../accounts/keyview.ts';
+import type { LiveRequests } from '../request/live.ts';
+import type { LiveFeed } from '../observe/liveview.ts';
+import type { Log } from '../log/log.ts';
+import { changeFromJson, policyFromJson } from '../accounts/policy.ts';
+import type { AuditAction, AuditEntry, KeyChange } from '../stores/sqlite/rows.ts';
+import { parseDuration, readSpan } from '../accounts/timespan.ts';
+import type { Store } from '../stores/sqlite/store.ts';
+import {
+  usageColumns,
+  usageReport,
+  type UsageColumn,
+  type UsageReport,
+  type UsageStore,
+} from '../accounts/usage.ts';
+
+/** Runs what reads input; what is wrong with that is the client's to hear. */
+function reading<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new GatewayError('invalid_field', { message: `${error.problems.join('; ')}.` });
+  }
+}
+
+const maxBodyBytes = 65_536;
+
+/** Gives what ends a request where `cause` was thrown: who has left hears nothing, and nothing has failed. */
+function endOf(request: Request, cause: unknown): unknown {
+  return request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
+}
+
+/** Reads a small body whole. */
+async function readSmall(request: Request): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for await (const part of request.body ?? []) {
+      length += part.length;
+      if (length > maxBodyBytes) break;
+      parts.push(part);
+    }
+  } catch (cause) {
+    throw endOf(request, cause);
+  }
+  if (length <= maxBodyBytes) return Buffer.concat(parts);
+  const message = `The body is larger than ${maxBodyBytes} bytes, which is all that this route takes.`;
+  throw new GatewayError('body_too_large', { message });
+}
+
+async function readObject(request: Request): Promise<Record<string, unknown>> {
+  return parseObject(await readSmall(request));
+}
+
+/** Gives the parameters of the query; one that is unknown or given twice is refused. */
+function parametersOf(request: Request, known: readonly string[]): Record<string, string> {
+  const query = request.url.indexOf('?');
+  const given = [...new URLSearchParams(query === -1 ? '' : request.url.slice(query))];
+  const problems = given.flatMap(([name], index) => {
+    if (!known.includes(name)) return `no such parameter; there are ${known.join(', ')}`;
+    const isAgain = given.findIndex(([other]) => other === name) < index;
+    return isAgain ? `${name}: given twice` : [];
+  });
+  return reading(() => {
+    if (problems.length > 0) throw new InputError(problems);
+    return Object.fromEntries(given);
+  });
+}
+
+interface UsageReader {
+  store: Pick<UsageStore, 'usage'>;
+  /** Epoch milliseconds. */
+  epochNow: () => number;
+}
+
+/** Gives the totals that a request asks for; of one key where it is given. */
+async function usageFor(
+  request: Request,
+  { store, epochNow }: UsageReader,
+  columns: readonly UsageColumn[],
+  keyId?: string,
+): Promise<UsageReport> {
+  const given = parametersOf(request, ['by', 'since', 'until']);
+  const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
+  try {
+    return usageReport(span, await store.usage({ ...span, keyId, signal: request.signal }));
+  } catch (cause) {
+    throw endOf(request, cause);
+  }
+}
+
+function auditView(entry: AuditEntry) {
+  const { actor, action, keyId, name, detail } = entry;
+  return {
+    at: new Date(entry.at).toISOString(),
+    actor,
+    action,
+    keyId: keyId ?? null,
+    name: name ?? null,
+    detail: detail ?? null,
+  };
+}
+
+const defaultAuditEntries = 100;
+const maxAuditEntries = 1_000;
+
+function auditLimit(text: string | undefined): number {
+  if (text === undefined) return defaultAuditEntries;
+  const limit = /^\d+$/.test(text) ? Number(text) : 0;
+  if (limit >= 1 && limit <= maxAuditEntries) return limit;
+  const message = `limit: allowed is a whole number from 1 to ${maxAuditEntries}.`;
+  throw new GatewayError('invalid_field', { message, param: 'limit' });
+}
+
+/** Gives for how long the old secret of a key that is rotated is still accepted, in milliseconds. */
+function graceOf(body: Record<string, unknown>): number {
+  const { grace = '0s', ...others } = body;
+  const graceMs = typeof grace === 'string' ? parseDuration(grace) : undefined;
+  if (graceMs !== undefined && Object.keys(others).length === 0) return graceMs;
+  const message = 'The body may be {"grace": "24h"}: how long the old key is still accepted.';
+  throw new GatewayError('invalid_field', { message, param: 'grace' });
+}
+
+export interface AdminOptions extends UsageReader {
+  store: Store;
+  adminKey: string;
+  live: LiveRequests;
+  feed: LiveFeed;
+  corsHeaders: CorsHeaders;
+  /** Takes keys out of a text. */
+  mask: (text: string) => string;
+  log: Log;
+  accounts: Pick<Accounts, 'changed' | 'revoke'>;
+}
+
+const actor = 'admin';
+
+/**
+ * Writes to the store. Throws `store_unavailable` where that fails: the disk is full, or another process holds it.
+ * @param state how things stand then
+ */
+function written<T>(write: () => T, state = 'Nothing has changed'): T {
+  try {
+    return write();
+  } catch (cause) {
+    if (cause instanceof GatewayError) throw cause;
+    throw new GatewayError('store_unavailable', {
+      message: `The store cannot be written (${messageOf(cause)}). ${state}; try again.`,
+      headers: { 'retry-after': '1' },
+      cause,
+    });
+  }
+}
+
+/** The plugin with everything under `/admin`. */
+export function admin(options: AdminOptions) {
+  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, log, accounts } = options;
+  const isAdmin = isOneOf([adminKey]);
+  const answer = answering(corsHeaders);
+
+  function view(record: IssuedKey) {
+    return keyView(record, epochNow());
+  }
+
+  function known(id: string): IssuedKey {
+    const record = store.keys().find((key) => key.id === id);
+    if (record === undefined) throw new GatewayError('key_not_found');
+    return record;
+  }
+
+  /**
+   * Writes what changes of a key, and has it take effect.
+   * @param failed how things stand where it cannot be written
+   */
+  function write(
+    id: string,
+    action: AuditAction,
+    changeOf: (key: IssuedKey) => KeyChange,
+    failed?: string,
+  ): IssuedKey {
+    const record = written(() => store.changeKey(id, changeOf, action, actor, epochNow()), failed);
+    if (record === undefined) throw new GatewayError('key_not_found');
+    accounts.changed();
+    return record;
+  }
+
+  /** Changes a key that can still change: what is revoked stays so. */
+  function change(
+    id: string,
+    action: AuditAction,
+    changeOf: (key: IssuedKey) => KeyChange,
+  ): IssuedKey {
+    return write(id, action, function changeLiving(key) {
+      if (key.revokedAt === undefined) return changeOf(key);
+      const message = 'This key is revoked, which cannot be undone. Make a new one.';
+      throw new GatewayError('invalid_field', { message });
+    });
+  }
+
+  /** What is stopped is stopped: that it cannot be noted is told to the log. */
+  function noteStopped({ keyId, name }: Caller, detail: string): void {
+    try {
+      store.note({ at: epochNow(), actor, action: 'request_stopped', keyId, name, detail });
+    } catch (error) {
+      const what = 'the operator has stopped a request, and the audit log cannot be written';
+      log.error({ requestId: detail, keyId, reason: messageOf(error) }, what);
+    }
+  }
+
+  return new Elysia({ name: 'admin' })
+    .derive(function deriveAdmin({ request }) {
+      const presented = presentedKey(request.headers);
+      if (presented === undefined) throw new GatewayError('missing_api_key');
+      if (!isAdmin(presented)) throw new GatewayError('invalid_api_key');
+    })
+    .get('/admin/keys', function listKeys({ request }) {
+      return answer(request, { data: store.keys().map(view) });
+    })
+    .post(
+      '/admin/keys',
+      async function addKey({ request }) {
+        const body = await readObject(request);
+        const policy = reading(() => policyFromJson(body, epochNow()));
+        const { key, record } = issueKey(policy, epochNow());
+        written(() => store.addKey(record, actor));
+        accounts.changed();
+        return answer(request, { ...view(record), key }, 201);
+      },
+      { parse: 'none' },
+    )
+    .get('/admin/keys/:id', function showKey({ request, params }) {
+      return answer(request, view(known(params.id)));
+    })
+    .patch(
+      '/admin/keys/:id',
+      async function changeKey({ request, params }) {
+        const body = await readObject(request);
+        const record = change(params.id, 'key_changed', (key) =>
+          reading(() => changeFromJson(body, key, epochNow())),
+        );
+        return answer(request, view(record));
+      },
+      { parse: 'none' },
+    )
+    .delete(
+      '/admin/keys/:id',
+      function revokeKey({ request, params }) {
+        const record = known(params.id);
+        // A repeat finds it done.
+        if (record.revokedAt !== undefined) return answer(request, view(record));
+        // Here at once, also where the store cannot be written.
+        accounts.revoke(params.id);
+        const failed = 'The key is refused until this gateway ends';
+        const revoke = ({ revokedAt = epochNow() }: IssuedKey) => ({ revokedAt });
+        return answer(request, view(write(params.id, 'key_revoked', revoke, failed)));
+      },
+      { parse: 'none' },
+    )
+    .post(
+      '/admin/keys/:id/rotate',
+      async function rotate({ request, params }) {
+        const body = await readSmall(request);
+        const graceMs = body.length === 0 ? 0 : graceOf(parseObject(body));
+        let made = '';
+        const record = change(params.id, 'key_rotated', (current) => {
+          const rotated = rotateKey(current, graceMs, epochNow());
+          made = rotated.key;
+          return rotated.change;
+        });
+        return answer(request, { ...view(record), key: made });
+      },
+      { parse: 'none' },
+    )
+    .get('/admin/usage', async function reportUsage({ request }) {
+      return answer(request, await usageFor(request, options, usageColumns));
+    })
+    .get('/admin/audit', function reportAudit({ request }) {
+      const { limit } = parametersOf(request, ['limit']);
+      return answer(request, { data: store.audit(auditLimit(limit)).map(auditView) });
+    })
+    .get('/admin/live', function watchLive({ request }) {
+      return new Response(request.method === 'HEAD' ? null : feed.open(request.signal), {
+        headers: {
+          ...corsHeaders(request.headers.get('origin')),
+          'content-type': 'text/event-stream; charset=utf-8',
+          'cache-control': 'no-store',
+          // nginx would hold the events back.
+          'x-accel-buffering': 'no',
+        },
+      });
+    })
+    .delete(
+      '/admin/requests/:id',
+      function stopRequest({ request, params }) {
+        const { id } = params;
+        // A client may give several requests one id.
+        const entries = [...live].filter((entry) => entry.id === id);
+        if (entries.length === 0) throw new GatewayError('request_not_found');
+        for (const entry of entries) entry.abort('stopped_by_operator');
+        for (const { caller } of entries) noteStopped(caller, mask(id));
+        const headers = {
+          ...corsHeaders(request.headers.get('origin')),
+          'cache-control': 'no-store',
+        };
+        return new Response(null, { status: 204, headers });
+      },
+      { parse: 'none' },
+    );
+}
+
+/** What a key may ask of its own usage. */
+const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
+
+export interface OwnUsageOptions extends UsageReader {
+  keys: KeyRing;
+  corsHeaders: CorsHeaders;
+}
+
+/** The plugin with `GET /usage`: for a key of a client, what it has used itself. */
+export function ownUsage(options: OwnUsageOptions) {
+  const answer = answering(options.corsHeaders);
+  /** Keys that a report is being made for: one at a time, since each reads many rows. */
+  const busy = new Set<string>();
+  return new Elysia({ name: 'usage' })
+    .use(auth(options))
+    .get('/usage', async function reportOwnUsage({ request, caller: { keyId } }) {
+      if (busy.has(keyId)) {
+        throw new GatewayError('too_many_concurrent', {
+          message: 'A report of this key is being made. Ask again when it is there.',
+          headers: { 'retry-after': '1' },
+        });
+      }
+      busy.add(keyId);
+      try {
+        return answer(request, await usageFor(request, options, ownColumns, keyId));
+      } finally {
+        busy.delete(keyId);
+      }
+    });
+}

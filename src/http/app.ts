@@ -1,0 +1,81 @@
+/**
+ * The whole HTTP surface on one page: every plugin, in the order in which they take a request, and the one renderer of
+ * errors.
+ */
+import { Elysia } from 'elysia';
+import type { Accounts } from '../accounts/sync.ts';
+import { admin, ownUsage } from './admin.ts';
+import { preflight } from '../wire/cors.ts';
+import { dashboard } from '../pages/dashboard.ts';
+import { docs } from '../pages/docs.ts';
+import { presentedKey } from '../wire/headers.ts';
+import { info, type InfoOptions } from './info.ts';
+import { isOneOf } from '../accounts/keys.ts';
+import { noModel } from '../wire/listing.ts';
+import type { LiveFeed } from '../observe/liveview.ts';
+import type { Log } from '../log/log.ts';
+import { metrics as metricsRoute, type Metrics } from '../observe/metrics.ts';
+import { withReadableUrl } from './paths.ts';
+import { proxy, type ProxyOptions } from './proxy.ts';
+import { errorRenderer } from './errorrenderer.ts';
+import type { Store } from '../stores/sqlite/store.ts';
+
+export interface AppOptions extends ProxyOptions, InfoOptions {
+  log: Log;
+  allowedOrigins: readonly string[];
+  store: Store;
+  accounts: Accounts;
+  feed: LiveFeed;
+  metrics: Metrics;
+  /** Takes keys out of a text. */
+  mask: (text: string) => string;
+  /** Of the operator; without it there is neither /admin nor the dashboard. */
+  adminKey: string | undefined;
+  /** What else may read /metrics. */
+  metricsToken: string | undefined;
+}
+
+/** Composes the app; it listens nowhere yet. */
+export function createApp(options: AppOptions) {
+  const { arrived, renderError } = errorRenderer({ ...options, routes: () => app.routes });
+  const app = new Elysia({
+    name: 'app',
+    // A path is what it says: no other one with a slash more, and found whatever the Host header is.
+    strictPath: true,
+    // One router, whose routes are compiled as they are first used: handing all of them to Bun's costs start-up time.
+    systemRouter: false,
+    handler: { standardHostname: false },
+  })
+    .wrap((handle) => (request: Request) => {
+      arrived(request);
+      return handle(withReadableUrl(request));
+    })
+    .onError(renderError)
+    .use(preflight(options.allowedOrigins))
+    .use(info(options))
+    .use(docs(options))
+    .use(scraping(options))
+    .use(administration(options))
+    .use(ownUsage(options))
+    .use(noModel())
+    .use(proxy(options));
+  return app;
+}
+
+/** `/metrics`, where anybody may read it. */
+function scraping({ metrics, adminKey, metricsToken }: AppOptions) {
+  const secrets = [adminKey, metricsToken].filter((secret) => secret !== undefined);
+  if (secrets.length === 0) return new Elysia({ name: 'no metrics' });
+  const isReader = isOneOf(secrets);
+  return metricsRoute({
+    metrics,
+    isAllowed: ({ headers }) => isReader(presentedKey(headers) ?? ''),
+  });
+}
+
+/** `/admin` and the page on it, where there is an operator. */
+function administration(options: AppOptions) {
+  const { adminKey } = options;
+  if (adminKey === undefined) return new Elysia({ name: 'no admin' });
+  return new Elysia({ name: 'operator' }).use(dashboard()).use(admin({ ...options, adminKey }));
+}

@@ -1,0 +1,79 @@
+/**
+ * The one renderer of errors: the envelope of the path's wire family, and a line in the log where nobody else has a
+ * record of the request. What an error means to its client stands in errors.ts.
+ */
+import { logRefusal } from '../observe/accesslog.ts';
+import type { CorsHeaders } from '../wire/cors.ts';
+import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
+import { presentedKey, requestIdOf } from '../wire/headers.ts';
+import type { Log } from '../log/log.ts';
+import { refusalOf, routeOf, type Listed } from './paths.ts';
+import { familyOfPath } from '../wire/routes.ts';
+
+/** What Elysia tells of a failure; the id is there once `deriveCaller` has run. */
+interface Failed {
+  code: string | number;
+  error: unknown;
+  request: Request;
+  path: string;
+  requestId?: string;
+}
+
+export interface RendererOptions {
+  log: Log;
+  corsHeaders: CorsHeaders;
+  /** Every route of the app. */
+  routes: () => readonly Listed[];
+  /** Milliseconds of a clock that never goes back. */
+  now: () => number;
+}
+
+/** Gives the hook that answers whatever fails, and what must hear of each request when it arrives. */
+export function errorRenderer({ log, corsHeaders, routes, now }: RendererOptions) {
+  // Of the latest alone: nearly all that is refused is so before another one can arrive, and to keep the time of every
+  // request for the few others is not worth what it costs.
+  let latest: Request | undefined;
+  let latestAt = 0;
+
+  function arrived(request: Request): void {
+    latest = request;
+    latestAt = now();
+  }
+
+  // Elysia reads off the parameters what a hook needs and prepares that for every request: name only these.
+  function renderError({ code, error: thrown, request, path, requestId: derived }: Failed) {
+    const known = code === 'NOT_FOUND' ? refusalOf(path, routes()) : thrown;
+    const error =
+      known instanceof GatewayError ? known : new GatewayError('internal_error', { cause: known });
+    const requestId = derived ?? requestIdOf(request.headers);
+    const family = familyOfPath(path);
+    const body = errorBody(error, family);
+    if (error.code === 'internal_error') {
+      log.error({ requestId, path, err: thrown }, 'gateway failed');
+    } else if (derived === undefined) {
+      // Past `deriveCaller` the proxy has told its observer.
+      const { method, headers } = request;
+      logRefusal(log, {
+        requestId,
+        presented: presentedKey(headers),
+        method,
+        path,
+        route: routeOf({ method, path }, routes()),
+        error,
+        bytesOut: method === 'HEAD' ? 0 : Buffer.byteLength(body),
+        totalMs: request === latest ? now() - latestAt : undefined,
+      });
+    }
+    return new Response(body, {
+      status: error.status,
+      headers: {
+        ...errorHeaders(error),
+        ...corsHeaders(request.headers.get('origin')),
+        'x-request-id': requestId,
+        ...(family === 'anthropic' ? { 'request-id': requestId } : {}),
+      },
+    });
+  }
+
+  return { arrived, renderError };
+}

@@ -1,0 +1,192 @@
+/**
+ * The OpenAPI 3.0 description of the gateway, made from the table of routes and the table of errors, so that no route
+ * and no error can be forgotten. Pure data and pure functions; serving it is the work of docs.ts.
+ */
+import type { OpenAPIV3 } from 'openapi-types';
+import { errorFrame, GatewayError } from '../wire/errors.ts';
+import {
+  operatorOperations,
+  operatorSchemas,
+  ownOperations,
+  usageSchemas,
+} from './openapi/accounts.ts';
+import { anthropicDocs, anthropicSchemas } from './openapi/anthropic.ts';
+import { audioDocs, audioSchemas } from './openapi/audio.ts';
+import { engineDocs, engineSchemas } from './openapi/engines.ts';
+import {
+  commonHeaders,
+  errorSchemas,
+  ErrorResponses,
+  errorTableText,
+  responseHeaders,
+} from './openapi/errors.ts';
+import { openaiDocs, openaiSchemas } from './openapi/openai.ts';
+import type { RouteDoc } from './openapi/parts.ts';
+import { publicOperations, publicSchemas } from './openapi/public.ts';
+import { responsesDocs, responsesSchemas } from './openapi/responses.ts';
+import { routes, type Route } from '../wire/routes.ts';
+
+/** One operation, and the path it stands at as OpenAPI writes paths. */
+export interface Operation extends OpenAPIV3.OperationObject {
+  operationId: string;
+}
+
+export interface Described {
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  path: string;
+  operation: Operation;
+}
+
+const docs: Record<string, RouteDoc> = {
+  ...openaiDocs,
+  ...audioDocs,
+  ...responsesDocs,
+  ...anthropicDocs,
+  ...engineDocs,
+};
+
+/** Gives what is said of a path; llama.cpp serves some paths without `/v1` too, with the same bodies. */
+function docOf(path: string): RouteDoc {
+  const doc = docs[path];
+  if (doc !== undefined) return doc;
+  const same = docs[`/v1${path}`];
+  if (same === undefined) throw new Error(`openapi: nothing is said of ${path}`);
+  return { ...same, tag: 'llama.cpp', description: `The same as \`/v1${path}\`.` };
+}
+
+/** Gives `getV1ModelsId` for `GET /v1/models/{id}`. */
+function operationId(method: string, path: string): string {
+  const words = path.split(/[^A-Za-z0-9]+/).filter(Boolean);
+  return (
+    method.toLowerCase() +
+    words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')
+  );
+}
+
+function describeRoute(route: Route, errors: ErrorResponses): Described {
+  const { method, summary, family } = route;
+  const path = route.path.replace('/*', '/{id}');
+  const { tag, description, parameters, body, answer } = docOf(route.path);
+  const headers = { ...commonHeaders(family), 'x-gateway-queue-ms': queueHeader };
+  const operation: Operation = {
+    operationId: operationId(method, path),
+    tags: [tag],
+    summary,
+    ...(description === undefined ? {} : { description }),
+    ...(parameters === undefined ? {} : { parameters }),
+    ...(body === undefined ? {} : { requestBody: { required: true, content: body } }),
+    responses: {
+      200: { description: 'The answer of the engine, unchanged.', headers, content: answer },
+      ...errors.of(route),
+    },
+    security: [{ bearer: [] }, { apiKey: [] }],
+  };
+  return { method, path, operation };
+}
+
+const queueHeader = { $ref: '#/components/headers/x-gateway-queue-ms' };
+
+function introduction(): string {
+  const frame = errorFrame(new GatewayError('upstream_reset'), 'openai').trim();
+  return `A gateway in front of self-hosted inference servers. It checks keys and passes bytes on unchanged, in both directions.
+
+A request needs \`Authorization: Bearer <key>\` or \`x-api-key: <key>\`; with both, Bearer counts. On [/docs](/docs), press **Authorize** to give your key and try the routes from the page.
+
+Each route reaches the same path at the engine, so a route works where the engine has it. Fields that are not listed here pass to the engine as they are.
+
+An \`x-request-id\` of your own, 1 to 128 of \`[A-Za-z0-9._-]\`, is kept and comes back with the answer.
+
+## Streams
+With \`stream: true\` the answer is an event stream. If the engine fails after it has begun, the last frame is an error in the form of the wire family and nothing that marks a whole answer follows it, or the connection is reset:
+
+\`\`\`
+${frame}
+\`\`\`
+
+## Errors
+An error of the gateway itself carries \`x-gateway-error\`; an error without it is the engine’s own, passed through as it is.
+
+<details>
+<summary>Every code</summary>
+
+${errorTableText()}
+
+</details>
+`;
+}
+
+const tags: OpenAPIV3.TagObject[] = [
+  { name: 'OpenAI', description: 'OpenAI’s wire format.' },
+  { name: 'Anthropic', description: 'Anthropic’s wire format, errors included.' },
+  { name: 'Ranking and scoring', description: 'Documents for a query, pairs of texts.' },
+  { name: 'llama.cpp', description: 'Routes and formats of llama.cpp’s own.' },
+  { name: 'Usage', description: 'What your key has used.' },
+  { name: 'Gateway', description: 'The gateway itself. No key needed.' },
+];
+
+const operatorTag = { name: 'Operator', description: 'For whoever has `ADMIN_API_KEY`.' };
+
+/**
+ * Gives every operation, and the document around them.
+ * @param hasOperator whether there is an operator, whose routes are there then
+ */
+export function specification(
+  version: string,
+  hasOperator = false,
+): {
+  operations: Described[];
+  document: Omit<OpenAPIV3.Document, 'openapi' | 'paths'>;
+} {
+  const errors = new ErrorResponses();
+  const operations = [
+    ...routes.map((route) => describeRoute(route, errors)),
+    ...[...ownOperations, ...(hasOperator ? operatorOperations : []), ...publicOperations].map(
+      ({ method, path, operation }) => ({
+        method,
+        path,
+        operation: {
+          ...operation,
+          operationId: operationId(method, path),
+          responses: { ...errors.ofAnyPath(), ...operation.responses },
+        },
+      }),
+    ),
+  ];
+  return {
+    operations,
+    document: {
+      info: {
+        title: 'LLM Gateway',
+        version,
+        description: introduction(),
+      },
+      servers: [{ url: '/', description: 'This gateway' }],
+      tags: hasOperator ? [...tags, operatorTag] : tags,
+      security: [{ bearer: [] }, { apiKey: [] }],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'Your key for this gateway.' },
+          apiKey: {
+            type: 'apiKey',
+            in: 'header',
+            name: 'x-api-key',
+            description: 'The same key, as Anthropic’s clients send it.',
+          },
+        },
+        headers: responseHeaders,
+        responses: errors.components,
+        schemas: {
+          ...openaiSchemas,
+          ...audioSchemas,
+          ...responsesSchemas,
+          ...anthropicSchemas,
+          ...engineSchemas,
+          ...usageSchemas,
+          ...(hasOperator ? operatorSchemas : {}),
+          ...publicSchemas,
+          ...errorSchemas,
+        },
+      },
+    },
+  };
+}

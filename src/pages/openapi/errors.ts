@@ -1,0 +1,214 @@
+/**
+ * The error answers as the specification shows them, made from the table of errors.ts, so that neither can lie about
+ * the other: each code that a route can end with, in the envelope of its family.
+ */
+import type { OpenAPIV3 } from 'openapi-types';
+import { errorBody, errorTable, GatewayError } from '../../wire/errors.ts';
+import type { ErrorCode, Family } from '../../wire/errors.ts';
+import { object, ref, string } from './parts.ts';
+import type { Schema } from './parts.ts';
+import type { Route } from '../../wire/routes.ts';
+
+type Envelope = 'openai' | 'anthropic';
+
+/** The codes that a client can read; the log alone knows of one that left. */
+const codes = (Object.keys(errorTable) as ErrorCode[]).filter(
+  (code) => code !== 'client_closed_request',
+);
+
+const header = (name: string): Record<string, OpenAPIV3.ReferenceObject> => ({
+  [name]: { $ref: `#/components/headers/${name}` },
+});
+
+const text = (description: string, more: Partial<OpenAPIV3.NonArraySchemaObject> = {}) => ({
+  description,
+  schema: { type: 'string' as const, ...more },
+});
+
+export const responseHeaders: Record<string, OpenAPIV3.HeaderObject> = {
+  'x-request-id': text(
+    'The id of this request, in the log of the gateway too: your own `x-request-id` or a new one.',
+  ),
+  'request-id': text('The id of this request, under the name that Anthropic’s clients read.'),
+  'x-gateway-queue-ms': {
+    description: 'How long the request waited in the gateway for the engine, in milliseconds.',
+    schema: { type: 'integer' },
+  },
+  'x-gateway-error': text(
+    'The code of the error. Only errors of the gateway itself carry this header.',
+    { enum: codes },
+  ),
+  'x-should-retry': text('`false` where a repeat would only add load; the official SDKs obey it.', {
+    enum: ['false'],
+  }),
+  'Retry-After': {
+    description: 'After how many seconds to try again, where that is known.',
+    schema: { type: 'integer' },
+  },
+  Allow: text('The methods that this path takes.'),
+  'WWW-Authenticate': text('The scheme to authenticate with.', { enum: ['Bearer'] }),
+};
+
+export const errorSchemas: Record<string, Schema> = {
+  Error: object(
+    {
+      error: object(
+        {
+          message: string('What happened and what to do.'),
+          type: string('The kind of error, as OpenAI’s SDKs know it.'),
+          param: string('The field at fault.', { nullable: true }),
+          code: string('Which error it is.', { enum: codes }),
+        },
+        ['message', 'type', 'param', 'code'],
+      ),
+    },
+    ['error'],
+    'An error of the gateway itself. The answer carries `x-gateway-error`.',
+  ),
+  AnthropicError: object(
+    {
+      type: string(undefined, { enum: ['error'] }),
+      error: object(
+        {
+          type: string('The kind of error, as Anthropic’s SDKs know it.'),
+          message: string('What happened and what to do.'),
+        },
+        ['type', 'message'],
+      ),
+    },
+    ['type', 'error'],
+    'An error of the gateway itself on the routes of Anthropic’s. The answer carries `x-gateway-error`.',
+  ),
+  EngineError: {
+    ...object(
+      {},
+      [],
+      'An error of the engine, passed through as it is. The answer carries no `x-gateway-error`.',
+    ),
+    example: {
+      error: { code: 501, message: 'Infill is not supported.', type: 'not_supported_error' },
+    },
+  },
+};
+
+/** Whether a call of this route can end with this code. What is not named here can happen to every request. */
+function canEndWith(code: ErrorCode, route: Route): boolean {
+  switch (code) {
+    case 'unknown_route':
+    case 'key_not_found':
+    case 'request_not_found':
+    case 'store_unavailable':
+      return false;
+    case 'invalid_json':
+    case 'invalid_field':
+      return route.body === 'json';
+    case 'missing_field':
+      return route.needsOneOf !== undefined;
+    case 'model_not_found':
+      return route.body !== 'none' || route.path.endsWith('/*');
+    case 'model_required':
+    case 'model_not_allowed':
+    case 'rate_limited':
+    case 'tokens_exhausted':
+    case 'too_many_concurrent':
+    case 'budget_spent':
+      return route.body !== 'none';
+    case 'context_length_exceeded':
+      return route.body === 'json' && route.generates;
+    case 'request_body_timeout':
+    case 'body_too_large':
+      return route.body !== 'none';
+    case 'first_byte_timeout':
+    case 'idle_timeout':
+      return route.generates;
+    default:
+      return true;
+  }
+}
+
+/** Gives the headers that an answer of a keyed route carries, whoever made it. */
+export function commonHeaders(envelope: Family): Record<string, OpenAPIV3.ReferenceObject> {
+  return { ...header('x-request-id'), ...(envelope === 'anthropic' ? header('request-id') : {}) };
+}
+
+/** Gives a message as Markdown shows it, where an angle bracket would begin a tag. */
+const asText = (message: string) => message.replaceAll('<', '&lt;');
+
+/** Gives one error answer: every code of `status` that is among `these`, each with its body as it is sent. */
+function errorResponse(
+  envelope: Envelope,
+  status: number,
+  these: ErrorCode[],
+): OpenAPIV3.ResponseObject {
+  const schema = ref(envelope === 'anthropic' ? 'AnthropicError' : 'Error');
+  // Of the engine's own answers these two become a 502.
+  const isGatewayOnly = status === 401 || status === 403;
+  const isFinal = these.some((code) => 'retryable' in errorTable[code]);
+  return {
+    description: these
+      .map((code) => `\`${code}\`: ${asText(errorTable[code].message)}`)
+      .join('\n\n'),
+    headers: {
+      ...commonHeaders(envelope),
+      ...header('x-gateway-error'),
+      ...(isFinal ? header('x-should-retry') : {}),
+      ...(status === 429 || status === 503 ? header('Retry-After') : {}),
+      ...(status === 401 ? header('WWW-Authenticate') : {}),
+      ...(status === 405 ? header('Allow') : {}),
+    },
+    content: {
+      'application/json': {
+        schema: isGatewayOnly ? schema : { anyOf: [schema, ref('EngineError')] },
+        examples: Object.fromEntries(
+          these.map((code) => [
+            code,
+            { summary: code, value: JSON.parse(errorBody(new GatewayError(code), envelope)) },
+          ]),
+        ),
+      },
+    },
+  };
+}
+
+/** The error answers that routes share; each is written once and referred to. */
+export class ErrorResponses {
+  readonly components: Record<string, OpenAPIV3.ResponseObject> = {
+    EngineError: {
+      description:
+        'Any other status is the engine’s own answer, passed through unchanged, body and `Retry-After` included.',
+      headers: { ...commonHeaders('openai'), ...header('x-gateway-queue-ms') },
+      content: { 'application/json': { schema: ref('EngineError') } },
+    },
+  };
+
+  /** Gives the error answers of a route by status, and adds to `components` what they refer to. */
+  of(route: Route): OpenAPIV3.ResponsesObject {
+    const envelope = route.family === 'anthropic' ? 'anthropic' : 'openai';
+    const possible = codes.filter((code) => canEndWith(code, route));
+    const engine = { $ref: '#/components/responses/EngineError' };
+    return { ...this.#byStatus(envelope, possible), default: engine };
+  }
+
+  /** Gives the error answer that every path has, whatever it serves. */
+  ofAnyPath(): OpenAPIV3.ResponsesObject {
+    return this.#byStatus('openai', ['method_not_allowed']);
+  }
+
+  #byStatus(envelope: Envelope, these: ErrorCode[]): OpenAPIV3.ResponsesObject {
+    const responses: OpenAPIV3.ResponsesObject = {};
+    for (const [status, group] of Map.groupBy(these, (code) => errorTable[code].status)) {
+      const name = [envelope, status, ...group].join('.');
+      this.components[name] ??= errorResponse(envelope, status, group);
+      responses[status] = { $ref: `#/components/responses/${name}` };
+    }
+    return responses;
+  }
+}
+
+/** Gives every error as a table in Markdown. */
+export function errorTableText(): string {
+  const rows = codes.map(
+    (code) => `| ${errorTable[code].status} | \`${code}\` | ${asText(errorTable[code].message)} |`,
+  );
+  return ['| status | `x-gateway-error` | what it means |', '|---|---|---|', ...rows].join('\n');
+}

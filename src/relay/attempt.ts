@@ -1,0 +1,89 @@
+/**
+ * One try at an engine: the request as it is sent there, and what came of it. It never tries twice and decides nothing
+ * about trying again.
+ */
+import type { Edits } from '../scheduling/charges.ts';
+import { isUnreachable } from '../engines/probe.ts';
+import { upstreamHeaders } from '../wire/headers.ts';
+import { editJson } from '../wire/json.ts';
+import { isLookup, modelsPath } from '../wire/listing.ts';
+import type { LiveRequest } from '../request/live.ts';
+import { replaceModel } from '../wire/multipart.ts';
+import type { Lease } from '../scheduling/pool.ts';
+import { isLoadingModel, type RetryFailure } from '../engines/retry.ts';
+import type { Route } from '../wire/routes.ts';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+export interface Attempt {
+  lease: Lease;
+  entry: LiveRequest;
+  /** Of the client. */
+  request: Request;
+  body: Bytes | undefined;
+  /** Members of a JSON body that get other values; of a form, its model alone. */
+  edits: Edits | undefined;
+  /** Whether the gateway reads the answer, which then has to come decoded. */
+  isRead: boolean;
+}
+
+/** Asks the engine. Fails with what `fetch` fails with. */
+export function attempt(options: Attempt): Promise<Response> {
+  const { lease, entry, request, body, edits, isRead } = options;
+  const { route } = entry;
+  const { url, apiKey } = lease.upstream.settings;
+  const path = isLookup(route) ? modelsPath : route.path + searchOf(request.url);
+  return fetch(url + path, {
+    ...lease.connection,
+    method: route.method,
+    headers: upstreamHeaders(request.headers, entry, apiKey),
+    body: body === undefined ? null : edited(route, body, edits, request.headers),
+    signal: entry.signal,
+    decompress: isRead,
+    redirect: 'manual',
+    timeout: false,
+  });
+}
+
+/** Gives the query of a URL with its question mark, or nothing. */
+export function searchOf(url: string): string {
+  const query = url.indexOf('?');
+  return query === -1 ? '' : url.slice(query);
+}
+
+/** Says what a failure of `fetch` shows of the engine; `undefined` where nothing certain. */
+export function failureOf(thrown: unknown): RetryFailure | undefined {
+  if (isUnreachable(thrown)) return 'unreachable';
+  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
+  return code === 'ECONNRESET' || code === 'EPIPE' ? 'reset' : undefined;
+}
+
+/** No engine says in more that it is loading. */
+const maxNoticeBytes = 4_096;
+
+/** What a 503 says: that the model is being loaded, which is no answer to the request, or something of the engine's own. */
+export interface Unavailable {
+  answer: Response;
+  isLoading: boolean;
+}
+
+/** Reads a 503 to its end, where it is short. */
+export async function readUnavailable(answer: Response): Promise<Unavailable> {
+  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
+  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
+  const bytes = await answer.bytes();
+  const { status, headers } = answer;
+  return {
+    answer: new Response(bytes, { status, headers }),
+    isLoading: isLoadingModel(status, bytes),
+  };
+}
+
+/** Gives the body with what has to be changed in it; the same bytes where nothing has. */
+function edited(route: Route, body: Bytes, edits: Edits | undefined, headers: Headers): Bytes {
+  if (edits === undefined) return body;
+  if (route.body === 'json') return editJson(body, edits) as Bytes;
+  const model = edits['model'];
+  if (typeof model !== 'string') return body;
+  return replaceModel(body, headers.get('content-type') ?? '', model) as Bytes;
+}

@@ -1,0 +1,50 @@
+/**
+ * What is kept of an event stream while it passes: the few frames that say how it ended and what it cost. It reads none
+ * of them.
+ */
+import { hasText } from '../wire/bytes.ts';
+import type { FrameObserver } from '../wire/sse.ts';
+
+/** The frames that say how a stream ended and what it cost: the last few, and an opening that says what the prompt was. */
+export class StreamEnds implements FrameObserver {
+  /** Frames that carried data; comments are not among them. */
+  frames = 0;
+  /** Anthropic's `message_start`: it counts the prompt, and what it says of the answer is only a beginning. */
+  opening: Uint8Array | undefined;
+  readonly #last: (Uint8Array | undefined)[] = [];
+
+  observe(bytes: Uint8Array, start: number, end: number): void {
+    // A copy, or a view where the stage has put the frame together: a subarray of the engine's own chunk would make an
+    // ArrayBuffer for it, the dearest step of all here, and keep the whole chunk alive.
+    const frame = bytes.slice(start, end);
+    if (!hasData(frame)) return;
+    this.frames++;
+    if (this.frames === 1 && hasText(frame, '"message_start"')) this.opening = frame;
+    else this.#last[this.frames % keptFrames] = frame;
+  }
+
+  get lastFrame(): Uint8Array | undefined {
+    return this.#last[this.frames % keptFrames];
+  }
+
+  /** The last few in their order, as one text. */
+  lastFrames(): Uint8Array {
+    const oldest = this.frames + 1;
+    const last = Array.from(
+      { length: keptFrames },
+      (_, i) => this.#last[(oldest + i) % keptFrames],
+    );
+    return Buffer.concat(last.filter((frame) => frame !== undefined));
+  }
+}
+
+/** Most frames begin with their data; others have an event's name, an id or a comment in front of it. */
+function hasData(frame: Uint8Array): boolean {
+  if (frame[0] === 0x64 && frame[1] === 0x61) return true;
+  return dataInside.some((text) => hasText(frame, text));
+}
+
+const dataInside = ['\ndata:', '\rdata:', '\uFEFFdata:'];
+
+/** llama.cpp and vLLM send usage in the last frame before `[DONE]`, Anthropic in the last but one. */
+const keptFrames = 3;

@@ -1,0 +1,294 @@
+/**
+ * Tells the client of a stream that it waits: comments with its place in the queue until the answer is there. From the
+ * first of them on the status is 200, so that every failure comes as its family's error event. It never writes a comment
+ * into the answer itself, whose bytes pass unchanged, and decides nothing about the queue.
+ */
+import { viewOf } from '../wire/bytes.ts';
+import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
+import { isRecord } from '../wire/record.ts';
+
+/** Calls back once after `ms` milliseconds; gives what calls that off. */
+export type SetTimer = (callback: () => void, ms: number) => () => void;
+
+export interface FeedbackOptions {
+  /** What the client would have got without feedback. */
+  answer: Promise<Response>;
+  /** How long the client is told nothing, and how often it is told something from then on, in milliseconds. */
+  afterMs: number;
+  everyMs: number;
+  /** The place in the queue and how long the wait may still be; `undefined` for a request that has left the queue. */
+  report(): { place: number; waitSeconds: number | undefined } | undefined;
+  family: Family;
+  /** The gateway's own headers; those of an event stream are added. */
+  headers: Readonly<Record<string, string>>;
+  /** Called once when the client has left before the answer was there. */
+  onCancel(): void;
+  setTimer?: SetTimer;
+}
+
+type Body = ReadableStream<Uint8Array>;
+type Controller = ReadableStreamDefaultController<Uint8Array>;
+/** The part of a stream's reader that is used here. */
+interface Reader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  closed: Promise<unknown>;
+  cancel(): Promise<void>;
+}
+type Settled = { response: Response } | { error: unknown };
+
+/** More of an engine's error is not read. */
+const maxErrorBytes = 64 * 1024;
+/** An engine's error in which no message is found is quoted up to this length. */
+const maxQuotedChars = 500;
+
+/** Calls back once, by the clock. */
+export function setRealTimer(callback: () => void, ms: number): () => void {
+  const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
+}
+
+/**
+ * Gives the answer itself when it comes within `afterMs`, or throws what it throws; else an event stream that begins
+ * with comments and goes on with the answer.
+ */
+export async function withFeedback(options: FeedbackOptions): Promise<Response> {
+  const wait = new Wait(options.answer, options.setTimer ?? setRealTimer);
+  if ((await wait.atMost(options.afterMs)) !== undefined) return await options.answer;
+  return new Response(bodyOf(wait, options), {
+    headers: {
+      ...options.headers,
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache',
+      'x-accel-buffering': 'no',
+    },
+  });
+}
+
+/** A wait for the answer, for one while after the other. */
+class Wait {
+  settled: Settled | undefined;
+  #end: (() => void) | undefined;
+
+  constructor(
+    answer: Promise<Response>,
+    private readonly setTimer: SetTimer,
+  ) {
+    answer.then(
+      (response) => this.#settle({ response }),
+      (error: unknown) => this.#settle({ error }),
+    );
+  }
+
+  #settle(settled: Settled): void {
+    this.settled = settled;
+    this.end();
+  }
+
+  /** Resolves when the answer is there or has failed, when `ms` milliseconds have passed, or at `end`. */
+  async atMost(ms: number): Promise<Settled | undefined> {
+    if (this.settled === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#end = resolve;
+      const callOff = this.setTimer(resolve, ms);
+      await promise;
+      callOff();
+    }
+    return this.settled;
+  }
+
+  end(): void {
+    this.#end?.();
+  }
+}
+
+/** Makes the body: comments, read only as fast as the client takes them, and the answer from its first byte on. */
+function bodyOf(wait: Wait, options: FeedbackOptions): Body {
+  const { answer, everyMs, report, onCancel } = options;
+  let reader: Reader | undefined;
+  let hasBegun = false;
+  let isOver = false;
+
+  async function fail(controller: Controller): Promise<void> {
+    if (isOver) return;
+    isOver = true;
+    // An error in the same turn as an enqueue drops that chunk, and a microtask is not enough.
+    await Bun.sleep(0);
+    // Without an argument: with one, Bun prints it.
+    controller.error();
+  }
+
+  /** Says that it still waits, or opens what has come. */
+  async function proceed(controller: Controller): Promise<void> {
+    // The first comment does not wait: the headers leave with it.
+    const settled = hasBegun ? await wait.atMost(everyMs) : wait.settled;
+    hasBegun = true;
+    if (isOver) return;
+    if (settled === undefined) {
+      controller.enqueue(Buffer.from(comment(report())));
+      return;
+    }
+    const body = await eventsOf(settled, options.family);
+    if (isOver) return discard(body);
+    if (body === undefined) return await fail(controller);
+    reader = body.getReader();
+    // An answer can break while the client does not read, and must not be held until it does.
+    reader.closed.catch(() => fail(controller));
+    await pass(reader, controller);
+  }
+
+  async function pass(from: Reader, controller: Controller): Promise<void> {
+    try {
+      const { done, value } = await from.read();
+      if (isOver) return;
+      if (!done && value !== undefined) return controller.enqueue(value);
+      isOver = true;
+      controller.close();
+    } catch {
+      await fail(controller);
+    }
+  }
+
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: (controller) => (reader ? pass(reader, controller) : proceed(controller)),
+      cancel() {
+        isOver = true;
+        if (reader !== undefined) return discard(reader);
+        wait.end();
+        onCancel();
+        answer.then(
+          ({ body }) => body?.locked === false && discard(body),
+          () => {}, // Nobody is left to be told.
+        );
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+function comment(report: ReturnType<FeedbackOptions['report']>): string {
+  if (report === undefined) return ': waiting for the first token\n\n';
+  const { place, waitSeconds } = report;
+  const isKnown = waitSeconds !== undefined && Number.isFinite(waitSeconds);
+  const about = isKnown ? `, about ${Math.max(1, Math.ceil(waitSeconds))} s` : '';
+  return `: queued, place ${place}${about}\n\n`;
+}
+
+function discard(body: { cancel(): Promise<void> } | undefined): void {
+  body?.cancel().catch(() => {}); // It has failed already, and is not wanted.
+}
+
+/** Gives what came of the wait as the rest of an event stream; `undefined` where the client has left. */
+async function eventsOf(settled: Settled, family: Family): Promise<Body | undefined> {
+  if ('error' in settled) {
+    const { error } = settled;
+    const isOurs = error instanceof GatewayError;
+    if (isOurs && error.code === 'client_closed_request') return undefined;
+    return bodyWith(errorFrame(isOurs ? error : new GatewayError('internal_error'), family));
+  }
+  const { response } = settled;
+  const { ok, status, headers } = response;
+  const body = response.body as Body | null;
+  const type = headers.get('content-type') ?? '';
+  if (body === null) return bodyWith(ok ? '' : engineErrorFrame(status, '', family));
+  const isReadable = (headers.get('content-encoding') ?? 'identity') === 'identity';
+  if (isReadable && type.startsWith('text/event-stream')) return body;
+  if (!ok) return bodyWith(engineErrorFrame(status, isReadable ? await textOf(body) : '', family));
+  if (isReadable && /^(text\/|application\/json)/.test(type)) return asOneFrame(body);
+  discard(body);
+  const message =
+    'The inference server answered with something that does not fit into an event stream. Ask again without queue feedback.';
+  return bodyWith(errorFrame(new GatewayError('upstream_malformed', { message }), family));
+}
+
+function bodyWith(text: string): Body {
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      if (text !== '') controller.enqueue(Buffer.from(text));
+      controller.close();
+    },
+  });
+}
+
+const LF = 10;
+const CR = 13;
+const SPACE = 32;
+
+/** Puts a plain answer into one `data:` line. In JSON a line break is a space between values. */
+function asOneFrame(body: Body): Body {
+  return body.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      start(controller) {
+        controller.enqueue(Buffer.from('data: '));
+      },
+      transform(chunk, controller) {
+        controller.enqueue(chunk.map((byte) => (byte === LF || byte === CR ? SPACE : byte)));
+      },
+      flush(controller) {
+        controller.enqueue(Buffer.from('\n\n'));
+      },
+    }),
+  );
+}
+
+/** Reads an engine's error, as far as it comes and is not too long. */
+async function textOf(body: Body): Promise<string> {
+  const reader = body.getReader();
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  try {
+    while (length <= maxErrorBytes) {
+      const { done, value } = await reader.read();
+      if (done) return viewOf(Buffer.concat(chunks)).toString();
+      chunks.push(value);
+      length += value.length;
+    }
+  } catch {
+    return ''; // It broke off: the status says that it was an error all the same.
+  }
+  discard(reader);
+  return '';
+}
+
+function textIn(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function parse(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined; // No JSON: then its text is the message.
+  }
+}
+
+/** Gives an engine's error as an event: as it is where the family's clients know it as one, else wrapped. */
+function engineErrorFrame(status: number, text: string, family: Family): string {
+  const body = parse(text);
+  const line = text.trim().replace(/[\r\n]+/g, ' ');
+  const name = family === 'openai' ? '' : 'event: error\n';
+  const isOpenai = family === 'openai' && Boolean(body?.['error']);
+  const isAnthropic = body?.['type'] === 'error' && isRecord(body['error']);
+  if (isOpenai || (family === 'anthropic' && isAnthropic)) return `${name}data: ${line}\n\n`;
+
+  // vLLM had no envelope for long, Ollama has a text in it, FastAPI a "detail".
+  const said = isRecord(body?.['error']) ? body['error'] : (body ?? {});
+  const message =
+    textIn(said['message']) ??
+    textIn(said['error']) ??
+    textIn(said['detail']) ??
+    textIn(line.slice(0, maxQuotedChars)) ??
+    `The inference server answered with status ${status}.`;
+  const serverError = family === 'anthropic' ? 'api_error' : 'server_error';
+  const type = textIn(said['type']) ?? (status < 500 ? 'invalid_request_error' : serverError);
+  const param = textIn(said['param']) ?? null;
+  const code = textIn(said['code']) ?? null;
+  const data = {
+    openai: { error: { message, type, param, code } },
+    anthropic: { type: 'error', error: { type, message } },
+    // No place for the type: llama.cpp says in it what others say in the code.
+    responses: { type: 'error', code: code ?? type, message, param, sequence_number: 0 },
+  }[family];
+  return `${name}data: ${JSON.stringify(data)}\n\n`;
+}

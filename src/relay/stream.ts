@@ -1,0 +1,160 @@
+/**
+ * Passes an engine's answer on to the client: bytes as they come, read only as fast as the client takes them, with an
+ * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
+ * a reset everywhere else. What was cut looks whole only where nothing could tell: bytes that just end by closing.
+ */
+import type { StreamEnds } from './lastframes.ts';
+import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
+import { lastValueOf } from '../wire/json.ts';
+import { outcomeOf, type Outcome } from '../request/live.ts';
+import { FrameStage, isLastFrame } from '../wire/sse.ts';
+
+/** Gives the chunks of the engine's body. */
+export interface ChunkReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+}
+
+/** The answer that is passed on, and who hears what becomes of it. */
+export interface Passage {
+  readonly family: Family;
+  /** Watches the frames; `undefined` for a body that is no event stream or is encoded. */
+  readonly ends: StreamEnds | undefined;
+  /** Whether only the closing of the connection ends the body, so that its last frame must tell whether it is whole. */
+  readonly isCloseDelimited: boolean;
+  /** Aborted when the exchange with the engine has been ended from outside. */
+  readonly signal: AbortSignal;
+  /** So many bytes have come from the engine. */
+  received(bytes: number): void;
+  /** Sees those of the engine's bytes that go to the client. */
+  passed(bytes: Uint8Array): void;
+  /** Turns what the reader threw into the error that the client is told. */
+  explain(error: unknown): GatewayError;
+  /** The client has cancelled. */
+  cancelled(): void;
+  /** Called once, before the body ends. */
+  finished(outcome: Outcome, error?: GatewayError): void;
+}
+
+/**
+ * Makes the body of the answer to the client.
+ * @param first the first chunk, already read
+ */
+export function relay(
+  reader: ChunkReader,
+  first: Uint8Array,
+  passage: Passage,
+): ReadableStream<Uint8Array> {
+  return new ReadableStream(new Relay(reader, first, passage), { highWaterMark: 0 });
+}
+
+type Controller = ReadableStreamDefaultController<Uint8Array>;
+
+/** A class, since a closure for each of its parts would cost every open stream more than the stream itself. */
+class Relay {
+  readonly #reader: ChunkReader;
+  readonly #passage: Passage;
+  readonly #stage: FrameStage | undefined;
+  #first: Uint8Array | undefined;
+  /** Whether a read is under way, which then fails by itself when the exchange is ended. */
+  #isPulling = false;
+  #hasFinished = false;
+
+  constructor(reader: ChunkReader, first: Uint8Array, passage: Passage) {
+    this.#reader = reader;
+    this.#first = first;
+    this.#passage = passage;
+    this.#stage = passage.ends && new FrameStage(passage.ends);
+  }
+
+  start(controller: Controller): void {
+    const { signal } = this.#passage;
+    signal.addEventListener('abort', () => {
+      // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
+      if (this.#isPulling || this.#hasFinished) return;
+      const error = this.#passage.explain(signal.reason);
+      this.#finish(outcomeOf(error), error);
+      controller.error();
+    });
+  }
+
+  async pull(controller: Controller): Promise<void> {
+    this.#isPulling = true;
+    try {
+      for (;;) {
+        let chunk = this.#first;
+        this.#first = undefined;
+        if (chunk === undefined) {
+          const { done, value } = await this.#reader.read();
+          if (done || value === undefined) break;
+          chunk = value;
+        }
+        const kept = this.#stage === undefined ? chunk : this.#stage.push(chunk);
+        this.#passage.received(chunk.length);
+        if (kept === undefined) continue;
+        this.#passage.passed(kept);
+        controller.enqueue(kept);
+        return;
+      }
+    } catch (error) {
+      return await this.#fail(controller, this.#passage.explain(error));
+    } finally {
+      this.#isPulling = false;
+    }
+    const { ends, isCloseDelimited } = this.#passage;
+    if (isCloseDelimited && ends !== undefined && !this.#isComplete()) {
+      return await this.#fail(controller, new GatewayError('upstream_reset'));
+    }
+    if (this.#hasFinished) return;
+    const rest = this.#stage?.end();
+    if (rest !== undefined) {
+      this.#passage.passed(rest);
+      controller.enqueue(rest);
+    }
+    this.#finish('done');
+    controller.close();
+  }
+
+  cancel(): void {
+    this.#passage.cancelled();
+    if (!this.#hasFinished) this.#finish('aborted', new GatewayError('client_closed_request'));
+  }
+
+  #finish(outcome: Outcome, error?: GatewayError): void {
+    this.#hasFinished = true;
+    this.#passage.finished(outcome, error);
+  }
+
+  #isComplete(): boolean {
+    const lastFrame = this.#passage.ends?.lastFrame;
+    return lastFrame !== undefined && isLastFrame(lastFrame);
+  }
+
+  async #fail(controller: Controller, error: GatewayError): Promise<void> {
+    if (this.#hasFinished) return;
+    const { ends, family } = this.#passage;
+    const hasLeft = error.code === 'client_closed_request';
+    const isAtBoundary = this.#stage?.isAtBoundary === true;
+    // The engine had said its last word before anything broke: nothing is missing.
+    if (!hasLeft && isAtBoundary && this.#isComplete()) {
+      this.#finish('done');
+      controller.close();
+      return;
+    }
+    this.#finish(outcomeOf(error), error);
+    if (hasLeft) {
+      controller.error();
+      return;
+    }
+    if (isAtBoundary) {
+      const sequence = ends?.lastFrame && lastValueOf(ends.lastFrame, 'sequence_number');
+      const next = typeof sequence === 'number' ? sequence + 1 : 0;
+      controller.enqueue(Buffer.from(errorFrame(error, family, next)));
+      controller.close();
+      return;
+    }
+    // An error in the same turn as an enqueue drops that chunk, and a microtask is not enough.
+    await Bun.sleep(0);
+    // Without an argument: with one, Bun prints it with the engine's URL.
+    controller.error();
+  }
+}

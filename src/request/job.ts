@@ -1,0 +1,104 @@
+/**
+ * What a request asks of the scheduler: whose it is, which model, how many slots, and where its prompt may be cached
+ * already. It looks at the request once and decides nothing.
+ */
+import { GatewayError } from '../wire/errors.ts';
+import type { Fields } from '../wire/json.ts';
+import type { LiveRequest } from './live.ts';
+import { isPlainForm, modelPart } from '../wire/multipart.ts';
+import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
+import type { Caller } from '../accounts/keys.ts';
+import type { Priority } from '../scheduling/queue.ts';
+
+/** A request that wants to run. */
+export interface Ask {
+  readonly caller: Caller;
+  readonly priority: Priority;
+  /** What the client called its model, and whether the route cannot do without one. */
+  readonly model: string | undefined;
+  readonly needsModel: boolean;
+  /** Slots that it takes; 0 for none. */
+  readonly units: number;
+  /** Of the body that waits in memory. */
+  readonly bytes: number;
+  /** About; of the whole body where the prompt was not looked for. */
+  readonly promptBytes: number;
+  /** The blocks of its prompt; `undefined` where that does not matter. */
+  readonly chain: Uint32Array | undefined;
+  /** What the client calls its conversation; `undefined` where that does not matter. */
+  readonly session: string | undefined;
+  /** How many tokens of the answer have gone to the client; `undefined` for an answer that comes whole. */
+  served(): number | undefined;
+}
+
+const maxSessionLength = 200;
+
+/**
+ * Makes the ask of a request whose body is here.
+ * @param fields the members of a JSON body
+ * @param hasChoice whether there are several upstreams, so that it matters where the prompt is cached
+ */
+export function askOf(
+  entry: LiveRequest,
+  headers: Headers,
+  body: Uint8Array | undefined,
+  fields: Fields | undefined,
+  hasChoice: boolean,
+): Ask {
+  if (entry.route.body === 'multipart' && body !== undefined) {
+    entry.model = modelIn(body, headers.get('content-type') ?? '', entry.caller);
+  }
+  return new EntryAsk(entry, headers, body, fields, hasChoice);
+}
+
+/** An ask that follows its request: a class, so that none has functions of its own. */
+class EntryAsk implements Ask {
+  readonly caller: Caller;
+  readonly priority: Priority;
+  readonly model: string | undefined;
+  readonly needsModel: boolean;
+  readonly units: number;
+  readonly bytes: number;
+  readonly promptBytes: number;
+  readonly chain: Uint32Array | undefined;
+  readonly session: string | undefined;
+
+  constructor(
+    private readonly entry: LiveRequest,
+    headers: Headers,
+    body: Uint8Array | undefined,
+    fields: Fields | undefined,
+    hasChoice: boolean,
+  ) {
+    const { caller, route } = entry;
+    const { generates } = route;
+    const hasPrompt = generates && body !== undefined && fields !== undefined;
+    const facts = hasPrompt && hasChoice ? promptFactsOf(body) : undefined;
+    this.caller = caller;
+    this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
+    this.model = entry.model;
+    this.needsModel = generates;
+    this.units = generates ? unitsOf(route, fields ?? noFields) : 0;
+    this.bytes = entry.bytesIn;
+    this.promptBytes = facts?.bytes ?? (hasPrompt ? body.length : 0);
+    this.chain = facts?.chain;
+    const session = hasChoice ? headers.get('x-session-id') : null;
+    this.session = session?.slice(0, maxSessionLength) || undefined;
+  }
+
+  served(): number | undefined {
+    return this.entry.stream ? this.entry.frames : undefined;
+  }
+}
+
+const noFields: Fields = {};
+
+/** Gives the model that a form names. Throws where a caller that may not use all could have it read otherwise. */
+function modelIn(body: Uint8Array, contentType: string, caller: Caller): string | undefined {
+  if (caller.models !== undefined && !isPlainForm(body, contentType)) {
+    throw new GatewayError('invalid_field', {
+      message: 'The body is no form (multipart/form-data, every line of it ending in CR LF).',
+    });
+  }
+  return modelPart(body, contentType)?.value;
+}

@@ -1,0 +1,135 @@
+/**
+ * What the store writes into its tables of keys, of the audit log and of usage, and reads out of them. Pure; it lets no
+ * key and no digest into the audit log.
+ */
+import type { IssuedKey, KeyPolicy } from '../../accounts/keys.ts';
+import type { UsageRow } from '../../accounts/usage.ts';
+
+export type AuditAction =
+  'key_added' | 'key_changed' | 'key_rotated' | 'key_revoked' | 'request_stopped';
+
+/** What somebody has done with the admin key or at the command line; never a secret or a digest. */
+export interface AuditEntry {
+  /** Epoch milliseconds. */
+  at: number;
+  actor: string;
+  action: AuditAction;
+  keyId: string | undefined;
+  /** The name of the key. */
+  name: string | undefined;
+  /** Of a key: what has been set, as JSON. */
+  detail: string | undefined;
+}
+
+/** What of a key can change; a field that is there and `undefined` is taken away. */
+export type KeyChange = Partial<Omit<IssuedKey, 'id' | 'createdAt'>>;
+
+/** Nothing of a policy but these gets into the file. */
+const policyFields = Object.keys({
+  name: true,
+  limits: true,
+  models: true,
+  weight: true,
+  priority: true,
+  userHeader: true,
+  expiresAt: true,
+} satisfies Record<keyof KeyPolicy, true>);
+
+/** Gives what there is of a policy, as JSON. */
+function policyText(policy: Partial<KeyPolicy>): string {
+  const fields = policyFields.filter((name) => name in policy);
+  return JSON.stringify(
+    Object.fromEntries(fields.map((name) => [name, Reflect.get(policy, name)])),
+  );
+}
+
+/** Gives what the audit log says of a change. */
+export function detailOf(change: KeyChange): string {
+  const shown: Record<string, unknown> = {};
+  for (const name of policyFields) {
+    if (name in change) shown[name] = Reflect.get(change, name) ?? null;
+  }
+  // Nothing makes a key valid again, so there is no `null` to tell.
+  if (change.revokedAt !== undefined) shown['revokedAt'] = change.revokedAt;
+  if (change.replaced !== undefined) shown['replacedUntil'] = change.replaced.until;
+  return JSON.stringify(shown);
+}
+
+export interface KeyRow {
+  [column: string]: string | number | null;
+  id: string;
+  digest: string;
+  policy: string;
+  createdAt: number;
+  revokedAt: number | null;
+  replacedDigest: string | null;
+  replacedUntil: number | null;
+}
+
+export function rowOf(key: IssuedKey): KeyRow {
+  return {
+    id: key.id,
+    digest: key.digest,
+    policy: policyText(key),
+    createdAt: key.createdAt,
+    revokedAt: key.revokedAt ?? null,
+    replacedDigest: key.replaced?.digest ?? null,
+    replacedUntil: key.replaced?.until ?? null,
+  };
+}
+
+export function keyOf(row: KeyRow): IssuedKey {
+  const { id, digest, createdAt, revokedAt, replacedDigest, replacedUntil } = row;
+  const isReplaced = replacedDigest !== null && replacedUntil !== null;
+  return {
+    // `rowOf` has written it; what is absent was `undefined`.
+    ...(JSON.parse(row.policy) as KeyPolicy),
+    id,
+    digest,
+    createdAt,
+    revokedAt: revokedAt ?? undefined,
+    replaced: isReplaced ? { digest: replacedDigest, until: replacedUntil } : undefined,
+  };
+}
+
+export interface AuditRow {
+  at: number;
+  actor: string;
+  action: AuditAction;
+  keyId: string | null;
+  name: string | null;
+  detail: string | null;
+}
+
+export function entryOf({ keyId, name, detail, ...row }: AuditRow): AuditEntry {
+  return {
+    ...row,
+    keyId: keyId ?? undefined,
+    name: name ?? undefined,
+    detail: detail ?? undefined,
+  };
+}
+
+export const usageFields = Object.keys({
+  at: true,
+  requestId: true,
+  keyId: true,
+  principal: true,
+  keyName: true,
+  route: true,
+  model: true,
+  upstream: true,
+  status: true,
+  code: true,
+  outcome: true,
+  stream: true,
+  queuedMs: true,
+  firstTokenMs: true,
+  engineMs: true,
+  totalMs: true,
+  promptTokens: true,
+  cachedTokens: true,
+  completionTokens: true,
+  tokensAre: true,
+  isCacheHit: true,
+} satisfies Record<keyof UsageRow, true>) as (keyof UsageRow)[];

@@ -1,0 +1,50 @@
+/**
+ * The README says what the code says: its tables of settings and of upstreams, its commands, its links.
+ */
+import { expect, test } from 'bun:test';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { scripts } from '../../package.json';
+import { settingsMarkdown } from '../../src/config/load.ts';
+import { upstreamsMarkdown } from '../../src/config/upstreams.ts';
+
+const root = join(import.meta.dir, '../..');
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+
+/** The cells of a table, whatever their padding. */
+function cellsOf(table: string): string[][] {
+  const rows = table
+    .split('\n')
+    .filter((line) => line.startsWith('|') && !/^\|[\s|:-]+$/.test(line));
+  return rows.map((row) => row.split(/(?<!\\)\|/).map((cell) => cell.trim()));
+}
+
+/** Gives what stands between the two markers of that name. */
+function between(name: string): string {
+  const [, text] = readme.split(new RegExp(`<!-- ${name}:(?:start|end) -->`));
+  return text ?? '';
+}
+
+test('has the table of settings that the settings give', () => {
+  const cells = cellsOf(between('settings'));
+  expect(cells.length).toBeGreaterThan(10);
+  expect(cells).toEqual(cellsOf(settingsMarkdown()));
+});
+
+test('has the table of what an upstream can have that the list of upstreams gives', () => {
+  const cells = cellsOf(between('upstreams'));
+  expect(cells.length).toBeGreaterThan(5);
+  expect(cells).toEqual(cellsOf(upstreamsMarkdown()));
+});
+
+test('names only commands that there are', () => {
+  const named = [...readme.matchAll(/\bbun(?:@[\d.]+)? run ([\w:-]+)/g)].map(([, name]) => name);
+  expect(named.length).toBeGreaterThan(5);
+  for (const name of named) expect(Object.keys(scripts)).toContain(name as string);
+});
+
+test('links only to files that there are', () => {
+  const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path as string);
+  expect(links.length).toBeGreaterThan(2);
+  for (const path of links) expect([path, existsSync(join(root, path))]).toEqual([path, true]);
+});

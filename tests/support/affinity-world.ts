@@ -1,0 +1,334 @@
+/**
+ * A small world for the placement of requests: engines with slots and prefix caches, and people who chat with them. Time
+ * is a number that jumps from event to event, so that hours pass at once and always alike. It computes no tokens.
+ */
+import { place, type Candidate } from '../../src/scheduling/affinity.ts';
+import { Heap } from '../../src/scheduling/heap.ts';
+import { Queue, type Group, type Station, type Waiter } from '../../src/scheduling/queue.ts';
+import { Upstream } from '../../src/engines/upstream.ts';
+import { turnsOf, type Scenario, type Turn } from './affinity-scenarios.ts';
+import { settingsOf } from './schedulingworld.ts';
+
+/**
+ * round: the next engine with room. loaded: the least loaded. pooled: one engine with the slots and caches of all, of
+ * which what was used longest ago goes first, as in each of them: what the best placement comes near to. An engine
+ * that could foresee what will be asked for would keep more.
+ */
+export type Policy = 'round' | 'loaded' | 'affinity' | 'pooled';
+
+/** Times in milliseconds. */
+export interface Outcome {
+  /** Share of all prompt tokens that were cached. */
+  cachedShare: number;
+  /** From asking to the first token. */
+  meanFirstTokenMs: number;
+  answered: number;
+}
+
+const tokensPerBlock = 64;
+const tokensPerPage = 16;
+/** How often held requests are looked at again. */
+const tickMs = 100;
+/** Chats have fewer pieces, and people fewer chats, so that one number tells chat and place. */
+const [longestChat, mostChats] = [2 ** 16, 2 ** 8];
+
+interface Person {
+  number: number;
+  turns: Iterator<Turn>;
+  /** Of the current one. */
+  chat: number;
+  /** Of the prompt and its answer, as far as the chat has come. */
+  tokens: number;
+}
+
+interface Ask extends Waiter {
+  person: Person;
+  chain: Uint32Array;
+  chat: number;
+  promptTokens: number;
+  answerTokens: number;
+  heldSince: number | undefined;
+  heldFor: Station | undefined;
+}
+
+/** A prefix cache as engines have it: pages, of which those used longest ago go first, ends before beginnings. */
+class Cache {
+  readonly #pages = new Set<number>();
+
+  constructor(readonly capacity: number) {}
+
+  /** Gives how many leading tokens of the prompt are there. */
+  match(pages: Uint32Array): number {
+    let count = 0;
+    while (count < pages.length && this.#pages.has(pages[count] as number)) count++;
+    return count * tokensPerPage;
+  }
+
+  keep(pages: Uint32Array): void {
+    for (const page of pages.toReversed()) {
+      this.#pages.delete(page);
+      this.#pages.add(page);
+    }
+    for (const oldest of this.#pages) {
+      if (this.#pages.size * tokensPerPage <= this.capacity) return;
+      this.#pages.delete(oldest);
+    }
+  }
+
+  drop(isLost: (page: number) => boolean): void {
+    for (const page of this.#pages) if (isLost(page)) this.#pages.delete(page);
+  }
+}
+
+class Engine {
+  readonly upstream: Upstream;
+  readonly station: Station;
+  readonly cache: Cache;
+  /** Who is held for it, first come first. */
+  readonly held = new Set<Ask>();
+
+  constructor(id: string, slots: number, cacheTokens: number) {
+    this.upstream = new Upstream(settingsOf(id, { slots }), () => 0);
+    this.station = this.upstream.station(undefined);
+    this.cache = new Cache(cacheTokens);
+    this.upstream.refresh(true);
+  }
+}
+
+interface Event {
+  at: number;
+  number: number;
+  run: () => void;
+}
+
+/** Runs a scenario to its end. */
+export function runWorld(policy: Policy, scenario: Scenario): Outcome {
+  return new World(policy, scenario).run();
+}
+
+class World {
+  #now = 0;
+  #eventCount = 0;
+  #turn = 0;
+  #next = 0;
+  #asked = 0;
+  #answered = 0;
+  #counted = { requests: 0, promptTokens: 0, cachedTokens: 0, firstTokenMs: 0 };
+  #isTicking = false;
+  readonly #total: number;
+  readonly #events = new Heap<Event>((a, b) => a.at - b.at || a.number - b.number);
+  readonly #engines: readonly Engine[];
+  readonly #group: Group;
+  readonly #queue: Queue<Ask>;
+
+  constructor(
+    readonly policy: Policy,
+    readonly scenario: Scenario,
+  ) {
+    const { engines, slots, cacheTokens, othersComeAfter, answers } = scenario;
+    this.#engines =
+      policy === 'pooled'
+        ? [new Engine('all', engines * slots, engines * cacheTokens)]
+        : Array.from({ length: engines }, (_, id) => new Engine(`${id}`, slots, cacheTokens));
+    if (othersComeAfter > 0)
+      for (const { upstream } of this.#engines.slice(1)) upstream.refresh(false);
+    this.#total = answers || this.#turnsInAll();
+    this.#group = { key: 'all', stations: this.#engines.map(({ station }) => station) };
+    const unbounded = Number.POSITIVE_INFINITY;
+    this.#queue = new Queue<Ask>({
+      limits: () => ({
+        maxWaiters: unbounded,
+        maxWaitersPerCaller: unbounded,
+        maxBytes: unbounded,
+      }),
+      choose: (ask, free) => this.#choose(ask, free),
+    });
+  }
+
+  run(): Outcome {
+    for (let number = 0; number < this.scenario.people; number++) {
+      const turns = turnsOf(this.scenario, number);
+      this.#goOn({ number, turns, chat: number * mostChats - 1, tokens: 0 });
+    }
+    for (let event = this.#events.peek(); event !== undefined; event = this.#events.peek()) {
+      this.#events.delete(event);
+      this.#now = event.at;
+      event.run();
+    }
+    const { requests, promptTokens, cachedTokens, firstTokenMs } = this.#counted;
+    return {
+      cachedShare: cachedTokens / promptTokens,
+      meanFirstTokenMs: firstTokenMs / requests,
+      answered: this.#answered,
+    };
+  }
+
+  #turnsInAll(): number {
+    const { people } = this.scenario;
+    const counts = Array.from({ length: people }, (_, i) => [...turnsOf(this.scenario, i)].length);
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  #after(delayMs: number, run: () => void): void {
+    this.#events.set({ at: this.#now + delayMs, number: this.#eventCount++, run });
+  }
+
+  #goOn(person: Person): void {
+    const { value, done } = person.turns.next();
+    if (done !== true) this.#after(value.afterMs, () => this.#ask(person, value));
+  }
+
+  #ask(person: Person, { isFirst, messageTokens, answerTokens }: Turn): void {
+    if (this.#asked++ >= this.#total) return;
+    if (isFirst) {
+      person.chat++;
+      person.tokens = this.scenario.systemTokens;
+    }
+    const promptTokens = person.tokens + messageTokens;
+    person.tokens = promptTokens + answerTokens;
+    const { number, chat } = person;
+    this.#queue.enter({
+      person,
+      chat,
+      chain: this.#piecesOf(chat, promptTokens, tokensPerBlock),
+      promptTokens,
+      answerTokens,
+      heldSince: undefined,
+      heldFor: undefined,
+      principal: `person-${number}`,
+      weight: 1,
+      maxUnits: Number.POSITIVE_INFINITY,
+      priority: 'interactive',
+      units: 1,
+      bytes: 0,
+      enteredAt: this.#now,
+      group: this.#group,
+    });
+    this.#dispatch();
+  }
+
+  /** Gives what a chat's first tokens are, in pieces of that length; the common beginning is that of others too. */
+  #piecesOf(chat: number, tokens: number, length: number): Uint32Array {
+    const { systemTokens, isOnePrompt } = this.scenario;
+    const pieces = new Uint32Array(Math.floor(tokens / length));
+    const common = isOnePrompt ? pieces.length : Math.floor(systemTokens / length);
+    for (let i = 0; i < pieces.length; i++)
+      pieces[i] = i < common ? i : (chat + 1) * longestChat + i;
+    return pieces;
+  }
+
+  #dispatch(): void {
+    this.#queue.dispatch(this.#now, ({ waiter, station }) => this.#start(waiter, station));
+    if (this.#queue.size === 0 || this.#isTicking) return;
+    this.#isTicking = true;
+    this.#after(tickMs, () => {
+      this.#isTicking = false;
+      this.#dispatch();
+    });
+  }
+
+  #start(ask: Ask, station: Station): void {
+    const engine = this.#engines.find((each) => each.station === station) as Engine;
+    const { firstTokenMs, prefillPerMs, decodeMs, wayMs } = this.scenario;
+    const { chat, chain, promptTokens, answerTokens, principal } = ask;
+    const { cache, upstream } = engine;
+    const pages = this.#piecesOf(chat, promptTokens + answerTokens, tokensPerPage);
+    const prompt = pages.subarray(0, Math.floor(promptTokens / tokensPerPage));
+    const { blocks } = upstream.index.matchOf(chain);
+    this.#hold(ask, undefined);
+    const cachedTokens = Math.min(promptTokens - 1, cache.match(prompt));
+    const computedTokens = promptTokens - cachedTokens;
+    const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
+    const serviceMs = firstByteMs + answerTokens * decodeMs + wayMs / 2;
+    this.#count(ask, cachedTokens, firstByteMs);
+    this.#queue.charge(principal, computedTokens + 2 * answerTokens);
+    this.#after(firstByteMs, () => cache.keep(prompt));
+    this.#after(serviceMs, () => {
+      cache.keep(pages);
+      const completionTokens = answerTokens;
+      upstream.observe({ serviceMs, firstByteMs, computedTokens, completionTokens });
+      upstream.index.hold(chain);
+      upstream.index.learn(chain, blocks, cachedTokens, tokensPerBlock);
+      this.#queue.release(station, principal, 1);
+      this.#answer(ask);
+      this.#dispatch();
+    });
+  }
+
+  #count({ enteredAt, promptTokens }: Ask, cachedTokens: number, prefillMs: number) {
+    const { requests, ...sums } = this.#counted;
+    this.#counted = {
+      requests: requests + 1,
+      promptTokens: sums.promptTokens + promptTokens,
+      cachedTokens: sums.cachedTokens + cachedTokens,
+      firstTokenMs: sums.firstTokenMs + this.#now - enteredAt + prefillMs,
+    };
+  }
+
+  #answer({ person }: Ask): void {
+    const { restartsAfter, othersComeAfter } = this.scenario;
+    this.#answered++;
+    if (this.#answered === Math.round(this.#total * restartsAfter)) this.#restart();
+    if (this.#answered === Math.round(this.#total * othersComeAfter)) {
+      for (const { upstream } of this.#engines) upstream.refresh(true);
+      this.#counted = { requests: 0, promptTokens: 0, cachedTokens: 0, firstTokenMs: 0 };
+    }
+    this.#goOn(person);
+  }
+
+  /** The first engine loses its cache; the one that stands for all loses what one of so many people have there. */
+  #restart(): void {
+    const [engine] = this.#engines as [Engine];
+    const { engines, isRestartSeen } = this.scenario;
+    const personOf = (page: number) => Math.floor((page / longestChat - 1) / mostChats);
+    engine.cache.drop((page) => this.policy !== 'pooled' || personOf(page) % engines === 0);
+    if (isRestartSeen) engine.upstream.index.forget();
+  }
+
+  #choose(ask: Ask, free: readonly Station[]): Station | undefined {
+    if (this.policy === 'affinity') return this.#chooseByAffinity(ask, free);
+    const { stations } = this.#group;
+    const order = (station: Station) =>
+      (stations.indexOf(station) - this.#next + stations.length) % stations.length;
+    const load = (station: Station) => (this.policy === 'loaded' ? station.used : 0);
+    const [first] = free.toSorted((a, b) => load(a) - load(b) || order(a) - order(b)) as [Station];
+    this.#next = (stations.indexOf(first) + 1) % stations.length;
+    return first;
+  }
+
+  /** As the gateway does it. */
+  #chooseByAffinity(ask: Ask, free: readonly Station[]): Station | undefined {
+    const open = this.#engines.filter(({ station }) => station.isOpen);
+    const candidates = open.map(({ station, upstream, held }): Candidate => {
+      const { index, serviceMs, prefillPerMs } = upstream;
+      const { blocks, isShared } = index.matchOf(ask.chain);
+      const isFree = free.includes(station);
+      const before = held.has(ask) ? [...held].indexOf(ask) : held.size;
+      return {
+        matchedBlocks: blocks,
+        isShared,
+        usedShare: station.used / station.capacity,
+        isFree,
+        heldBlocks: index.size,
+        weight: 1,
+        prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
+        expectedWaitMs: isFree ? 0 : (serviceMs / station.capacity) * (1 + before),
+        isSessionHome: false,
+      };
+    });
+    const waitedMs = this.#now - (ask.heldSince ?? this.#now);
+    const placed = place({ blocks: ask.chain.length, waitedMs, turn: this.#turn++ }, candidates);
+    const station = open[placed.index]?.station;
+    if (!placed.isHeld) return station;
+    this.#hold(ask, station);
+    return undefined;
+  }
+
+  #hold(ask: Ask, station: Station | undefined): void {
+    if (ask.heldFor === station) return;
+    for (const { held } of this.#engines) held.delete(ask);
+    this.#engines.find((engine) => engine.station === station)?.held.add(ask);
+    ask.heldFor = station;
+    ask.heldSince ??= this.#now;
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * A gateway with RESPONSE_CACHE=on before the simulated engine, and how tests look at what it keeps.
+ */
+import type { Asked, Exchange } from './oneexchange.ts';
+import { key, type Gateway } from './process.ts';
+import { healthOf, startStage, type Stage } from './stage.ts';
+import { until } from './wait.ts';
+
+export const otherKey = 'sk-test-key-2';
+const on = { RESPONSE_CACHE: 'on', ALLOWED_API_KEYS: `${key},${otherKey}` };
+
+/** A gateway that keeps answers, before an engine of two slots. */
+export interface CachingStage extends Stage {
+  /** How many requests the engine has had that generate. */
+  runs(): number;
+}
+
+export async function startCaching(env: Record<string, string> = {}): Promise<CachingStage> {
+  const stage = await startStage({ ...on, ...env }, { slots: 2 });
+  const { requests } = stage.engine;
+  return { ...stage, runs: () => requests.filter(({ method }) => method === 'POST').length };
+}
+
+/** Resolves when the gateway has so many requests open. */
+export async function untilInFlight(gateway: Gateway, count: number): Promise<void> {
+  await until(`${count} requests are open`, async () => {
+    return (await healthOf(gateway)).inFlight === count;
+  });
+}
+
+let count = 0;
+/** Gives a prompt that no other test has. */
+export const fresh = () => `the prompt of number ${++count}`;
+
+/** Gives what the cache says of each, in their order. */
+export const marks = (exchanges: readonly Exchange[]) =>
+  exchanges.map((exchange) => exchange.header('x-gateway-cache'));
+
+/** Gives a request whose prompt no other has. */
+export function completion(more: object = {}): Asked {
+  return { body: { prompt: fresh(), max_tokens: 8, temperature: 0, ...more } };
+}

@@ -1,0 +1,114 @@
+/**
+ * Starts the gateway as a process of its own, as a user does, and stops it by its id. With GATEWAY_BINARY set, the
+ * compiled binary runs in place of the sources, so that one suite proves both.
+ */
+import { join } from 'node:path';
+
+export const key = 'sk-test-key-1';
+
+export interface Gateway {
+  url: string;
+  pid: number;
+  /** Every line that the gateway has logged so far, parsed. */
+  logs: Record<string, unknown>[];
+  /** Whatever it printed that is not a JSON line. */
+  output: string[];
+  /** Resolves with the first log line that `matches`, also one that was logged before. */
+  logged(matches: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>;
+  /** Resolves with the exit code. */
+  exited: Promise<number>;
+  kill(signal: NodeJS.Signals): void;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const root = join(import.meta.dir, '../..');
+
+/** The command that runs the gateway: the binary when GATEWAY_BINARY names one, else the sources. */
+export function gatewayCommand(...args: string[]): string[] {
+  const binary = process.env['GATEWAY_BINARY'];
+  return binary ? [join(root, binary), ...args] : ['bun', join(root, 'src/index.ts'), ...args];
+}
+
+/** An environment for a child: nothing of the gateway's or Bun's own is left, and nothing is kept on disk. */
+export function cleanEnvironment(env: Record<string, string> = {}): Record<string, string> {
+  const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
+  return { PATH, HOME, TMPDIR, DATA_DIR: 'none', ...env };
+}
+
+/** Starts a command of the gateway in an environment of its own. */
+export function spawnCommand(args: string[], env: Record<string, string> = {}, cwd = '/tmp') {
+  return Bun.spawn(gatewayCommand(...args), {
+    cwd,
+    env: cleanEnvironment(env),
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+  });
+}
+
+/** Runs a command to its end. */
+export async function runCommand(args: string[], env: Record<string, string> = {}, cwd = '/tmp') {
+  const child = spawnCommand(args, env, cwd);
+  const [stdout, stderr, code] = await Promise.all([
+    child.stdout.text(),
+    child.stderr.text(),
+    child.exited,
+  ]);
+  return { stdout, stderr, code };
+}
+
+/** Starts a gateway on a free port of 127.0.0.1 with `key`, settings from `env`, and waits until it listens. */
+export async function startGateway(
+  env: Record<string, string>,
+  args: string[] = [],
+): Promise<Gateway> {
+  const own = { HOST: '127.0.0.1', PORT: '0', ALLOWED_API_KEYS: key };
+  const child = spawnCommand(args, { ...own, ...env });
+  const logs: Record<string, unknown>[] = [];
+  const output: string[] = [];
+  const waiting = new Set<() => void>();
+
+  async function collect(stream: ReadableStream<Uint8Array>): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = '';
+    for await (const chunk of stream) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (line.startsWith('{')) logs.push(JSON.parse(line));
+        else output.push(line);
+      }
+      for (const wake of waiting) wake();
+    }
+  }
+  const collected = Promise.all([collect(child.stdout), collect(child.stderr)]);
+
+  async function logged(matches: (line: Record<string, unknown>) => boolean) {
+    for (;;) {
+      const found = logs.find(matches);
+      if (found) return found;
+      await new Promise<void>((resolve, reject) => {
+        const wake = () => (waiting.delete(wake), resolve());
+        waiting.add(wake);
+        void collected.then(() => {
+          if (waiting.delete(wake)) reject(new Error(`the gateway ended: ${output.join('\n')}`));
+        });
+      });
+    }
+  }
+
+  const listening = await logged((line) => line['msg'] === 'listening');
+  return {
+    url: String(listening['url']),
+    pid: child.pid,
+    logs,
+    output,
+    logged,
+    exited: child.exited,
+    kill: (signal) => child.kill(signal),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL');
+      await child.exited;
+    },
+  };
+}

@@ -1,0 +1,27 @@
+/** What a key allows: whether that is everything. */
+import { expect, test } from 'bun:test';
+import { isUnlimited, type Limits } from '../../../src/accounts/limits.ts';
+
+const none: Limits[] = [
+  {},
+  { budgets: [] },
+  {
+    requestsPerMinute: undefined,
+    tokensPerMinute: undefined,
+    concurrentRequests: undefined,
+    budgets: undefined,
+  },
+];
+test.each(none)('%j is no limit', (limits) => {
+  expect(isUnlimited(limits)).toBe(true);
+});
+
+const some: Limits[] = [
+  { requestsPerMinute: 1 },
+  { tokensPerMinute: 1 },
+  { concurrentRequests: 1 },
+  { budgets: [{ tokens: 1, per: 'month' }] },
+];
+test.each(some)('%j is one', (limits) => {
+  expect(isUnlimited(limits)).toBe(false);
+});

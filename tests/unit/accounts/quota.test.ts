@@ -1,0 +1,109 @@
+/**
+ * What a request reserves of its caller's limits, what it has used in the end, and the headers that tell of it.
+ */
+import { describe, expect, test } from 'bun:test';
+import type { Settlement } from '../../../src/request/live.ts';
+import {
+  answerTokens,
+  refusalOf,
+  standingHeaders,
+  usedTokens,
+} from '../../../src/accounts/quota.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+
+function route(path: string): Route {
+  const found = routes.find((each) => each.path === path);
+  if (found === undefined) throw new Error(`no route ${path}`);
+  return found;
+}
+
+describe('answerTokens', () => {
+  test.each([
+    ['/v1/completions', { max_tokens: 10 }, 10],
+    ['/v1/chat/completions', { max_completion_tokens: 20 }, 20],
+    ['/v1/responses', { max_output_tokens: 30 }, 30],
+    ['/completion', { n_predict: 40 }, 40],
+    ['/v1/messages', { max_tokens: 0 }, 0],
+  ] as const)('%s reserves what %j says', (path, fields, tokens) => {
+    expect(answerTokens(route(path), fields, 256, 1)).toBe(tokens);
+  });
+
+  test.each([{}, { max_tokens: null }, { max_tokens: '10' }, { n_predict: -1 }])(
+    'reserves what is usual where %j says nothing',
+    (fields) => {
+      expect(answerTokens(route('/v1/completions'), fields, 256, 1)).toBe(256);
+    },
+  );
+
+  test('reserves for each of several answers', () => {
+    expect(answerTokens(route('/v1/completions'), { max_tokens: 10 }, 256, 3)).toBe(30);
+  });
+
+  test.each(['/v1/embeddings', '/v1/rerank', '/tokenize', '/v1/audio/transcriptions'])(
+    '%s has no tokens of an answer',
+    (path) => {
+      expect(answerTokens(route(path), { max_tokens: 10 }, 256, 1)).toBe(0);
+    },
+  );
+});
+
+describe('usedTokens', () => {
+  const record = { engineMs: 5, code: undefined, promptTokens: 7, completionTokens: 3 };
+  const used = (more: Partial<Settlement>) => usedTokens({ ...record, ...more } as Settlement);
+
+  test('are those of the prompt and of the answer', () => {
+    expect(used({})).toBe(10);
+    expect(used({ code: 'client_closed_request' })).toBe(10);
+  });
+
+  test('are none of an answer that was kept', () => {
+    expect(used({ isCacheHit: true })).toBe(0);
+  });
+
+  test('are none of an answer that says nothing of tokens', () => {
+    expect(usedTokens({ engineMs: 5, code: undefined } as Settlement)).toBe(0);
+  });
+
+  test('are not there where no engine had the request', () => {
+    expect(used({ engineMs: 0 })).toBeUndefined();
+    expect(used({ code: 'upstream_unreachable' })).toBeUndefined();
+    expect(used({ code: 'connect_timeout' })).toBeUndefined();
+  });
+});
+
+describe('standingHeaders', () => {
+  test('tell of the limits that there are', () => {
+    expect(standingHeaders({})).toEqual({});
+    expect(standingHeaders({ requests: { limit: 60, remaining: 59, resetMs: 1_000 } })).toEqual({
+      'x-ratelimit-limit-requests': '60',
+      'x-ratelimit-remaining-requests': '59',
+      'x-ratelimit-reset-requests': '1s',
+    });
+  });
+
+  test.each([
+    [0, '0ms'],
+    [999, '999ms'],
+    [1_500, '1.5s'],
+    [60_000, '1m0s'],
+    [62_500, '1m2.5s'],
+    [3_600_000, '60m0s'],
+  ])('give %d ms as %s', (resetMs, text) => {
+    const headers = standingHeaders({ tokens: { limit: 1, remaining: 0, resetMs } });
+    expect(headers['x-ratelimit-reset-tokens']).toBe(text);
+  });
+});
+
+describe('refusalOf', () => {
+  test('is an error that says when to come again, in seconds rounded up and in milliseconds', () => {
+    const standing = { requests: { limit: 60, remaining: 0, resetMs: 60_000 } };
+    const refused = { isAdmitted: false as const, retryAfterMs: 1_001, standing };
+    const error = refusalOf({ ...refused, code: 'rate_limited' });
+    expect(error).toMatchObject({ code: 'rate_limited', status: 429 });
+    expect(error?.headers).toMatchObject({
+      'retry-after': '2',
+      'retry-after-ms': '1001',
+      'x-ratelimit-remaining-requests': '0',
+    });
+  });
+});

@@ -1,0 +1,50 @@
+/**
+ * The row of a request: what of its record is kept, and in which form.
+ */
+import { describe, expect, test } from 'bun:test';
+import { rowOf } from '../../../src/accounts/usage.ts';
+import { settlement, usageRow } from '../../support/samples.ts';
+
+const now = Date.UTC(2026, 10, 5, 13, 30);
+
+describe('rowOf', () => {
+  test('keeps what a settlement says', () => {
+    const times = { queuedMs: 12.34, firstByteMs: 80.06, engineMs: 900, totalMs: 912.34 };
+    expect(rowOf(settlement(times), now + 0.4)).toEqual(
+      usageRow({
+        at: now,
+        requestId: 'id-1',
+        keyId: '00112233',
+        principal: '00112233/eva',
+        queuedMs: 12.3,
+        firstTokenMs: 80.1,
+        engineMs: 900,
+        totalMs: 912.3,
+        promptTokens: 100,
+        cachedTokens: 60,
+        completionTokens: 11,
+      }),
+    );
+  });
+
+  test.each([
+    ['of a plain answer', { stream: false }],
+    ['of an error of the engine', { status: 500 }],
+    ['of an answer out of the cache', { isCacheHit: true }],
+    ['that never came', { firstByteMs: undefined }],
+  ])('the first byte %s is no first token', (_, changes) => {
+    expect(rowOf(settlement(changes), now).firstTokenMs).toBeUndefined();
+  });
+
+  test.each([1.5, -1, Number.NaN, Infinity, 1e300, '7' as unknown as number])(
+    'an engine that counts %p tokens has not counted',
+    (count) => {
+      const row = rowOf(settlement({ promptTokens: count, completionTokens: count }), now);
+      expect(row).toMatchObject({ promptTokens: undefined, completionTokens: undefined });
+    },
+  );
+
+  test('bounds what clients name', () => {
+    expect(rowOf(settlement({ model: 'm'.repeat(10_000) }), now).model).toHaveLength(200);
+  });
+});

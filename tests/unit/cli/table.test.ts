@@ -1,0 +1,57 @@
+/**
+ * Rows as text: columns that stand below one another, CSV as RFC 4180 has it, and no way from a cell into the terminal or
+ * the spreadsheet.
+ */
+import { describe, expect, test } from 'bun:test';
+import { csv, oneLine, table } from '../../../src/cli/table.ts';
+
+describe('a table', () => {
+  test('has its columns one below the other, numbers at their end', () => {
+    const rows = [
+      ['k1', 'alice', '7'],
+      ['k2', 'Bo', '1200'],
+    ];
+    expect(table(['id', 'name', 'requests'], rows, 2).split('\n')).toEqual([
+      'id  name   requests',
+      'k1  alice         7',
+      'k2  Bo         1200',
+    ]);
+  });
+
+  test('goes by how wide a text is shown, and ends no line with space', () => {
+    const rows = [
+      ['山田', 'x'],
+      ['a', ''],
+    ];
+    expect(table([], rows)).toBe('山田  x\na');
+  });
+
+  test('shows nothing that a terminal obeys, on one line', () => {
+    expect(oneLine('x\u001b[2J\u202Ey\n\u2028')).toBe('x\uFFFD[2J\uFFFDy\uFFFD\uFFFD');
+    expect(table(['a\nb'], [['\u001b[31m']])).toBe('a\uFFFDb\n\uFFFD[31m');
+  });
+});
+
+describe('CSV', () => {
+  test('ends its lines with both, and leaves the last half to whoever prints it', () => {
+    expect(
+      csv([
+        ['a', 'b'],
+        [1, null],
+        [undefined, 0.5],
+      ]),
+    ).toBe('a,b\r\n1,\r\n,0.5\r');
+  });
+
+  test('quotes what would end a field', () => {
+    expect(csv([['a,b', 'c"d', 'e\nf', 'g']])).toBe('"a,b","c""d","e\nf",g\r');
+  });
+
+  test.each(['=1', '+1', '-1', '@x', '\tx', '\rx', '\nx'])('%j is no formula', (text) => {
+    expect(csv([[text, 'm']])).toMatch(new RegExp(`^"?'${text.replace('+', '\\+')}"?,m\r$`));
+  });
+
+  test('leaves numbers as they are', () => {
+    expect(csv([[-1]])).toBe('-1\r');
+  });
+});

@@ -1,0 +1,47 @@
+/** The judgement of a certificate and its private key: what no server could use is said, with its place. */
+import { describe, expect, test } from 'bun:test';
+import { certificateProblems } from '../../../src/config/certificate.ts';
+import { makePem } from '../../support/pem.ts';
+
+const own = makePem();
+const other = makePem();
+const cert = (text: string) => ({ label: 'CERT', text });
+const key = (text: string) => ({ label: 'KEY', text });
+const noCert = 'CERT: found no usable certificate; allowed is a chain in PEM form';
+const noKey =
+  'KEY: found no usable private key; allowed is a private key in PEM form without a passphrase';
+
+describe('a certificate and its key', () => {
+  test('are good as a pair, as a chain, and each alone', () => {
+    expect(certificateProblems(cert(own.cert), key(own.key))).toEqual([]);
+    expect(certificateProblems(cert(`${own.cert}\n${other.cert}`), key(own.key))).toEqual([]);
+    expect(certificateProblems(cert(own.cert), undefined)).toEqual([]);
+    expect(certificateProblems(undefined, key(own.key))).toEqual([]);
+    expect(certificateProblems(undefined, undefined)).toEqual([]);
+  });
+
+  test('are both told when both are no PEM, or stand in the place of each other', () => {
+    expect(certificateProblems(cert('x'), key('y'))).toEqual([noCert, noKey]);
+    expect(certificateProblems(cert(own.key), key(own.cert))).toEqual([noCert, noKey]);
+  });
+
+  test('are judged to the end of the chain', () => {
+    const broken = own.cert.replace(/\n[^-][^]*\n-/, '\nZ2FyYmFnZQ==\n-');
+    expect(certificateProblems(cert(`${own.cert}\n${broken}`), key(own.key))).toEqual([noCert]);
+  });
+
+  test('with a passphrase are refused, since nobody could give it', () => {
+    const made = Bun.spawnSync(['openssl', 'ec', '-aes128', '-passout', 'pass:sesame'], {
+      stdin: Buffer.from(own.key),
+    });
+    const locked = made.stdout.toString();
+    expect(locked).toContain('ENCRYPTED');
+    expect(certificateProblems(cert(own.cert), key(locked))).toEqual([noKey]);
+  });
+
+  test('must belong together', () => {
+    expect(certificateProblems(cert(own.cert), key(other.key))).toEqual([
+      'KEY: found a private key that does not belong to the certificate',
+    ]);
+  });
+});

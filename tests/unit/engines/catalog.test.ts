@@ -1,0 +1,423 @@
+/**
+ * Which upstream serves which model: names, aliases, what is not known yet, and the lists of several engines as one.
+ */
+import { describe, expect, test } from 'bun:test';
+import { Catalog, type CatalogOptions, type Served } from '../../../src/engines/catalog.ts';
+import { GatewayError } from '../../../src/wire/errors.ts';
+import { textOf } from '../../../src/wire/json.ts';
+import { mergeModels, modelIdsOf, onlyModels } from '../../../src/wire/modellist.ts';
+import { forSeeds } from '../../support/random.ts';
+
+function served(upstream: string, models?: string[], aliases: Record<string, string> = {}): Served {
+  return { upstream, models, aliases };
+}
+
+function catalog(list: Served[], options: Partial<CatalogOptions> = {}): Catalog {
+  return new Catalog(list, { defaultModel: undefined, anyModelName: true, ...options });
+}
+
+/** Gives the error of a request that must be refused. */
+function refusal(of: Catalog, model: string | undefined, needsModel = true): GatewayError {
+  try {
+    of.resolve(model, needsModel);
+  } catch (error) {
+    if (error instanceof GatewayError) return error;
+    throw error;
+  }
+  throw new Error('it was accepted');
+}
+
+const two = [served('a', ['small'], { fast: 'small' }), served('b', ['large', 'vision'])];
+
+describe('a named model', () => {
+  test('runs where it is served, its bytes unchanged', () => {
+    const list = [served('a', ['x', 'y']), served('b', ['y', 'z']), served('c', ['z'])];
+    const choice = (model: string) => catalog(list).resolve(model, true);
+    expect(choice('x')).toEqual({ upstreams: ['a'], rewrite: undefined, model: 'x' });
+    expect(choice('y')).toEqual({ upstreams: ['a', 'b'], rewrite: undefined, model: 'y' });
+    expect(choice('z')).toEqual({ upstreams: ['b', 'c'], rewrite: undefined, model: 'z' });
+  });
+
+  test('does not run where the models are not known, when it is known where it is served', () => {
+    const list = [served('a', ['x']), served('b')];
+    expect(catalog(list).resolve('x', true).upstreams).toEqual(['a']);
+  });
+
+  test('that nobody is known to serve runs where the models are not known', () => {
+    const list = [served('a', ['x']), served('b'), served('c')];
+    const choice = { upstreams: ['b', 'c'], rewrite: undefined, model: undefined };
+    expect(catalog(list).resolve('y', true)).toEqual(choice);
+    expect(catalog([served('a')]).resolve('y', true).upstreams).toEqual(['a']);
+  });
+
+  test('that nobody serves is not found, and the message names models and aliases', () => {
+    const error = refusal(catalog(two), 'gpt-9');
+    expect(error).toMatchObject({ code: 'model_not_found', status: 404, param: 'model' });
+    expect(error.message).toEndWith('Served here: small, large, vision, fast.');
+    expect(error.message).not.toContain('gpt-9');
+  });
+
+  test('the message names twenty and counts the rest', () => {
+    const many = Array.from({ length: 25 }, (_, i) => `m${i}`);
+    const { message } = refusal(catalog([served('a', many)]), 'gpt-9');
+    expect(message).toContain('m0, m1, ');
+    expect(message).toContain('m19 and 5 more');
+    expect(message).not.toContain('m20');
+  });
+
+  test.each(['constructor', '__proto__', 'toString', 'hasOwnProperty', ''])(
+    'is nothing that every object has: %j',
+    (model) => {
+      expect(refusal(catalog(two), model).code).toBe('model_not_found');
+    },
+  );
+
+  test('is needed by a tokenizing route as well', () => {
+    expect(catalog(two).resolve('small', false).upstreams).toEqual(['a']);
+    expect(refusal(catalog(two), 'gpt-9', false).code).toBe('model_not_found');
+  });
+});
+
+describe('an alias', () => {
+  test('becomes the name that the upstream knows', () => {
+    const choice = { upstreams: ['a'], rewrite: { a: 'small' }, model: 'small' };
+    expect(catalog(two).resolve('fast', true)).toEqual(choice);
+  });
+
+  test('may stand for another model at each upstream', () => {
+    const list = [served('a', ['x'], { fast: 'x' }), served('b', ['y'], { fast: 'y' })];
+    const choice = { upstreams: ['a', 'b'], rewrite: { a: 'x', b: 'y' }, model: 'x' };
+    expect(catalog(list).resolve('fast', true)).toEqual(choice);
+  });
+
+  test('in one upstream and a model in another: both may run it', () => {
+    const list = [served('a', ['x'], { y: 'x' }), served('b', ['y'])];
+    const choice = { upstreams: ['a', 'b'], rewrite: { a: 'x' }, model: 'y' };
+    expect(catalog(list).resolve('y', true)).toEqual(choice);
+  });
+
+  test('comes before a model of the same name in the same upstream', () => {
+    const list = [served('a', ['x', 'y'], { y: 'x' })];
+    expect(catalog(list).resolve('y', true).rewrite).toEqual({ a: 'x' });
+  });
+
+  test('is known while the models are not, and is not followed by another', () => {
+    const list = [served('a', undefined, { one: 'two', two: 'three' }), served('b')];
+    const choice = { upstreams: ['a'], rewrite: { a: 'two' }, model: 'two' };
+    expect(catalog(list).resolve('one', true)).toEqual(choice);
+  });
+
+  test('for its own name changes nothing', () => {
+    const list = [served('a', ['x', 'y'], { x: 'x' })];
+    expect(catalog(list).resolve('x', true).rewrite).toBeUndefined();
+  });
+});
+
+describe('the tag that Ollama adds', () => {
+  test('is found, and the name stays as the client wrote it', () => {
+    const list = [served('a', ['llama3:latest', 'qwen3:8b'])];
+    const choice = { upstreams: ['a'], rewrite: undefined, model: 'llama3:latest' };
+    expect(catalog(list).resolve('llama3', true)).toEqual(choice);
+    expect(refusal(catalog(list), 'qwen3').code).toBe('model_not_found');
+  });
+
+  test('is put in where another upstream means its own model by the name', () => {
+    const list = [served('a', ['llama3']), served('b', ['llama3:latest'])];
+    const choice = { upstreams: ['a', 'b'], rewrite: { b: 'llama3:latest' }, model: 'llama3' };
+    expect(catalog(list).resolve('llama3', true)).toEqual(choice);
+  });
+
+  test('is put in for an alias', () => {
+    const list = [served('a', ['llama3:latest', 'x'], { l: 'llama3', llama3: 'llama3:latest' })];
+    expect(catalog(list).resolve('l', true).rewrite).toEqual({ a: 'llama3:latest' });
+    expect(catalog(list).resolve('llama3', true).rewrite).toEqual({ a: 'llama3:latest' });
+  });
+});
+
+describe('a single upstream with a single model', () => {
+  test('takes any name, its bytes unchanged, and its model is the one that it has', () => {
+    const choice = { upstreams: ['a'], rewrite: undefined, model: 'x' };
+    const single = catalog([served('a', ['x'], { fast: 'x' })]);
+    expect(single.resolve('gpt-9', true)).toEqual(choice);
+    expect(single.resolve('fast', true).rewrite).toEqual({ a: 'x' });
+  });
+
+  test('takes only its own names when that is turned off', () => {
+    const single = catalog([served('a', ['x'])], { anyModelName: false });
+    expect(refusal(single, 'gpt-9').code).toBe('model_not_found');
+    expect(single.resolve('x', true).model).toBe('x');
+  });
+
+  test('is another thing than several upstreams or several models', () => {
+    const replicas = catalog([served('a', ['x']), served('b', ['x'])]);
+    expect(refusal(replicas, 'gpt-9').code).toBe('model_not_found');
+    expect(refusal(catalog([served('a', ['x', 'y'])]), 'gpt-9').code).toBe('model_not_found');
+  });
+});
+
+describe('no model', () => {
+  test('is the only one that there is, wherever it is served, its bytes unchanged', () => {
+    const choice = { upstreams: ['a', 'b'], rewrite: undefined, model: 'x' };
+    const list = [served('a', ['x'], { fast: 'x' }), served('b', ['x']), served('c')];
+    expect(catalog(list).resolve(undefined, true)).toEqual(choice);
+    expect(catalog(list).resolve(undefined, false)).toEqual(choice);
+  });
+
+  test('runs anywhere while nothing is known', () => {
+    const choice = { upstreams: ['a', 'b'], rewrite: undefined, model: undefined };
+    expect(catalog([served('a'), served('b')]).resolve(undefined, true)).toEqual(choice);
+    expect(catalog([served('a')]).resolve(undefined, true).upstreams).toEqual(['a']);
+    expect(catalog([]).resolve(undefined, true).upstreams).toEqual([]);
+  });
+
+  test('is refused where there are several, and the message names them', () => {
+    const error = refusal(catalog(two), undefined);
+    expect(error).toMatchObject({ code: 'model_required', status: 400, param: 'model' });
+    expect(error.message).toEndWith('Served here: small, large, vision, fast.');
+    expect(refusal(catalog([served('a', ['x', 'y'])]), undefined).code).toBe('model_required');
+    const partly = catalog([served('a', ['x', 'y']), served('b')]);
+    expect(refusal(partly, undefined).code).toBe('model_required');
+  });
+
+  test('is no matter to a route that runs none, where there is one upstream', () => {
+    const choice = { upstreams: ['a'], rewrite: undefined, model: undefined };
+    expect(catalog([served('a', ['x', 'y'])]).resolve(undefined, false)).toEqual(choice);
+    expect(refusal(catalog(two), undefined, false).code).toBe('model_required');
+  });
+});
+
+describe('the default model', () => {
+  test('is put in, under the name by which each upstream knows it', () => {
+    const list = [...two, served('c', ['other'], { vision: 'other' })];
+    for (const needsModel of [true, false]) {
+      const choice = catalog(list, { defaultModel: 'vision' }).resolve(undefined, needsModel);
+      const rewrite = { b: 'vision', c: 'other' };
+      expect(choice).toEqual({ upstreams: ['b', 'c'], rewrite, model: 'vision' });
+    }
+  });
+
+  test('may be an alias', () => {
+    const choice = catalog(two, { defaultModel: 'fast' }).resolve(undefined, true);
+    expect(choice).toEqual({ upstreams: ['a'], rewrite: { a: 'small' }, model: 'small' });
+  });
+
+  test('is put in where the models are not known', () => {
+    const list = [served('a', ['x']), served('b')];
+    const choice = catalog(list, { defaultModel: 'y' }).resolve(undefined, true);
+    expect(choice).toEqual({ upstreams: ['b'], rewrite: { b: 'y' }, model: 'y' });
+  });
+
+  test.each(['x', 'fast', 'any'])(
+    'changes no byte where one upstream has one model: %j',
+    (defaultModel) => {
+      const single = catalog([served('a', ['x'], { fast: 'x' })], { defaultModel });
+      const choice = { upstreams: ['a'], rewrite: undefined, model: 'x' };
+      expect(single.resolve(undefined, true)).toEqual(choice);
+    },
+  );
+
+  test('that nobody serves is not found, but by a route that runs none', () => {
+    const options = { defaultModel: 'gone' };
+    const error = refusal(catalog(two, options), undefined);
+    expect(error).toMatchObject({ code: 'model_not_found', param: 'model' });
+    expect(error.message).toContain('default model');
+    const single = catalog([served('a', ['x', 'y'])], options);
+    expect(refusal(single, undefined).code).toBe('model_not_found');
+    expect(single.resolve(undefined, false).upstreams).toEqual(['a']);
+  });
+
+  test('says nothing about a request that names a model', () => {
+    expect(catalog(two, { defaultModel: 'vision' }).resolve('small', true).model).toBe('small');
+  });
+});
+
+test('the same request gets the same object, and names that clients make up share one', () => {
+  const list = catalog([...two, served('c')], { defaultModel: 'small' });
+  for (const model of ['small', 'fast', undefined]) {
+    expect(list.resolve(model, true)).toBe(list.resolve(model, true));
+    expect(list.resolve(model, false)).toBe(list.resolve(model, true));
+  }
+  expect(list.resolve('made-up-1', true)).toBe(list.resolve('made-up-2', true));
+  const single = catalog([served('a', ['x'])]);
+  expect(single.resolve('made-up', true)).toBe(single.resolve(undefined, true));
+});
+
+test('names gives models, then aliases, each once', () => {
+  const list = [...two, served('c', ['small'], { fast: 'small', large: 'small' }), served('d')];
+  expect(catalog(list).names()).toEqual(['small', 'large', 'vision', 'fast']);
+});
+
+test('a choice names only upstreams that there are, and leads each to a name that it knows', async () => {
+  const names = ['a', 'b', 'c', 'a:latest'];
+  await forSeeds(2_000, (random) => {
+    const some = () => names.filter(() => random.oneIn(3));
+    const list = Array.from({ length: 1 + random.below(3) }, (_, i) => {
+      const aliases = Object.fromEntries(some().map((name) => [name, random.pick(names)]));
+      return served(`u${i}`, random.oneIn(4) ? undefined : some(), aliases);
+    });
+    const options = {
+      defaultModel: random.pick([undefined, ...names]),
+      anyModelName: random.oneIn(2),
+    };
+    const asked = random.pick([undefined, 'd', ...names]);
+    let choice;
+    try {
+      choice = catalog(list, options).resolve(asked, random.oneIn(2));
+    } catch (error) {
+      const codes = ['model_not_found', 'model_required'];
+      expect(codes).toContain((error as GatewayError).code);
+      return;
+    }
+    expect(new Set(choice.upstreams).size).toBe(choice.upstreams.length);
+    for (const id of choice.upstreams) {
+      const { models, aliases } = list.find(({ upstream }) => upstream === id) as Served;
+      const sent = choice.rewrite?.[id] ?? asked;
+      const isListed = sent === undefined || !models || models.includes(sent);
+      const isTarget = sent !== undefined && Object.values(aliases).includes(sent);
+      const isTagged = models?.includes(`${sent}:latest`) ?? false;
+      const takesAny = list.length === 1 && (options.anyModelName || asked === undefined);
+      expect(isListed || isTarget || isTagged || takesAny).toBe(true);
+    }
+    for (const id of Object.keys(choice.rewrite ?? {})) expect(choice.upstreams).toContain(id);
+  });
+});
+
+describe('a caller that may use some models only', () => {
+  function may(of: Catalog, model: string | undefined, ...allowed: string[]): boolean {
+    try {
+      of.resolve(model, true, allowed);
+      return true;
+    } catch (error) {
+      if (error instanceof GatewayError && error.code === 'model_not_allowed') return false;
+      throw error;
+    }
+  }
+
+  test('may name those, and aliases of them, by either name', () => {
+    const of = catalog(two);
+    expect(may(of, 'small', 'small')).toBe(true);
+    expect(may(of, 'fast', 'small')).toBe(true);
+    expect(may(of, 'fast', 'fast')).toBe(true);
+    expect(may(of, 'small', 'fast')).toBe(false);
+    expect(may(of, 'large', 'small', 'vision')).toBe(false);
+    expect(may(of, 'large')).toBe(false);
+  });
+
+  test('may leave the name out where the default is one of them', () => {
+    expect(may(catalog(two, { defaultModel: 'large' }), undefined, 'large')).toBe(true);
+    expect(may(catalog(two, { defaultModel: 'large' }), undefined, 'small')).toBe(false);
+    expect(may(catalog([served('a', ['x'])]), undefined, 'x')).toBe(true);
+  });
+
+  test('gets no other model by a name that a single server takes for any', () => {
+    const of = catalog([served('a', ['x'])]);
+    expect(may(of, 'gpt-4', 'gpt-4')).toBe(false);
+    expect(may(of, 'gpt-4', 'x')).toBe(true);
+  });
+
+  test('must name one of them where nobody knows what there is', () => {
+    const of = catalog([served('a')]);
+    expect(may(of, 'x', 'x')).toBe(true);
+    expect(may(of, 'y', 'x')).toBe(false);
+    expect(may(of, undefined, 'x')).toBe(false);
+  });
+
+  test('is told which', () => {
+    expect(() => catalog(two).resolve('large', true, ['small', 'fast'])).toThrow('small, fast');
+  });
+});
+
+describe('onlyModels', () => {
+  test('keeps the entries of those names in their own bytes', () => {
+    const [a, b] = ['{"id":"a", "n":1.0}', '{ "id":"b"}'];
+    const list = Buffer.from(`{"models":[1],"data":[${a},${b},{"id":"c"}],"object":"list"}`);
+    const only = (...names: string[]) => textOf(onlyModels(list, names));
+    expect(only('a', 'b')).toBe(`{"object":"list","data":[${a},${b}]}`);
+    expect(only('b', 'x')).toBe(`{"object":"list","data":[${b}]}`);
+    expect(only('x')).toBe('{"object":"list","data":[]}');
+  });
+});
+
+describe('modelIdsOf', () => {
+  test('gives the names in a list, each once', () => {
+    const list =
+      '{"object":"list","models":[{"id":"z"}],"data":[{"id":"a","created":1.0},{"id":"b"},{"id":"a"}]}';
+    expect(modelIdsOf(Buffer.from(list))).toEqual(['a', 'b']);
+    expect(modelIdsOf(Buffer.from(String.raw`{"data":[{"id":"org\/м"}]}`))).toEqual(['org/м']);
+  });
+
+  test('leaves out what has no name', () => {
+    const list = '{"data":[{"id":1},{},null,"a",["id"],{"id":""},{"id":"b"},{"id":"c"';
+    expect(modelIdsOf(Buffer.from(list))).toEqual(['b']);
+  });
+
+  test.each([
+    '',
+    '{}',
+    '[]',
+    'null',
+    '{"data":null}',
+    '{"data":{"id":"x"}}',
+    '{"data":"x"}',
+    '<html>',
+    '{"data":[',
+  ])('gives none of %j', (text) => {
+    expect(modelIdsOf(Buffer.from(text))).toEqual([]);
+  });
+});
+
+describe('mergeModels', () => {
+  function merged(...lists: [string, Record<string, string>?][]): string {
+    return textOf(
+      mergeModels(lists.map(([list, aliases = {}]) => ({ list: Buffer.from(list), aliases }))),
+    );
+  }
+
+  test('keeps the bytes of each entry, and the first of those with the same id', () => {
+    const one = '{"id":"a", "size":12345678901234567890,"x":1.0}';
+    const two = String.raw`{ "meta":{"n":[1,2]},"id":"b\/\u043c" }`;
+    const text = merged([`{"data":[ ${one} ]}`], [`{"object":"list","data":[{"id":"a"},${two}]}`]);
+    expect(text).toBe(`{"object":"list","data":[${one},${two}]}`);
+  });
+
+  test('puts the aliases behind the models, each once, and none that is the name of a model', () => {
+    const text = merged(
+      ['{"data":[{"id":"a"}]}', { fast: 'a', b: 'a' }],
+      ['{"data":[{"id":"b"}]}', { fast: 'b', 'say "hi"': 'b' }],
+    );
+    const alias = (id: string) => ({ id, object: 'model', owned_by: 'llm-gateway' });
+    expect(JSON.parse(text)).toEqual({
+      object: 'list',
+      data: [{ id: 'a' }, { id: 'b' }, alias('fast'), alias('say "hi"')],
+    });
+  });
+
+  test('gives an empty list of nothing', () => {
+    expect(merged()).toBe('{"object":"list","data":[]}');
+    expect(merged(['<html>'], ['{"data":null}'])).toBe('{"object":"list","data":[]}');
+  });
+
+  test('is JSON whatever the lists were', async () => {
+    const pieces = [
+      '{"data":[',
+      '{"id":"a"}',
+      '{"id":"b"',
+      '}',
+      ']',
+      ',',
+      '"',
+      '{',
+      '[',
+      'x',
+      '\\',
+      '1',
+    ];
+    await forSeeds(2_000, (random) => {
+      const noise = () =>
+        Array.from({ length: random.below(9) }, () => random.pick(pieces)).join('');
+      const text = merged([`{"data":[${noise()}`], [noise(), { fast: 'a' }]);
+      const { data } = JSON.parse(text) as { data: { id: string }[] };
+      expect(data.map(({ id }) => id)).toEqual([...new Set(data.map(({ id }) => id))]);
+    });
+  });
+});

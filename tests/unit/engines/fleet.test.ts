@@ -1,0 +1,118 @@
+/** The upstreams that there are: who serves what, what a reload keeps, and who can be spared. */
+import { describe, expect, test } from 'bun:test';
+import { askOf, callerOf, fleetOf, see, settingsOf } from '../../support/schedulingworld.ts';
+
+const settings = { defaultModel: undefined, anyModelName: 'on' } as const;
+
+describe('a reload', () => {
+  test('keeps an upstream whose URL, kind and key are the same, with its new settings', () => {
+    const fleet = fleetOf([settingsOf('a')]);
+    const [before] = fleet.upstreams;
+    const wanted = settingsOf('renamed', { url: 'http://a.invalid', slots: 5 });
+    expect(fleet.replace({ ...settings, upstreams: [wanted] })).toEqual({ added: [], gone: [] });
+    expect(fleet.upstreams[0]).toBe(before as never);
+    expect(before?.settings).toBe(wanted);
+  });
+
+  test('makes one anew whose key or kind has changed, and says which are gone', () => {
+    for (const change of [{ apiKey: 'sk-new' }, { kind: 'vllm' }] as const) {
+      const fleet = fleetOf([settingsOf('a'), settingsOf('b')]);
+      const [a, b] = fleet.upstreams;
+      const { added, gone } = fleet.replace({ ...settings, upstreams: [settingsOf('a', change)] });
+      expect(added.map(({ id }) => id)).toEqual(['a']);
+      expect(gone).toEqual([a, b] as never);
+      expect(a?.state).toBe('drained');
+    }
+  });
+});
+
+describe('where a request may run', () => {
+  test('is where its model is', () => {
+    const fleet = fleetOf([
+      settingsOf('a', { models: ['x'] }),
+      settingsOf('b', { models: ['x', 'y'] }),
+    ]);
+    const at = (model: string) => {
+      const { stations } = fleet.groupOf(fleet.resolve(askOf('k', { model })));
+      return stations.map((station) => fleet.ownerOf(station).id);
+    };
+    expect([at('x'), at('y')]).toEqual([['a', 'b'], ['b']]);
+    expect(() => at('z')).toThrow('Served here: x, y.');
+  });
+
+  test('is nowhere for a key that may not use it', () => {
+    const fleet = fleetOf([settingsOf('a', { models: ['x', 'y'] })]);
+    const caller = callerOf('k', { models: ['y'] });
+    expect(() => fleet.resolve(askOf('k', { caller, model: 'x' }))).toThrow('only these models');
+  });
+
+  test('is found anew only when something else is served', () => {
+    const fleet = fleetOf([settingsOf('a')]);
+    expect(fleet.renew()).toBe(false);
+    for (const upstream of fleet.upstreams) upstream.listed = ['x'];
+    expect(fleet.renew()).toBe(true);
+    expect(fleet.renew()).toBe(false);
+  });
+
+  test('is one station for all models, or one a model where slots are given by model', () => {
+    const slots = { x: 2 };
+    const fleet = fleetOf([settingsOf('a', { models: ['x', 'y'], slots })]);
+    for (const upstream of fleet.upstreams) upstream.slots = 8;
+    const stationOf = (model: string) => {
+      return fleet.groupOf(fleet.resolve(askOf('k', { model }))).stations[0];
+    };
+    // The engine's own number counts for what the mapping leaves out.
+    expect([stationOf('x')?.capacity, stationOf('y')?.capacity]).toEqual([2, 8]);
+    expect(stationOf('y')?.isOpen).toBe(true);
+  });
+});
+
+describe('an upstream', () => {
+  test('can be spared when another serves all of its models', () => {
+    const fleet = fleetOf([
+      settingsOf('a', { models: ['x'] }),
+      settingsOf('b', { models: ['x', 'y'] }),
+    ]);
+    const [a, b] = fleet.upstreams;
+    expect([a, b].map((each) => each && fleet.canSpare(each))).toEqual([true, false]);
+    if (b) b.isLoading = true;
+    expect(a && fleet.canSpare(a)).toBe(false);
+  });
+
+  test.each(['failed5xx', 'reset'] as const)(
+    'that was set aside is taken back when no other can do without it (%s)',
+    (event) => {
+      const fleet = fleetOf([settingsOf('a'), settingsOf('b')]);
+      const [a, b] = fleet.upstreams;
+      for (let i = 0; i < 10; i++) a?.breaker[event](`caller-${i}`, 0, true);
+      expect([a?.state, fleet.hasSetAside()]).toEqual(['away', true]);
+      fleet.recall();
+      expect(a?.state).toBe('away');
+      b?.breaker.unreachable(0);
+      fleet.recall();
+      expect(a?.state).toBe('up');
+    },
+  );
+
+  test('that is set aside takes nothing, but for one that refuses quickly and is alone', () => {
+    const fleet = fleetOf([settingsOf('a')]);
+    const [a] = fleet.upstreams;
+    const [station] = fleet.groupOf(fleet.resolve(askOf('k'))).stations;
+    a?.breaker.unreachable(0);
+    fleet.refresh(1);
+    expect(station?.isOpen).toBe(false);
+    if (a) a.refusesQuickly = true;
+    fleet.refresh(1);
+    expect(station?.isOpen).toBe(true);
+  });
+});
+
+test('the list of models is that of the engines, or of the configuration', () => {
+  const fleet = fleetOf([settingsOf('a', { models: ['x'], aliases: { y: 'x' } }), settingsOf('b')]);
+  expect(fleet.hasOneList).toBe(false);
+  const { data } = JSON.parse(Buffer.from(fleet.models()).toString());
+  expect(data.map(({ id }: { id: string }) => id)).toEqual(['x', 'y']);
+  const single = fleetOf([settingsOf('a')]);
+  single.upstreams.forEach(see);
+  expect(single.hasOneList).toBe(true);
+});

@@ -1,0 +1,198 @@
+/**
+ * What is in flight, as the operator sees it: what is said of each request and upstream, and the feed of it.
+ */
+import { describe, expect, spyOn, test } from 'bun:test';
+import { GatewayError } from '../../../src/wire/errors.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
+import { LiveFeed, liveView } from '../../../src/observe/liveview.ts';
+import { routes } from '../../../src/wire/routes.ts';
+import { caller } from '../../support/samples.ts';
+
+const [route] = routes;
+if (route === undefined) throw new Error('there is no route');
+const chat = route;
+
+const pool = {
+  queued: 3,
+  upstreams: [
+    {
+      id: 'a',
+      kind: 'llama.cpp' as const,
+      state: 'up' as const,
+      usage: { used: 1, capacity: 2 },
+      models: ['m'],
+    },
+    {
+      id: 'b',
+      kind: 'vllm' as const,
+      state: 'away' as const,
+      usage: { used: 0, capacity: undefined },
+      models: undefined,
+    },
+  ],
+} as unknown as Parameters<typeof liveView>[1]; // No more of an upstream is read.
+
+/** Makes a request that came at 4,000. */
+function inFlight(id: string, fields: Partial<LiveRequest> = {}): LiveRequest {
+  return Object.assign(new LiveRequest(id, chat, caller, 4_000), fields);
+}
+
+describe('the view of what is in flight', () => {
+  test('says of each request what it does', () => {
+    const upstream = { id: 'a', provenAt: 0 };
+    const live = [
+      inFlight('r1', { phase: 'body' }),
+      inFlight('r2', { phase: 'queued', queuedAt: 7_500, queuedMs: 1, model: 'm', stream: true }),
+      inFlight('r3', { phase: 'waiting', queuedMs: 12.4, upstream }),
+      inFlight('r4', {
+        phase: 'streaming',
+        frames: 41,
+        firstByteAt: 6_000,
+        upstream,
+        stream: true,
+      }),
+    ];
+    const { requests } = liveView(live, pool, 10_000);
+    const [body, queued, prefill, decode] = requests;
+    expect(requests).toHaveLength(4);
+    expect(body).toEqual({
+      id: 'r1',
+      key: '00112233',
+      name: 'alice',
+      principal: '00112233/eva',
+      route: chat.path,
+      model: null,
+      phase: 'body',
+      tokens: 0,
+      tokensPerSecond: null,
+      ageMs: 6_000,
+      queuedMs: 0,
+      upstream: null,
+      stream: false,
+    });
+    expect(queued).toMatchObject({ phase: 'queued', queuedMs: 2_500, model: 'm', stream: true });
+    expect(prefill).toMatchObject({ phase: 'prefill', queuedMs: 12, upstream: 'a', tokens: 0 });
+    expect(decode).toMatchObject({ phase: 'decode', tokens: 41, tokensPerSecond: 10 });
+  });
+
+  test('has no rate before there are two tokens and some time', () => {
+    const live = [
+      inFlight('r1', { phase: 'streaming', frames: 1, firstByteAt: 6_000 }),
+      inFlight('r2', { phase: 'streaming', frames: 9, firstByteAt: 10_000 }),
+    ];
+    for (const { tokensPerSecond } of liveView(live, pool, 10_000).requests) {
+      expect(tokensPerSecond).toBeNull();
+    }
+  });
+
+  test('says of each upstream what it is and holds', () => {
+    expect(liveView([], pool, 0)).toEqual({
+      requests: [],
+      upstreams: [
+        { id: 'a', kind: 'llama.cpp', state: 'up', slots: 2, usedSlots: 1, models: ['m'] },
+        { id: 'b', kind: 'vllm', state: 'away', slots: null, usedSlots: 0, models: [] },
+      ],
+      queued: 3,
+    });
+  });
+});
+
+/** Gives what a stream has now, as text; `undefined` at its end. */
+async function next(reader: {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+}) {
+  const { done, value } = await reader.read();
+  return done ? undefined : Buffer.from(value ?? []).toString();
+}
+
+describe('the feed', () => {
+  test('shows the first event at once, then one at every tick', async () => {
+    let shown = 0;
+    const feed = new LiveFeed(() => ({ shown: shown++ }));
+    const reader = feed.open(new AbortController().signal).getReader();
+    expect(await next(reader)).toBe('event: live\ndata: {"shown":0}\n\n');
+    feed.tick();
+    expect(await next(reader)).toBe('event: live\ndata: {"shown":1}\n\n');
+    await reader.cancel();
+  });
+
+  test('keeps one event at most for who does not read', async () => {
+    let shown = 0;
+    const feed = new LiveFeed(() => ({ shown: shown++ }));
+    const reader = feed.open(new AbortController().signal).getReader();
+    for (let i = 0; i < 100; i++) feed.tick();
+    expect(await next(reader)).toContain('{"shown":0}');
+    feed.tick();
+    expect(await next(reader)).toContain(`{"shown":${shown - 1}}`);
+    await reader.cancel();
+  });
+
+  test('makes an event once for all who watch', async () => {
+    let shown = 0;
+    const feed = new LiveFeed(() => ({ shown: shown++ }));
+    const readers = [1, 2, 3].map(() => feed.open(new AbortController().signal).getReader());
+    for (const reader of readers) await next(reader);
+    feed.tick();
+    const events = await Promise.all(readers.map(next));
+    expect(new Set(events)).toEqual(new Set(['event: live\ndata: {"shown":3}\n\n']));
+    for (const reader of readers) await reader.cancel();
+  });
+
+  test('runs one timer while anybody watches and none after', async () => {
+    const starts = spyOn(globalThis, 'setInterval');
+    const stops = spyOn(globalThis, 'clearInterval');
+    try {
+      const feed = new LiveFeed(() => ({}));
+      const gone = new AbortController();
+      const first = feed.open(gone.signal).getReader();
+      const second = feed.open(new AbortController().signal).getReader();
+      expect(feed.viewers).toBe(2);
+      expect(starts).toHaveBeenCalledTimes(1);
+      gone.abort();
+      await next(first);
+      expect(await next(first)).toBeUndefined();
+      expect(feed.viewers).toBe(1);
+      await second.cancel();
+      expect(feed.viewers).toBe(0);
+      expect(stops).toHaveBeenCalledTimes(1);
+      expect<unknown>(stops.mock.calls[0]?.[0]).toBe(starts.mock.results[0]?.value);
+      const third = feed.open(new AbortController().signal).getReader();
+      expect(starts).toHaveBeenCalledTimes(2);
+      await third.cancel();
+    } finally {
+      starts.mockRestore();
+      stops.mockRestore();
+    }
+  });
+
+  test('is over at once for who has left already', async () => {
+    const feed = new LiveFeed(() => ({}));
+    const reader = feed.open(AbortSignal.abort()).getReader();
+    expect(await next(reader)).toBeUndefined();
+    expect(feed.viewers).toBe(0);
+  });
+
+  test('ends for all when it is closed, and opens no more', async () => {
+    const feed = new LiveFeed(() => ({}));
+    const readers = [1, 2].map(() => feed.open(new AbortController().signal).getReader());
+    feed.close();
+    expect(feed.viewers).toBe(0);
+    for (const reader of readers) {
+      await next(reader);
+      expect(await next(reader)).toBeUndefined();
+    }
+    feed.tick();
+    expect(() => feed.open(new AbortController().signal)).toThrow(GatewayError);
+  });
+
+  test('can be closed before and after whoever watches has left', async () => {
+    const feed = new LiveFeed(() => ({}));
+    const gone = new AbortController();
+    const reader = feed.open(gone.signal).getReader();
+    feed.close();
+    gone.abort();
+    feed.close();
+    await next(reader);
+    expect(await next(reader)).toBeUndefined();
+  });
+});

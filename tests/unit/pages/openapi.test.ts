@@ -1,0 +1,457 @@
+/**
+ * The specification is complete and true: every route, every error, and examples that keep to their schemas.
+ */
+import { describe, expect, test } from 'bun:test';
+import { errorBody, errorTable, GatewayError, type ErrorCode } from '../../../src/wire/errors.ts';
+import { issueKey } from '../../../src/accounts/keys.ts';
+import { keyView } from '../../../src/accounts/keyview.ts';
+import { specification } from '../../../src/pages/openapi.ts';
+import { routes } from '../../../src/wire/routes.ts';
+import { Groups } from '../../../src/accounts/totals.ts';
+import { usageColumns } from '../../../src/accounts/usage.ts';
+import { fullPolicy } from '../../support/samples.ts';
+
+interface Json {
+  [key: string]: Json;
+}
+
+const { operations, document } = specification('1.2.3', true);
+/** As it leaves the process. */
+const whole = JSON.parse(JSON.stringify({ operations, document })) as Json;
+const root = whole['document'] as Json;
+
+function resolve(ref: string): Json | undefined {
+  const [hash, ...steps] = ref.split('/');
+  if (hash !== '#') return undefined;
+  return steps.reduce<Json | undefined>((at, step) => at?.[step], root);
+}
+
+/** Gives what `value` refers to, or itself. */
+function target(value: Json): Json {
+  const ref = value['$ref'] as unknown;
+  if (typeof ref !== 'string') return value;
+  const found = resolve(ref);
+  if (found === undefined) throw new Error(`${ref} does not resolve`);
+  return found;
+}
+
+/** Every object below `value`. */
+function* objectsIn(value: unknown): Generator<Json> {
+  if (typeof value !== 'object' || value === null) return;
+  yield value as Json;
+  for (const child of Object.values(value)) yield* objectsIn(child);
+}
+
+/** Says where `value` does not keep to `schema`; of JSON Schema it knows what the specification uses. */
+function problems(schema: Json, value: unknown, at = '$'): string[] {
+  const { type, nullable, properties = {}, required, items, anyOf, ...rest } = target(schema);
+  const values = rest['enum'] as unknown as unknown[] | undefined;
+  if (value === null && nullable) return [];
+  const found: string[] = [];
+  if (values !== undefined && !values.includes(value)) found.push(`${at}: not one of ${values}`);
+  const kind = Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value;
+  const expected = String(type ?? kind);
+  const isOfType = expected === 'integer' ? Number.isInteger(value) : expected === kind;
+  if (!isOfType) return [...found, `${at}: ${kind} where ${expected} is due`];
+  if (kind === 'array' && items !== undefined) {
+    for (const [index, item] of (value as unknown[]).entries()) {
+      found.push(...problems(items, item, `${at}[${index}]`));
+    }
+  }
+  if (kind === 'object') {
+    const fields = value as Record<string, unknown>;
+    for (const name of (required ?? []) as unknown as string[]) {
+      if (!(name in fields)) found.push(`${at}: ${name} is missing`);
+    }
+    for (const [name, property] of Object.entries(properties)) {
+      if (name in fields) found.push(...problems(property, fields[name], `${at}.${name}`));
+    }
+  }
+  const shapes = anyOf as unknown as Json[] | undefined;
+  if (shapes && !shapes.some((shape) => problems(shape, value).length === 0)) {
+    found.push(`${at}: none of its shapes`);
+  }
+  return found;
+}
+
+interface Answer {
+  content: Json;
+  headers: string[];
+  description: string;
+}
+
+/** Gives an operation, its answers with every reference followed. */
+function operationAt(method: string, path: string) {
+  const operation = (whole['operations'] as unknown as Json[]).find(
+    (one) => String(one['method']) === method && String(one['path']) === path,
+  )?.['operation'];
+  if (operation === undefined) throw new Error(`${method} ${path} is not described`);
+  const answers = new Map<string, Answer>();
+  for (const [status, response] of Object.entries(operation['responses'] ?? {})) {
+    const { content = {}, headers = {}, description } = target(response);
+    answers.set(status, {
+      content,
+      headers: Object.keys(headers),
+      description: String(description),
+    });
+  }
+  return { operation, answers, body: operation['requestBody']?.['content'] };
+}
+
+const everyOperation = operations.map(({ method, path }) => ({
+  name: `${method} ${path}`,
+  ...operationAt(method, path),
+}));
+
+/** Gives the examples of an error answer: code to body. */
+function errorsOf(answer: Answer | undefined): Record<string, unknown> {
+  const examples = answer?.content['application/json']?.['examples'] ?? {};
+  return Object.fromEntries(Object.entries(examples).map(([code, { value }]) => [code, value]));
+}
+
+/** What is about another route than the one that is described, or is told to the log alone. */
+const neverOfARoute: ErrorCode[] = [
+  'unknown_route',
+  'client_closed_request',
+  'key_not_found',
+  'request_not_found',
+  'store_unavailable',
+];
+const everyCode = (Object.keys(errorTable) as ErrorCode[]).filter(
+  (code) => !neverOfARoute.includes(code),
+);
+
+const open = ['/', '/health', '/ready', '/docs', '/redoc', '/openapi.json'];
+
+describe('routes', () => {
+  test('every route of the table is described, and nothing else but what needs no key', () => {
+    const described = operations.map(({ method, path }) => `${method} ${path}`);
+    const expected = routes.map(({ method, path }) => `${method} ${path.replace('*', '{id}')}`);
+    const known = [...expected, ...open.map((path) => `GET ${path}`)];
+    const others = described.filter((each) => !known.includes(each));
+    expect(described).toEqual(expect.arrayContaining(known));
+    expect(others.filter((each) => !/ \/(usage|metrics|admin\/.+)$/.test(each))).toEqual([]);
+  });
+
+  test('what only the operator may is described where there is one', () => {
+    const { operations: few, document: small } = specification('1.2.3');
+    const paths = few.map(({ path }) => path);
+    expect(paths).toContain('/usage');
+    expect(paths.filter((path) => /^\/(admin|metrics)/.test(path))).toEqual([]);
+    expect(small.tags?.map(({ name }) => name)).not.toContain('Operator');
+    expect(small.components?.schemas).not.toHaveProperty('Key');
+  });
+
+  test('every route has the summary of the table, and takes a body exactly when the table says so', () => {
+    for (const { method, path, summary, body } of routes) {
+      const described = operationAt(method, path.replace('*', '{id}'));
+      expect(String(described.operation['summary'])).toBe(summary);
+      const type = { json: 'application/json', multipart: 'multipart/form-data', none: undefined };
+      expect([path, Object.keys(described.body ?? {})[0]]).toEqual([path, type[body]]);
+    }
+  });
+
+  test('every operation has an id of its own, a good answer, and a tag that is explained', () => {
+    const ids = operations.map(({ operation }) => operation.operationId);
+    expect(new Set(ids).size).toBe(ids.length);
+    const tags = (document.tags ?? []).map(({ name }) => name);
+    for (const { operation, answers } of everyOperation) {
+      const [status, answer] = [...answers][0] ?? [];
+      expect(status).toMatch(/^2/);
+      expect(answer?.description).not.toBe('');
+      expect(tags).toContain(String(operation['tags']?.[0]));
+    }
+  });
+
+  test('every part of a path in braces is a parameter', () => {
+    for (const { path, operation } of operations) {
+      const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+      const parameters = (operation.parameters ?? []).filter((one) => 'in' in one);
+      const named = parameters.filter((one) => one.in === 'path').map(({ name }) => name);
+      expect(named).toEqual(inPath as string[]);
+    }
+  });
+
+  test('what streams shows its event stream beside JSON', () => {
+    // The live view of the operator is a stream and nothing else.
+    const streaming = everyOperation.filter(
+      ({ name, answers }) =>
+        name !== 'GET /admin/live' &&
+        answers.get('200')?.content['text/event-stream'] !== undefined,
+    );
+    expect(streaming.map(({ name }) => name).toSorted()).toEqual(
+      [
+        'POST /v1/completions',
+        'POST /v1/chat/completions',
+        'POST /v1/responses',
+        'POST /v1/messages',
+        'POST /v1/audio/transcriptions',
+        'POST /v1/audio/translations',
+        'POST /audio/transcriptions',
+        'POST /chat/completions',
+        'POST /responses',
+        'POST /completion',
+        'POST /completions',
+        'POST /infill',
+      ].toSorted(),
+    );
+    for (const { answers } of streaming) {
+      expect(Object.keys(answers.get('200')?.content ?? {})).toContain('application/json');
+    }
+  });
+});
+
+describe('keys', () => {
+  test('what needs no key says so, and everything else asks for one of the two schemes', () => {
+    for (const { path, operation } of operations) {
+      expect([path, operation.security]).toEqual([
+        path,
+        open.includes(path) ? [] : [{ bearer: [] }, { apiKey: [] }],
+      ]);
+    }
+    expect(document.security).toEqual([{ bearer: [] }, { apiKey: [] }]);
+  });
+
+  test('the schemes are the two headers that the gateway reads', () => {
+    expect(document.components?.securitySchemes).toMatchObject({
+      bearer: { type: 'http', scheme: 'bearer' },
+      apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+    });
+  });
+});
+
+describe('errors', () => {
+  test('a completion shows every error that a request can end with, as it is sent', () => {
+    const { answers } = operationAt('POST', '/v1/completions');
+    const shown: string[] = [];
+    for (const [status, answer] of answers) {
+      for (const [code, body] of Object.entries(errorsOf(answer))) {
+        if (!(code in errorTable)) continue;
+        const error = new GatewayError(code as ErrorCode);
+        expect([code, status]).toEqual([code, String(error.status)]);
+        expect(body).toEqual(JSON.parse(errorBody(error, 'openai')));
+        shown.push(code);
+      }
+    }
+    expect(shown.toSorted()).toEqual(everyCode.toSorted());
+  });
+
+  test('every proxied route shows what can befall any request', () => {
+    const any = everyCode.filter((code) => errorTable[code].status >= 500);
+    const anywhere = ['missing_api_key', 'invalid_api_key', ...any].filter(
+      (code) => code !== 'first_byte_timeout' && code !== 'idle_timeout',
+    );
+    for (const { method, path } of routes) {
+      const { answers } = operationAt(method, path.replace('*', '{id}'));
+      const shown = [...answers.values()].flatMap((answer) => Object.keys(errorsOf(answer)));
+      expect(shown).toEqual(expect.arrayContaining(anywhere));
+      expect(answers.has('default')).toBe(true);
+    }
+  });
+
+  test('a route without a body shows no error of bodies, and one that parses none no error of JSON', () => {
+    const models = operationAt('GET', '/v1/models').answers;
+    expect(['400', '408', '413'].filter((status) => models.has(status))).toEqual([]);
+    const { answers } = operationAt('POST', '/v1/audio/transcriptions');
+    expect([...answers.keys()]).toEqual(expect.arrayContaining(['408', '413']));
+    expect(Object.keys(errorsOf(answers.get('400')))).toEqual(['model_required']);
+  });
+
+  test('whatever runs a model shows what may be wrong with its name', () => {
+    for (const { method, path, generates } of routes) {
+      if (!generates) continue;
+      const { answers } = operationAt(method, path);
+      expect([path, ...Object.keys(errorsOf(answers.get('400')))]).toContain('model_required');
+      expect([path, ...Object.keys(errorsOf(answers.get('404')))]).toContain('model_not_found');
+    }
+  });
+
+  test('whoever is told to wait can be told that there is no place, or none in time', () => {
+    const { answers } = operationAt('POST', '/v1/audio/transcriptions');
+    const shown = Object.keys(errorsOf(answers.get('503')));
+    expect(shown).toEqual(expect.arrayContaining(['queue_full', 'queue_timeout']));
+  });
+
+  test('routes of Anthropic’s show errors in the form of Anthropic’s', () => {
+    for (const path of ['/v1/messages', '/v1/messages/count_tokens']) {
+      const { answers } = operationAt('POST', path);
+      expect(errorsOf(answers.get('401'))['missing_api_key']).toEqual({
+        type: 'error',
+        error: { type: 'authentication_error', message: errorTable.missing_api_key.message },
+      });
+      expect(answers.get('503')?.headers).toContain('request-id');
+    }
+  });
+
+  test('error answers name the headers that go with them', () => {
+    const { answers } = operationAt('POST', '/v1/completions');
+    for (const [status, { headers }] of answers) {
+      expect(headers).toContain('x-request-id');
+      if (Number(status) >= 400) expect(headers).toContain('x-gateway-error');
+    }
+    expect(answers.get('200')?.headers).toContain('x-gateway-queue-ms');
+    expect(answers.get('401')?.headers).toContain('WWW-Authenticate');
+    expect(answers.get('503')?.headers).toContain('Retry-After');
+    expect(answers.get('504')?.headers).toContain('x-should-retry');
+  });
+
+  test('whatever is described shows that a path takes no other method, and which it takes', () => {
+    for (const { name, answers } of everyOperation) {
+      expect([name, ...Object.keys(errorsOf(answers.get('405')))]).toEqual([
+        name,
+        'method_not_allowed',
+      ]);
+      expect([name, ...(answers.get('405')?.headers ?? [])]).toContain('Allow');
+    }
+  });
+
+  test('the introduction lists every code that a client can read', () => {
+    for (const code of Object.keys(errorTable)) {
+      const isListed = document.info.description?.includes(`| \`${code}\` |`);
+      expect([code, isListed]).toEqual([code, code !== 'client_closed_request']);
+    }
+  });
+});
+
+describe('what the operator sends and gets', () => {
+  const schemaOf = (name: string) => resolve(`#/components/schemas/${name}`) as Json;
+  const nothing = { models: null, weight: null, priority: null, userHeader: null, expiresAt: null };
+  const cleared = {
+    requestsPerMinute: null,
+    tokensPerMinute: null,
+    concurrentRequests: null,
+    budgets: null,
+  };
+
+  test('a change may take everything away but the name', () => {
+    const change = schemaOf('KeyChange');
+    for (const limits of [null, cleared]) {
+      expect(problems(change, { ...nothing, limits })).toEqual([]);
+      expect(problems(schemaOf('KeyPolicy'), { name: 'alice', ...nothing, limits })).toEqual([]);
+    }
+    expect(problems(change, { expiresAt: '90d' })).toEqual([]);
+    expect(problems(change, { name: null })).not.toEqual([]);
+    expect(problems(schemaOf('KeyPolicy'), { weight: 2 })).toEqual(['$: name is missing']);
+    expect(JSON.stringify(change)).not.toContain('date-time');
+  });
+
+  test('a key, a group of the usage and an entry of the audit log are what is given', () => {
+    const { record } = issueKey(fullPolicy, Date.now());
+    const view = JSON.parse(JSON.stringify(keyView(record, Date.now())));
+    expect(problems(schemaOf('Key'), view)).toEqual([]);
+    expect(Object.keys(schemaOf('Key')['properties'] ?? {})).toEqual(
+      expect.arrayContaining(Object.keys(view)),
+    );
+    expect(problems(schemaOf('Key'), { ...view, limits: null })).not.toEqual([]);
+    const [totals] = new Groups([]).totals();
+    expect(problems(schemaOf('UsageTotals'), totals)).toEqual([]);
+    expect(Object.keys(schemaOf('UsageTotals')['properties'] ?? {}).sort()).toEqual(
+      [...usageColumns, 'name', ...Object.keys(totals ?? {})].sort(),
+    );
+    expect(problems(schemaOf('UsageTotals'), { requests: 1 })).toHaveLength(13);
+    expect(problems(schemaOf('AuditEntry'), { at: 'now' })).toContain('$: actor is missing');
+  });
+
+  test('what writes to the store can find it unavailable, and a report is one at a time', () => {
+    const statuses = (method: string, path: string) => [
+      ...operationAt(method, path).answers.keys(),
+    ];
+    for (const [method, path] of [
+      ['POST', '/admin/keys'],
+      ['PATCH', '/admin/keys/{id}'],
+      ['DELETE', '/admin/keys/{id}'],
+      ['POST', '/admin/keys/{id}/rotate'],
+    ] as const) {
+      expect([path, ...statuses(method, path)]).toContain('503');
+    }
+    expect(statuses('DELETE', '/admin/requests/{id}')).not.toContain('503');
+    expect(statuses('GET', '/usage')).toContain('429');
+  });
+
+  test('a rotation may have a body', () => {
+    const { operation, body } = operationAt('POST', '/admin/keys/{id}/rotate');
+    expect(String(operation['requestBody']?.['required'])).toBe('false');
+    expect(problems(body?.['application/json']?.['schema'] as Json, { grace: '24h' })).toEqual([]);
+  });
+});
+
+describe('schemas', () => {
+  test('every reference resolves, and every named part is referred to or spoken of', () => {
+    const referred = new Set<string>();
+    const text: string[] = [];
+    for (const object of objectsIn(whole)) {
+      const { $ref, description } = object as unknown as Record<string, unknown>;
+      if (typeof description === 'string') text.push(description);
+      if (typeof $ref !== 'string') continue;
+      expect([$ref, typeof resolve($ref)]).toEqual([$ref, 'object']);
+      referred.add($ref);
+    }
+    for (const kind of ['schemas', 'responses', 'headers']) {
+      for (const name of Object.keys(root['components']?.[kind] ?? {})) {
+        const isUsed =
+          referred.has(`#/components/${kind}/${name}`) ||
+          text.some((line) => new RegExp(`\\b${name}\\b`).test(line));
+        expect([kind, name, isUsed]).toEqual([kind, name, true]);
+      }
+    }
+  });
+
+  test('every example keeps to its schema', () => {
+    let count = 0;
+    for (const { name, answers, body } of everyOperation) {
+      const contents = [body ?? {}, ...[...answers.values()].map(({ content }) => content)];
+      for (const media of contents.flatMap((content) => Object.values(content))) {
+        for (const example of Object.values(media['examples'] ?? {})) {
+          const { summary, value } = example;
+          expect([name, summary, problems(media['schema'] as Json, value)]).toEqual([
+            name,
+            summary,
+            [],
+          ] as never);
+          count += 1;
+        }
+      }
+    }
+    expect(count).toBeGreaterThan(routes.length * 2);
+  });
+
+  test('every body of a proxied route has an example', () => {
+    for (const { method, path, body } of routes) {
+      if (body === 'none') continue;
+      for (const { examples } of Object.values(operationAt(method, path).body ?? {})) {
+        expect([path, Object.keys(examples ?? {}).length]).not.toEqual([path, 0]);
+      }
+    }
+  });
+
+  test('an example that does not keep to its schema is noticed', () => {
+    const schema = { $ref: '#/components/schemas/CompletionRequest' } as unknown as Json;
+    expect(problems(schema, { max_tokens: 1 })).toEqual(['$: none of its shapes']);
+    expect(problems(schema, { prompt: 'a', max_tokens: '1' })).toEqual([
+      '$.max_tokens: string where integer is due',
+    ]);
+    expect(problems(schema, { prompt: { text: 'a' } })).toEqual(['$.prompt: none of its shapes']);
+  });
+
+  test('objects take unknown fields, and none needs a model', () => {
+    for (const object of objectsIn(root['components']?.['schemas'])) {
+      const { type, properties, required, additionalProperties } = object as unknown as Record<
+        string,
+        unknown
+      >;
+      if (type !== 'object' || properties === undefined) continue;
+      expect(additionalProperties).toBe(true);
+      expect(required ?? []).not.toContain('model');
+    }
+  });
+
+  test('a completion needs a prompt or its embeddings, and shows the documented request', () => {
+    const { body } = operationAt('POST', '/v1/completions');
+    const documented = { prompt: 'Привет! Как дела?', max_tokens: 100, temperature: 0.7 };
+    const examples = Object.values(body?.['application/json']?.['examples'] ?? {});
+    expect(examples[0]?.['value'] as unknown).toEqual(documented);
+    const schema = body?.['application/json']?.['schema'] as Json;
+    expect(problems(schema, { prompt_embeds: 'AAAA' })).toEqual([]);
+    expect(problems(schema, { max_tokens: 100 })).not.toEqual([]);
+  });
+});

@@ -1,0 +1,263 @@
+/**
+ * The body of a client's request: read whole and bounded, over real sockets, and looked at once.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { connect } from 'node:net';
+import { inspect, readBody } from '../../../src/request/body.ts';
+import { GatewayError } from '../../../src/wire/errors.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+import { until } from '../../support/wait.ts';
+import { caller } from '../../support/samples.ts';
+
+function routeOf(path: string): Route {
+  const route = routes.find((candidate) => candidate.path === path);
+  if (route === undefined) throw new Error(`no route ${path}`);
+  return route;
+}
+
+function liveRequest(path = '/v1/completions'): LiveRequest {
+  return new LiveRequest('id-1', routeOf(path), caller, 0);
+}
+
+/** Twice what is read at once. */
+const maxBytes = 2 * 1024 * 1024;
+
+/** What became of the body that came in last. */
+interface Reading {
+  entry: LiveRequest;
+  result: Promise<Uint8Array>;
+}
+
+describe('readBody', () => {
+  let server: ReturnType<typeof Bun.serve>;
+  let readings: Reading[] = [];
+  let wake = () => {};
+
+  beforeAll(() => {
+    server = Bun.serve({
+      port: 0,
+      hostname: '127.0.0.1',
+      maxRequestBodySize: 10 * maxBytes,
+      async fetch(request) {
+        const entry = liveRequest();
+        const result = readBody(request, entry, maxBytes);
+        readings.push({ entry, result });
+        wake();
+        try {
+          return new Response(Buffer.from(await result));
+        } catch (error) {
+          const isOurs = error instanceof GatewayError;
+          return new Response(String(error), {
+            status: isOurs ? error.status : 500,
+          });
+        }
+      },
+    });
+  });
+  afterAll(() => server.stop(true));
+
+  /** Resolves with the next reading that begins. */
+  function nextReading(): Promise<Reading> {
+    readings = [];
+    return new Promise((resolve) => {
+      wake = () => resolve(readings[0] as Reading);
+    });
+  }
+
+  async function send(body: RequestInit['body']) {
+    const began = nextReading();
+    const answer = await fetch(server.url, { method: 'POST', body: body ?? null });
+    return { answer, entry: (await began).entry };
+  }
+
+  function streamOf(...parts: Uint8Array[]): ReadableStream<Uint8Array> {
+    return new ReadableStream({
+      pull(controller) {
+        const part = parts.shift();
+        if (part === undefined) controller.close();
+        else controller.enqueue(part);
+      },
+    });
+  }
+
+  const bytes = Buffer.alloc(maxBytes / 2, crypto.getRandomValues(new Uint8Array(65_521)));
+  const full = Buffer.concat([bytes, bytes]);
+
+  test('gives the bytes as they came, and counts them', async () => {
+    const { answer, entry } = await send(bytes);
+    expect(Buffer.compare(await answer.bytes(), bytes)).toBe(0);
+    expect(entry.bytesIn).toBe(bytes.length);
+    expect(entry.onAbort).toBeUndefined();
+  });
+
+  test('gives a chunked body as it came, and counts it', async () => {
+    const { answer, entry } = await send(streamOf(bytes, bytes));
+    expect(Buffer.compare(await answer.bytes(), full)).toBe(0);
+    expect(entry.bytesIn).toBe(full.length);
+  });
+
+  test('takes a body of just the bound, declared or chunked', async () => {
+    expect((await send(full)).answer.status).toBe(200);
+    expect((await send(streamOf(full))).answer.status).toBe(200);
+  });
+
+  test('takes no body at all', async () => {
+    const { answer, entry } = await send(null);
+    expect(answer.status).toBe(200);
+    expect(entry.bytesIn).toBe(0);
+  });
+
+  test('refuses a byte more, declared or chunked, and names the bound', async () => {
+    for (const body of [Buffer.concat([full, Buffer.of(1)]), streamOf(full, Buffer.of(1))]) {
+      const answer = await fetch(server.url, { method: 'POST', body });
+      expect(answer.status).toBe(413);
+      expect(await answer.text()).toContain(`${maxBytes} bytes (MAX_BODY_BYTES)`);
+    }
+  });
+
+  /** Gives the code of the error with which a reading ends. `expect(…).rejects` would hold up the sockets meanwhile. */
+  async function codeOf({ result }: Reading): Promise<unknown> {
+    try {
+      return `${(await result).length} bytes`;
+    } catch (error) {
+      return error instanceof GatewayError ? error.code : error;
+    }
+  }
+
+  /** Sends a head and the beginning of a body on a raw socket. */
+  async function sendHalf(head: string, body: string | Buffer = '') {
+    const began = nextReading();
+    const socket = connect(server.port as number, '127.0.0.1');
+    socket.write(`POST / HTTP/1.1\r\nHost: x\r\n${head}\r\n\r\n`);
+    socket.write(body);
+    return { socket, reading: await began };
+  }
+
+  const halves: [string, string][] = [
+    ['Content-Length: 10', 'half'],
+    ['Transfer-Encoding: chunked', '4\r\nhalf'],
+    ['Transfer-Encoding: chunked', '4\r\nhalf\r\n'],
+  ];
+
+  test('refuses a declared length above the bound before the body has come', async () => {
+    const { socket, reading } = await sendHalf(`Content-Length: ${maxBytes + 1}`);
+    expect(await codeOf(reading)).toBe('body_too_large');
+    expect(reading.entry.bytesIn).toBe(maxBytes + 1);
+    socket.destroy();
+  });
+
+  test('refuses a chunked body as soon as it is above the bound, not when it ends', async () => {
+    const size = (maxBytes + 1).toString(16);
+    const { socket, reading } = await sendHalf('Transfer-Encoding: chunked', `${size}\r\n`);
+    socket.write(Buffer.alloc(maxBytes + 1));
+    expect(await codeOf(reading)).toBe('body_too_large');
+    expect(reading.entry.bytesIn).toBe(maxBytes + 1);
+    socket.destroy();
+  });
+
+  test.each(halves)(
+    'ends with the code of an abort while it waits for the rest: %j, %j',
+    async (head, body) => {
+      const { socket, reading } = await sendHalf(head, body);
+      reading.entry.abort('request_body_timeout');
+      expect(await codeOf(reading)).toBe('request_body_timeout');
+      socket.destroy();
+    },
+  );
+
+  test.each([
+    ['Transfer-Encoding: chunked', 'fa00\r\n'],
+    [`Content-Length: ${maxBytes}`, ''],
+  ])('counts what has come of a body that is never whole: %j', async (head, before) => {
+    const part = 64_000;
+    const body = Buffer.concat([Buffer.from(before), Buffer.alloc(part)]);
+    const { socket, reading } = await sendHalf(head, body);
+    await until('the half is here', () => reading.entry.bytesIn === part);
+    socket.destroy();
+    await codeOf(reading);
+    expect(reading.entry.bytesIn).toBe(part);
+  });
+
+  test.each(halves)(
+    'never gives half a body when the client leaves: %j, %j',
+    async (head, body) => {
+      const { socket, reading } = await sendHalf(head, body);
+      const outcome = reading.result.then(
+        () => 'read',
+        () => 'failed',
+      );
+      socket.destroy();
+      expect(await outcome).toBe('failed');
+    },
+  );
+});
+
+describe('inspect', () => {
+  function look(body: unknown, path = '/v1/completions'): LiveRequest {
+    const entry = liveRequest(path);
+    inspect(
+      entry.route,
+      Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+      entry,
+    );
+    return entry;
+  }
+
+  test('gives the fields of the body', () => {
+    const body = Buffer.from('{"prompt":"x","n":2,"of":{"mine":[1]}}');
+    const entry = liveRequest();
+    expect(inspect(entry.route, body, entry)).toEqual({ prompt: 'x', n: 2, of: { mine: [1] } });
+  });
+
+  test('takes the model and whether a stream is wanted', () => {
+    expect(look({ prompt: 'x', model: 'm', stream: true })).toMatchObject({
+      model: 'm',
+      stream: true,
+    });
+    expect(look({ prompt: 'x' })).toMatchObject({ model: undefined, stream: false });
+    expect(look({ prompt: 'x', model: null }).model).toBeUndefined();
+  });
+
+  test.each(['true', 1, null, {}])(
+    'takes %j for no wish to stream: the engine judges it',
+    (stream) => {
+      expect(look({ prompt: 'x', stream }).stream).toBe(false);
+    },
+  );
+
+  test.each([[0], [1], [true], [{}], [['m']]])('refuses a model that is %j', (model) => {
+    expect(() => look({ prompt: 'x', model })).toThrow(
+      expect.objectContaining({ code: 'invalid_field', status: 400, param: 'model' }),
+    );
+  });
+
+  test.each([{}, { model: 'm' }, { Prompt: 'x' }, { messages: [] }])(
+    'refuses a completion without a prompt: %j',
+    (body) => {
+      expect(() => look(body)).toThrow(
+        expect.objectContaining({ code: 'missing_field', status: 400, param: 'prompt' }),
+      );
+    },
+  );
+
+  test.each([
+    { prompt: 'x' },
+    { prompt: '' },
+    { prompt: [1] },
+    { prompt: null },
+    { prompt_embeds: 'x' },
+  ])('leaves it to the engine to judge %j', (body) => {
+    expect(() => look(body)).not.toThrow();
+  });
+
+  test('asks nothing of other routes but an object', () => {
+    expect(() => look({}, '/v1/chat/completions')).not.toThrow();
+    expect(() => look('[]', '/v1/chat/completions')).toThrow(
+      expect.objectContaining({ code: 'invalid_json', status: 400 }),
+    );
+    expect(() => look('', '/v1/embeddings')).toThrow(
+      expect.objectContaining({ code: 'invalid_json' }),
+    );
+  });
+});

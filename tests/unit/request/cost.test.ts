@@ -1,0 +1,101 @@
+/**
+ * What a request has cost in tokens: exact where the engine has said all of it, else estimated, never less than was seen.
+ */
+import { describe, expect, test } from 'bun:test';
+import { costOf, type Evidence } from '../../../src/request/cost.ts';
+
+const plain: Evidence = {
+  said: { promptTokens: 7, cachedTokens: 2, completionTokens: 3 },
+  isPartial: false,
+  outcome: 'done',
+  isRefused: false,
+  stream: false,
+  frames: 0,
+  promptEstimate: 10,
+  answerEstimate: 50,
+};
+const stream: Evidence = { ...plain, stream: true, frames: 5, answerEstimate: 0 };
+
+const of = (evidence: Evidence, more: Partial<Evidence> = {}) => costOf({ ...evidence, ...more });
+
+describe('is exact', () => {
+  test.each([plain, stream])('where the engine counted what has ended', (evidence) => {
+    expect(of(evidence)).toEqual({ ...plain.said, tokensAre: 'exact' });
+  });
+
+  test('where only the prompt counts, as of an embedding', () => {
+    expect(of(plain, { said: { promptTokens: 4 } })).toEqual({
+      promptTokens: 4,
+      tokensAre: 'exact',
+    });
+  });
+
+  test('of a failure that the engine has counted', () => {
+    expect(of(plain, { isRefused: true }).tokensAre).toBe('exact');
+  });
+});
+
+describe('is estimated', () => {
+  test('of a stream that was left, by its frames, whatever its opening said', () => {
+    const left = { outcome: 'aborted', said: { promptTokens: 81, cachedTokens: 80 } } as const;
+    expect(of(stream, left)).toEqual({
+      promptTokens: 81,
+      cachedTokens: 80,
+      completionTokens: 5,
+      tokensAre: 'estimated',
+    });
+    expect(of(stream, { ...left, said: {} })).toEqual({
+      promptTokens: 10,
+      completionTokens: 5,
+      tokensAre: 'estimated',
+    });
+  });
+
+  test('of a stream that was cut while it counted along', () => {
+    const cut = of(stream, { outcome: 'failed', said: { completionTokens: 9 } });
+    expect(cut).toMatchObject({ completionTokens: 9, tokensAre: 'estimated' });
+  });
+
+  test('of a client that left before the first byte: its prompt', () => {
+    expect(of(plain, { outcome: 'aborted', said: {} })).toEqual({
+      promptTokens: 10,
+      completionTokens: 0,
+      tokensAre: 'estimated',
+    });
+  });
+
+  test('of an answer without counts, by its bytes', () => {
+    expect(of(plain, { said: {} })).toEqual({
+      promptTokens: 10,
+      completionTokens: 50,
+      tokensAre: 'estimated',
+    });
+    expect(of(plain, { said: {}, answerEstimate: 0 })).toEqual({
+      promptTokens: 10,
+      completionTokens: 0,
+      tokensAre: 'estimated',
+    });
+  });
+
+  test('of several answers of which one was counted', () => {
+    expect(of(plain, { isPartial: true })).toMatchObject({
+      promptTokens: 10,
+      completionTokens: 50,
+      tokensAre: 'estimated',
+    });
+    expect(of(stream, { isPartial: true })).toMatchObject({
+      completionTokens: 5,
+      tokensAre: 'estimated',
+    });
+  });
+});
+
+describe('is not known', () => {
+  test.each([
+    ['of a refusal without counts', { isRefused: true, said: {} }],
+    ['of an engine that broke before its first byte', { outcome: 'failed', said: {} }],
+    ['of an answer without counts and without a prompt', { said: {}, promptEstimate: 0 }],
+  ] as const)('%s', (_, more) => {
+    expect(of(plain, more)).toEqual({ tokensAre: undefined });
+  });
+});

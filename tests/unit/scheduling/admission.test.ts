@@ -1,0 +1,194 @@
+/** Who is admitted at once, who waits, and how a wait ends. */
+import { describe, expect, test } from 'bun:test';
+import {
+  Admission,
+  type AdmissionSettings,
+  type Admitted,
+} from '../../../src/scheduling/admission.ts';
+import type { Ask } from '../../../src/request/job.ts';
+import { GatewayError } from '../../../src/wire/errors.ts';
+import { Placing } from '../../../src/scheduling/placing.ts';
+import type { UpstreamSettings } from '../../../src/config/upstreams.ts';
+import { askOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
+
+const limits: AdmissionSettings = {
+  maxSlotsPerCaller: 0,
+  maxQueuedRequests: 100,
+  maxQueuedPerCaller: 100,
+  maxQueuedBytes: 1e6,
+};
+
+function stage(
+  upstreams: readonly UpstreamSettings[] = [settingsOf('a')],
+  settings: Partial<AdmissionSettings> = {},
+) {
+  const fleet = fleetOf(upstreams);
+  const placing = new Placing(fleet, () => 0.25);
+  const started: Admitted[] = [];
+  const admission = new Admission<Admitted>({
+    settings: () => ({ ...limits, ...settings }),
+    fleet,
+    placing,
+    start(admitted) {
+      started.push(admitted);
+      return admitted;
+    },
+    now: () => 0,
+  });
+  const enter = (ask: Ask, signal = new AbortController().signal) =>
+    admission.enter(ask, fleet.resolve(ask), { signal, isAgain: false });
+  function end(admitted: Admitted): void {
+    admission.release(admitted.station, admitted.ask.caller.principal, admitted.units);
+    admission.dispatch(0);
+  }
+  return { fleet, admission, started, enter, end };
+}
+
+/** Gives the error that ends a wait. */
+async function failureOf(wait: unknown): Promise<unknown> {
+  try {
+    await wait;
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+describe('where nobody waits and a slot is free', () => {
+  test('a request starts before the call returns', () => {
+    const { admission, started, enter } = stage();
+    const lease = enter(askOf('k'));
+    expect(lease).not.toBeInstanceOf(Promise);
+    expect(started).toEqual([lease as Admitted]);
+    expect([admission.size, started[0]?.station.used]).toEqual([0, 1]);
+  });
+
+  test('one that is larger than the engine takes all of it', () => {
+    const { started, enter } = stage([settingsOf('a', { slots: 3 })]);
+    enter(askOf('k', { units: 9 }));
+    expect(started[0]?.units).toBe(3);
+  });
+
+  test('one that needs no slot takes none, also of an engine that is full', () => {
+    const { started, enter } = stage();
+    enter(askOf('k'));
+    const lease = enter(askOf('k', { units: 0 }));
+    expect(lease).not.toBeInstanceOf(Promise);
+    expect(started[1]?.units).toBe(0);
+  });
+
+  test('one runs even with a queue of no length', () => {
+    const { enter } = stage(undefined, { maxQueuedRequests: 0 });
+    expect(enter(askOf('k'))).not.toBeInstanceOf(Promise);
+    expect(() => enter(askOf('k'))).toThrow(GatewayError);
+  });
+
+  test('of several upstreams each gets its share', () => {
+    const { started, enter } = stage([settingsOf('a'), settingsOf('b')]);
+    for (let i = 0; i < 2; i++) enter(askOf('k'));
+    expect(started.map(({ station }) => station.id).sort()).toEqual(['a', 'b']);
+    expect(started.map(({ spot }) => spot?.blocks)).toEqual([0, 0]);
+  });
+});
+
+describe('a request waits', () => {
+  test('for a slot, and starts when one comes back', async () => {
+    const { admission, started, enter, end } = stage();
+    const first = enter(askOf('k')) as Admitted;
+    const second = enter(askOf('k'));
+    expect(second).toBeInstanceOf(Promise);
+    expect(admission.size).toBe(1);
+    end(first);
+    expect((await second).station.id).toBe('a');
+    expect(started).toHaveLength(2);
+  });
+
+  test("behind its caller's cap", () => {
+    const { enter } = stage([settingsOf('a', { slots: 4 })], { maxSlotsPerCaller: 1 });
+    enter(askOf('k'));
+    expect(enter(askOf('k'))).toBeInstanceOf(Promise);
+  });
+
+  test('where somebody waits already, and is told its place', () => {
+    const { admission, enter } = stage();
+    enter(askOf('a'));
+    enter(askOf('a'));
+    const ask = askOf('b');
+    enter(ask);
+    expect(admission.report(ask)?.place).toBeGreaterThan(0);
+    expect(admission.report(askOf('c'))).toBeUndefined();
+  });
+
+  test('and is not held up by one that wants another upstream', async () => {
+    const { started, enter } = stage([
+      settingsOf('a', { models: ['x'] }),
+      settingsOf('b', { models: ['y'] }),
+    ]);
+    for (let i = 0; i < 2; i++) enter(askOf('k', { model: 'x' }));
+    await enter(askOf('k', { model: 'y' }));
+    expect(started.map(({ station }) => station.id)).toEqual(['a', 'b']);
+  });
+});
+
+describe('a wait ends', () => {
+  test('with the reason of the signal', async () => {
+    const { admission, enter } = stage();
+    enter(askOf('k'));
+    const controller = new AbortController();
+    const failure = failureOf(enter(askOf('k'), controller.signal));
+    const reason = new Error('left');
+    controller.abort(reason);
+    expect(await failure).toBe(reason);
+    expect(admission.size).toBe(0);
+  });
+
+  test('with a time to come back when it was too long', async () => {
+    const { enter } = stage();
+    enter(askOf('k'));
+    const controller = new AbortController();
+    const failure = failureOf(enter(askOf('k'), controller.signal));
+    controller.abort(new GatewayError('queue_timeout'));
+    const error = (await failure) as GatewayError;
+    expect([error.code, Number(error.headers?.['retry-after'])]).toEqual(['queue_timeout', 1]);
+  });
+
+  test('when no upstream can be hoped for', async () => {
+    const { fleet, admission, enter } = stage();
+    enter(askOf('k'));
+    const failure = failureOf(enter(askOf('k')));
+    fleet.upstreams[0]?.breaker.unreachable(0);
+    fleet.refresh(0);
+    admission.failHopeless();
+    expect(((await failure) as GatewayError).code).toBe('no_healthy_upstream');
+  });
+
+  test('not before an upstream that is away was looked at for the first time', async () => {
+    const { fleet, admission, enter } = stage();
+    enter(askOf('k'));
+    const failure = failureOf(enter(askOf('k')));
+    const [upstream] = fleet.upstreams;
+    if (upstream === undefined) throw new Error('there is no upstream');
+    upstream.isSighted = false;
+    upstream.breaker.unreachable(0);
+    fleet.refresh(0);
+    admission.failHopeless();
+    expect(admission.size).toBe(1);
+    upstream.isSighted = true;
+    admission.failHopeless();
+    expect(((await failure) as GatewayError).code).toBe('no_healthy_upstream');
+  });
+
+  test('when its model is served no more, and not for the others', async () => {
+    const { fleet, admission, enter } = stage([settingsOf('a', { models: ['x', 'y'] })]);
+    enter(askOf('k', { model: 'x' }));
+    const stays = enter(askOf('k', { model: 'x' }));
+    const failure = failureOf(enter(askOf('k', { model: 'y' })));
+    const upstreams = [settingsOf('a', { models: ['x', 'z'] })];
+    fleet.replace({ upstreams, defaultModel: undefined, anyModelName: 'on' });
+    fleet.renew();
+    admission.regroup();
+    expect(((await failure) as GatewayError).code).toBe('model_not_found');
+    expect(stays).toBeInstanceOf(Promise);
+    expect(admission.size).toBe(1);
+  });
+});

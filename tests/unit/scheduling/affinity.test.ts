@@ -1,0 +1,453 @@
+/**
+ * Affinity: what the index of an upstream believes, where requests are placed for it, and how much of what could be
+ * cached is, in a simulated world of four engines.
+ */
+import { describe, expect, test, setDefaultTimeout } from 'bun:test';
+import {
+  place,
+  PrefixIndex,
+  SessionHomes,
+  type Candidate,
+} from '../../../src/scheduling/affinity.ts';
+import {
+  harshScenarios,
+  longScenarios,
+  quickScenarios,
+  type Scenario,
+} from '../../support/affinity-scenarios.ts';
+import { runWorld, type Policy } from '../../support/affinity-world.ts';
+import { forSeeds, type Random } from '../../support/random.ts';
+
+// The worlds below are computed, some thousand requests each: a busy machine takes its time.
+setDefaultTimeout(120_000);
+
+/** The chain of a text: a hash of every prefix, as prompt.ts makes it of blocks. */
+function chainOf(text: string): Uint32Array {
+  let hash = 0;
+  return Uint32Array.from(text, (letter) => (hash = Bun.hash.xxHash32(letter, hash)));
+}
+
+/** A chain that begins like no other. */
+function longChain(name: string, blocks: number): Uint32Array {
+  return chainOf(name.padEnd(blocks, 'x').slice(0, blocks));
+}
+
+function indexWith(...texts: string[]): PrefixIndex {
+  const index = new PrefixIndex();
+  for (const text of texts) index.hold(chainOf(text));
+  return index;
+}
+
+describe('matchOf', () => {
+  test('gives how far the beginning of a prompt is held', () => {
+    const index = indexWith('hello');
+    const blocks = ['hello', 'hello world', 'help', 'hell', 'world', ''].map(
+      (text) => index.matchOf(chainOf(text)).blocks,
+    );
+    expect(blocks).toEqual([5, 5, 3, 4, 0, 0]);
+  });
+
+  test('calls a match shared when it ends where several went on differently', () => {
+    const index = indexWith('system-a', 'system-b');
+    expect(index.matchOf(chainOf('system-c'))).toEqual({ blocks: 7, isShared: true });
+    expect(index.matchOf(chainOf('system-a, more'))).toEqual({ blocks: 8, isShared: false });
+    expect(index.matchOf(chainOf('sys'))).toEqual({ blocks: 3, isShared: false });
+  });
+
+  test('calls no match shared: it says nothing of a home', () => {
+    expect(indexWith('a').matchOf(chainOf('b'))).toEqual({ blocks: 0, isShared: true });
+  });
+
+  test('does not take one conversation that goes on for several', () => {
+    const index = indexWith('a', 'ab', 'abc', 'abc', 'abcd');
+    expect(index.matchOf(chainOf('abcdef'))).toEqual({ blocks: 4, isShared: false });
+  });
+});
+
+test('forget leaves nothing held', () => {
+  const index = indexWith('hello');
+  index.forget();
+  expect(index.size).toBe(0);
+  expect(index.matchOf(chainOf('hello')).blocks).toBe(0);
+});
+
+test('the index stays bounded, and what all begin with outlives what continues it', () => {
+  const index = new PrefixIndex();
+  for (let i = 0; i < 1_000; i++) index.hold(chainOf(`system ${i} `.padEnd(100, 'x')));
+  expect(index.size).toBe(65_536);
+  expect(index.matchOf(chainOf('system prompt'))).toEqual({ blocks: 7, isShared: true });
+  expect(index.matchOf(chainOf('system 0 '.padEnd(100, 'x'))).blocks).toBeLessThan(10);
+});
+
+describe('learn', () => {
+  /** Makes an index that holds ten prompts of 100 blocks. */
+  function filled(): PrefixIndex {
+    const index = new PrefixIndex();
+    for (let i = 0; i < 10; i++) index.hold(longChain(`${i} chat`, 100));
+    return index;
+  }
+
+  test('a report of less than half lets go of what was used longest ago, ends first', () => {
+    const index = filled();
+    const chain = longChain('0 chat', 100);
+    index.hold(chain);
+    index.learn(chain, 100, 0, 64);
+    expect(index.capacity).toBe(900);
+    expect(index.size).toBe(900);
+    expect(index.matchOf(chain).blocks).toBe(100);
+    const others = Array.from({ length: 9 }, (_, i) => longChain(`${i + 1} chat`, 100));
+    const blocks = others.map((other) => index.matchOf(other).blocks);
+    expect(blocks).toEqual([0, ...Array(8).fill(100)]);
+    index.learn(chain, 100, 3_000, 64);
+    expect(index.matchOf(others[1] as Uint32Array).blocks).toBe(10);
+  });
+
+  test('a report of what was thought, or of more, lets go of nothing', () => {
+    for (const cachedTokens of [3_200, 6_400, 9_999]) {
+      const index = filled();
+      index.learn(longChain('0 chat', 100), 100, cachedTokens, 64);
+      expect(index.size).toBe(1_000);
+      expect(index.capacity).toBe(65_536);
+    }
+  });
+
+  test('the estimate never falls below 256 blocks', () => {
+    const index = filled();
+    for (let i = 0; i < 100; i++) index.learn(longChain(`${i % 10} chat`, 100), 100, 0, 64);
+    expect(index.capacity).toBe(256);
+  });
+
+  test('it grows back, faster by what was cached without being expected, and not beyond its maximum', () => {
+    const index = filled();
+    const chain = longChain('0 chat', 100);
+    index.learn(chain, 100, 0, 64);
+    index.learn(chain, 100, 6_400, 64);
+    expect(index.capacity).toBe(909);
+    index.learn(chain, 0, 6_400, 64);
+    expect(index.capacity).toBe(999);
+    for (let i = 0; i < 100; i++) index.learn(chain, 0, 6_400, 64);
+    expect(index.capacity).toBe(65_536);
+  });
+
+  test('a prompt of a few blocks teaches nothing', () => {
+    const index = filled();
+    index.learn(chainOf('abc'), 3, 0, 64);
+    expect(index.capacity).toBe(65_536);
+  });
+
+  test('an engine that keeps nothing for anyone is not sought for what it does not have', () => {
+    const index = new PrefixIndex();
+    const matched: number[] = [];
+    for (let i = 0; i < 500; i++) {
+      const chain = longChain(String.fromCodePoint(97 + (i % 20)), 100);
+      const { blocks } = index.matchOf(chain);
+      index.hold(chain);
+      index.learn(chain, blocks, 0, 64);
+      matched.push(blocks);
+    }
+    expect(Math.max(...matched)).toBe(100);
+    expect(Math.max(...matched.slice(-100))).toBe(0);
+  });
+});
+
+test('under any order of events the index holds what a plain list of blocks would', async () => {
+  await forSeeds(50, (random) => {
+    const index = new PrefixIndex();
+    /** Last used first. */
+    let list: number[] = [];
+    for (let step = 0; step < 200; step++) {
+      const chain = randomChain(random);
+      const held = linearMatch(list, chain);
+      expect(index.matchOf(chain).blocks).toBe(held);
+      if (random.oneIn(60)) {
+        index.forget();
+        list = [];
+        continue;
+      }
+      index.hold(chain);
+      list = [...new Set([...chain, ...list])].slice(0, index.capacity);
+      index.learn(chain, held, random.oneIn(3) ? 0 : held * 64, 64);
+      list = list.slice(0, index.capacity);
+      expect(index.size).toBe(list.length);
+    }
+  });
+});
+
+/** A path in a small tree, so that chains share beginnings; some are longer than the least capacity. */
+function randomChain(random: Random): Uint32Array {
+  const length = random.oneIn(20) ? 400 : 1 + random.below(60);
+  let text = '';
+  while (text.length < length) text += random.pick(['a', 'b']).repeat(20);
+  return chainOf(text.slice(0, length));
+}
+
+function linearMatch(list: readonly number[], chain: Uint32Array): number {
+  const held = new Set(list);
+  let blocks = 0;
+  while (blocks < chain.length && held.has(chain[blocks] as number)) blocks++;
+  return blocks;
+}
+
+function candidate(facts: Partial<Candidate>): Candidate {
+  const isFree = facts.isFree ?? true;
+  return {
+    matchedBlocks: 0,
+    isShared: true,
+    usedShare: isFree ? 0 : 1,
+    isFree,
+    heldBlocks: 0,
+    weight: 1,
+    prefillBlocksPerMs: 0.01,
+    expectedWaitMs: isFree ? 0 : 1_000,
+    isSessionHome: false,
+    ...facts,
+  };
+}
+
+const home = { matchedBlocks: 90, isShared: false };
+/** A prompt of 100 blocks at 100 ms a block: computing the 90 that home has takes 9 s. */
+const request = { blocks: 100, waitedMs: 0, turn: 0 };
+
+describe('place, when the conversation has a home', () => {
+  test('takes it when it is free, however much less there is to do elsewhere', () => {
+    const candidates = [candidate({}), candidate({ ...home, usedShare: 0.9 })];
+    expect(place(request, candidates)).toEqual({ index: 1, isHeld: false });
+  });
+
+  test('waits for it when it is busy and computing elsewhere would take longer', () => {
+    const candidates = [candidate({}), candidate({ ...home, isFree: false })];
+    expect(place(request, candidates)).toEqual({ index: 1, isHeld: true });
+  });
+
+  test('spills when the wait is expected to take longer', () => {
+    const busy = candidate({ ...home, isFree: false, expectedWaitMs: 30_000 });
+    expect(place(request, [candidate({}), busy])).toEqual({ index: 0, isHeld: false });
+  });
+
+  test('spills when it has been held for as long as computing would have cost', () => {
+    const candidates = [candidate({}), candidate({ ...home, isFree: false })];
+    // Half of the slots are in use: 9 s of computing, and 0.8 s for the move, cost 19.6 s.
+    const heldAt = [0, 19_599, 19_600, 60_000].map(
+      (waitedMs) => place({ ...request, waitedMs }, candidates).isHeld,
+    );
+    expect(heldAt).toEqual([true, true, false, false]);
+  });
+
+  test('is the more patient the busier all are, within a bound', () => {
+    const busy = candidate({ ...home, isFree: false });
+    const longestHold = (usedShare: number) => {
+      const candidates = [candidate({ usedShare }), busy];
+      let seconds = 0;
+      while (place({ ...request, waitedMs: seconds * 1_000 }, candidates).isHeld) seconds++;
+      return seconds;
+    };
+    expect([0, 0.5, 0.75, 0.99].map(longestHold)).toEqual([20, 40, 79, 79]);
+  });
+
+  test('spills to the one that has most of the prompt', () => {
+    const candidates = [
+      candidate({}),
+      candidate({ ...home, isFree: false, expectedWaitMs: 60_000 }),
+      candidate({ matchedBlocks: 40, isShared: false, usedShare: 0.5 }),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 2, isHeld: false });
+  });
+
+  test('does not wait for a little more than a free one has', () => {
+    const candidates = [
+      candidate({ matchedBlocks: 88, isShared: false }),
+      candidate({ ...home, isFree: false, expectedWaitMs: 2_000 }),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 0, isHeld: false });
+  });
+
+  test('is waited for by a short conversation too', () => {
+    const short = { blocks: 2, waitedMs: 0, turn: 0 };
+    const busy = candidate({ matchedBlocks: 1, isShared: false, isFree: false });
+    const heldFor = [1_799, 1_800].map(
+      (expectedWaitMs) => place(short, [candidate({}), { ...busy, expectedWaitMs }]).isHeld,
+    );
+    expect(heldFor).toEqual([true, false]);
+  });
+
+  test('does not wait for one that computes more slowly than another computes it all', () => {
+    const candidates = [
+      candidate({ prefillBlocksPerMs: 1 }),
+      candidate({ ...home, isFree: false, prefillBlocksPerMs: 0.01 }),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 0, isHeld: false });
+  });
+
+  test('takes one that has computed nothing yet to be as fast as the others', () => {
+    // 90 blocks take 0.9 s at the rate of the home, and 9 s at what is thought where no rate is known.
+    const busy = { ...home, isFree: false, expectedWaitMs: 3_000 };
+    const fresh = candidate({ prefillBlocksPerMs: undefined });
+    const isHeldAt = [0.1, undefined].map((prefillBlocksPerMs) => {
+      return place(request, [fresh, candidate({ ...busy, prefillBlocksPerMs })]).isHeld;
+    });
+    expect(isHeldAt).toEqual([false, true]);
+  });
+
+  test('of two that hold as much takes the one that the session used', () => {
+    const candidates = [candidate(home), candidate({ ...home, isSessionHome: true })];
+    expect(place(request, candidates).index).toBe(1);
+  });
+
+  test('takes the longest match before the session', () => {
+    const candidates = [candidate(home), candidate({ isSessionHome: true })];
+    expect(place(request, candidates).index).toBe(0);
+  });
+
+  test('takes the session where nothing matches, and does not wait for it', () => {
+    const free = [candidate({}), candidate({ isSessionHome: true, usedShare: 0.5 })];
+    expect(place(request, free)).toEqual({ index: 1, isHeld: false });
+    const busy = [candidate({}), candidate({ isSessionHome: true, isFree: false })];
+    expect(place(request, busy)).toEqual({ index: 0, isHeld: false });
+  });
+});
+
+describe('place, when it has none', () => {
+  test('takes the least loaded for its weight', () => {
+    const candidates = [
+      candidate({ usedShare: 0.5 }),
+      candidate({ usedShare: 0.75, weight: 2 }),
+      candidate({ usedShare: 0.6 }),
+    ];
+    expect(place(request, candidates).index).toBe(1);
+  });
+
+  test('then the longest common beginning, then the fewest held blocks', () => {
+    const common = [candidate({ matchedBlocks: 3 }), candidate({ matchedBlocks: 8 })];
+    expect(place(request, common).index).toBe(1);
+    const held = [candidate({ heldBlocks: 500 }), candidate({ heldBlocks: 20 })];
+    expect(place(request, held).index).toBe(1);
+  });
+
+  test('takes equals in turn', () => {
+    const equals = [candidate({}), candidate({}), candidate({})];
+    const taken = [0, 1, 2, 3, 4, 5].map((turn) => place({ ...request, turn }, equals).index);
+    expect(new Set(taken.slice(0, 3)).size).toBe(3);
+    expect(taken.slice(3)).toEqual(taken.slice(0, 3));
+  });
+
+  test('never waits for one that has only a common beginning', () => {
+    const candidates = [candidate({}), candidate({ matchedBlocks: 90, isFree: false })];
+    expect(place(request, candidates)).toEqual({ index: 0, isHeld: false });
+  });
+});
+
+test('whatever the figures, a request starts only where there is room, and is held for a bounded time', async () => {
+  await forSeeds(2_000, (random) => {
+    const blocks = random.below(1_000);
+    const candidates = Array.from({ length: 1 + random.below(6) }, () =>
+      candidate({
+        matchedBlocks: random.below(blocks + 1),
+        isShared: random.oneIn(2),
+        isFree: random.oneIn(2),
+        usedShare: random.below(101) / 100,
+        weight: 1 + random.below(3),
+        prefillBlocksPerMs: 0.01 + random.below(100) / 1_000,
+        expectedWaitMs: random.below(5_000),
+        isSessionHome: random.oneIn(5),
+      }),
+    );
+    candidates.push(candidate({ isFree: true }));
+    const at = (waitedMs: number) => place({ blocks, waitedMs, turn: random.below(9) }, candidates);
+    const now = at(random.below(10_000));
+    expect(candidates[now.index]?.isFree).toBe(!now.isHeld);
+    const longestMs = (8 * (blocks + 8)) / 0.01;
+    expect(at(longestMs).isHeld).toBe(false);
+  });
+});
+
+describe('SessionHomes', () => {
+  test('remembers where a session went last', () => {
+    const homes = new SessionHomes();
+    homes.set('a', 'one');
+    homes.set('b', 'two');
+    homes.set('a', 'three');
+    expect([homes.get('a'), homes.get('b'), homes.get('c')]).toEqual(['three', 'two', undefined]);
+  });
+
+  test('forgets the one used longest ago when it has 10,000', () => {
+    const homes = new SessionHomes();
+    for (let i = 0; i < 10_000; i++) homes.set(`session ${i}`, 'one');
+    homes.set('session 0', 'one');
+    homes.set('another', 'two');
+    expect(homes.get('session 0')).toBe('one');
+    expect(homes.get('session 1')).toBeUndefined();
+    expect(homes.get('session 2')).toBe('one');
+  });
+});
+
+/** What came of a scenario with several seeds. */
+interface Figures {
+  /** What was cached, as a share of what one cache for all would have served, with each seed. */
+  shares: number[];
+  /** Means of all. */
+  cachedShare: number;
+  firstTokenMs: number;
+}
+
+function figuresOf(policy: Policy, scenario: Scenario, seeds: number): Figures {
+  const runs = Array.from({ length: seeds }, (_, i) => {
+    const seeded = { ...scenario, seed: i + 1 };
+    const [own, pooled] = [runWorld(policy, seeded), runWorld('pooled', seeded)];
+    expect(own.answered).toBe(pooled.answered);
+    return { ...own, share: own.cachedShare / pooled.cachedShare };
+  });
+  return {
+    shares: runs.map(({ share }) => share),
+    cachedShare: meanOf(runs.map(({ cachedShare }) => cachedShare)),
+    firstTokenMs: meanOf(runs.map(({ meanFirstTokenMs }) => meanFirstTokenMs)),
+  };
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+describe.each([
+  ['quick', quickScenarios, 8],
+  ['long', longScenarios, 2],
+] as const)('in the %s world, with', (_, scenarios, seeds) => {
+  test.each(Object.entries(scenarios))(
+    '%s: 98 %% of what one cache for all would serve is cached, and first tokens come sooner',
+    (_, scenario) => {
+      const { shares, cachedShare, firstTokenMs } = figuresOf('affinity', scenario, seeds);
+      expect(meanOf(shares)).toBeGreaterThanOrEqual(0.98);
+      expect(Math.min(...shares)).toBeGreaterThanOrEqual(0.97);
+      for (const policy of ['round', 'loaded'] as const) {
+        const other = runWorld(policy, scenario);
+        expect(other.cachedShare).toBeLessThan(0.9 * cachedShare);
+        expect(firstTokenMs).toBeLessThan(other.meanFirstTokenMs / 1.2);
+      }
+    },
+  );
+});
+
+test('with caches far too small for all, nearly as much is cached as one cache for all would serve', () => {
+  const { shares } = figuresOf('affinity', harshScenarios.tinyCaches, 3);
+  expect(meanOf(shares)).toBeGreaterThanOrEqual(0.88);
+});
+
+test('when engines are added, those that wait for the first one go to them', () => {
+  const [affinity, round] = [
+    figuresOf('affinity', harshScenarios.enginesAdded, 3),
+    figuresOf('round', harshScenarios.enginesAdded, 3),
+  ];
+  expect(meanOf(affinity.shares)).toBeGreaterThanOrEqual(0.98);
+  expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs / 1.5);
+});
+
+test('one prompt of all takes every engine, and none waits for what is only being computed', () => {
+  for (const scenario of [harshScenarios.onePromptAtOnce, harshScenarios.onePromptAllTheTime]) {
+    const [affinity, round] = [figuresOf('affinity', scenario, 3), figuresOf('round', scenario, 3)];
+    expect(affinity.firstTokenMs).toBeLessThan(round.firstTokenMs * 1.01);
+  }
+});
+
+test('a scenario runs alike each time', () => {
+  const scenario = { ...harshScenarios.enginesAdded, answers: 300, seed: 5 };
+  expect(runWorld('affinity', scenario)).toEqual(runWorld('affinity', scenario));
+});

@@ -1,0 +1,546 @@
+/**
+ * The admission queue under any order of events, against a plain model: no slot is lost or doubled, none stays idle,
+ * shares stay within the bound of virtual token counters, and nothing is left behind.
+ */
+import { describe, expect, test } from 'bun:test';
+import {
+  Queue,
+  Station,
+  type Grant,
+  type Group,
+  type Priority,
+  type Waiter,
+} from '../../../src/scheduling/queue.ts';
+import { forSeeds, randomFrom, type Random } from '../../support/random.ts';
+
+interface Job extends Waiter {
+  group: Group;
+  readonly id: number;
+  /** Its age in the eyes of the model; those that come back are older than all others. */
+  readonly age: number;
+  /** Grants on stations of its group since it came: it was passed over no more often. */
+  grantsSeen: number;
+}
+
+const principals = ['a', 'b', 'c', 'd', 'e'];
+const weights = [1, 1, 2, 3, 0.5];
+const capacities = [0, 1, 2, 3, 5, Number.POSITIVE_INFINITY];
+
+function hasRoom(station: Station, units: number): boolean {
+  if (!station.isOpen || station.capacity === 0) return false;
+  if (units >= station.capacity) return station.used === 0;
+  return station.used + units <= station.capacity;
+}
+
+/** Everything that may happen to a queue, at random, and what must be true after it. */
+class Model {
+  readonly stations: Station[];
+  readonly queue: Queue<Job>;
+  readonly caps: Record<string, number> = {};
+  groups: Group[];
+  waiting: Job[] = [];
+  running: Grant<Job>[] = [];
+  #held = new Set<Job>();
+  #count = 0;
+  #returned = -1e9;
+
+  constructor(
+    readonly random: Random,
+    readonly canHold: boolean,
+  ) {
+    this.stations = Array.from({ length: 1 + random.below(4) }, (_, i) => {
+      return new Station(`s${i}`, random.pick(capacities), !random.oneIn(4));
+    });
+    this.groups = this.makeGroups();
+    for (const principal of principals) {
+      this.caps[principal] = random.pick([1, 2, 4, Number.POSITIVE_INFINITY]);
+    }
+    const limits = random.oneIn(3)
+      ? { maxWaiters: random.below(12), maxWaitersPerCaller: random.below(5), maxBytes: 3_000 }
+      : { maxWaiters: 1e6, maxWaitersPerCaller: 1e6, maxBytes: 1e9 };
+    this.queue = new Queue<Job>({
+      limits: () => limits,
+      choose: (job, free) => this.choose(job, free),
+    });
+  }
+
+  makeGroups(): Group[] {
+    return Array.from({ length: 1 + this.random.below(3) }, (_, i) => {
+      const some = this.stations.filter(() => this.random.oneIn(2));
+      return { key: `g${i}`, stations: some.length > 0 ? some : [this.random.pick(this.stations)] };
+    });
+  }
+
+  choose(job: Job, free: readonly Station[]): Station | undefined {
+    expect(this.waiting).toContain(job);
+    expect(free.length).toBeGreaterThan(0);
+    for (const station of free) {
+      expect(job.group.stations).toContain(station);
+      expect(station.isOpen).toBe(true);
+      expect(job.units === 0 || hasRoom(station, job.units)).toBe(true);
+    }
+    if (this.canHold && this.random.oneIn(3)) {
+      this.#held.add(job);
+      return undefined;
+    }
+    return this.random.pick(free);
+  }
+
+  usedBy(principal: string): number {
+    const own = this.running.filter(({ waiter }) => waiter.principal === principal);
+    return own.reduce((sum, { units }) => sum + units, 0);
+  }
+
+  enter(): void {
+    const { random } = this;
+    const at = random.below(principals.length);
+    const principal = principals[at] as string;
+    this.add({
+      principal,
+      weight: weights[at] as number,
+      maxUnits: this.caps[principal] as number,
+      priority: random.oneIn(3) ? 'batch' : 'interactive',
+      units: random.pick([0, 1, 1, 1, 1, 2, 3, 9]),
+      bytes: random.below(1_000),
+      group: random.pick(this.groups),
+      enteredAt: 0,
+      id: this.#count,
+      age: this.#count++,
+      grantsSeen: 0,
+    });
+  }
+
+  add(job: Job, atHead = false): void {
+    if (this.queue.enter(job, atHead)) this.waiting.push(job);
+    else expect(atHead).toBe(false);
+  }
+
+  dispatch(): void {
+    this.#held.clear();
+    const grants = this.queue.dispatch(0, (grant) => this.granted(grant));
+    expect(this.running.slice(this.running.length - grants.length)).toEqual(grants);
+    if (!this.canHold) this.expectNothingIdle();
+  }
+
+  granted(grant: Grant<Job>): void {
+    const { waiter: job, station, units } = grant;
+    expect(this.waiting).toContain(job);
+    expect(station.isOpen).toBe(true);
+    expect(job.group.stations).toContain(station);
+    expect(units).toBe(Math.min(job.units, station.capacity));
+    if (units > 0) expect(station.used).toBeLessThanOrEqual(station.capacity);
+    const before = this.usedBy(job.principal);
+    if (job.units > 0 && before > 0) expect(before + job.units).toBeLessThanOrEqual(job.maxUnits);
+    for (const older of this.likeOf(job)) {
+      if (older.age < job.age) expect(this.#held).toContain(older);
+    }
+    this.waiting = this.waiting.filter((other) => other !== job);
+    this.running.push(grant);
+    for (const other of this.waiting) {
+      if (other.group.stations.includes(station) && units > 0) other.grantsSeen++;
+    }
+    this.expectTrueCounts();
+  }
+
+  /** Those that wait in one line with it. */
+  likeOf({ principal, group, priority, units }: Job): Job[] {
+    return this.waiting.filter(
+      (other) =>
+        other.group === group &&
+        other.units === units &&
+        (units === 0 || (other.principal === principal && other.priority === priority)),
+    );
+  }
+
+  release(): void {
+    if (this.running.length === 0) return;
+    const [grant] = this.running.splice(this.random.below(this.running.length), 1);
+    const { waiter, station, units } = grant as Grant<Job>;
+    this.queue.release(station, waiter.principal, units);
+    if (!this.random.oneIn(4)) return;
+    // It did not run, and comes back. Only its caller's own can be younger than it.
+    const again = { ...waiter, group: this.random.pick(this.groups), grantsSeen: 0 };
+    this.add({ ...again, age: this.#returned++ }, true);
+  }
+
+  leave(): void {
+    if (this.waiting.length === 0) return;
+    const job = this.random.pick(this.waiting);
+    expect(this.queue.leave(job)).toBe(true);
+    expect(this.queue.leave(job)).toBe(false);
+    this.waiting = this.waiting.filter((other) => other !== job);
+  }
+
+  regroup(): void {
+    if (this.random.oneIn(2)) {
+      this.stations.push(new Station(`s${this.stations.length}`, 2, true));
+      // What runs on the one that goes may still end.
+      if (this.stations.length > 4) this.stations.shift();
+    }
+    this.groups = this.makeGroups();
+    this.queue.regroup(() => this.random.pick(this.groups));
+  }
+
+  step(): void {
+    const { random, queue } = this;
+    const event = random.below(20);
+    if (event < 7) this.enter();
+    else if (event < 12) this.release();
+    else if (event < 13) this.leave();
+    else if (event < 15) queue.charge(random.pick(principals), random.below(200) - 40);
+    else if (event < 16) random.pick(this.stations).capacity = random.pick(capacities);
+    else if (event < 17) random.pick(this.stations).isOpen = !random.oneIn(4);
+    else if (event < 18 && random.oneIn(10)) this.regroup();
+    else this.dispatch();
+    this.expectTrueCounts();
+  }
+
+  expectTrueCounts(): void {
+    const { queue, waiting, running } = this;
+    expect(queue.size).toBe(waiting.length);
+    expect(queue.bytes).toBe(waiting.reduce((sum, { bytes }) => sum + bytes, 0));
+    for (const principal of principals) {
+      const own = waiting.filter((job) => job.principal === principal);
+      expect(queue.waiting(principal)).toBe(own.length);
+    }
+    for (const station of new Set([...this.stations, ...running.map((grant) => grant.station)])) {
+      const on = running.filter((grant) => grant.station === station);
+      expect(station.used).toBe(on.reduce((sum, { units }) => sum + units, 0));
+    }
+  }
+
+  /** Says whether it may have been passed over so often that room is kept for it. */
+  mayHaveClaim(job: Job): boolean {
+    return job.units > 1 && job.grantsSeen >= 8;
+  }
+
+  /** Says whether one of its own caller's must run before it. */
+  isBehindOwn(job: Job): boolean {
+    const used = this.usedBy(job.principal);
+    if (used > 0 && used + job.units > job.maxUnits) return true;
+    const rank = ({ priority }: Job) => (priority === 'interactive' ? 0 : 1);
+    return this.waiting.some((other) => {
+      if (other.principal !== job.principal || other.units === 0) return false;
+      const isBefore =
+        rank(other) < rank(job) || (rank(other) === rank(job) && other.age < job.age);
+      const isCapped = used > 0 && used + other.units > other.maxUnits;
+      return isBefore && (isCapped || this.mayHaveClaim(other));
+    });
+  }
+
+  expectNothingIdle(): void {
+    for (const job of this.waiting) {
+      if (job.units === 0) {
+        expect(job.group.stations.some(({ isOpen }) => isOpen)).toBe(false);
+        continue;
+      }
+      if (this.isBehindOwn(job)) continue;
+      for (const station of job.group.stations) {
+        if (!hasRoom(station, job.units)) continue;
+        const keptFor = this.waiting.some(
+          (other) => other.group.stations.includes(station) && this.mayHaveClaim(other),
+        );
+        expect(keptFor).toBe(true);
+      }
+    }
+  }
+
+  drainByLeaving(): void {
+    for (const job of this.waiting.splice(0)) this.queue.leave(job);
+    this.expectTrueCounts();
+  }
+
+  /** Lets everything run and end. */
+  drain(): void {
+    for (const station of this.stations) Object.assign(station, { isOpen: true, capacity: 2 });
+    const open = { key: 'all', stations: this.stations };
+    this.queue.regroup(() => open);
+    for (let turn = 0; this.waiting.length + this.running.length > 0; turn++) {
+      expect(turn).toBeLessThan(10_000);
+      this.dispatch();
+      for (const { waiter, station, units } of this.running.splice(0)) {
+        this.queue.release(station, waiter.principal, units);
+      }
+    }
+    this.expectTrueCounts();
+  }
+}
+
+describe('any order of events', () => {
+  test('loses and doubles no slot, and leaves none idle that somebody may use', async () => {
+    await forSeeds(150, (random) => {
+      const model = new Model(random, false);
+      for (let step = 0; step < 300; step++) model.step();
+      model.drain();
+    });
+  });
+
+  test('loses and doubles no slot where waiters are held, and none is held for good', async () => {
+    await forSeeds(100, (random) => {
+      const model = new Model(random, true);
+      for (let step = 0; step < 300; step++) model.step();
+      model.drain();
+    });
+  });
+});
+
+/** One of two queues that see the same: what it granted, in order. */
+class Twin {
+  readonly stations = [new Station('a', 3, true), new Station('b', 2, true)];
+  readonly queue = new Queue<Waiter>({
+    limits: () => ({ maxWaiters: 20, maxWaitersPerCaller: 10, maxBytes: 1e9 }),
+    choose: (_, free) => free[0],
+  });
+  readonly groups = this.stations.map((station) => ({ key: station.id, stations: [station] }));
+  readonly running: { station: Station; principal: string; units: number }[] = [];
+  readonly told: string[] = [];
+
+  constructor(readonly isDirect: boolean) {}
+
+  ask(more: Omit<Waiter, 'group'>, at: number): void {
+    const waiter: Waiter = { ...more, group: this.groups[at] as Group };
+    const station = this.stations[at] as Station;
+    const units = this.isDirect ? this.queue.admit(waiter, station) : undefined;
+    if (units !== undefined) this.granted({ waiter, station, units });
+    else if (!this.queue.enter(waiter)) this.told.push('full');
+    this.dispatch();
+  }
+
+  dispatch(): void {
+    this.queue.dispatch(0, (grant) => this.granted(grant));
+  }
+
+  granted({ waiter: { principal }, station, units }: Grant<Waiter>): void {
+    this.running.push({ station, principal, units });
+    this.told.push(`${principal} ${units} at ${station.id}`);
+    // Nobody is charged for what takes no slot.
+    if (units > 0) this.queue.charge(principal, 10);
+  }
+
+  end(at: number, tokens: number): void {
+    const [ended] = this.running.splice(at, 1);
+    if (ended === undefined) return;
+    if (ended.units > 0) this.queue.charge(ended.principal, tokens);
+    this.queue.release(ended.station, ended.principal, ended.units);
+    this.dispatch();
+  }
+}
+
+test('what is admitted at once changes nothing that comes after it', async () => {
+  await forSeeds(200, (random) => {
+    const [direct, other] = [new Twin(true), new Twin(false)];
+    for (let step = 0; step < 400; step++) {
+      if (random.oneIn(2)) {
+        const at = random.below(principals.length);
+        const waiter = {
+          principal: principals[at] as string,
+          weight: weights[at] as number,
+          maxUnits: random.pick([1, 2, Number.POSITIVE_INFINITY]),
+          priority: random.oneIn(4) ? ('batch' as const) : ('interactive' as const),
+          units: random.pick([0, 1, 1, 1, 2, 9]),
+          bytes: 1,
+          enteredAt: 0,
+        };
+        const station = random.below(2);
+        for (const twin of [direct, other]) twin.ask(waiter, station);
+      } else {
+        const [at, tokens] = [random.below(6), random.below(100)];
+        for (const twin of [direct, other]) twin.end(at, tokens);
+      }
+    }
+    expect(direct.told.length).toBeGreaterThan(50);
+    expect(direct.told).toEqual(other.told);
+  });
+});
+
+interface Load {
+  principal: string;
+  weight: number;
+  prompt: number;
+  output: number;
+}
+
+/** One request of a simulated engine. */
+interface Task extends Waiter {
+  group: Group;
+  readonly prompt: number;
+  left: number;
+}
+
+/**
+ * Runs callers that always have work on two stations of three slots, where each slot makes one token a step, and gives
+ * the largest spread over time of the difference of two callers' service by weight.
+ */
+function largestSpread(random: Random, loads: readonly Load[], isCharged: boolean): number {
+  const group = { key: 'both', stations: [new Station('a', 3, true), new Station('b', 3, true)] };
+  const queue = new Queue<Task>({
+    limits: () => ({ maxWaiters: 1e6, maxWaitersPerCaller: 1e6, maxBytes: 1e9 }),
+    choose: (_, free) => random.pick(free),
+  });
+  const service = loads.map(() => 0);
+  const running = new Set<Grant<Task>>();
+  const serve = ({ principal }: Task, tokens: number) => {
+    const at = loads.findIndex((load) => load.principal === principal);
+    service[at] = (service[at] ?? 0) + tokens / (loads[at]?.weight ?? 1);
+    if (isCharged) queue.charge(principal, tokens);
+  };
+  const lowest = new Map<string, number>();
+  const highest = new Map<string, number>();
+  for (let step = 0; step < 4_000; step++) {
+    for (const { principal, weight, prompt, output } of loads) {
+      while (queue.waiting(principal) < 8) {
+        queue.enter({
+          principal,
+          weight,
+          maxUnits: Number.POSITIVE_INFINITY,
+          priority: 'interactive',
+          units: 1,
+          bytes: 0,
+          group,
+          enteredAt: step,
+          prompt: random.below(prompt + 1),
+          left: 1 + random.below(output),
+        });
+      }
+    }
+    for (const grant of queue.dispatch(step)) {
+      running.add(grant);
+      serve(grant.waiter, grant.waiter.prompt);
+    }
+    for (const grant of running) {
+      serve(grant.waiter, 2);
+      if (--grant.waiter.left > 0) continue;
+      running.delete(grant);
+      queue.release(grant.station, grant.waiter.principal, grant.units);
+    }
+    expect(running.size).toBeLessThanOrEqual(6);
+    for (const [i, a] of service.entries()) {
+      for (const [j, b] of service.entries()) {
+        lowest.set(`${i} ${j}`, Math.min(lowest.get(`${i} ${j}`) ?? 0, a - b));
+        highest.set(`${i} ${j}`, Math.max(highest.get(`${i} ${j}`) ?? 0, a - b));
+      }
+    }
+  }
+  return Math.max(...[...lowest].map(([pair, low]) => (highest.get(pair) ?? 0) - low));
+}
+
+describe('a long run of callers that always have work', () => {
+  const loads: Load[] = [
+    { principal: 'short', weight: 1, prompt: 20, output: 10 },
+    { principal: 'long', weight: 1, prompt: 100, output: 150 },
+    { principal: 'heavy', weight: 2, prompt: 50, output: 60 },
+    { principal: 'heavier', weight: 4, prompt: 10, output: 100 },
+  ];
+  // Six slots, and the largest request has 100 tokens of prompt and 150 of output, which count twice.
+  const atOnce = 6 * (100 + 2 * 150);
+
+  test('gives each pair the same service by weight, within twice what all slots can run at once', async () => {
+    await forSeeds(5, (random) => {
+      expect(largestSpread(random, loads, true)).toBeLessThanOrEqual(2 * atOnce);
+    });
+  });
+
+  test('goes far beyond that bound without counters', () => {
+    expect(largestSpread(randomFrom(1), loads, false)).toBeGreaterThan(4 * atOnce);
+  });
+});
+
+describe('one slot under a flood', () => {
+  function flooded(random: Random) {
+    const station = new Station('a', 1 + random.below(4), true);
+    const group = { key: 'a', stations: [station] };
+    const queue = new Queue<Waiter>({
+      limits: () => ({ maxWaiters: 1e6, maxWaitersPerCaller: 1e6, maxBytes: 1e9 }),
+      choose: (_, free) => free[0],
+    });
+    const running: Grant<Waiter>[] = [];
+    function enter(principal: string, priority: Priority = 'interactive'): Waiter {
+      const maxUnits = Number.POSITIVE_INFINITY;
+      const size = { units: 1, bytes: 0, weight: 1, maxUnits };
+      const waiter: Waiter = { principal, priority, group, enteredAt: 0, ...size };
+      expect(queue.enter(waiter)).toBe(true);
+      return waiter;
+    }
+    /** The oldest request ends, and as many start as can. */
+    function turn(): Waiter[] {
+      for (const { waiter, units } of running.splice(0, 1)) {
+        queue.charge(waiter.principal, 50 + random.below(50));
+        queue.release(station, waiter.principal, units);
+      }
+      const grants = queue.dispatch(0);
+      running.push(...grants);
+      return grants.map(({ waiter }) => waiter);
+    }
+    return { queue, enter, turn };
+  }
+
+  test('a caller that asks seldom is next, every time', async () => {
+    await forSeeds(50, (random) => {
+      const { enter, turn } = flooded(random);
+      for (let i = 0; i < 200; i++) enter('flood');
+      for (let i = 0; i < 20; i++) {
+        for (let pause = random.below(5) + 8; pause > 0; pause--) turn();
+        const light = enter('light');
+        expect(turn()).toEqual([light]);
+        for (let more = 0; more < 20; more++) enter('flood');
+      }
+    });
+  });
+
+  test('a batch waits for nine interactive grants at most', async () => {
+    await forSeeds(50, (random) => {
+      const { enter, turn } = flooded(random);
+      for (let i = 0; i < 20; i++) enter(random.pick(principals), 'batch');
+      let inARow = 0;
+      let batches = 0;
+      turn();
+      for (let i = 0; batches < 15; i++) {
+        expect(i).toBeLessThan(400);
+        for (const principal of principals) enter(principal);
+        for (const { priority } of turn()) {
+          inARow = priority === 'batch' ? 0 : inARow + 1;
+          if (priority === 'batch') batches++;
+          expect(inARow).toBeLessThanOrEqual(9);
+        }
+      }
+    });
+  });
+});
+
+test('nothing of what has left is kept', async () => {
+  const waiters: WeakRef<object>[] = [];
+  const groups: WeakRef<object>[] = [];
+  // The queue knows its model by its options, which have the last groups.
+  function run(): Queue<Job> {
+    const model = new Model(randomFrom(7), false);
+    for (let step = 0; step < 2_000; step++) {
+      const last = model.waiting.at(-1);
+      model.step();
+      if (step % 10 === 0) model.regroup();
+      const now = model.waiting.at(-1);
+      if (now !== undefined && now !== last) waiters.push(new WeakRef(now));
+      if (step % 10 === 0) groups.push(...model.groups.map((group) => new WeakRef(group)));
+    }
+    model.drain();
+    // And groups of which no reload clears the queue.
+    for (let i = 0; i < 300; i++) {
+      model.groups = model.makeGroups();
+      groups.push(...model.groups.map((group) => new WeakRef(group)));
+      model.enter();
+      model.drainByLeaving();
+    }
+    return model.queue;
+  }
+  const queue = run();
+  for (let i = 0; i < 5; i++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    Bun.gc(true);
+  }
+  expect(queue.size).toBe(0);
+  for (const refs of [waiters, groups]) {
+    expect(refs.length).toBeGreaterThan(200);
+    // The collector takes for a reference what looks like one on the stack.
+    const kept = refs.filter((ref) => ref.deref() !== undefined);
+    expect(kept.length).toBeLessThan(refs.length / 20);
+  }
+});

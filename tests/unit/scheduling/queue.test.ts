@@ -1,0 +1,943 @@
+/**
+ * The admission queue, one behaviour a test: limits, order between callers and within one, caps, classes, large
+ * requests, requests that need no slot, and what is held for a busy station.
+ */
+import { describe, expect, test } from 'bun:test';
+import {
+  Queue,
+  Station,
+  type Group,
+  type QueueLimits,
+  type Waiter,
+} from '../../../src/scheduling/queue.ts';
+
+interface Named extends Waiter {
+  group: Group;
+  readonly name: string;
+}
+
+const unlimited: QueueLimits = { maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 };
+
+function groupOf(...stations: Station[]): Group {
+  return { key: stations.map(({ id }) => id).join(' '), stations };
+}
+
+/** One open station with that many slots, the queue before it, and short ways to use both. */
+function stage(capacity = 1, limits: Partial<QueueLimits> = {}) {
+  const station = new Station('a', capacity, true);
+  const group = groupOf(station);
+  const held = new Set<string>();
+  const asked: string[] = [];
+  const queue = new Queue<Named>({
+    limits: () => ({ ...unlimited, ...limits }),
+    choose: (waiter, free) => {
+      asked.push(waiter.name);
+      return held.has(waiter.name) ? undefined : free[0];
+    },
+  });
+  let count = 0;
+  function waiter(principal: string, more: Partial<Named> = {}): Named {
+    return {
+      principal,
+      name: `${principal}${++count}`,
+      weight: 1,
+      maxUnits: Number.POSITIVE_INFINITY,
+      priority: 'interactive',
+      units: 1,
+      bytes: 100,
+      group,
+      enteredAt: 0,
+      ...more,
+    };
+  }
+  function enter(principal: string, more: Partial<Named> = {}): Named {
+    const entering = waiter(principal, more);
+    expect(queue.enter(entering)).toBe(true);
+    return entering;
+  }
+  function enterMany(count: number, principal: string, more: Partial<Named> = {}): Named[] {
+    return Array.from({ length: count }, () => enter(principal, more));
+  }
+  const dispatch = () => queue.dispatch(0).map((grant) => grant.waiter.name);
+  /** The names, one after the other, of those that run when each is charged and gives its slot back at once. */
+  function order(turns: number, tokens = 10): string[] {
+    return Array.from({ length: turns }, () => {
+      const [grant] = queue.dispatch(0);
+      if (grant === undefined) return '';
+      const { waiter, units } = grant;
+      queue.charge(waiter.principal, tokens);
+      queue.release(grant.station, waiter.principal, units);
+      return waiter.principal;
+    });
+  }
+  return { station, group, held, asked, queue, waiter, enter, enterMany, dispatch, order };
+}
+
+describe('slots', () => {
+  test('are given out until there are none, and again when they come back', () => {
+    const { queue, station, enterMany, dispatch } = stage(2);
+    enterMany(5, 'a');
+    expect(dispatch()).toEqual(['a1', 'a2']);
+    expect(dispatch()).toEqual([]);
+    expect(station.used).toBe(2);
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual(['a3']);
+    expect(queue.size).toBe(2);
+  });
+
+  test('without a bound are there for all', () => {
+    const { station, enterMany, dispatch } = stage(Number.POSITIVE_INFINITY);
+    enterMany(50, 'a');
+    enterMany(1, 'a', { units: 1_000 });
+    expect(dispatch()).toHaveLength(51);
+    expect(station.used).toBe(1_050);
+  });
+
+  test('of a closed station are not given out', () => {
+    const { station, enter, dispatch } = stage();
+    station.isOpen = false;
+    enter('a');
+    expect(dispatch()).toEqual([]);
+    station.isOpen = true;
+    expect(dispatch()).toEqual(['a1']);
+  });
+
+  test('of a station that has shrunk are not given out until enough have come back', () => {
+    const { queue, station, enterMany, dispatch } = stage(3);
+    enterMany(4, 'a');
+    dispatch();
+    station.capacity = 1;
+    expect(station.free).toBe(0);
+    queue.release(station, 'a', 1);
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual([]);
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual(['a4']);
+  });
+
+  test('that do not exist are not given out', () => {
+    const { enter, dispatch } = stage(0);
+    enter('a');
+    enter('a', { units: 5 });
+    expect(dispatch()).toEqual([]);
+  });
+
+  test('are taken where the waiter may run, and nobody waits behind one that runs elsewhere', () => {
+    const { queue, station, enter } = stage();
+    const other = new Station('b', 1, true);
+    enter('a');
+    enter('a');
+    const elsewhere = enter('b', { group: groupOf(other) });
+    expect(queue.dispatch(0).map(({ station: { id } }) => id)).toEqual(['a', 'b']);
+    expect([station.used, other.used]).toEqual([1, 1]);
+    expect(queue.leave(elsewhere)).toBe(false);
+  });
+
+  test('are not taken where choose names a station that is not free', () => {
+    const full = new Station('full', 1, true);
+    full.used = 1;
+    const open = new Station('open', 1, true);
+    const { waiter } = stage();
+    const queue = new Queue<Named>({ limits: () => unlimited, choose: () => full });
+    queue.enter(waiter('a', { group: groupOf(full, open) }));
+    expect(queue.dispatch(0)).toEqual([]);
+    expect(full.used).toBe(1);
+  });
+});
+
+describe('where nobody waits', () => {
+  test('a request is admitted without a waiter, as long as there are slots', () => {
+    const { queue, station, waiter } = stage(2);
+    const taken = Array.from({ length: 3 }, () => queue.admit(waiter('a'), station));
+    expect(taken).toEqual([1, 1, undefined]);
+    expect([queue.size, station.used]).toEqual([0, 2]);
+    queue.release(station, 'a', 1);
+    expect(queue.admit(waiter('a', { units: 5 }), station)).toBeUndefined();
+    queue.release(station, 'a', 1);
+    expect(queue.admit(waiter('a', { units: 5 }), station)).toBe(2);
+  });
+
+  test('one that needs no slot is admitted wherever it is open', () => {
+    const { queue, station, waiter } = stage(0);
+    expect(queue.admit(waiter('a', { units: 0 }), station)).toBe(0);
+    station.isOpen = false;
+    expect(queue.admit(waiter('a', { units: 0 }), station)).toBeUndefined();
+  });
+
+  test("one that its caller's cap keeps waiting is not", () => {
+    const { queue, station, waiter } = stage(4);
+    expect(queue.admit(waiter('a', { maxUnits: 1 }), station)).toBe(1);
+    expect(queue.admit(waiter('a', { maxUnits: 1 }), station)).toBeUndefined();
+    expect(queue.admit(waiter('b', { maxUnits: 1 }), station)).toBe(1);
+  });
+
+  test('and only there: who waits is not gone past', () => {
+    const { queue, waiter, enter, group } = stage(1);
+    const other = new Station('b', 1, true);
+    enter('a', { group: { ...group, stations: [new Station('c', 0, true)] } });
+    expect(queue.admit(waiter('b'), other)).toBeUndefined();
+  });
+
+  test('what was admitted counts as if it had waited', () => {
+    const { queue, station, waiter, enter, order } = stage();
+    queue.admit(waiter('a'), station);
+    queue.charge('a', 100);
+    enter('a');
+    enter('b');
+    queue.release(station, 'a', 1);
+    queue.charge('b', 150);
+    expect(order(2, 0)).toEqual(['a', 'b']);
+  });
+});
+
+describe('a full queue', () => {
+  test('refuses by number, by caller and by bytes', () => {
+    for (const limits of [{ maxWaiters: 2 }, { maxWaitersPerCaller: 2 }, { maxBytes: 250 }]) {
+      const { queue, waiter, enterMany } = stage(0, limits);
+      enterMany(2, 'a');
+      expect(queue.enter(waiter('a'))).toBe(false);
+      expect([queue.size, queue.bytes, queue.waiting('a')]).toEqual([2, 200, 2]);
+    }
+  });
+
+  test('refuses only the caller that has too many', () => {
+    const { queue, waiter, enterMany } = stage(0, { maxWaitersPerCaller: 2 });
+    enterMany(2, 'a');
+    expect(queue.enter(waiter('a'))).toBe(false);
+    expect(queue.enter(waiter('b'))).toBe(true);
+    expect([queue.waiting('a'), queue.waiting('b'), queue.waiting('c')]).toEqual([2, 1, 0]);
+  });
+
+  test('takes another when one has left or started', () => {
+    const { queue, station, waiter, enter, dispatch } = stage(0, { maxWaiters: 1 });
+    const first = enter('a');
+    expect(queue.leave(first)).toBe(true);
+    enter('a');
+    station.capacity = 1;
+    dispatch();
+    expect(queue.enter(waiter('a'))).toBe(true);
+    expect(queue.enter(waiter('a'))).toBe(false);
+  });
+
+  test('of no places lets start what can start at once, and nothing wait', () => {
+    const { queue, waiter, enter, dispatch } = stage(1, { maxWaiters: 0 });
+    enter('a');
+    // The first has not started yet: a second would wait.
+    expect(queue.enter(waiter('b'))).toBe(false);
+    expect(dispatch()).toEqual(['a1']);
+    expect(queue.enter(waiter('b'))).toBe(false);
+    expect(queue.enter(waiter('b', { units: 0 }))).toBe(true);
+    expect(dispatch()).toHaveLength(1);
+  });
+
+  test('of no places does not hold for a busy station', () => {
+    const { held, enter, dispatch } = stage(1, { maxBytes: 0 });
+    held.add('a1');
+    enter('a');
+    expect(dispatch()).toEqual(['a1']);
+  });
+
+  test('of no places refuses a caller at its cap', () => {
+    const { queue, waiter, enter, dispatch } = stage(4, { maxWaiters: 0 });
+    enter('a', { maxUnits: 1 });
+    dispatch();
+    expect(queue.enter(waiter('a', { maxUnits: 1 }))).toBe(false);
+    expect(queue.enter(waiter('b', { maxUnits: 1 }))).toBe(true);
+  });
+
+  test('never refuses one that was granted before', () => {
+    const { queue, waiter, enter } = stage(0, { maxWaiters: 1 });
+    enter('a');
+    expect(queue.enter(waiter('a'), true)).toBe(true);
+    expect(queue.size).toBe(2);
+  });
+});
+
+describe('within a caller', () => {
+  test('the oldest is first', () => {
+    const { queue, station, enterMany, dispatch } = stage(1);
+    const [, second] = enterMany(4, 'a');
+    expect(dispatch()).toEqual(['a1']);
+    queue.leave(second as Named);
+    const rest = [3, 4].map(() => {
+      queue.release(station, 'a', 1);
+      return dispatch();
+    });
+    expect(rest).toEqual([['a3'], ['a4']]);
+  });
+
+  test('those that were granted before and did not run go first, in the order of their return', () => {
+    const { queue, waiter, enterMany, dispatch } = stage(5);
+    enterMany(2, 'a');
+    queue.enter(waiter('a', { name: 'again' }), true);
+    queue.enter(waiter('a', { name: 'again too' }), true);
+    expect(dispatch()).toEqual(['again', 'again too', 'a1', 'a2']);
+  });
+});
+
+describe('between callers', () => {
+  test('one that arrives in a flood is next', () => {
+    const { queue, station, enterMany, enter, order, dispatch } = stage(2);
+    enterMany(50, 'flood');
+    order(10);
+    dispatch();
+    enter('light');
+    queue.charge('flood', 10);
+    queue.release(station, 'flood', 1);
+    expect(dispatch()).toEqual(['light51']);
+  });
+
+  test('those that flood take turns', () => {
+    const { enterMany, order } = stage();
+    enterMany(10, 'a');
+    enterMany(10, 'b');
+    expect(order(6)).toEqual(['a', 'b', 'a', 'b', 'a', 'b']);
+  });
+
+  test('tokens count, not requests', () => {
+    const { queue, station, enterMany } = stage();
+    enterMany(100, 'long');
+    enterMany(100, 'short');
+    const counts = { long: 0, short: 0 };
+    for (let i = 0; i < 50; i++) {
+      const [grant] = queue.dispatch(0);
+      const principal = grant?.waiter.principal as 'long' | 'short';
+      counts[principal]++;
+      queue.charge(principal, principal === 'long' ? 40 : 10);
+      queue.release(station, principal, 1);
+    }
+    expect(counts).toEqual({ long: 10, short: 40 });
+  });
+
+  test('a caller gets as much more as its weight', () => {
+    const { enterMany, order } = stage();
+    enterMany(100, 'a');
+    enterMany(100, 'b', { weight: 3 });
+    const names = order(40);
+    expect(names.filter((name) => name === 'b')).toHaveLength(30);
+  });
+
+  test('a correction gives back what was charged too much', () => {
+    const { queue, enterMany, order } = stage();
+    enterMany(10, 'a');
+    enterMany(10, 'b');
+    queue.charge('a', 1_000);
+    expect(order(2)).toEqual(['b', 'b']);
+    queue.charge('a', -1_000);
+    expect(order(2)).toEqual(['a', 'a']);
+  });
+
+  test('a figure that is no number changes nothing', () => {
+    const { queue, enterMany, order } = stage();
+    enterMany(3, 'a');
+    enterMany(3, 'b');
+    queue.charge('a', Number.NaN);
+    queue.charge('b', Number.POSITIVE_INFINITY);
+    expect(order(4)).toEqual(['a', 'b', 'a', 'b']);
+  });
+
+  test('equal counters: who has fewer running is next, then who waits longest', () => {
+    const { enterMany, dispatch } = stage(4);
+    enterMany(3, 'a');
+    enterMany(3, 'b');
+    expect(dispatch()).toEqual(['a1', 'b4', 'a2', 'b5']);
+  });
+
+  test('what is charged for a grant counts for the next of the same dispatch', () => {
+    const { queue, enterMany } = stage(3);
+    enterMany(3, 'a');
+    enterMany(3, 'b');
+    queue.charge('b', 5);
+    const names: string[] = [];
+    queue.dispatch(0, ({ waiter: { principal } }) => {
+      names.push(principal);
+      queue.charge(principal, 10);
+    });
+    expect(names).toEqual(['a', 'b', 'a']);
+  });
+
+  test('a station that is closed at a grant gets no second one in the same dispatch', () => {
+    const { queue, station, enterMany } = stage(3);
+    enterMany(3, 'a');
+    const grants = queue.dispatch(0, () => {
+      station.isOpen = false;
+    });
+    expect(grants).toHaveLength(1);
+  });
+});
+
+describe('idling', () => {
+  test('banks nothing', () => {
+    const { enterMany, order } = stage();
+    enterMany(1, 'idle');
+    enterMany(200, 'busy');
+    order(100);
+    enterMany(100, 'idle');
+    const names = order(20);
+    expect(names.filter((name) => name === 'idle')).toHaveLength(10);
+  });
+
+  test('banks nothing when nobody waits at the return', () => {
+    const { enterMany, order } = stage();
+    enterMany(1, 'idle');
+    enterMany(100, 'busy');
+    expect(order(102)[101]).toBe('');
+    enterMany(100, 'idle');
+    enterMany(100, 'busy');
+    expect(order(20).filter((name) => name === 'idle')).toHaveLength(10);
+  });
+
+  test('does not wipe out overuse', () => {
+    const { queue, enterMany, order } = stage();
+    enterMany(1, 'a');
+    enterMany(20, 'b');
+    order(1);
+    queue.charge('a', 50);
+    order(4);
+    enterMany(20, 'a');
+    // It stands at 60, b at 40.
+    expect(order(5)).toEqual(['b', 'b', 'b', 'a', 'b']);
+  });
+
+  test('is not measured by one who waits for a station that is closed', () => {
+    const { enterMany, order } = stage();
+    const closed = groupOf(new Station('closed', 1, false));
+    enterMany(1, 'stranded', { group: closed });
+    enterMany(100, 'busy');
+    order(50);
+    enterMany(50, 'new');
+    expect(order(20).filter((name) => name === 'new')).toHaveLength(10);
+  });
+
+  test('is forgotten when very many others came after', () => {
+    const { queue, station, enter, enterMany, dispatch, order } = stage();
+    enter('old');
+    dispatch();
+    enterMany(4, 'steady');
+    queue.charge('old', 1_000);
+    queue.release(station, 'old', 1);
+    for (let i = 0; i < 10_000; i++) queue.leave(enter(`other-${i}-`));
+    enterMany(4, 'old');
+    expect(order(4)).toEqual(['steady', 'old', 'steady', 'old']);
+  });
+
+  test('of others makes nobody forgotten who waits or runs', () => {
+    const { queue, enter, enterMany, dispatch } = stage(3);
+    for (const name of ['waits', 'runs']) queue.leave(enter(name));
+    enter('runs', { maxUnits: 1 });
+    dispatch();
+    enterMany(2, 'waits', { maxUnits: 1 });
+    dispatch();
+    for (let i = 0; i < 10_010; i++) queue.leave(enter(`other-${i}-`));
+    expect(queue.waiting('waits')).toBe(1);
+    enter('runs', { maxUnits: 1 });
+    expect(dispatch()).toEqual([]);
+  });
+
+  test('keeps no weight that was changed meanwhile', () => {
+    const { enterMany, order } = stage();
+    enterMany(1, 'a');
+    order(1);
+    enterMany(40, 'a', { weight: 3 });
+    enterMany(40, 'b');
+    expect(order(20).filter((name) => name === 'a')).toHaveLength(15);
+  });
+});
+
+describe('a caller at its cap', () => {
+  test('waits while others go past', () => {
+    const { queue, station, enterMany, dispatch } = stage(4);
+    enterMany(4, 'a', { maxUnits: 2 });
+    enterMany(1, 'b', { maxUnits: 2 });
+    expect(dispatch()).toEqual(['a1', 'b5', 'a2']);
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual(['a3']);
+  });
+
+  test('has its cap over all stations', () => {
+    const { enterMany, dispatch } = stage(4);
+    enterMany(2, 'a', { maxUnits: 2 });
+    enterMany(2, 'a', { maxUnits: 2, group: groupOf(new Station('b', 4, true)) });
+    expect(dispatch()).toHaveLength(2);
+  });
+
+  test('runs a request larger than the cap when nothing else of it runs, and not behind its own small ones', () => {
+    const { queue, station, enter, enterMany, dispatch } = stage(8);
+    enterMany(2, 'a', { maxUnits: 2 });
+    enter('a', { maxUnits: 2, units: 6, name: 'large' });
+    enterMany(2, 'a', { maxUnits: 2 });
+    expect(dispatch()).toEqual(['a1', 'a2']);
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual([]);
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual(['large']);
+  });
+});
+
+describe('classes', () => {
+  test('interactive goes before batch, whatever was served', () => {
+    const { queue, enterMany, order } = stage();
+    enterMany(3, 'batch', { priority: 'batch' });
+    enterMany(3, 'chat');
+    queue.charge('chat', 1_000);
+    expect(order(6)).toEqual(['chat', 'chat', 'chat', 'batch', 'batch', 'batch']);
+  });
+
+  test('a batch runs after nine interactive grants in a row', () => {
+    const { enterMany, order } = stage();
+    enterMany(3, 'batch', { priority: 'batch' });
+    enterMany(40, 'chat');
+    const names = order(30);
+    expect(names.flatMap((name, i) => (name === 'batch' ? [i] : []))).toEqual([9, 19, 29]);
+  });
+
+  test('grants before a batch waited do not count', () => {
+    const { queue, enter, enterMany, order } = stage();
+    enterMany(60, 'chat');
+    order(12);
+    const gone = enter('gone', { priority: 'batch' });
+    expect(order(8)).not.toContain('gone');
+    queue.leave(gone);
+    enter('batch', { priority: 'batch' });
+    expect(order(12).indexOf('batch')).toBe(9);
+  });
+
+  test('a batch is not starved by interactive requests for another group on its station', () => {
+    const { station, enter, enterMany, order } = stage();
+    enter('batch', { priority: 'batch' });
+    enterMany(40, 'chat', { group: groupOf(station, new Station('down', 1, false)) });
+    expect(order(12).indexOf('batch')).toBe(9);
+  });
+
+  test('a large batch gets its station too', () => {
+    const { queue, station, enter, enterMany } = stage(2);
+    enter('batch', { priority: 'batch', units: 2 });
+    enterMany(100, 'chat');
+    const running: string[] = [];
+    const names: string[] = [];
+    for (let i = 0; i < 40; i++) {
+      for (const { waiter } of queue.dispatch(0)) {
+        running.push(waiter.principal);
+        names.push(waiter.principal);
+      }
+      const ended = running.shift() as string;
+      queue.release(station, ended, ended === 'batch' ? 2 : 1);
+    }
+    // Nine before its turn, eight past it, and the two that ran already.
+    expect(names.indexOf('batch')).toBeGreaterThan(0);
+    expect(names.indexOf('batch')).toBeLessThanOrEqual(19);
+  });
+});
+
+describe('a large request', () => {
+  test('takes as much as it needs', () => {
+    const { queue, station, enter } = stage(4);
+    enter('a', { units: 3 });
+    expect(queue.dispatch(0).map(({ units }) => units)).toEqual([3]);
+    expect(station.used).toBe(3);
+  });
+
+  test('takes the whole station when it is larger, and waits until it is empty', () => {
+    const { queue, station, enter, dispatch } = stage(2);
+    enter('a');
+    dispatch();
+    enter('b', { units: 7 });
+    expect(dispatch()).toEqual([]);
+    queue.release(station, 'a', 1);
+    expect(queue.dispatch(0).map(({ units }) => units)).toEqual([2]);
+  });
+
+  test('is passed by eight small ones, and then gets its room', () => {
+    const { queue, station, enter, enterMany } = stage(2);
+    enterMany(2, 'small');
+    queue.dispatch(0);
+    enter('large', { units: 2 });
+    enterMany(30, 'small');
+    const names: string[] = [];
+    let running = 2;
+    while (!names.includes('large')) {
+      queue.charge('small', 10);
+      queue.release(station, 'small', 1);
+      running--;
+      const grants = queue.dispatch(0);
+      names.push(...grants.map(({ waiter }) => waiter.principal));
+      running += grants.length;
+    }
+    expect(names).toEqual([...Array(8).fill('small'), 'large']);
+    expect(running).toBe(1);
+  });
+
+  test('that leaves gives back what was kept for it', () => {
+    const { queue, station, enter, enterMany, dispatch } = stage(2);
+    enterMany(2, 'small');
+    dispatch();
+    const large = enter('large', { units: 2 });
+    enterMany(30, 'small');
+    for (let i = 0; i < 8; i++) {
+      queue.charge('small', 10);
+      queue.release(station, 'small', 1);
+      expect(dispatch()).toHaveLength(1);
+    }
+    queue.release(station, 'small', 1);
+    expect(dispatch()).toEqual([]);
+    queue.leave(large);
+    expect(dispatch()).toHaveLength(1);
+  });
+
+  describe('that was passed over too often', () => {
+    /** Two full stations, and a large request that eight small ones have passed: station a is kept for it. */
+    function passed(more: Partial<Named> = {}) {
+      const staged = stage(2);
+      const { queue, station, enter, enterMany } = staged;
+      const other = new Station('b', 2, true);
+      const group = groupOf(station, other);
+      enterMany(4, 'small', { group });
+      queue.dispatch(0);
+      const large = enter('large', { units: 2, group, name: 'large', ...more });
+      enterMany(100, 'small', { group });
+      /** A small one ends there; gives who starts. */
+      function end(at: Station): string[] {
+        queue.charge('small', 10);
+        queue.release(at, 'small', 1);
+        return queue.dispatch(0).map(({ waiter }) => waiter.principal);
+      }
+      for (let i = 0; i < 8; i++) expect(end(other)).toEqual(['small']);
+      return { ...staged, other, group, large, end };
+    }
+
+    test('has one station kept for it, and the other goes on', () => {
+      const { station, other, end } = passed();
+      for (let i = 0; i < 20; i++) expect(end(other)).toEqual(['small']);
+      expect(end(station)).toEqual([]);
+      for (let i = 0; i < 20; i++) expect(end(other)).toEqual(['small']);
+      expect(end(station)).toEqual(['large']);
+    });
+
+    test('gets another when that one closes', () => {
+      const { station, other, end } = passed();
+      station.isOpen = false;
+      expect(end(other)).toEqual(['small']);
+      expect(end(other)).toEqual([]);
+      expect(end(other)).toEqual(['large']);
+    });
+
+    test('gets another when that one is not of its group any more', () => {
+      const { queue, station, other, end } = passed();
+      const group = groupOf(other);
+      queue.regroup(() => group);
+      expect(end(other)).toEqual(['small']);
+      expect(end(other)).toEqual([]);
+      expect(station.used).toBe(2);
+      expect(end(other)).toEqual(['large']);
+    });
+
+    test('gives it back while its caller is at its cap', () => {
+      const { queue, station, other, group, waiter, end } = passed({ maxUnits: 2 });
+      queue.enter(waiter('large', { group, maxUnits: 2, name: 'older' }), true);
+      expect(end(other)).toEqual(['large']);
+      expect(end(station)).toEqual(['small']);
+    });
+
+    test('goes behind one of its caller that comes back', () => {
+      const { queue, station, group, waiter, end } = passed();
+      expect(end(station)).toEqual([]);
+      queue.enter(waiter('large', { units: 2, group, name: 'older' }), true);
+      queue.release(station, 'small', 1);
+      expect(queue.dispatch(0).map(({ waiter: { name } }) => name)).toEqual(['older']);
+    });
+
+    test('gives it back when it is held for another', () => {
+      const { held, station, end } = passed();
+      expect(end(station)).toEqual([]);
+      held.add('large');
+      expect(end(station)).toEqual(['small', 'small']);
+    });
+
+    test('gives it back when it leaves, also to one that finds the queue full', () => {
+      const limits = { ...unlimited };
+      const { waiter } = stage();
+      const station = new Station('a', 2, true);
+      const group = groupOf(station);
+      const queue = new Queue<Named>({ limits: () => limits, choose: (_, free) => free[0] });
+      const enter = (name: string, units = 1) => {
+        const entering = waiter(name, { group, units });
+        return { entering, isIn: queue.enter(entering) };
+      };
+      enter('small');
+      enter('small');
+      queue.dispatch(0);
+      const { entering: large } = enter('large', 2);
+      for (let i = 0; i < 8; i++) {
+        enter('small');
+        queue.charge('small', 10);
+        queue.release(station, 'small', 1);
+        expect(queue.dispatch(0)).toHaveLength(1);
+      }
+      queue.release(station, 'small', 1);
+      limits.maxWaiters = 0;
+      expect(enter('small').isIn).toBe(false);
+      queue.leave(large);
+      expect(enter('small').isIn).toBe(true);
+    });
+
+    test('loses it to no other large one', () => {
+      const { queue, station, other, group, enter, end } = passed();
+      queue.charge('large', 1e6);
+      enter('second', { units: 2, group });
+      expect(end(station)).toEqual([]);
+      // Lifted to the counter of the small ones, it is next when they are charged.
+      for (let i = 0; i < 8; i++) expect(end(other)).toEqual(['small']);
+      expect(end(other)).toEqual([]);
+      expect(end(station)).toEqual(['large']);
+      expect(end(other)).toEqual(['second']);
+    });
+
+    test('keeps its own small ones waiting, for they would fill its cap', () => {
+      const { queue, station, enter, enterMany } = stage(2);
+      const other = new Station('b', 2, true);
+      const group = groupOf(station, other);
+      station.used = 1;
+      other.used = 1;
+      enter('a', { units: 2, maxUnits: 2, group, name: 'large' });
+      enterMany(20, 'a', { maxUnits: 2, group });
+      for (let i = 0; i < 8; i++) {
+        const [grant, ...more] = queue.dispatch(0);
+        expect(more).toEqual([]);
+        expect(grant?.waiter.name).not.toBe('large');
+        queue.release(grant?.station as Station, 'a', 1);
+      }
+      expect(queue.dispatch(0)).toEqual([]);
+      station.used = 0;
+      expect(queue.dispatch(0).map(({ waiter }) => waiter.name)).toEqual(['large']);
+    });
+
+    test('keeps its own small ones waiting from the very grant on that was one too many', () => {
+      const { queue, station, enter, enterMany } = stage(2);
+      const other = new Station('b', 2, false);
+      const group = groupOf(station, other);
+      station.used = 1;
+      other.used = 1;
+      enter('a', { units: 2, group });
+      enterMany(20, 'a', { group });
+      const counts = [false, true, true, true, true, true].map((isOpen) => {
+        other.isOpen = isOpen;
+        const grants = queue.dispatch(0);
+        for (const grant of grants) queue.release(grant.station, 'a', 1);
+        return grants.length;
+      });
+      expect(counts).toEqual([1, 2, 2, 2, 1, 0]);
+    });
+
+    test('gets the station that needs the fewest units to come back', () => {
+      const { queue, enter, enterMany } = stage();
+      const [wide, narrow] = [new Station('wide', 5, true), new Station('narrow', 2, true)];
+      const group = groupOf(wide, narrow);
+      enterMany(7, 'small', { group });
+      queue.dispatch(0);
+      enter('large', { units: 3, group });
+      enterMany(50, 'small', { group });
+      for (let i = 0; i < 8; i++) {
+        queue.charge('small', 10);
+        queue.release(wide, 'small', 1);
+        expect(queue.dispatch(0)).toHaveLength(1);
+      }
+      queue.release(narrow, 'small', 1);
+      expect(queue.dispatch(0)).toEqual([]);
+      queue.release(narrow, 'small', 1);
+      expect(queue.dispatch(0).map(({ units }) => units)).toEqual([2]);
+    });
+  });
+
+  test('is passed by any number while it is not its turn', () => {
+    const { queue, station, enter, enterMany, dispatch } = stage(2);
+    enterMany(60, 'small');
+    dispatch();
+    enter('large', { units: 2 });
+    queue.charge('large', 1e6);
+    for (let i = 0; i < 50; i++) {
+      queue.charge('small', 10);
+      queue.release(station, 'small', 1);
+      expect(dispatch()).toHaveLength(1);
+    }
+  });
+
+  test('of a caller is not starved by its own small ones', () => {
+    const { queue, station, enter, enterMany } = stage(2);
+    enterMany(2, 'a', { maxUnits: 2 });
+    queue.dispatch(0);
+    enter('a', { units: 2, maxUnits: 2, name: 'large' });
+    enterMany(40, 'a', { maxUnits: 2 });
+    const names: string[] = [];
+    for (let i = 0; i < 20; i++) {
+      if (station.used > 0) queue.release(station, 'a', 1);
+      names.push(...queue.dispatch(0).map(({ waiter }) => waiter.name));
+      if (names.includes('large')) break;
+    }
+    expect(names).toContain('large');
+  });
+});
+
+describe('what needs no slot', () => {
+  test('runs on a station that is full, before all others and past its caller', () => {
+    const { station, enter, enterMany, dispatch } = stage(1);
+    enterMany(3, 'a', { maxUnits: 1 });
+    dispatch();
+    enter('a', { units: 0, maxUnits: 1 });
+    enter('b', { units: 0 });
+    expect(dispatch()).toEqual(['a4', 'b5']);
+    expect(station.used).toBe(1);
+  });
+
+  test('waits for an open station only', () => {
+    const { queue, station, enter, dispatch } = stage(1);
+    station.isOpen = false;
+    enter('a', { units: 0 });
+    const left = enter('a', { units: 0 });
+    expect(dispatch()).toEqual([]);
+    queue.leave(left);
+    station.isOpen = true;
+    expect(dispatch()).toEqual(['a1']);
+    expect(queue.size).toBe(0);
+  });
+
+  test('is never held', () => {
+    const { held, enter, dispatch } = stage();
+    held.add('a1');
+    enter('a', { units: 0 });
+    expect(dispatch()).toEqual(['a1']);
+  });
+
+  test('changes no order between callers', () => {
+    const { enterMany, dispatch } = stage(3);
+    enterMany(2, 'a');
+    enterMany(5, 'b', { units: 0 });
+    enterMany(2, 'b');
+    expect(dispatch().slice(5)).toEqual(['a1', 'b8', 'a2']);
+  });
+});
+
+describe('a waiter that is held', () => {
+  test('lets the next of its caller go, then other callers', () => {
+    const { held, enterMany, dispatch } = stage(2);
+    enterMany(2, 'a');
+    enterMany(2, 'b');
+    held.add('a1');
+    held.add('b3');
+    expect(dispatch()).toEqual(['a2', 'b4']);
+  });
+
+  test('keeps its place', () => {
+    const { queue, station, held, enterMany, dispatch } = stage();
+    enterMany(3, 'a');
+    held.add('a1');
+    expect(dispatch()).toEqual(['a2']);
+    held.clear();
+    queue.release(station, 'a', 1);
+    expect(dispatch()).toEqual(['a1']);
+    expect(queue.size).toBe(1);
+  });
+
+  test('can leave', () => {
+    const { queue, held, enter, dispatch } = stage();
+    const waiter = enter('a');
+    held.add('a1');
+    expect(dispatch()).toEqual([]);
+    expect(queue.leave(waiter)).toBe(true);
+    expect([queue.size, queue.bytes, queue.waiting('a')]).toEqual([0, 0, 0]);
+  });
+
+  test('costs a dispatch sixteen looks at most, and does not stand in the way of another group', () => {
+    const { held, asked, enterMany, enter, dispatch } = stage();
+    for (const { name } of enterMany(40, 'a')) held.add(name);
+    const other = enter('b', { group: groupOf(new Station('b', 1, true)) });
+    expect(dispatch()).toEqual([other.name]);
+    expect(asked.filter((name) => name !== other.name)).toHaveLength(16);
+  });
+});
+
+describe('place', () => {
+  test('is the number in the own line where nobody else waits', () => {
+    const { queue, enterMany } = stage(0);
+    const waiters = enterMany(4, 'a');
+    expect(waiters.map((each) => queue.place(each))).toEqual([1, 2, 3, 4]);
+  });
+
+  test('is 0 for one that does not wait', () => {
+    const { queue, waiter } = stage();
+    expect(queue.place(waiter('a'))).toBe(0);
+  });
+
+  test('of a light caller in a flood is near the front', () => {
+    const { queue, enterMany, enter, order } = stage();
+    const flood = enterMany(50, 'flood');
+    order(5);
+    const light = enter('light');
+    expect(queue.place(light)).toBeLessThanOrEqual(2);
+    expect(queue.place(flood[49] as Named)).toBe(46);
+  });
+
+  test('counts by weight, those at their cap not, and what waits elsewhere not', () => {
+    const { queue, enterMany, enter, dispatch } = stage(1);
+    enterMany(4, 'capped', { maxUnits: 1 });
+    dispatch();
+    enterMany(30, 'elsewhere', { group: groupOf(new Station('b', 0, true)) });
+    enterMany(30, 'heavy', { weight: 2 });
+    const mine = enterMany(6, 'a');
+    // Five of its own and two of the other for each, and who came first goes first.
+    expect(queue.place(mine[5] as Named)).toBe(1 + 5 + 11);
+    expect(queue.place(enter('a', { units: 0 }))).toBe(1);
+  });
+
+  test('of a batch is behind the interactive ones that go first', () => {
+    const { queue, enterMany, enter } = stage(0);
+    enterMany(4, 'chat');
+    const batch = enter('batch', { priority: 'batch' });
+    expect(queue.place(batch)).toBe(5);
+    enterMany(20, 'chat');
+    expect(queue.place(batch)).toBe(10);
+  });
+
+  test('of those in turn is the order in which they run', () => {
+    const { queue, enterMany, order } = stage();
+    const all = [...enterMany(5, 'a'), ...enterMany(5, 'b')];
+    const places = all.map((each) => queue.place(each));
+    expect(places).toEqual([1, 3, 5, 7, 9, 2, 4, 6, 8, 10]);
+    expect(order(4)).toEqual(['a', 'b', 'a', 'b']);
+  });
+});
+
+describe('regroup', () => {
+  test('moves those that wait, in their order', () => {
+    const { queue, station, enterMany, enter, dispatch } = stage();
+    enterMany(3, 'a');
+    enter('a', { units: 0 });
+    station.isOpen = false;
+    const fresh = new Station('b', 2, true);
+    const group = groupOf(fresh);
+    queue.regroup(() => group);
+    expect(dispatch()).toEqual(['a4', 'a1', 'a2']);
+    expect([station.used, fresh.used]).toEqual([0, 2]);
+  });
+
+  test('leaves counters as they are', () => {
+    const { queue, enterMany, order } = stage();
+    enterMany(9, 'a');
+    enterMany(9, 'b');
+    queue.charge('a', 35);
+    const group = groupOf(new Station('b', 1, true));
+    queue.regroup(() => group);
+    expect(order(5)).toEqual(['b', 'b', 'b', 'b', 'a']);
+  });
+
+  test('gives back a slot of a station that is there no more', () => {
+    const { queue, station, enterMany, dispatch } = stage();
+    enterMany(2, 'a', { maxUnits: 1 });
+    dispatch();
+    const group = groupOf(new Station('b', 1, true));
+    queue.regroup(() => group);
+    expect(dispatch()).toEqual([]);
+    queue.release(station, 'a', 1);
+    expect(station.used).toBe(0);
+    expect(dispatch()).toEqual(['a2']);
+  });
+});

@@ -1,0 +1,194 @@
+/**
+ * Which headers cross the gateway, in both directions; the request id and the key that a client presents.
+ */
+import { describe, expect, test } from 'bun:test';
+import {
+  answerHeaders,
+  presentedKey,
+  requestIdOf,
+  upstreamHeaders,
+} from '../../../src/wire/headers.ts';
+
+const hopByHop = {
+  connection: 'keep-alive',
+  'keep-alive': 'timeout=5',
+  'proxy-authenticate': 'Basic',
+  'proxy-authorization': 'Basic eDp5',
+  'proxy-connection': 'keep-alive',
+  te: 'trailers',
+  trailer: 'expires',
+  'transfer-encoding': 'chunked',
+  upgrade: 'h2c',
+};
+
+describe('upstreamHeaders', () => {
+  const none = { 'accept-encoding': 'identity', 'x-request-id': 'id-1' };
+
+  test('passes names and values on as they are', () => {
+    const passing = {
+      'content-type': 'application/json; charset="UTF-8"',
+      accept: 'text/event-stream, */*;q=0.1',
+      'user-agent': 'curl/8.5',
+      'openai-beta': 'a=1,  b=2',
+      'anthropic-version': '2023-06-01',
+      traceparent: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01',
+      'x-forwarded-for': '192.0.2.1',
+      'x-unknown': '\xe9',
+    };
+    expect(
+      upstreamHeaders(new Headers(passing), { id: 'id-1', traceparent: undefined }, undefined),
+    ).toEqual({
+      ...passing,
+      ...none,
+    });
+  });
+
+  test.each(Object.entries(hopByHop))(
+    'keeps back %s, which speaks of one connection',
+    (name, value) => {
+      expect(
+        upstreamHeaders(
+          new Headers({ [name]: value }),
+          { id: 'id-1', traceparent: undefined },
+          undefined,
+        ),
+      ).toEqual(none);
+    },
+  );
+
+  test.each([
+    ['host', 'gateway.example'],
+    ['content-length', '7'],
+    ['expect', '100-continue'],
+    ['authorization', 'Bearer sk-client-key'],
+    ['x-api-key', 'sk-client-key'],
+    ['cookie', 'session=1'],
+    ['x-priority', 'batch'],
+    ['x-queue-feedback', 'true'],
+    ['origin', 'https://chat.example'],
+    ['x-conversation-id', 'c-1'],
+  ])('keeps back %s', (name, value) => {
+    expect(
+      upstreamHeaders(
+        new Headers({ [name]: value }),
+        { id: 'id-1', traceparent: undefined },
+        undefined,
+      ),
+    ).toEqual(none);
+  });
+
+  test('keeps back what the Connection header names', () => {
+    const headers = {
+      connection: 'close, X-Private ,x-other',
+      'x-private': '1',
+      'x-other': '2',
+      'x-kept': '3',
+    };
+    expect(
+      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, undefined),
+    ).toEqual({
+      'x-kept': '3',
+      ...none,
+    });
+  });
+
+  test('keeps its own headers when the Connection header names them', () => {
+    const headers = { connection: 'authorization, x-request-id, accept-encoding' };
+    expect(
+      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
+    ).toEqual({
+      ...none,
+      authorization: 'Bearer engine-key',
+    });
+  });
+
+  test("sets its own id, encoding and key in place of the client's", () => {
+    const headers = {
+      'x-request-id': 'of the client',
+      'accept-encoding': 'gzip, br',
+      authorization: 'Bearer sk-client-key',
+    };
+    expect(
+      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
+    ).toEqual({
+      ...none,
+      authorization: 'Bearer engine-key',
+    });
+  });
+});
+
+describe('answerHeaders', () => {
+  test('passes names and values on as they are, and every cookie apart', () => {
+    const headers = new Headers({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'content-encoding': 'gzip',
+      'retry-after': '7',
+      'x-envoy': '\xe9',
+    });
+    headers.append('set-cookie', 'a=1, b');
+    headers.append('set-cookie', 'c=2');
+    expect<unknown>(answerHeaders(headers).toJSON()).toEqual({
+      'content-type': 'text/event-stream; charset=utf-8',
+      'content-encoding': 'gzip',
+      'retry-after': '7',
+      'x-envoy': '\xe9',
+      'set-cookie': ['a=1, b', 'c=2'],
+    });
+  });
+
+  test.each([
+    ...Object.entries(hopByHop),
+    ['content-length', '7'],
+    ['x-request-id', 'of the engine'],
+    ['x-gateway-error', 'upstream_reset'],
+    ['access-control-allow-origin', '*'],
+    ['access-control-allow-credentials', 'true'],
+  ])('keeps back %s', (name, value) => {
+    expect(answerHeaders(new Headers({ [name]: value })).toJSON()).toEqual({});
+  });
+
+  test('keeps back what the Connection header names', () => {
+    const headers = new Headers({ connection: 'X-Private', 'x-private': '1', 'x-kept': '2' });
+    expect(answerHeaders(headers).toJSON()).toEqual({ 'x-kept': '2' });
+  });
+});
+
+describe('requestIdOf', () => {
+  test.each(['a', 'A-b_c.9', 'x'.repeat(128)])('takes %j from the client', (id) => {
+    expect(requestIdOf(new Headers({ 'x-request-id': id }))).toBe(id);
+  });
+
+  test.each([undefined, '', 'x'.repeat(129), 'two words', 'a,b', 'a"b', 'a/b', '\xe9', 'a:b'])(
+    'makes one in place of %j',
+    (id) => {
+      const headers = new Headers(id === undefined ? {} : { 'x-request-id': id });
+      const [one, two] = [requestIdOf(headers), requestIdOf(headers)];
+      expect(one).toMatch(/^[0-9a-f-]{36}$/);
+      expect(one).not.toBe(two);
+    },
+  );
+});
+
+describe('presentedKey', () => {
+  test.each<[string, Record<string, string>, string | undefined]>([
+    ['a Bearer key', { authorization: 'Bearer sk-1' }, 'sk-1'],
+    ['a Bearer key in any case', { authorization: 'bEARER sk-1' }, 'sk-1'],
+    ['a Bearer key behind more spaces', { authorization: 'Bearer   sk-1  ' }, 'sk-1'],
+    ['x-api-key', { 'x-api-key': 'sk-2' }, 'sk-2'],
+    ['Bearer before x-api-key', { authorization: 'Bearer sk-1', 'x-api-key': 'sk-2' }, 'sk-1'],
+    ['nothing', {}, undefined],
+    ['another scheme', { authorization: 'Basic eDp5' }, undefined],
+    [
+      'another scheme beside x-api-key',
+      { authorization: 'Basic eDp5', 'x-api-key': 'sk-2' },
+      'sk-2',
+    ],
+    ['a key without a scheme', { authorization: 'sk-1' }, undefined],
+    ['a scheme without a key', { authorization: 'Bearer' }, undefined],
+    ['a scheme and spaces', { authorization: 'Bearer  ' }, undefined],
+    ['an empty x-api-key', { 'x-api-key': '' }, undefined],
+    ['a blank x-api-key', { 'x-api-key': '  ' }, undefined],
+  ])('%s', (_, headers, key) => {
+    expect(presentedKey(new Headers(headers))).toBe(key);
+  });
+});

@@ -1,0 +1,342 @@
+/**
+ * JSON read and edited in its bytes, held against JSON.parse on random documents. Documents are built together with what
+ * they must mean, so that no second parser has to be trusted.
+ */
+import { describe, expect, test } from 'bun:test';
+import { GatewayError } from '../../../src/wire/errors.ts';
+import { editJson, lastValueOf, parseObject, spans, textOf } from '../../../src/wire/json.ts';
+import { forSeeds, type Random } from '../../support/random.ts';
+
+const cases = 1_500;
+
+const scalars = [
+  '1.0',
+  '-0',
+  '0.30000000000000004',
+  '12345678901234567890',
+  '1E+2',
+  '5e-324',
+  'true',
+  'false',
+  'null',
+  '""',
+  '"Привет 👋🏽"',
+  '"usage"',
+  '"say \\"usage\\": 5"',
+  '"the end is \\"usage"',
+  String.raw`"\\"`,
+  String.raw`"\\\""`,
+  String.raw`"}]{[,:"`,
+  String.raw`"\ud83d\ude00 \u0000 \/"`,
+];
+
+/** Key literals with what they mean; some escape a plain letter. */
+const keys = [
+  ['"model"', 'model'],
+  ['"usage"', 'usage'],
+  [String.raw`"us\u0061ge"`, 'usage'],
+  ['"max_tokens"', 'max_tokens'],
+  [String.raw`"a\"b"`, 'a"b'],
+  [String.raw`"c\\"`, 'c\\'],
+  ['"ключ"', 'ключ'],
+  ['""', ''],
+  ['"0"', '0'],
+  ['"{"', '{'],
+] as const;
+
+function space(random: Random): string {
+  return random.oneIn(3) ? random.pick([' ', '\n', '\t', '\r\n  ', '  ']) : '';
+}
+
+/** A value's text; every value of a key that is written `"usage"` goes to `usages`, in the order of its beginning. */
+function valueText(random: Random, depth: number, usages: string[]): string {
+  const kind = depth === 0 ? 0 : random.below(4);
+  if (kind < 2) return random.pick(scalars);
+  const parts: string[] = [];
+  for (let i = random.below(4); i > 0; i--) {
+    if (kind === 2) {
+      parts.push(space(random) + valueText(random, depth - 1, usages) + space(random));
+      continue;
+    }
+    const [literal] = random.pick(keys);
+    const place = literal === '"usage"' ? usages.push('') - 1 : -1;
+    const value = valueText(random, depth - 1, usages);
+    if (place !== -1) usages[place] = value;
+    parts.push(
+      `${space(random)}${literal}${space(random)}:${space(random)}${value}${space(random)}`,
+    );
+  }
+  const inside = parts.length > 0 ? parts.join(',') : space(random);
+  return kind === 2 ? `[${inside}]` : `{${inside}}`;
+}
+
+interface Member {
+  key: string;
+  /** What stands before the value: separator, white space, key, colon. */
+  before: string;
+  value: string;
+}
+
+function members(random: Random): Member[] {
+  return Array.from({ length: random.below(7) }, () => {
+    const [literal, key] = random.pick(keys);
+    const before = `${space(random)}${literal}${space(random)}:${space(random)}`;
+    return { key, before, value: valueText(random, 3, []) + space(random) };
+  });
+}
+
+/** White space belongs to what surrounds a value. */
+function objectText(list: readonly Member[], opening: string, edits: Record<string, unknown> = {}) {
+  const inside = list.map(({ key, before, value }) => {
+    const after = value.slice(value.trimEnd().length);
+    return before + (Object.hasOwn(edits, key) ? JSON.stringify(edits[key]) + after : value);
+  });
+  return `${opening}{${inside.join(',')}}\n`;
+}
+
+const newValues = [7, 1.5, 'ё"\\', null, true, [], { include_usage: true }, [{ a: [1] }]];
+
+describe('editJson', () => {
+  test('changes the values of the keys it is given, every time they stand there, and no other byte', async () => {
+    await forSeeds(cases, (random) => {
+      const list = members(random);
+      const opening = space(random);
+      const present = list.filter(() => random.oneIn(2)).map(({ key }) => key);
+      const edits = Object.fromEntries(present.map((key) => [key, random.pick(newValues)]));
+      const edited = editJson(Buffer.from(objectText(list, opening)), edits);
+      expect(textOf(edited)).toBe(objectText(list, opening, edits));
+    });
+  });
+
+  test('adds the keys that are missing behind the opening brace, and changes no other byte', async () => {
+    await forSeeds(cases, (random) => {
+      const list = members(random);
+      const opening = space(random);
+      const edits = { 'new "key"': random.pick(newValues), [random.pick(keys)[1]]: 'changed' };
+      const text = objectText(list, opening);
+      const edited = textOf(editJson(Buffer.from(text), edits));
+      expect(JSON.parse(edited)).toEqual({ ...JSON.parse(text), ...edits });
+      expect(edited.startsWith(`${opening}{`)).toBe(true);
+      expect(edited.endsWith(objectText(list, opening, edits).slice(opening.length + 1))).toBe(
+        true,
+      );
+    });
+  });
+
+  test('gives equal bytes when there is nothing to edit', async () => {
+    await forSeeds(200, (random) => {
+      const text = objectText(members(random), space(random));
+      expect(textOf(editJson(Buffer.from(text), {}))).toBe(text);
+    });
+  });
+
+  test('keeps bytes that are no UTF-8 as they are', () => {
+    const broken = Buffer.from('{"a":"\xff\xc3","n":1.0}', 'latin1');
+    const edited = Buffer.from(editJson(broken, { n: 2 }));
+    expect(edited.toString('latin1')).toBe('{"a":"\xff\xc3","n":2}');
+  });
+
+  test('takes no name that every object inherits for an edit', () => {
+    const text = '{"constructor":1.0,"toString":2.0}';
+    expect(textOf(editJson(Buffer.from(text), {}))).toBe(text);
+  });
+
+  test('edits a view into a larger buffer without looking beyond it', () => {
+    const large = Buffer.from('{"x":0}{"n":1.0}{"n":3}');
+    expect(textOf(editJson(large.subarray(7, 16), { n: 2 }))).toBe('{"n":2}');
+  });
+});
+
+describe('a byte order mark', () => {
+  const marked = Buffer.from('\ufeff {"model":"a","n":1.0}');
+
+  test('is passed over where the object is read', () => {
+    expect(parseObject(marked)).toEqual({ model: 'a', n: 1 });
+    expect(spans(marked).map(({ key }) => key)).toEqual(['model', 'n']);
+  });
+
+  test('stays where it is when the object is edited', () => {
+    const edited = editJson(marked, { model: 'b', stream: true });
+    expect(textOf(edited)).toBe('\ufeff {"stream":true,"model":"b","n":1.0}');
+  });
+
+  test.each(['\ufeff', '\ufeff\ufeff{}', '{}\ufeff', '\ufeff[]'])(
+    'makes no object of %j',
+    (text) => {
+      expect(() => parseObject(Buffer.from(text))).toThrow(
+        expect.objectContaining({ code: 'invalid_json' }),
+      );
+    },
+  );
+});
+
+describe('spans', () => {
+  test('gives the members of an object in their order, each with the bytes of its value', async () => {
+    await forSeeds(cases, (random) => {
+      const list = members(random);
+      const bytes = Buffer.from(objectText(list, space(random)));
+      const found = spans(bytes);
+      expect(found.map(({ key }) => key)).toEqual(list.map(({ key }) => key));
+      expect(found.map(({ start, end }) => textOf(bytes, start, end))).toEqual(
+        list.map(({ value }) => value.trimEnd()),
+      );
+      JSON.parse(textOf(bytes));
+    });
+  });
+
+  test('gives the elements of an array, and those of a value within', async () => {
+    await forSeeds(cases, (random) => {
+      const elements = Array.from({ length: random.below(6) }, () => valueText(random, 3, []));
+      const inside = elements.map((element) => space(random) + element + space(random)).join(',');
+      const prefix = '{"data": ';
+      const bytes = Buffer.from(`${prefix}[${inside}]}`);
+      const found = spans(bytes, prefix.length);
+      expect(found.map(({ start, end }) => textOf(bytes, start, end))).toEqual(elements);
+      expect(found.map(({ key }) => key)).toEqual(elements.map((_, i) => String(i)));
+      JSON.parse(textOf(bytes));
+    });
+  });
+
+  test.each(['', ' ', '1', '"{}"', 'null', '{}', ' [ ] '])('gives none of %j', (text) => {
+    expect(spans(Buffer.from(text))).toEqual([]);
+  });
+});
+
+describe('lastValueOf', () => {
+  test('gives the value of the last such key at any depth', async () => {
+    await forSeeds(cases, (random) => {
+      const usages: string[] = [];
+      const text = valueText(random, 5, usages);
+      const last = usages.at(-1);
+      expect(lastValueOf(Buffer.from(text), 'usage')).toEqual(
+        last === undefined ? undefined : JSON.parse(last),
+      );
+    });
+  });
+
+  test('looks past a string that only reads like the key', () => {
+    const bytes = Buffer.from('{"usage":{"prompt_tokens":3},"object":"usage"}');
+    expect(lastValueOf(bytes, 'usage')).toEqual({ prompt_tokens: 3 });
+  });
+
+  test('does not take the end of a longer key for the key', () => {
+    const bytes = Buffer.from(String.raw`{"usage":1,"my \"usage":2}`);
+    expect(lastValueOf(bytes, 'usage')).toBe(1);
+  });
+
+  test('does not take what a text quotes for the key', () => {
+    const text = JSON.stringify({ usage: 1, content: '"usage": 2' });
+    expect(lastValueOf(Buffer.from(text), 'usage')).toBe(1);
+  });
+
+  test('reads frames of an event stream', () => {
+    const frames = 'data: {"usage":null}\n\ndata: {"usage" : {"a":1.0}}\r\n\r\ndata: [DONE]\n\n';
+    expect(lastValueOf(Buffer.from(frames), 'usage')).toEqual({ a: 1 });
+  });
+
+  test.each(['', '"usage"', '{"usage":', '{"usage":{"a":1', '{"usage":"x', '{"usage":1x}'])(
+    'gives undefined for %j, which was cut or is no JSON',
+    (text) => {
+      expect(lastValueOf(Buffer.from(text), 'usage')).toBeUndefined();
+    },
+  );
+});
+
+describe('bytes that are no JSON', () => {
+  function scan(bytes: Uint8Array): void {
+    for (const { start, end } of spans(bytes)) {
+      if (start < 0 || start > end || end > bytes.length) throw new Error(`[${start}, ${end})`);
+    }
+    lastValueOf(bytes, 'usage');
+  }
+
+  test('never make the scanner throw or leave the bytes', async () => {
+    await forSeeds(3_000, (random) => {
+      const bytes = Buffer.from(
+        Array.from({ length: random.below(80) }, () =>
+          random.pick([
+            '{',
+            '}',
+            '[',
+            ']',
+            '"',
+            '\\',
+            ',',
+            ':',
+            ' ',
+            '\n',
+            'a',
+            '1',
+            '"usage"',
+            '\xff',
+          ]),
+        ).join(''),
+        'latin1',
+      );
+      scan(bytes);
+    });
+  });
+
+  test('never make the scanner throw where JSON is cut or one byte of it is wrong', async () => {
+    await forSeeds(cases, (random) => {
+      const bytes = Buffer.from(objectText(members(random), space(random)));
+      if (random.oneIn(2)) return scan(bytes.subarray(0, random.below(bytes.length)));
+      bytes[random.below(bytes.length)] = random.below(256);
+      return scan(bytes);
+    });
+  });
+
+  test.each(['{', '[', '"', '\\', ',', '[,', '{"a":', '"\\', '\\"', '{"usage":', ' ', '}', '":'])(
+    'a megabyte of %j is scanned to its end',
+    (text) => {
+      const bytes = Buffer.alloc(1024 * 1024, text);
+      for (const opening of ['', '{', '[', '{"usage":'])
+        scan(Buffer.concat([Buffer.from(opening), bytes]));
+    },
+  );
+});
+
+describe('parseObject', () => {
+  test('gives the members of an object', () => {
+    expect(parseObject(Buffer.from(' {"prompt":"Да","n":[1]}\n'))).toEqual({
+      prompt: 'Да',
+      n: [1],
+    });
+  });
+
+  const refused = [
+    '',
+    ' ',
+    '[]',
+    '"x"',
+    '1',
+    'null',
+    '{',
+    '{"a":1,}',
+    "{'a':1}",
+    '{}{}',
+    '\x1f\x8b',
+  ];
+  test.each(refused)('refuses %j as invalid_json', (text) => {
+    expect(() => parseObject(Buffer.from(text))).toThrow(
+      expect.objectContaining({ code: 'invalid_json', status: 400 }),
+    );
+  });
+
+  test('never quotes the body in its message', () => {
+    const thrown = (() => {
+      try {
+        return parseObject(Buffer.from('{"prompt": secretword}'));
+      } catch (error) {
+        return error;
+      }
+    })();
+    expect(thrown).toBeInstanceOf(GatewayError);
+    expect((thrown as GatewayError).message).not.toContain('secretword');
+  });
+
+  test('ends with an answer on nesting without end', () => {
+    const bytes = Buffer.alloc(4 * 1024 * 1024, '{"a":');
+    expect(() => parseObject(bytes)).toThrow(GatewayError);
+  });
+});

@@ -1,0 +1,255 @@
+/**
+ * The model of a form, found and replaced in its bytes. Forms are built beside what they must become, so that no second
+ * parser has to be trusted.
+ */
+import { describe, expect, test } from 'bun:test';
+import { isPlainForm, modelPart, replaceModel } from '../../../src/wire/multipart.ts';
+import { forSeeds, type Random } from '../../support/random.ts';
+
+const type = 'multipart/form-data; boundary=B';
+const named = 'Content-Disposition: form-data; name="model"';
+
+function bytes(text: string): Buffer {
+  return Buffer.from(text, 'latin1');
+}
+
+/** A form whose only part has these header lines. */
+function form(headers: string, value = 'whisper-1'): string {
+  return `--B\r\n${headers}\r\n\r\n${value}\r\n--B--\r\n`;
+}
+
+function valueOf(text: string, contentType = type): string | undefined {
+  return modelPart(bytes(text), contentType)?.value;
+}
+
+function replaced(text: string, contentType = type): string {
+  return Buffer.from(replaceModel(bytes(text), contentType, 'new')).toString('latin1');
+}
+
+describe('the boundary', () => {
+  test.each([
+    'multipart/form-data; boundary=B',
+    'Multipart/Form-Data;Boundary=B',
+    'multipart/form-data; charset=utf-8; boundary="B"',
+    'multipart/form-data; x="; boundary=A"; boundary=B; y=z',
+    String.raw`multipart/form-data; boundary="\B"`,
+    ' multipart/form-data ; boundary = B ;',
+  ])('is read from %j', (contentType) => {
+    expect(valueOf(form(named), contentType)).toBe('whisper-1');
+    expect(replaced(form(named), contentType)).toBe(form(named, 'new'));
+  });
+
+  test.each([
+    '',
+    'application/json',
+    'multipart/mixed; boundary=B',
+    'multipart/form-data',
+    'multipart/form-data; boundary=',
+    'multipart/form-data; boundary=""',
+    'multipart/form-data; boundary="B',
+    'multipart/form-data; boundary=A',
+    'multipart/form-data; x="boundary=B"',
+    'boundary=B',
+  ])('is not found in %j', (contentType) => {
+    expect(valueOf(form(named), contentType)).toBeUndefined();
+    expect(replaced(form(named), contentType)).toBe(form(named));
+  });
+
+  test('may have a space in it, when it is quoted, and characters that a pattern would read', () => {
+    const text = form(named).replaceAll('--B', '--a b.*+(c)');
+    expect(valueOf(text, 'multipart/form-data; boundary="a b.*+(c)"')).toBe('whisper-1');
+  });
+
+  test('ends nothing where content has a longer word that begins like it, or has it within a line', () => {
+    const value = 'a\r\n--Bc\r\nx --B\r\n--B-\r\ny';
+    expect(valueOf(form(named, value))).toBe(value);
+  });
+
+  test('may have white space behind it, and text in front of the first', () => {
+    const text = `text\r\n--B \t\r\n${named}\r\n\r\nx\r\n--B--`;
+    expect(valueOf(text)).toBe('x');
+    expect(replaced(text)).toBe(text.replace('\r\nx', '\r\nnew'));
+  });
+});
+
+describe('the part', () => {
+  test.each([
+    named,
+    'content-disposition:form-data;name=model',
+    'CONTENT-DISPOSITION: Form-Data; Name="model"',
+    'Content-Type: text/plain\r\nContent-Disposition: form-data; name="model"',
+    'Content-Disposition: form-data; filename="a;b.txt"; name="model"\r\nContent-Type: x/y',
+    'Content-Disposition: form-data; filename="; name=\\"file"; name="model"',
+  ])('is found by %j', (headers) => {
+    expect(valueOf(form(headers))).toBe('whisper-1');
+    expect(replaced(form(headers))).toBe(form(headers, 'new'));
+  });
+
+  test.each([
+    'Content-Disposition: form-data; name="models"',
+    'Content-Disposition: form-data; name="Model"',
+    'Content-Disposition: form-data; filename="; name=model"',
+    'Content-Disposition: form-data; filename="model"',
+    'Content-Disposition: attachment; name="model"',
+    'X-Content-Disposition: form-data; name="model"',
+    'Content-Type: form-data; name="model"',
+    `X-Long: ${'x'.repeat(9_000)}\r\n${named}`,
+  ])('is not found by %j', (headers) => {
+    expect(valueOf(form(headers))).toBeUndefined();
+  });
+
+  test('without headers has no name, whatever its content looks like', () => {
+    expect(valueOf(`--B\r\n\r\n${named}\r\n\r\nx\r\n--B--`)).toBeUndefined();
+  });
+
+  test('within the content of another one is none', () => {
+    const file = 'Content-Disposition: form-data; name="file"; filename="a"';
+    const text = form(file, `${named}\r\n\r\nx\r\n--C\r\n${named}\r\n\r\ny`);
+    expect(valueOf(text)).toBeUndefined();
+  });
+
+  test('gives its place in the body, and its value as UTF-8', () => {
+    const body = Buffer.from(form(named, 'модель'));
+    const part = modelPart(body, type);
+    expect(part?.value).toBe('модель');
+    expect(body.subarray(part?.start, part?.end).toString()).toBe('модель');
+  });
+
+  test('may be empty, and may have 1000 bytes, but not more', () => {
+    expect(valueOf(form(named, ''))).toBe('');
+    expect(valueOf(form(named, 'x'.repeat(1_000)))).toBe('x'.repeat(1_000));
+    expect(valueOf(form(named, 'x'.repeat(1_001)))).toBeUndefined();
+  });
+
+  test('counts only when its end is there', () => {
+    expect(valueOf(`--B\r\n${named}\r\n\r\nx`)).toBeUndefined();
+    expect(valueOf(`--B\r\n${named}\r\n\r\nx\r\n`)).toBeUndefined();
+    expect(valueOf(`--B\r\n${named}\r\n\r\n--B--`)).toBeUndefined();
+    expect(valueOf(`--B--\r\n${form(named)}`)).toBeUndefined();
+  });
+
+  test('is the first of several, and all of them are replaced', () => {
+    const twice = (one: string, two: string) =>
+      `--B\r\n${named}\r\n\r\n${one}\r\n--B\r\n${named}\r\n\r\n${two}\r\n--B--`;
+    expect(valueOf(twice('one', 'two'))).toBe('one');
+    expect(replaced(twice('one', 'two'))).toBe(twice('new', 'new'));
+  });
+});
+
+describe('a form without a model', () => {
+  const added = `--B\r\n${named}\r\n\r\nnew\r\n`;
+
+  test.each([
+    ['', form('Content-Disposition: form-data; name="file"')],
+    ['', '--B--\r\n'],
+    ['text\r\n', '--B--'],
+    ['\r\n', '--B\r\n\r\n\r\n--B--'],
+  ])('gets one as its first part: %j %j', (front, rest) => {
+    expect(replaced(front + rest)).toBe(front + added + rest);
+    expect(valueOf(replaced(front + rest))).toBe('new');
+  });
+
+  test.each(['', 'no form', '--A--', 'x--B--', '--B'])(
+    'stays as it is when it is none: %j',
+    (text) => {
+      expect(replaced(text)).toBe(text);
+    },
+  );
+});
+
+function noise(random: Random): string {
+  const pieces = [
+    '\r\n',
+    '\r',
+    '\n',
+    '-',
+    '--',
+    '--b',
+    '"',
+    ';',
+    named,
+    'model',
+    '\x00',
+    '\xff',
+    '🙂',
+  ];
+  const words = Array.from({ length: random.below(12) }, () => random.pick(pieces));
+  return Buffer.from(words.join('')).toString('latin1');
+}
+
+test('in random forms, the value is found and only its bytes change', async () => {
+  await forSeeds(2_000, (random) => {
+    const boundary = random.pick(['B', 'x.y+z', '----WebKitFormBoundary7MA4YWxk', "a'b(c)"]);
+    const contentType = `multipart/form-data; boundary="${boundary}"`;
+    const parts = Array.from({ length: random.below(5) }, (_, i) => {
+      const name = `name="${random.pick(['file', 'prompt', 'models', `f${i}`])}"`;
+      const filename = random.oneIn(2) ? '; filename="model.wav"\r\nContent-Type: audio/wav' : '';
+      return `Content-Disposition: form-data; ${name}${filename}\r\n\r\n${noise(random)}`;
+    });
+    const place = random.below(parts.length + 1);
+    const value = random.pick(['whisper-1', '', 'org/name:Q4', '--', '\r\n', ...parts.slice(0, 1)]);
+    const body = (model: string) => {
+      const all = parts.toSpliced(place, 0, `${named}\r\n\r\n${model}`);
+      return `${all.map((part) => `--${boundary}\r\n${part}\r\n`).join('')}--${boundary}--\r\n`;
+    };
+    const found = modelPart(bytes(body(value)), contentType);
+    expect(body(value).slice(found?.start, found?.end)).toBe(value);
+    expect(replaced(body(value), contentType)).toBe(body('new'));
+  });
+});
+
+test('garbage loses no byte but those of a model', async () => {
+  await forSeeds(2_000, (random) => {
+    const whole = form(named, noise(random)) + form('x', noise(random));
+    const from = random.below(whole.length);
+    const text =
+      noise(random) + whole.slice(from, from + random.below(whole.length)) + noise(random);
+    const found = modelPart(bytes(text), type);
+    const after = replaced(text);
+    // Where something is found it stands between the line breaks that the format wants; else nothing is taken out.
+    if (found !== undefined) {
+      expect(text.slice(found.start - 4, found.start)).toBe('\r\n\r\n');
+      expect(text.slice(found.end, found.end + 5)).toBe('\r\n--B');
+      expect(after.slice(0, found.start)).toBe(text.slice(0, found.start));
+    } else if (after !== text) {
+      const added = `--B\r\n${named}\r\n\r\nnew\r\n`;
+      expect(after.replace(added, '')).toBe(text);
+    }
+  });
+});
+
+test('gives up on a form that is made to be slow to read', () => {
+  const body = (times: number) => `--B\r\n${'\r\n--B\r\n'.repeat(times)}\r\n${form(named)}`;
+  expect(valueOf(body(1_000))).toBe('whisper-1');
+  expect(valueOf(body(20_000))).toBeUndefined();
+});
+
+describe('isPlainForm', () => {
+  const type = 'multipart/form-data; boundary=edge';
+  const plain = (text: string, contentType = type) => isPlainForm(Buffer.from(text), contentType);
+  const part = '--edge\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n';
+
+  test('is true of a form that every parser reads alike', () => {
+    expect(plain(`${part}--edge--\r\n`)).toBe(true);
+    expect(plain(`preamble\r\n${part}${part}--edge--`)).toBe(true);
+  });
+
+  test.each([
+    [
+      'lines that end in LF alone',
+      '--edge\nContent-Disposition: form-data; name="model"\n\na\n--edge--\n',
+    ],
+    ['one such boundary within a part', `${part.replace('a\r\n', 'a\n--edge\nb\r\n')}--edge--\r\n`],
+    ['a boundary in the middle of a line', `${part.replace('a\r\n', 'a--edge\r\n')}--edge--\r\n`],
+    ['more after its end', `${part}--edge--\r\n${part}`],
+    ['nothing but its end', '--edge--\r\n'],
+    ['no boundary', 'a'],
+  ])('is false of one with %s', (_, text) => {
+    expect(plain(text)).toBe(false);
+  });
+
+  test('is false where no boundary is named', () => {
+    expect(plain(`${part}--edge--\r\n`, 'multipart/form-data')).toBe(false);
+    expect(plain(`${part}--edge--\r\n`, 'text/plain')).toBe(false);
+  });
+});

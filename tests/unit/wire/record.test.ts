@@ -1,0 +1,8 @@
+/** What is a record. */
+import { expect, test } from 'bun:test';
+import { isRecord } from '../../../src/wire/record.ts';
+
+test('only an object that is no list is a record', () => {
+  expect([{}, { a: 1 }].map(isRecord)).toEqual([true, true]);
+  expect([null, undefined, [], 'a', 1, true].map(isRecord)).not.toContain(true);
+});

@@ -1,0 +1,224 @@
+/**
+ * Tokens as engines report them, in each of their shapes; and that nothing is made up where they do not.
+ */
+import { describe, expect, test } from 'bun:test';
+import { FrameStage } from '../../../src/wire/sse.ts';
+import { StreamEnds } from '../../../src/relay/lastframes.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+import { Edges, isUsageFrame, readTokens, usageEdit } from '../../../src/wire/tokens.ts';
+import { bytesOf, transcript } from '../../support/transcripts.ts';
+
+function read(text: string | object) {
+  return readTokens(bytesOf([typeof text === 'string' ? text : JSON.stringify(text)]));
+}
+
+/** What is known of a stream once it has ended. */
+function readStream(name: string) {
+  const ends = new StreamEnds();
+  new FrameStage(ends).push(bytesOf(transcript(name).frames));
+  return readTokens(ends.lastFrames(), ends.opening);
+}
+
+describe('of a plain answer', () => {
+  test('OpenAI', () => {
+    const usage = { prompt_tokens: 19, completion_tokens: 6, total_tokens: 25 };
+    expect(read({ choices: [], usage })).toEqual({ promptTokens: 19, completionTokens: 6 });
+    const cached = { ...usage, prompt_tokens_details: { cached_tokens: 16 } };
+    expect(read({ usage: cached })).toEqual({
+      promptTokens: 19,
+      cachedTokens: 16,
+      completionTokens: 6,
+    });
+  });
+
+  test('embeddings and ranking, which complete nothing', () => {
+    expect(read({ usage: { prompt_tokens: 4, total_tokens: 4 } })).toEqual({ promptTokens: 4 });
+  });
+
+  test('Responses', () => {
+    const usage = {
+      input_tokens: 12,
+      input_tokens_details: { cached_tokens: 4 },
+      output_tokens: 2,
+    };
+    expect(read({ usage, user: null })).toEqual({
+      promptTokens: 12,
+      cachedTokens: 4,
+      completionTokens: 2,
+    });
+  });
+
+  test('Anthropic, whose cached tokens are counted apart', () => {
+    const usage = { input_tokens: 25, output_tokens: 15 };
+    expect(read({ usage })).toEqual({ promptTokens: 25, completionTokens: 15 });
+    expect(read({ usage: { ...usage, cache_read_input_tokens: 100 } })).toEqual({
+      promptTokens: 125,
+      cachedTokens: 100,
+      completionTokens: 15,
+    });
+  });
+
+  test('Anthropic, whose tokens written to a cache are a part of the prompt too', () => {
+    const usage = {
+      input_tokens: 5,
+      cache_creation_input_tokens: 40,
+      cache_read_input_tokens: 100,
+      output_tokens: 15,
+    };
+    expect(read({ usage })).toEqual({ promptTokens: 145, cachedTokens: 100, completionTokens: 15 });
+  });
+
+  test('llama.cpp in its native format', () => {
+    const timings = { cache_n: 3, prompt_n: 1, prompt_ms: 9.413, predicted_n: 2 };
+    expect(read({ content: '', timings })).toEqual({
+      promptTokens: 4,
+      cachedTokens: 3,
+      completionTokens: 2,
+    });
+    expect(read({ timings: { prompt_n: 1, predicted_n: 2 } })).toEqual({
+      promptTokens: 1,
+      completionTokens: 2,
+    });
+  });
+
+  test('usage wins over timings', () => {
+    const usage = { prompt_tokens: 19, completion_tokens: 6 };
+    expect(read({ usage, timings: { prompt_n: 1, predicted_n: 1 } })).toMatchObject({
+      promptTokens: 19,
+    });
+  });
+
+  test('timings count where usage is null', () => {
+    expect(read({ usage: null, timings: { predicted_n: 2 } })).toEqual({ completionTokens: 2 });
+  });
+});
+
+describe('of a stream', () => {
+  test.each([
+    [
+      'OpenAI chat with comments and ids',
+      { promptTokens: 19, cachedTokens: 16, completionTokens: 6 },
+    ],
+    ['OpenAI chat in CR LF', { promptTokens: 19, cachedTokens: 16, completionTokens: 6 }],
+    ['OpenAI chat in CR alone', { promptTokens: 19, cachedTokens: 16, completionTokens: 6 }],
+    ['OpenAI completions in CR LF with pings', { promptTokens: 7, completionTokens: 3 }],
+    ['Responses', { promptTokens: 12, cachedTokens: 4, completionTokens: 2 }],
+    ['llama.cpp native', { promptTokens: 4, cachedTokens: 3, completionTokens: 2 }],
+    ['Anthropic messages', { promptTokens: 125, cachedTokens: 100, completionTokens: 15 }],
+  ])('%s', (name, tokens) => {
+    expect(readStream(name)).toEqual(tokens);
+  });
+
+  test.each([1, 2, 3, 4])(
+    'that was cut behind %d frames says what its beginning says of the prompt, and no more',
+    (count) => {
+      const ends = new StreamEnds();
+      const { frames } = transcript('Anthropic messages');
+      new FrameStage(ends).push(bytesOf(frames.slice(0, count)));
+      expect(readTokens(ends.lastFrames(), ends.opening)).toEqual({
+        promptTokens: 125,
+        cachedTokens: 100,
+      });
+    },
+  );
+});
+
+describe('stay absent', () => {
+  test.each([
+    ['in an answer without them', '{"data":[]}'],
+    ['in usage that is no object', '{"usage":"high"}'],
+    ['in counts that are no numbers', '{"usage":{"prompt_tokens":"19","completion_tokens":null}}'],
+    ['in usage that was cut', '{"usage":{"prompt_tokens":19'],
+    ['in nothing', ''],
+    ['in a text that quotes them', JSON.stringify({ content: '"usage":{"prompt_tokens":19}' })],
+    ['in bytes that are no text', '\u0000\uFFFD"usage"'],
+  ])('%s', (_, text) => {
+    expect(read(text)).toEqual({});
+  });
+
+  test('where they come from a chain of prototypes', () => {
+    expect(read('{"usage":{"__proto__":{"prompt_tokens":19}}}')).toEqual({});
+  });
+});
+
+describe('usageEdit', () => {
+  const [completions, chat] = routes;
+  const streamed = { stream: true };
+  const asked = { stream_options: { include_usage: true } };
+
+  test('asks an engine that counts streams on demand', () => {
+    for (const kind of ['vllm', 'sglang', 'ollama', 'openai'] as const) {
+      expect(usageEdit(chat as Route, streamed, kind)).toEqual(asked);
+      expect(usageEdit(completions as Route, streamed, kind)).toEqual(asked);
+    }
+  });
+
+  test('keeps the other options', () => {
+    const fields = { ...streamed, stream_options: { include_usage: null, x: 1.5 } };
+    expect(usageEdit(chat as Route, fields, 'vllm')).toEqual({
+      stream_options: { include_usage: true, x: 1.5 },
+    });
+    expect(usageEdit(chat as Route, { ...streamed, stream_options: null }, 'vllm')).toEqual(asked);
+  });
+
+  test.each([
+    ['llama.cpp, which counts by itself', chat, streamed, 'llama.cpp'],
+    ['an engine of which nothing is known', chat, streamed, 'unknown'],
+    ['a request without a stream', chat, {}, 'vllm'],
+    ['a stream that is no boolean', chat, { stream: 'true' }, 'vllm'],
+    ['a client that asked', chat, { ...streamed, ...asked }, 'vllm'],
+    ['options that are none', chat, { ...streamed, stream_options: ['x'] }, 'vllm'],
+    ['another route', routes.find(({ path }) => path === '/v1/messages'), streamed, 'vllm'],
+  ] as const)('asks nothing of %s', (_, route, fields, kind) => {
+    expect(usageEdit(route as Route, fields, kind)).toBeUndefined();
+  });
+});
+
+test.each([
+  ['{"choices":[],"usage":{"prompt_tokens":1}}', true],
+  ['{"usage":{"prompt_tokens":1},"choices": [ ] }', true],
+  ['{"choices":[],"usage":null}', false],
+  ['{"choices":[]}', false],
+  ['{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}', false],
+  ['{"choices":[{"delta":{"content":"\\"usage\\":{},\\"choices\\":[]"}}]}', false],
+  ['{"usage":{"prompt_tokens":1}}', false],
+  ['[DONE]', false],
+])('of %s it is %p that it came for the usage alone', (data, isUsage) => {
+  expect(isUsageFrame(Buffer.from(`data: ${data}\n\n`))).toBe(isUsage);
+});
+
+test('of a list of answers are those of all, where each has them', () => {
+  const timed = (prompt_n: number, cache_n: number, predicted_n: number) =>
+    `{"content":"]","timings":{"prompt_n":${prompt_n},"cache_n":${cache_n},"predicted_n":${predicted_n}}}`;
+  expect(read(`[${timed(1, 2, 3)}, ${timed(10, 20, 30)}]`)).toEqual({
+    promptTokens: 33,
+    cachedTokens: 22,
+    completionTokens: 33,
+  });
+  expect(read(`[${timed(1, 2, 3)},{"content":""}]`)).toEqual({});
+  expect(read('[]')).toEqual({});
+});
+
+describe('of an answer that is too long to be kept are read', () => {
+  const usage = '"usage":{"prompt_tokens":19,"completion_tokens":3}';
+  const filler = `"data":"${'x'.repeat(50_000)}"`;
+
+  test.each([
+    ['at its end', `{${filler},${usage}}`],
+    ['at its beginning', `{${usage},${filler}}`],
+  ])('%s, however it is cut', (_, text) => {
+    for (const size of [text.length, 20_000, 1_000]) {
+      const edges = new Edges();
+      for (let at = 0; at < text.length; at += size) {
+        edges.add(Buffer.from(text.slice(at, at + size)));
+      }
+      expect(edges.tokens()).toEqual({ promptTokens: 19, completionTokens: 3 });
+    }
+  });
+
+  test('nowhere else', () => {
+    const edges = new Edges();
+    edges.add(Buffer.from(`{${filler},${usage},${filler}}`));
+    expect(edges.tokens()).toEqual({});
+  });
+});

@@ -6,12 +6,12 @@ import { accessLog } from './observe/accesslog.ts';
 import { Accounts } from './accounts/sync.ts';
 import type { AppOptions } from './http/app.ts';
 import { ResponseCache } from './cache/cache.ts';
-import { maskKey, type Config } from './config/load.ts';
+import { type Config } from './config/load.ts';
 import { corsHeaders } from './wire/cors.ts';
 import { KeyRing, type KeyOptions } from './accounts/keys.ts';
 import { Ledger } from './accounts/ledger.ts';
 import { Limiter } from './stores/memory/limits.ts';
-import { LiveRequests, observedBy } from './request/live.ts';
+import { LiveRequests } from './request/live.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
 import type { Log } from './log/log.ts';
 import { Metrics } from './observe/metrics.ts';
@@ -19,6 +19,8 @@ import { Pool } from './scheduling/pool.ts';
 import { tracingHeaders, type Secrets } from './config/secrets.ts';
 import { Store } from './stores/sqlite/store.ts';
 import type { Tracing } from './observe/tracing.ts';
+import { maskKey } from './log/masking.ts';
+import { observedBy } from './request/observer.ts';
 
 export interface Making {
   config: Config;

@@ -2,8 +2,7 @@
  * The calendar days and months of a time zone, as spans of epoch milliseconds, and what was spent in one. It reads no
  * clock.
  */
-
-export type PeriodName = 'day' | 'month';
+import type { PeriodName } from '../request/caller.ts';
 
 /** Epoch milliseconds; the end is the start of the next one. */
 export interface Period {

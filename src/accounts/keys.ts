@@ -3,8 +3,7 @@
  * digests, never a key.
  */
 import { GatewayError } from '../wire/errors.ts';
-import type { Limits } from './limits.ts';
-import type { Priority } from '../scheduling/queue.ts';
+import type { Limits, Priority, Caller } from '../request/caller.ts';
 
 /** What a key of the store may do; all of it can change while the gateway runs. Times in epoch milliseconds. */
 export interface KeyPolicy {
@@ -29,25 +28,6 @@ export interface IssuedKey extends KeyPolicy {
   revokedAt: number | undefined;
   /** What a rotation has replaced, and until when it is still accepted. */
   replaced: { digest: string; until: number } | undefined;
-}
-
-/** Who sent a request, and who is served. */
-export interface Caller {
-  /** Names the key in logs and records; derived from its digest. */
-  keyId: string;
-  /** Who is served: the key itself, or the user whom a trusted key names. Queues, limits and counters go by this. */
-  principal: string;
-  /** The end of the key, for people: `sk-…4f2a`. */
-  hint: string;
-  /** What share of the engines' time is this caller's, beside others of the same class. */
-  weight: number;
-  /** The best class that its requests can have. */
-  priority: Priority;
-  /** What people call the key; its hint where nobody has named it. */
-  name: string;
-  limits: Limits;
-  /** Names of the models that it may use; `undefined` for all. */
-  models: readonly string[] | undefined;
 }
 
 /** What is compared with a presented key, and who is behind it. */

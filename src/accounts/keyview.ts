@@ -2,8 +2,7 @@
  * A key of the store as the operator sees it. Neither its secret nor a digest is in it.
  */
 import { hintOfIssued, stateOf, type IssuedKey } from './keys.ts';
-import type { Limits } from './limits.ts';
-import type { Priority } from '../scheduling/queue.ts';
+import type { Limits, Priority } from '../request/caller.ts';
 
 /** A key as the operator sees it; times in ISO form. */
 export interface KeyView {

@@ -3,10 +3,12 @@
  * costs log lines and memory up to a bound, never a request.
  */
 import { messageOf } from '../wire/errors.ts';
-import type { Caller } from './keys.ts';
-import type { LiveRequest, RequestObserver, Settlement } from '../request/live.ts';
+import type { LiveRequest } from '../request/live.ts';
 import type { Log } from '../log/log.ts';
 import { rowOf, type UsageRow, type UsageStore } from './usage.ts';
+import type { Caller } from '../request/caller.ts';
+import type { Settlement } from '../request/settlement.ts';
+import type { RequestObserver } from '../request/observer.ts';
 
 /** Rows of one transaction: some milliseconds of work, and the event loop has its turn before the next. */
 const batchRows = 1_000;

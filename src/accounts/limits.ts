@@ -3,22 +3,7 @@
  * whoever counts that. It counts nothing itself.
  */
 import type { BucketStanding, Share } from '../stores/memory/gcra.ts';
-import type { PeriodName } from './calendar.ts';
-
-/** An amount of tokens for a day or a calendar month. */
-export interface Budget {
-  tokens: number;
-  per: PeriodName;
-}
-
-/** What a key allows, in whole numbers above 0; `undefined` is no limit. */
-export interface Limits {
-  readonly requestsPerMinute?: number | undefined;
-  readonly tokensPerMinute?: number | undefined;
-  /** Open requests, queued ones included. */
-  readonly concurrentRequests?: number | undefined;
-  readonly budgets?: readonly Budget[] | undefined;
-}
+import type { PeriodName, Limits } from '../request/caller.ts';
 
 /** One moment on two clocks, in milliseconds: `ms` never goes back, `epochMs` knows the date. */
 export interface Moment {

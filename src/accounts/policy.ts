@@ -4,10 +4,10 @@
  */
 import { InputError } from '../config/problems.ts';
 import type { KeyPolicy } from './keys.ts';
-import type { Limits } from './limits.ts';
-import { isRecord } from '../wire/record.ts';
 import { limitNames, names, rules, type Name, type Values } from './policyrules.ts';
 import { shown } from '../config/settings.ts';
+import { isRecord } from '../wire/json.ts';
+import type { Limits } from '../request/caller.ts';
 
 /** A value as a source gave it: `label` names its place, `found` is what a message shows. */
 interface Given {

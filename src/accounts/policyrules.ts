@@ -6,10 +6,9 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { partsOf } from '../config/problems.ts';
 import type { KeyPolicy } from './keys.ts';
-import type { Budget, Limits } from './limits.ts';
-import type { Priority } from '../scheduling/queue.ts';
 import { rows } from '../config/settings.ts';
 import { dates, durations, parseDate, parseDuration } from './timespan.ts';
+import type { Budget, Limits, Priority } from '../request/caller.ts';
 
 const budgetUnits = { '': 1, k: 1e3, m: 1e6, g: 1e9 } as const;
 

@@ -5,9 +5,9 @@
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import type { Admission, Standing } from './limits.ts';
-import type { Settlement } from '../request/live.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
 import { spentTokens } from './usage.ts';
+import type { Settlement } from '../request/settlement.ts';
 
 /** What the families call the most tokens of an answer. */
 const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];

@@ -2,9 +2,9 @@
  * What is kept of usage: one row for every request that has ended, the questions that can be asked of the rows, and the
  * contract of who keeps them. It writes nothing.
  */
-import type { Tokens } from '../request/cost.ts';
 import type { MaybePromise } from './limits.ts';
-import type { Outcome, Settlement } from '../request/live.ts';
+import type { Tokens } from '../wire/tokens.ts';
+import type { Outcome, Settlement } from '../request/settlement.ts';
 
 /** One request that has ended. Times in milliseconds, to a tenth. */
 export interface UsageRow {

@@ -8,8 +8,8 @@
  * engine ends like any other, and the next in line asks anew.
  */
 import type { CacheKey } from './key.ts';
-import { setRealTimer, type SetTimer } from '../relay/queuefeedback.ts';
 import { Filling, type Kept, type Result } from './recording.ts';
+import { setRealTimer, type SetTimer } from '../request/timer.ts';
 
 /** Gives what was kept in the place of an engine's answer, for whoever passes that on. */
 export function replay({ headers, bytes }: Kept): Response {

@@ -4,8 +4,8 @@
  */
 import { decode, hasText } from '../wire/bytes.ts';
 import { answerHeaders } from '../wire/headers.ts';
-import type { Outcome } from '../request/live.ts';
 import { isLastFrame } from '../wire/sse.ts';
+import type { Outcome } from '../request/settlement.ts';
 
 /** An answer with status 200. */
 export interface Kept {

@@ -13,12 +13,12 @@ import {
 } from './command.ts';
 import { issuedIdOf, issueKey, rotateKey, type IssuedKey } from '../accounts/keys.ts';
 import { keyView, type KeyView } from '../accounts/keyview.ts';
-import type { Budget, Limits } from '../accounts/limits.ts';
 import { changeFromFlags, policyFlags, policyFromFlags } from '../accounts/policy.ts';
 import type { AuditAction, KeyChange } from '../stores/sqlite/rows.ts';
 import { parseDuration } from '../accounts/timespan.ts';
 import type { Store } from '../stores/sqlite/store.ts';
 import { none, oneLine, table } from './table.ts';
+import type { Budget, Limits } from '../request/caller.ts';
 
 /** What was asked for cannot be done. */
 class Refusal extends Error {}

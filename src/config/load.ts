@@ -36,7 +36,7 @@ import {
 import { describeUpstreams, readUpstreams, upstreamsJsonSchema, upstreamsOf } from './upstreams.ts';
 import type { UpstreamSettings } from './upstreams.ts';
 
-export { maskKey, serverBaseUrl, settings, settingsMarkdown } from './settings.ts';
+export { serverBaseUrl, settings, settingsMarkdown } from './settings.ts';
 export { ConfigError, type Sources } from './sources.ts';
 
 /** Every setting, and the upstreams that they give. */

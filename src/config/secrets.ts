@@ -3,7 +3,7 @@
  * those of the configuration before, too, since a text may be older than a reload.
  */
 import type { Config } from './load.ts';
-import { secretMasker } from '../log/log.ts';
+import { secretMasker } from '../log/masking.ts';
 
 /** Gives the keys that clients and the operator have. */
 function keysOf({ allowedApiKeys, adminApiKey, metricsToken }: Config): string[] {

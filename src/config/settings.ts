@@ -3,6 +3,7 @@
  * table, the JSON Schema. It reads no source (config.ts does) and never shows a secret's value.
  */
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { maskKey } from '../log/masking.ts';
 
 // A schema's `description` says which values it allows, a setting's description what they are for.
 // 2 ** 31 - 1 ms (24.8 days) is the longest delay of a timer: a longer one would fire at once.
@@ -468,15 +469,6 @@ export function shown(value: unknown, hidden: boolean): string {
     return `${value.length} characters (not shown)`;
   }
   return JSON.stringify(value);
-}
-
-/**
- * Gives what logs may show of a key: its first 3 and last 4 characters when it has 16 or more, its last 2 when it has 8
- * or more, nothing of a shorter one.
- */
-export function maskKey(key: string): string {
-  if (key.length >= 16) return `${key.slice(0, 3)}…${key.slice(-4)}`;
-  return key.length >= 8 ? `…${key.slice(-2)}` : '…';
 }
 
 /** Gives settings in the form of the YAML file, one line each, all but some; secrets as comments, masked. */

@@ -3,8 +3,9 @@
  * Schema, the README's table. It reads no source (upstreams.ts does) and never shows a key.
  */
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
-import { engineKinds } from '../engines/probe.ts';
-import { allowed, maskKey, serverBaseUrl } from './settings.ts';
+import { allowed, serverBaseUrl } from './settings.ts';
+import { engineKinds } from '../wire/kinds.ts';
+import { maskKey } from '../log/masking.ts';
 
 const kinds = ['auto', ...engineKinds] as const;
 export type EngineKindSetting = (typeof kinds)[number];

@@ -13,8 +13,8 @@ import {
   type ValueOf,
 } from './upstreamfields.ts';
 import { messageOf } from '../wire/errors.ts';
-import { isRecord } from '../wire/record.ts';
 import { allowed, shown, takesInteger, wordsOf } from './settings.ts';
+import { isRecord } from '../wire/json.ts';
 
 export { describeUpstreams, upstreamsJsonSchema, upstreamsMarkdown } from './upstreamfields.ts';
 export type { EngineKindSetting, UpstreamSettings } from './upstreamfields.ts';

@@ -15,7 +15,7 @@ import { PrefixCache, Slots } from './model.ts';
 import { parseBody, parseForm } from './prompts.ts';
 import type { Answer } from './wire.ts';
 import { EngineError, jsonAnswer, untilGone } from './wire.ts';
-import { watchAgent } from '../engines/probe.ts';
+import { watchAgent } from '../wire/headers.ts';
 
 export interface DemoOptions {
   /** Default 127.0.0.1. */

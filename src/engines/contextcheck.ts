@@ -2,10 +2,10 @@
  * Counts the tokens of a prompt with the engine's own tokenizer before the request waits, and refuses what cannot fit
  * into the context. It generates nothing, and without a count it refuses nothing: the engine judges then.
  */
-import type { EngineKind } from './probe.ts';
 import { GatewayError } from '../wire/errors.ts';
 import { spans, textOf, type Fields, type Span } from '../wire/json.ts';
 import type { Route } from '../wire/routes.ts';
+import type { EngineKind } from '../wire/kinds.ts';
 
 export interface PreflightOptions {
   /** Asks one engine; gives the JSON of a 200, `undefined` for anything else. */

@@ -2,14 +2,8 @@
  * What kind of inference server an upstream is, how it is and how busy, found out from its cheap endpoints, and how
  * connections to that kind are kept. It never asks for a generation.
  */
-import { isRecord } from '../wire/record.ts';
-
-export const engineKinds = ['llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'] as const;
-/** `unknown`: nothing has been learned yet, or no kind matches. */
-export type EngineKind = (typeof engineKinds)[number] | 'unknown';
-
-/** Under this name the gateway asks; whoever reads an engine's log can tell it from its clients. */
-export const watchAgent = 'llm-gateway-watch';
+import type { EngineKind } from '../wire/kinds.ts';
+import { isRecord } from '../wire/json.ts';
 
 /** What one look at an engine gave. */
 export interface EngineSighting {

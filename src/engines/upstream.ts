@@ -2,13 +2,14 @@
  * One inference server as the gateway knows it: what it is, what it was seen to do, and whether it may be given
  * requests now. It opens no socket and sets no timer; the pool and the watch tell it what happened.
  */
-import { PrefixIndex } from '../scheduling/affinity.ts';
 import { Breaker } from './breaker.ts';
-import { reusesConnections, type EngineKind } from './probe.ts';
+import { reusesConnections } from './probe.ts';
 import { Station } from './slots.ts';
 import { Sessions } from './connections.ts';
 import { Progress } from './progress.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
+import type { EngineKind } from '../wire/kinds.ts';
+import { PrefixIndex } from './prefixes.ts';
 
 /**
  * `unknown`: nothing was heard yet, or it is still being asked what it is. `up`: it takes requests. `away`: it could not

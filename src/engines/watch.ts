@@ -3,18 +3,12 @@
  * and whenever something happened. It asks cheap endpoints only and never for a generation, and judges nothing: what it
  * hears it reports.
  */
-import {
-  healthPathOf,
-  isUnreachable,
-  readHealth,
-  readLoad,
-  sightEngine,
-  watchAgent,
-} from './probe.ts';
+import { healthPathOf, isUnreachable, readHealth, readLoad, sightEngine } from './probe.ts';
 import type { EngineAnswer, EngineLoad } from './probe.ts';
 import { modelIdsOf } from '../wire/modellist.ts';
 import type { Log } from '../log/log.ts';
 import type { Upstream } from './upstream.ts';
+import { watchAgent } from '../wire/headers.ts';
 
 export interface WatchOptions {
   upstream: Upstream;

@@ -4,111 +4,23 @@
  */
 import { Elysia } from 'elysia';
 import type { Accounts } from '../accounts/sync.ts';
-import { auth } from './auth.ts';
 import { answering, type CorsHeaders } from '../wire/cors.ts';
 import { GatewayError, messageOf } from '../wire/errors.ts';
 import { presentedKey } from '../wire/headers.ts';
-import { InputError } from '../config/problems.ts';
 import { parseObject } from '../wire/json.ts';
-import {
-  issueKey,
-  isOneOf,
-  rotateKey,
-  type Caller,
-  type IssuedKey,
-  type KeyRing,
-} from '../accounts/keys.ts';
+import { issueKey, isOneOf, rotateKey, type IssuedKey } from '../accounts/keys.ts';
 import { keyView } from '../accounts/keyview.ts';
 import type { LiveRequests } from '../request/live.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import { changeFromJson, policyFromJson } from '../accounts/policy.ts';
 import type { AuditAction, AuditEntry, KeyChange } from '../stores/sqlite/rows.ts';
-import { parseDuration, readSpan } from '../accounts/timespan.ts';
+import { parseDuration } from '../accounts/timespan.ts';
 import type { Store } from '../stores/sqlite/store.ts';
-import {
-  usageColumns,
-  usageReport,
-  type UsageColumn,
-  type UsageReport,
-  type UsageStore,
-} from '../accounts/usage.ts';
-
-/** Runs what reads input; what is wrong with that is the client's to hear. */
-function reading<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    throw new GatewayError('invalid_field', { message: `${error.problems.join('; ')}.` });
-  }
-}
-
-const maxBodyBytes = 65_536;
-
-/** Gives what ends a request where `cause` was thrown: who has left hears nothing, and nothing has failed. */
-function endOf(request: Request, cause: unknown): unknown {
-  return request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
-}
-
-/** Reads a small body whole. */
-async function readSmall(request: Request): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  try {
-    for await (const part of request.body ?? []) {
-      length += part.length;
-      if (length > maxBodyBytes) break;
-      parts.push(part);
-    }
-  } catch (cause) {
-    throw endOf(request, cause);
-  }
-  if (length <= maxBodyBytes) return Buffer.concat(parts);
-  const message = `The body is larger than ${maxBodyBytes} bytes, which is all that this route takes.`;
-  throw new GatewayError('body_too_large', { message });
-}
-
-async function readObject(request: Request): Promise<Record<string, unknown>> {
-  return parseObject(await readSmall(request));
-}
-
-/** Gives the parameters of the query; one that is unknown or given twice is refused. */
-function parametersOf(request: Request, known: readonly string[]): Record<string, string> {
-  const query = request.url.indexOf('?');
-  const given = [...new URLSearchParams(query === -1 ? '' : request.url.slice(query))];
-  const problems = given.flatMap(([name], index) => {
-    if (!known.includes(name)) return `no such parameter; there are ${known.join(', ')}`;
-    const isAgain = given.findIndex(([other]) => other === name) < index;
-    return isAgain ? `${name}: given twice` : [];
-  });
-  return reading(() => {
-    if (problems.length > 0) throw new InputError(problems);
-    return Object.fromEntries(given);
-  });
-}
-
-interface UsageReader {
-  store: Pick<UsageStore, 'usage'>;
-  /** Epoch milliseconds. */
-  epochNow: () => number;
-}
-
-/** Gives the totals that a request asks for; of one key where it is given. */
-async function usageFor(
-  request: Request,
-  { store, epochNow }: UsageReader,
-  columns: readonly UsageColumn[],
-  keyId?: string,
-): Promise<UsageReport> {
-  const given = parametersOf(request, ['by', 'since', 'until']);
-  const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
-  try {
-    return usageReport(span, await store.usage({ ...span, keyId, signal: request.signal }));
-  } catch (cause) {
-    throw endOf(request, cause);
-  }
-}
+import { usageColumns } from '../accounts/usage.ts';
+import type { Caller } from '../request/caller.ts';
+import { reading, readSmall, readObject, parametersOf } from './input.ts';
+import { type UsageReader, usageFor } from './usage.ts';
 
 function auditView(entry: AuditEntry) {
   const { actor, action, keyId, name, detail } = entry;
@@ -327,35 +239,4 @@ export function admin(options: AdminOptions) {
       },
       { parse: 'none' },
     );
-}
-
-/** What a key may ask of its own usage. */
-const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
-
-export interface OwnUsageOptions extends UsageReader {
-  keys: KeyRing;
-  corsHeaders: CorsHeaders;
-}
-
-/** The plugin with `GET /usage`: for a key of a client, what it has used itself. */
-export function ownUsage(options: OwnUsageOptions) {
-  const answer = answering(options.corsHeaders);
-  /** Keys that a report is being made for: one at a time, since each reads many rows. */
-  const busy = new Set<string>();
-  return new Elysia({ name: 'usage' })
-    .use(auth(options))
-    .get('/usage', async function reportOwnUsage({ request, caller: { keyId } }) {
-      if (busy.has(keyId)) {
-        throw new GatewayError('too_many_concurrent', {
-          message: 'A report of this key is being made. Ask again when it is there.',
-          headers: { 'retry-after': '1' },
-        });
-      }
-      busy.add(keyId);
-      try {
-        return answer(request, await usageFor(request, options, ownColumns, keyId));
-      } finally {
-        busy.delete(keyId);
-      }
-    });
 }

@@ -4,21 +4,21 @@
  */
 import { Elysia } from 'elysia';
 import type { Accounts } from '../accounts/sync.ts';
-import { admin, ownUsage } from './admin.ts';
-import { preflight } from '../wire/cors.ts';
+import { admin } from './admin.ts';
 import { dashboard } from '../pages/dashboard.ts';
 import { docs } from '../pages/docs.ts';
 import { presentedKey } from '../wire/headers.ts';
 import { info, type InfoOptions } from './info.ts';
 import { isOneOf } from '../accounts/keys.ts';
-import { noModel } from '../wire/listing.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import { metrics as metricsRoute, type Metrics } from '../observe/metrics.ts';
-import { withReadableUrl } from './paths.ts';
+import { withReadableUrl, noModel } from './paths.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
 import { errorRenderer } from './errorrenderer.ts';
 import type { Store } from '../stores/sqlite/store.ts';
+import { preflight } from './cors.ts';
+import { ownUsage } from './usage.ts';
 
 export interface AppOptions extends ProxyOptions, InfoOptions {
   log: Log;

@@ -2,7 +2,9 @@
  * What the path of a request means: how the router must be shown it, which route has it, which methods it takes, and
  * the refusal of what nothing takes. It serves no path.
  */
+import { Elysia } from 'elysia';
 import { GatewayError } from '../wire/errors.ts';
+import { modelsPath } from '../wire/modellist.ts';
 
 /** A route as the app lists it. */
 export interface Listed {
@@ -58,4 +60,11 @@ export function refusalOf(path: string, routes: readonly Listed[]): GatewayError
   if (methods.length === 0) return new GatewayError('unknown_route');
   const allow = [...new Set(methods)].join(', ');
   return new GatewayError('method_not_allowed', { headers: { allow } });
+}
+
+/** The plugin that refuses the path of no model at all, which the route of every model would take, too. */
+export function noModel() {
+  return new Elysia({ name: 'no model' }).get(`${modelsPath}/`, function refuseEmptyId() {
+    throw new GatewayError('unknown_route');
+  });
 }

@@ -6,8 +6,9 @@ import { Elysia } from 'elysia';
 import { auth } from './auth.ts';
 import { Exchange, type ExchangeOptions } from '../relay/exchange.ts';
 import type { KeyRing } from '../accounts/keys.ts';
-import { isUnproven, LiveRequest, overdue, type Deadlines } from '../request/live.ts';
+import { LiveRequest } from '../request/live.ts';
 import { routes } from '../wire/routes.ts';
+import { isUnproven, overdue, type Deadlines } from '../request/deadlines.ts';
 
 export interface ProxyOptions extends ExchangeOptions {
   keys: KeyRing;

@@ -11,27 +11,6 @@ export type Log = pino.Logger;
 const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
 export type LogLevel = keyof typeof pinoLevels;
 
-/** What looks like a key is masked even where nobody has registered it; the public part of one of the store stays. */
-const keyLike = /\bsk-(?!gw-[0-9a-f]{10}-…)[\w-]{6,}/g;
-const bearer = /\b(Bearer )[\w.~+/=-]{6,}/gi;
-
-/** Some engines want any word for a key; to mask `x` everywhere would make the lines unreadable. */
-const minSecretLength = 6;
-
-/** Gives a function that replaces every secret, and whatever looks like a key, by `***`. */
-export function secretMasker(secrets: readonly string[]): (text: string) => string {
-  const escaped = (text: string) => JSON.stringify(text).slice(1, -1);
-  // A line can hold JSON that holds JSON.
-  const long = secrets.filter((secret) => secret.length >= minSecretLength);
-  const forms = long.flatMap((secret) => [secret, escaped(secret), escaped(escaped(secret))]);
-  const literals = [...new Set(forms)].sort((a, b) => b.length - a.length);
-  return (text) => {
-    let masked = text;
-    for (const literal of literals) masked = masked.replaceAll(literal, '***');
-    return masked.replace(keyLike, '***').replace(bearer, '$1***');
-  };
-}
-
 /** How much waits for a reader that stalls before lines are lost. */
 const maxWaitingCharacters = 8 * 1024 * 1024;
 /** Lines are gathered this long, so that many share one write. */

@@ -4,14 +4,11 @@
  */
 import { errorTable, type ErrorCode, type GatewayError } from '../wire/errors.ts';
 import { hintOfIssued, issuedIdOf } from '../accounts/keys.ts';
-import {
-  outcomeOf,
-  type LiveRequest,
-  type RequestObserver,
-  type Settlement,
-} from '../request/live.ts';
+import { type LiveRequest } from '../request/live.ts';
 import type { Log } from '../log/log.ts';
-import { maskKey } from '../config/settings.ts';
+import { maskKey } from '../log/masking.ts';
+import { outcomeOf, type Settlement } from '../request/settlement.ts';
+import type { RequestObserver } from '../request/observer.ts';
 
 type Level = 'info' | 'warn' | 'error';
 

@@ -8,9 +8,10 @@ import { GatewayError } from '../wire/errors.ts';
 import { loadExporter, type Exporter } from './prometheus.ts';
 import { processFamilies, stateFamilies, type Parts } from './gauges.ts';
 import { presentedKey } from '../wire/headers.ts';
-import type { RequestObserver, Settlement } from '../request/live.ts';
 import { routes } from '../wire/routes.ts';
 import { Count, Distribution, LabelValues, other } from './series.ts';
+import type { Settlement } from '../request/settlement.ts';
+import type { RequestObserver } from '../request/observer.ts';
 
 const generating = new Set(routes.filter(({ generates }) => generates).map(({ path }) => path));
 

@@ -30,8 +30,10 @@ import {
   type Sampler,
 } from '@opentelemetry/sdk-trace';
 import { errorTable } from '../wire/errors.ts';
-import type { LiveRequest, RequestObserver, Settlement } from '../request/live.ts';
+import type { LiveRequest } from '../request/live.ts';
 import type { Log } from '../log/log.ts';
+import type { Settlement } from '../request/settlement.ts';
+import type { RequestObserver } from '../request/observer.ts';
 
 /** The values of OTEL_TRACES_SAMPLER; one that is `parentbased` does as the client's `traceparent` says, if there is one. */
 export type SamplerName =

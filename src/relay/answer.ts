@@ -9,9 +9,11 @@ import { explainFailure } from './failure.ts';
 import type { Filling } from '../cache/recording.ts';
 import { answerHeaders } from '../wire/headers.ts';
 import { isList, textOf } from '../wire/json.ts';
-import type { LiveRequest, Outcome } from '../request/live.ts';
+import type { LiveRequest } from '../request/live.ts';
 import { relay, type Passage } from './stream.ts';
-import { Edges, isUsageFrame, readTokens } from '../wire/tokens.ts';
+import { Edges, readTokens } from '../wire/tokens.ts';
+import type { Outcome } from '../request/settlement.ts';
+import { endsOf } from './usageinjection.ts';
 
 export interface AnswerOptions {
   entry: LiveRequest;
@@ -178,17 +180,6 @@ class Passing implements Passage {
     }
     if (this.edges !== undefined) entry.tokens = this.edges.tokens();
     finish(outcome, error);
-  }
-}
-
-function endsOf({ hidesUsage }: LiveRequest): StreamEnds {
-  return hidesUsage ? new EndsWithoutUsage() : new StreamEnds();
-}
-
-/** Keeps from the client the frame that only the gateway has asked for. */
-class EndsWithoutUsage extends StreamEnds {
-  drop(bytes: Uint8Array, start: number, end: number): boolean {
-    return isUsageFrame(bytes, start, end);
   }
 }
 

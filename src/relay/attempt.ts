@@ -6,12 +6,12 @@ import type { Edits } from '../scheduling/charges.ts';
 import { isUnreachable } from '../engines/probe.ts';
 import { upstreamHeaders } from '../wire/headers.ts';
 import { editJson } from '../wire/json.ts';
-import { isLookup, modelsPath } from '../wire/listing.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { replaceModel } from '../wire/multipart.ts';
 import type { Lease } from '../scheduling/pool.ts';
 import { isLoadingModel, type RetryFailure } from '../engines/retry.ts';
 import type { Route } from '../wire/routes.ts';
+import { isLookup, modelsPath } from '../wire/modellist.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -16,19 +16,15 @@ import { withFeedback } from './queuefeedback.ts';
 import { Filling } from '../cache/recording.ts';
 import type { Fields } from '../wire/json.ts';
 import { isUnlimited, type LimitStore, type Reservation } from '../accounts/limits.ts';
-import {
-  outcomeOf,
-  type LiveRequest,
-  type LiveRequests,
-  type Outcome,
-  type RequestObserver,
-} from '../request/live.ts';
-import { listAnswer, pickOf, type ModelPick } from '../wire/listing.ts';
+import { type LiveRequest, type LiveRequests } from '../request/live.ts';
 import type { Lease, LeaseEnd, Pool } from '../scheduling/pool.ts';
 import { answerTokens, refusalOf, standingHeaders, usedTokens } from '../accounts/quota.ts';
 import { answersInTokens } from '../wire/routes.ts';
-import { usageEdit } from '../wire/tokens.ts';
 import type { Upstream } from '../engines/upstream.ts';
+import { outcomeOf, type Outcome } from '../request/settlement.ts';
+import type { RequestObserver } from '../request/observer.ts';
+import { usageEdit } from './usageinjection.ts';
+import { listAnswer, pickOf, type ModelPick } from '../wire/modellist.ts';
 
 export interface ExchangeOptions {
   pool: Pool;

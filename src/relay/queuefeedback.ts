@@ -5,10 +5,8 @@
  */
 import { viewOf } from '../wire/bytes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
-import { isRecord } from '../wire/record.ts';
-
-/** Calls back once after `ms` milliseconds; gives what calls that off. */
-export type SetTimer = (callback: () => void, ms: number) => () => void;
+import { isRecord } from '../wire/json.ts';
+import { setRealTimer, type SetTimer } from '../request/timer.ts';
 
 export interface FeedbackOptions {
   /** What the client would have got without feedback. */
@@ -40,12 +38,6 @@ type Settled = { response: Response } | { error: unknown };
 const maxErrorBytes = 64 * 1024;
 /** An engine's error in which no message is found is quoted up to this length. */
 const maxQuotedChars = 500;
-
-/** Calls back once, by the clock. */
-export function setRealTimer(callback: () => void, ms: number): () => void {
-  const timer = setTimeout(callback, ms);
-  return () => clearTimeout(timer);
-}
 
 /**
  * Gives the answer itself when it comes within `afterMs`, or throws what it throws; else an event stream that begins

@@ -6,8 +6,8 @@
 import type { StreamEnds } from './lastframes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
 import { lastValueOf } from '../wire/json.ts';
-import { outcomeOf, type Outcome } from '../request/live.ts';
 import { FrameStage, isLastFrame } from '../wire/sse.ts';
+import { outcomeOf, type Outcome } from '../request/settlement.ts';
 
 /** Gives the chunks of the engine's body. */
 export interface ChunkReader {

@@ -2,13 +2,7 @@
  * What a request has cost in tokens: as the engine said it where that is the whole truth, else estimated and marked so.
  * Pure decision; it reads no answer.
  */
-
-/** What is known of tokens; absent where the engine did not say. */
-export interface Tokens {
-  promptTokens?: number;
-  cachedTokens?: number;
-  completionTokens?: number;
-}
+import type { Tokens } from '../wire/tokens.ts';
 
 /** What shows how much an engine has done for a request. */
 export interface Evidence {

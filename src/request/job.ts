@@ -7,8 +7,7 @@ import type { Fields } from '../wire/json.ts';
 import type { LiveRequest } from './live.ts';
 import { isPlainForm, modelPart } from '../wire/multipart.ts';
 import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
-import type { Caller } from '../accounts/keys.ts';
-import type { Priority } from '../scheduling/queue.ts';
+import type { Priority, Caller } from './caller.ts';
 
 /** A request that wants to run. */
 export interface Ask {

@@ -2,86 +2,15 @@
  * The requests in flight: phase, tokens, age, and the one place from which each can be ended. It decides which deadline
  * has passed; it neither reads a clock nor sets a timer.
  */
-import { costOf, type Cost, type Tokens } from './cost.ts';
+import { costOf, type Cost } from './cost.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
-import type { Caller } from '../accounts/keys.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
+import type { Tokens } from '../wire/tokens.ts';
+import type { Caller } from './caller.ts';
+import type { Outcome, Settlement } from './settlement.ts';
 
 /** body: the client is sending. queued: waits for a slot. waiting: the engine has it. streaming: it answers. */
 export type Phase = 'body' | 'queued' | 'waiting' | 'streaming';
-
-export type Outcome = 'done' | 'failed' | 'aborted';
-
-/** Gives the outcome of a request that ended with this error. */
-export function outcomeOf({ code }: GatewayError): Outcome {
-  return code === 'client_closed_request' ? 'aborted' : 'failed';
-}
-
-/** The record of one request that has ended; written exactly once. Times in milliseconds. */
-export interface Settlement extends Tokens {
-  requestId: string;
-  caller: Caller;
-  route: string;
-  model: string | undefined;
-  upstream: string | undefined;
-  /**
-   * What the client got, or would have got: 499 when it had left before the answer began. Beside feedback of the queue,
-   * which begins with a 200, the status that the end would have had.
-   */
-  status: number;
-  code: ErrorCode | undefined;
-  outcome: Outcome;
-  stream: boolean;
-  /** How long the client took to send its body. */
-  bodyMs: number;
-  queuedMs: number;
-  /** From the engine having the request to the first byte of its answer. */
-  firstByteMs: number | undefined;
-  /** From the engine having the request to its end; 0 where no engine had it. */
-  engineMs: number;
-  totalMs: number;
-  tokensAre: 'exact' | 'estimated' | undefined;
-  bytesIn: number;
-  bytesOut: number;
-  clientGone: boolean;
-  /** Whether an answer that was kept has been given again: no engine has run for it. */
-  isCacheHit: boolean;
-  traceparent: string | undefined;
-}
-
-/** Hears of every request; must not throw. */
-export interface RequestObserver {
-  started(request: LiveRequest): void;
-  /** It has been open for long and goes on. */
-  isLong(request: LiveRequest): void;
-  /** @param cause what lay under the failure, for the log alone */
-  settled(record: Settlement, cause: unknown): void;
-}
-
-/** Makes one observer of several, who hear in that order. */
-export function observedBy(...observers: readonly RequestObserver[]): RequestObserver {
-  return {
-    started(request) {
-      for (const observer of observers) observer.started(request);
-    },
-    isLong(request) {
-      for (const observer of observers) observer.isLong(request);
-    },
-    settled(record, cause) {
-      for (const observer of observers) observer.settled(record, cause);
-    },
-  };
-}
-
-/** How long each wait may take, in milliseconds; 0 for as long as it likes. */
-export interface Deadlines {
-  connectTimeoutMs: number;
-  firstByteTimeoutMs: number;
-  idleTimeoutMs: number;
-  totalTimeoutMs: number;
-  queueTimeoutMs: number;
-  requestBodyTimeoutMs: number;
-}
 
 /** One request in flight. The proxy writes its fields; everybody else reads them and may call `abort`. */
 export class LiveRequest {
@@ -192,47 +121,6 @@ export class LiveRequest {
       traceparent: this.traceparent,
     };
   }
-}
-
-function hasPassed(since: number, limitMs: number, now: number): boolean {
-  return limitMs > 0 && now - since >= limitMs;
-}
-
-/** Says whether nothing has shown yet that the engine takes connections since it was asked. */
-export function isUnproven(request: LiveRequest): boolean {
-  const provenAt = request.upstream?.provenAt ?? 0;
-  return request.phase === 'waiting' && !request.hasHeaders && provenAt < request.sentAt;
-}
-
-/**
- * Pure decision: the code of the deadline that this request has passed, if any.
- * Until the connection is proven, its own deadline counts, so that an address that swallows packets does not cost a
- * prefill-sized wait.
- * @param now milliseconds on the clock of the request's times
- */
-export function overdue(
-  request: LiveRequest,
-  deadlines: Deadlines,
-  now: number,
-): ErrorCode | undefined {
-  if (request.phase === 'queued') {
-    return hasPassed(request.queuedAt, deadlines.queueTimeoutMs, now) ? 'queue_timeout' : undefined;
-  }
-  if (request.phase === 'body') {
-    const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, now);
-    return isLate ? 'request_body_timeout' : undefined;
-  }
-  if (isUnproven(request)) {
-    if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, now)) return 'connect_timeout';
-  }
-  if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, now)) return 'total_timeout';
-  // A plain answer is silent until it is whole.
-  if (!request.stream) return undefined;
-  if (request.firstByteAt === 0) {
-    const isLate = hasPassed(request.sentAt, deadlines.firstByteTimeoutMs, now);
-    return isLate ? 'first_byte_timeout' : undefined;
-  }
-  return hasPassed(request.lastByteAt, deadlines.idleTimeoutMs, now) ? 'idle_timeout' : undefined;
 }
 
 /** Every request in flight. */

@@ -4,11 +4,11 @@
  */
 import type { Ask } from '../request/job.ts';
 import type { Probe } from '../engines/breaker.ts';
-import type { Tokens } from '../request/cost.ts';
-import type { Outcome } from '../request/live.ts';
 import { blockBytes } from '../wire/prompt.ts';
 import type { Station } from '../engines/slots.ts';
 import type { Connection, Upstream } from '../engines/upstream.ts';
+import type { Tokens } from '../wire/tokens.ts';
+import type { Outcome } from '../request/settlement.ts';
 
 /** How an exchange with an upstream ended. */
 export interface LeaseEnd {

@@ -5,8 +5,7 @@
 import { Heap } from './heap.ts';
 import type { Account } from './shares.ts';
 import type { Group, Station } from '../engines/slots.ts';
-
-export type Priority = 'interactive' | 'batch';
+import type { Priority } from '../request/caller.ts';
 
 export interface Waiter {
   readonly principal: string;

@@ -20,8 +20,9 @@ import { Reservations } from './reservations.ts';
 import { Shares, type Account } from './shares.ts';
 import { canRun, type Group, type Station } from '../engines/slots.ts';
 import { nextTurn, passedOverBy } from './turn.ts';
+export type { Priority } from '../request/caller.ts';
 
-export type { Priority, Waiter } from './lanes.ts';
+export type { Waiter } from './lanes.ts';
 export { Station, type Group } from '../engines/slots.ts';
 
 /** What of a waiter decides whether it may start at once. */

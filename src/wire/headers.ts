@@ -111,3 +111,6 @@ export function presentedKey(headers: Headers): string | undefined {
   }
   return headers.get('x-api-key')?.trim() || undefined;
 }
+
+/** Under this name the gateway asks; whoever reads an engine's log can tell it from its clients. */
+export const watchAgent = 'llm-gateway-watch';

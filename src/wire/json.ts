@@ -185,3 +185,8 @@ export function lastValueOf(bytes: Uint8Array, key: string): unknown {
   }
   return undefined;
 }
+
+/** Says whether it has members by name: an object, and no list. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

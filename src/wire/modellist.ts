@@ -4,6 +4,7 @@
  */
 import { GatewayError } from './errors.ts';
 import { spans, textOf } from './json.ts';
+import type { Route } from './routes.ts';
 
 /** A model in an engine's list, its entry as byte offsets `[start, end)`. */
 interface Entry {
@@ -103,4 +104,47 @@ export function mergeModels(
     if (!entries.has(id)) entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
   }
   return listIn([...entries.values()]);
+}
+
+/** Takes from a list of models what the client is to get. */
+export type ModelPick = (list: Uint8Array) => Uint8Array;
+
+export const modelsPath = '/v1/models';
+
+/** Says whether a route looks for one model, for which the engine is asked for its list. */
+export function isLookup({ path }: Route): boolean {
+  return path.endsWith('/*');
+}
+
+/**
+ * Gives what a list of models is made into; `undefined` where it goes to the client as it is, or there is none.
+ * @param allowed the names that the key may use; `undefined` for all
+ */
+export function pickOf(
+  route: Route,
+  url: string,
+  allowed: readonly string[] | undefined,
+): ModelPick | undefined {
+  if (route.method !== 'GET') return undefined;
+  if (!isLookup(route)) return allowed && ((list) => onlyModels(list, allowed));
+  const id = lookedUp(url);
+  return (list) => findModel(list, id, allowed);
+}
+
+/** Gives the id that a path under /v1/models/ names; an absolute target, or none of a host, changes nothing. */
+function lookedUp(url: string): string {
+  const path = url.split('?', 1)[0] as string;
+  const id = path.slice(path.indexOf(`${modelsPath}/`) + modelsPath.length + 1);
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id; // A stray percent sign: no model is called that, and the answer says so.
+  }
+}
+
+/** Makes the answer that an engine with this list would give. */
+export function listAnswer(list: Uint8Array): Response {
+  return new Response(list as Uint8Array<ArrayBuffer>, {
+    headers: { 'content-type': 'application/json' },
+  });
 }

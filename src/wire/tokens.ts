@@ -2,12 +2,14 @@
  * What an engine says of the tokens of a request, read from the end of its answer without parsing all of it, and how to
  * make it say so. It never guesses: what the engine does not say stays absent.
  */
-import { hasText } from './bytes.ts';
-import type { EngineKind } from '../engines/probe.ts';
-import type { Tokens } from '../request/cost.ts';
-import { isList, lastValueOf, spans, type Fields } from './json.ts';
-import { isRecord } from './record.ts';
-import type { Route } from './routes.ts';
+import { isList, lastValueOf, spans } from './json.ts';
+
+/** What is known of tokens; absent where the engine did not say. */
+export interface Tokens {
+  promptTokens?: number;
+  cachedTokens?: number;
+  completionTokens?: number;
+}
 
 function numberAt(value: unknown, ...path: string[]): number | undefined {
   let at = value;
@@ -103,37 +105,4 @@ function readPrompt(usage: unknown) {
       numberAt(usage, 'prompt_tokens_details', 'cached_tokens') ??
       numberAt(usage, 'input_tokens_details', 'cached_tokens'),
   };
-}
-
-/** Routes whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
-const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
-
-/**
- * Gives what has to be in a body so that its stream counts its tokens; `undefined` where it does so by itself or the
- * client has asked already.
- * @param kind of the engine; one of an unknown kind is asked for nothing that it may not know
- */
-export function usageEdit(
-  route: Route,
-  fields: Fields,
-  kind: EngineKind,
-): { stream_options: object } | undefined {
-  if (kind === 'unknown' || kind === 'llama.cpp' || !countsOnDemand.has(route.path))
-    return undefined;
-  if (fields['stream'] !== true) return undefined;
-  const options = fields['stream_options'];
-  if (options !== undefined && options !== null && !isRecord(options)) return undefined;
-  if (options?.['include_usage'] === true) return undefined;
-  return { stream_options: { ...options, include_usage: true } };
-}
-
-/** Says whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
-export function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
-  // Most chunks are one frame. A view of a part costs an ArrayBuffer, a search beyond it the rest of the chunk each time.
-  const isWhole = start === 0 && end === bytes.length;
-  const frame = isWhole ? bytes : bytes.subarray(start, end);
-  if (!hasText(frame, '"usage"')) return false;
-  const usage = lastValueOf(frame, 'usage');
-  const choices = lastValueOf(frame, 'choices');
-  return isRecord(usage) && Array.isArray(choices) && choices.length === 0;
 }

@@ -2,8 +2,9 @@
  * What affinity costs a request: microseconds to take the chain of a prompt, to match it and to note it, by the size of
  * the prompt, in an index that is full. It prints and judges nothing.
  */
-import { PrefixIndex, place, type Candidate } from '../../src/scheduling/affinity.ts';
+import { place, type Candidate } from '../../src/scheduling/affinity.ts';
 import { promptFactsOf } from '../../src/wire/prompt.ts';
+import { PrefixIndex } from '../../src/engines/prefixes.ts';
 
 const chats = 2_000;
 const rounds = 500;

@@ -1,49 +1,39 @@
 /**
- * The import ranks: a file of src imports only from a lower rank, which forbids cycles and keeps the graph shallow.
- * Ranks 0 to 3 neither import Elysia nor open sockets, so that their tests never wait. A type counts as an import.
+ * The folders of src: a folder is a subject, a file is a feature, and imports go downwards only. A folder imports from
+ * those below it and from its own files, and no file imports itself by way of others; a type counts as an import.
  */
 import { describe, expect, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 
-const words = (text: string) => text.trim().split(/\s+/);
+/**
+ * From the top down. Only some may have plugins of Elysia (`serve`), and only they and some others may open sockets
+ * (`connect`), so that the tests of all the rest never wait.
+ */
+const folders: readonly { name: string; may?: 'serve' | 'connect'; is: string }[] = [
+  { name: '', may: 'serve', is: 'what starts a process' },
+  { name: 'http', may: 'serve', is: 'the plugins that app.ts composes' },
+  { name: 'cli', is: 'one file a command' },
+  { name: 'pages', may: 'serve', is: 'what a browser gets' },
+  { name: 'relay', may: 'connect', is: 'one request to one engine and back' },
+  { name: 'observe', may: 'serve', is: 'who watches and changes nothing' },
+  { name: 'stores', is: 'implementations of the contracts of accounts and scheduling' },
+  { name: 'scheduling', is: 'who runs when and where' },
+  { name: 'accounts', is: 'who may use how much, and what was used' },
+  { name: 'engines', may: 'connect', is: 'the inference servers' },
+  { name: 'cache', is: 'answers kept for repeats' },
+  { name: 'request', is: 'one request as everybody sees it' },
+  { name: 'config', is: 'settings, their sources, their checks' },
+  { name: 'demo', may: 'connect', is: 'the simulated engine' },
+  { name: 'log', is: 'lines and masks' },
+  { name: 'wire', is: 'what stands in a message' },
+];
 
-/** The files of each rank, from 0 up. */
-const ranks: readonly (readonly string[])[] = [
-  words(
-    `wire/bytes config/certificate request/cost scheduling/lingering wire/errors stores/memory/gcra scheduling/heap config/problems demo/invitation log/log wire/headers accounts/calendar wire/record runtime stores/sqlite/schema observe/series config/settings scheduling/shares engines/slots cli/table config/yaml
-      pages/openapi/parts demo/figures demo/gate demo/model demo/run demo/wire`,
-  ),
-  words(`scheduling/affinity engines/breaker engines/probe observe/prometheus wire/json scheduling/lanes accounts/limits wire/multipart http/paths wire/routes engines/connections config/sources accounts/timespan wire/sse engines/progress
-    pages/openapi/accounts pages/openapi/anthropic pages/openapi/audio pages/openapi/engines pages/openapi/openai pages/openapi/public pages/openapi/responses
-    demo/events demo/faults demo/prompts demo/shapes demo/workshop`),
-  words(
-    `stores/memory/counters relay/lastframes config/upstreamfields wire/modellist scheduling/reservations scheduling/turn`,
-  ),
-  words(`stores/memory/limits scheduling/queue`),
-  words(`engines/catalog wire/cors accounts/keys engines/contextcheck wire/prompt engines/retry config/upstreams
-    pages/openapi/errors demo/generate demo/http demo/lookups`),
-  words(
-    `http/auth cache/key config/load relay/queuefeedback accounts/keyview wire/listing request/live accounts/policyrules engines/upstream pages/openapi demo/answers`,
-  ),
-  words(
-    `observe/accesslog request/body relay/failure cache/recording config/secrets accounts/policy relay/stream wire/tokens observe/tracing accounts/usage engines/watch pages/docs demo/engine`,
-  ),
-  words(
-    `relay/answer request/job cache/cache pages/dashboard accounts/ledger accounts/quota http/errorrenderer stores/sqlite/rows accounts/totals`,
-  ),
-  words(`scheduling/charges engines/fleet stores/sqlite/store`),
-  words(`accounts/sync cli/command stores/sqlite/datadir engines/health scheduling/placing`),
-  words(`scheduling/admission cli/keys cli/usage`),
-  words(`scheduling/pool`),
-  words(`relay/attempt observe/gauges http/info observe/liveview`),
-  words(`http/admin relay/exchange observe/metrics`),
-  words(`http/proxy`),
-  words(`http/app`),
-  words(`gateway`),
-  words(`reload`),
-  words(`serve`),
-  words(`index`),
+/** Imports that still go upwards. */
+const pending = [
+  'accounts/limits -> stores/memory/gcra',
+  'accounts/sync -> stores/memory/limits',
+  'accounts/sync -> stores/sqlite/store',
 ];
 
 const src = join(import.meta.dir, '../../src');
@@ -52,18 +42,22 @@ const names = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .map((file) => file.slice(0, -3))
   .sort();
 
-function rankOf(name: string): number {
-  return ranks.findIndex((rank) => rank.includes(name));
+function folderOf(name: string): string {
+  return name.includes('/') ? (name.split('/', 1)[0] as string) : '';
 }
 
-/** Gives the source without its comments. */
+function levelOf(name: string): number {
+  return folders.findIndex((folder) => folder.name === folderOf(name));
+}
+
+/** Returns the source without its comments. */
 function codeOf(name: string): string {
   return readFileSync(join(src, `${name}.ts`), 'utf8')
     .replace(/^\s*\/\*[^]*?\*\//gm, '')
     .replace(/(^|\s)\/\/.*$/gm, '$1');
 }
 
-/** Gives what a source imports: statements, types among them, re-exports and calls of `import`. */
+/** Returns what a source imports: statements, types among them, re-exports and calls of `import`. */
 function importsOf(code: string): string[] {
   const statements = code.matchAll(
     /^(?:import|export)\b(?:[\w\s{},*]*?\bfrom)?\s*['"]([^'"]+)['"]/gm,
@@ -72,15 +66,49 @@ function importsOf(code: string): string[] {
   return [...statements, ...calls].map((match) => match[1] as string);
 }
 
-/** Gives the name of the file of src that `name` imports, `undefined` for a package. */
+/** Returns the name of the file of src that `name` imports, `undefined` for anything else. */
 function fileOf(name: string, specifier: string): string | undefined {
   if (!specifier.startsWith('.') || !specifier.endsWith('.ts')) return undefined;
-  const path = relative(src, join(src, dirname(name), specifier));
-  return path.slice(0, -3);
+  return relative(src, join(src, dirname(name), specifier)).slice(0, -3);
 }
 
-test('the table has every file of src, each once, and no other', () => {
-  expect(ranks.flat().sort()).toEqual(names);
+const imported = new Map(
+  names.map((name) => {
+    const files = importsOf(codeOf(name)).map((specifier) => fileOf(name, specifier));
+    return [name, files.filter((file) => file !== undefined)];
+  }),
+);
+
+test('the table has every folder of src, and no other', () => {
+  const found = new Set(names.map(folderOf));
+  expect(folders.map(({ name }) => name).sort()).toEqual([...found].sort());
+});
+
+test('imports go downwards, or stay in their folder', () => {
+  const upwards = names.flatMap((name) =>
+    (imported.get(name) ?? [])
+      .filter((other) => folderOf(other) !== folderOf(name) && levelOf(other) <= levelOf(name))
+      .map((other) => `${name} -> ${other}`),
+  );
+  expect(upwards.sort()).toEqual(pending);
+});
+
+test('the simulated engine imports nothing of the gateway but wire', () => {
+  const demo = names.filter((name) => folderOf(name) === 'demo');
+  const others = demo.flatMap((name) => imported.get(name) ?? []).map(folderOf);
+  expect([...new Set(others)].sort()).toEqual(['demo', 'wire']);
+});
+
+test('no file imports itself by way of others', () => {
+  const done = new Set<string>();
+  function assertNoCircle(name: string, path: readonly string[]): void {
+    if (path.includes(name)) throw new Error([...path, name].join(' -> '));
+    if (done.has(name)) return;
+    for (const other of imported.get(name) ?? []) assertNoCircle(other, [...path, name]);
+    done.add(name);
+  }
+  for (const name of names) assertNoCircle(name, []);
+  expect(done.size).toBe(names.length);
 });
 
 test('the imports that are read are those that the transpiler sees, and types', () => {
@@ -104,42 +132,27 @@ export const g = 'from "./g.ts"';`),
   ).toEqual(['./a.ts', './b.ts', './c.ts', './d.ts', './e.ts', './f.ts']);
 });
 
-describe.each(names)('%s.ts', (name) => {
-  const imports = importsOf(codeOf(name));
-
-  test('imports only from lower ranks', () => {
-    const tooHigh = imports.filter((specifier) => {
-      const file = fileOf(name, specifier);
-      return file !== undefined && rankOf(file) >= rankOf(name);
-    });
-    expect(tooHigh).toEqual([]);
-  });
-
-  test('names the files of src that it imports as ./name.ts', () => {
-    const relative = imports.filter((specifier) => specifier.startsWith('.'));
-    const other = relative.filter(
-      (specifier) => fileOf(name, specifier) === undefined && !specifier.startsWith('./dashboard/'),
-    );
-    expect(other).toEqual(name === 'index' ? ['../package.json'] : []);
-  });
-});
-
+const serving = /^(@elysiajs\/|elysia\b)/;
 const sockets = /^(node:)?(net|tls|http|https|http2|dgram|dns|dns\/promises)$|^(undici|ws)$/;
-const opening =
+const connecting =
   /\bfetch\(|\bnew (WebSocket|EventSource)\b|\bBun\.(serve|listen|connect|udpSocket|redis|sql|dns|FetchSession|fetch)\b/;
 
-describe.each(ranks.slice(0, 4).flat())('%s.ts, of the ranks 0 to 3,', (name) => {
-  const code = codeOf(name);
+describe.each(folders.filter(({ may }) => may !== 'serve'))('$name', ({ name: folder, may }) => {
+  const own = names.filter((name) => folderOf(name) === folder);
 
   test('does not import Elysia', () => {
-    expect(
-      importsOf(code).filter((specifier) => /^(@elysiajs\/|elysia\b)/.test(specifier)),
-    ).toEqual([]);
+    const found = own.filter((name) => importsOf(codeOf(name)).some((each) => serving.test(each)));
+    expect(found).toEqual([]);
   });
 
+  if (may === 'connect') return;
+
   test('opens no socket', () => {
-    expect(importsOf(code).filter((specifier) => sockets.test(specifier))).toEqual([]);
-    expect(code).not.toMatch(opening);
+    const found = own.filter((name) => {
+      const code = codeOf(name);
+      return connecting.test(code) || importsOf(code).some((each) => sockets.test(each));
+    });
+    expect(found).toEqual([]);
   });
 });
 

@@ -2,8 +2,8 @@
  * An engine made of raw bytes, for answers that no HTTP library would send and for endings at an exact place. It reads
  * requests, hands each to the test, and keeps what it has read; it has no idea of inference.
  */
-import { watchAgent } from '../../src/engines/probe.ts';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { watchAgent } from '../../src/wire/headers.ts';
 
 export interface Received {
   method: string;

@@ -2,11 +2,12 @@
  * What tests take for granted: a caller, a request of its that has ended well, the row of one, an upstream, and policies
  * of keys. A test names only the fields that it is about.
  */
-import type { Caller, KeyPolicy } from '../../src/accounts/keys.ts';
-import type { Settlement } from '../../src/request/live.ts';
+import type { KeyPolicy } from '../../src/accounts/keys.ts';
 import { Upstream } from '../../src/engines/upstream.ts';
 import type { UpstreamSettings } from '../../src/config/upstreams.ts';
 import type { UsageRow } from '../../src/accounts/usage.ts';
+import type { Caller } from '../../src/request/caller.ts';
+import type { Settlement } from '../../src/request/settlement.ts';
 
 export const caller: Caller = {
   keyId: '00112233',

@@ -1,11 +1,11 @@
 /** Settings, upstreams and asks as tests of scheduling want them, without a socket. */
 import type { Ask } from '../../src/request/job.ts';
 import { Fleet, type FleetSettings } from '../../src/engines/fleet.ts';
-import type { Caller } from '../../src/accounts/keys.ts';
 import type { Waiter } from '../../src/scheduling/lanes.ts';
 import type { Group } from '../../src/engines/slots.ts';
 import type { Upstream } from '../../src/engines/upstream.ts';
 import type { UpstreamSettings } from '../../src/config/upstreams.ts';
+import type { Caller } from '../../src/request/caller.ts';
 
 export function settingsOf(id: string, more: Partial<UpstreamSettings> = {}): UpstreamSettings {
   return {

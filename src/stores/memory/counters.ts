@@ -3,15 +3,9 @@
  * takes and gives back is the limiter's to write.
  */
 import { Bucket } from './gcra.ts';
-import type {
-  Budget,
-  Limits,
-  Moment,
-  RefusalCode,
-  Reservation,
-  Standing,
-} from '../../accounts/limits.ts';
+import type { Moment, RefusalCode, Reservation, Standing } from '../../accounts/limits.ts';
 import { Tally, type Calendar } from '../../accounts/calendar.ts';
+import type { Budget, Limits } from '../../request/caller.ts';
 
 /** What is taken for the usual length of answers before there are any. */
 export const startingUsualTokens = 256;

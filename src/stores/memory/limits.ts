@@ -13,7 +13,8 @@ import {
   type RefusalCode,
   type Reservation,
 } from '../../accounts/limits.ts';
-import { Calendar, type PeriodName } from '../../accounts/calendar.ts';
+import { Calendar } from '../../accounts/calendar.ts';
+import type { PeriodName } from '../../request/caller.ts';
 
 /** No request has more; a larger `max_tokens` must not spoil the sums. */
 const maxTokens = 1e9;

@@ -2,8 +2,9 @@
  * Days and months of a time zone: where they begin and end, also where the clocks change.
  */
 import { describe, expect, test } from 'bun:test';
-import { Calendar, Tally, type PeriodName } from '../../../src/accounts/calendar.ts';
+import { Calendar, Tally } from '../../../src/accounts/calendar.ts';
 import { forSeeds } from '../../support/random.ts';
+import type { PeriodName } from '../../../src/request/caller.ts';
 
 function spanOf(timeZone: string | undefined, name: PeriodName, at: string): [string, string] {
   const { start, end } = new Calendar(timeZone).periodOf(name, Date.parse(at));

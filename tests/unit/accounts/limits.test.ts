@@ -1,6 +1,7 @@
 /** What a key allows: whether that is everything. */
 import { expect, test } from 'bun:test';
-import { isUnlimited, type Limits } from '../../../src/accounts/limits.ts';
+import { isUnlimited } from '../../../src/accounts/limits.ts';
+import type { Limits } from '../../../src/request/caller.ts';
 
 const none: Limits[] = [
   {},

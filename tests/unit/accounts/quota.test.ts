@@ -2,7 +2,6 @@
  * What a request reserves of its caller's limits, what it has used in the end, and the headers that tell of it.
  */
 import { describe, expect, test } from 'bun:test';
-import type { Settlement } from '../../../src/request/live.ts';
 import {
   answerTokens,
   refusalOf,
@@ -10,6 +9,7 @@ import {
   usedTokens,
 } from '../../../src/accounts/quota.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
+import type { Settlement } from '../../../src/request/settlement.ts';
 
 function route(path: string): Route {
   const found = routes.find((each) => each.path === path);

@@ -8,13 +8,14 @@ import { GatewayError } from '../../../src/wire/errors.ts';
 import { issueKey, KeyRing, type KeyPolicy } from '../../../src/accounts/keys.ts';
 import { Ledger } from '../../../src/accounts/ledger.ts';
 import { Limiter } from '../../../src/stores/memory/limits.ts';
-import { isUnlimited, type Budget, type Reservation } from '../../../src/accounts/limits.ts';
+import { isUnlimited, type Reservation } from '../../../src/accounts/limits.ts';
 import { LiveRequest, LiveRequests } from '../../../src/request/live.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { Store } from '../../../src/stores/sqlite/store.ts';
 import { until } from '../../support/wait.ts';
 import { forSeeds } from '../../support/random.ts';
 import { plainPolicy, settlement, usageRow } from '../../support/samples.ts';
+import type { Budget } from '../../../src/request/caller.ts';
 
 const epoch = Date.UTC(2026, 10, 5, 13, 30);
 

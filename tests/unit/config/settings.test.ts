@@ -7,12 +7,8 @@ import type { TSchema } from '@sinclair/typebox';
 import { join } from 'node:path';
 import { configJsonSchema, describeConfig, loadConfig } from '../../../src/config/load.ts';
 import type { Config } from '../../../src/config/load.ts';
-import {
-  maskKey,
-  serverBaseUrl,
-  settings,
-  settingsMarkdown,
-} from '../../../src/config/settings.ts';
+import { serverBaseUrl, settings, settingsMarkdown } from '../../../src/config/settings.ts';
+import { maskKey } from '../../../src/log/masking.ts';
 
 const readFile = () => '';
 

@@ -2,10 +2,10 @@
  * What is asked of an engine's tokenizer, what is refused by its count, and that nothing is refused without one.
  */
 import { describe, expect, test } from 'bun:test';
-import type { EngineKind } from '../../../src/engines/probe.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { Preflight } from '../../../src/engines/contextcheck.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
+import type { EngineKind } from '../../../src/wire/kinds.ts';
 
 function routeOf(path: string): Route {
   const route = routes.find((each) => each.path === path);

@@ -3,15 +3,14 @@
  * connections.
  */
 import { describe, expect, test } from 'bun:test';
-import type { EngineKind } from '../../../src/engines/probe.ts';
 import {
-  engineKinds,
   healthPathOf,
   readHealth,
   readLoad,
   reusesConnections,
   sightEngine,
 } from '../../../src/engines/probe.ts';
+import { type EngineKind, engineKinds } from '../../../src/wire/kinds.ts';
 
 interface Reply {
   /** Default 200 with JSON or text, else 404. */

@@ -5,7 +5,7 @@
 import { afterEach, beforeEach, describe, expect, spyOn, test } from 'bun:test';
 import { Elysia } from 'elysia';
 import pino from 'pino';
-import { admin, ownUsage } from '../../../src/http/admin.ts';
+import { admin } from '../../../src/http/admin.ts';
 import { corsHeaders } from '../../../src/wire/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../../../src/wire/errors.ts';
 import { KeyRing } from '../../../src/accounts/keys.ts';
@@ -15,6 +15,7 @@ import { routes } from '../../../src/wire/routes.ts';
 import { Store } from '../../../src/stores/sqlite/store.ts';
 import { rowOf } from '../../../src/accounts/usage.ts';
 import { until } from '../../support/wait.ts';
+import { ownUsage } from '../../../src/http/usage.ts';
 
 const adminKey = 'sk-operator-of-this-gateway';
 const epoch = Date.parse('2026-11-24T12:00:00Z');

@@ -13,7 +13,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createLog, LineSink, secretMasker, type LogLevel } from '../../../src/log/log.ts';
+import { createLog, LineSink, type LogLevel } from '../../../src/log/log.ts';
+import { secretMasker } from '../../../src/log/masking.ts';
 
 let folder: string;
 let files = 0;

@@ -5,7 +5,7 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
 import { GatewayError } from '../../../src/wire/errors.ts';
-import type { Phase, Settlement } from '../../../src/request/live.ts';
+import type { Phase } from '../../../src/request/live.ts';
 import {
   metrics,
   Metrics,
@@ -14,6 +14,7 @@ import {
 } from '../../../src/observe/metrics.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import { caller, settlement, upstream } from '../../support/samples.ts';
+import type { Settlement } from '../../../src/request/settlement.ts';
 
 const chat = '/v1/chat/completions';
 

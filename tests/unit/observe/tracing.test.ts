@@ -5,13 +5,14 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import pino from 'pino';
 import type { ErrorCode } from '../../../src/wire/errors.ts';
-import { LiveRequest, type Outcome } from '../../../src/request/live.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { Tracing, type TracingOptions } from '../../../src/observe/tracing.ts';
 import { startCollector, type Collector, type ReceivedSpan } from '../../support/otlp.ts';
 import { until } from '../../support/wait.ts';
 import { randomFrom } from '../../support/random.ts';
 import { caller } from '../../support/samples.ts';
+import type { Outcome } from '../../../src/request/settlement.ts';
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const parentId = '00f067aa0ba902b7';

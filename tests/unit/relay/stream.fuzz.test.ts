@@ -5,11 +5,11 @@
 import { describe, expect, test } from 'bun:test';
 import { StreamEnds } from '../../../src/relay/lastframes.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
-import type { Outcome } from '../../../src/request/live.ts';
 import { relay } from '../../../src/relay/stream.ts';
 import { FrameStage } from '../../../src/wire/sse.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
 import { bytesOf, transcripts } from '../../support/transcripts.ts';
+import type { Outcome } from '../../../src/request/settlement.ts';
 
 /** Cases of a test with a transcript: fewer with one of long frames. */
 function casesOf(frames: readonly string[]): number {

@@ -4,9 +4,9 @@
 import { describe, expect, test } from 'bun:test';
 import { StreamEnds } from '../../../src/relay/lastframes.ts';
 import { GatewayError, type ErrorCode, type Family } from '../../../src/wire/errors.ts';
-import type { Outcome } from '../../../src/request/live.ts';
 import { relay } from '../../../src/relay/stream.ts';
 import { bytesOf, transcript, transcripts } from '../../support/transcripts.ts';
+import type { Outcome } from '../../../src/request/settlement.ts';
 
 /** What the engine does next: send bytes, break with a code, or be silent. Behind the last step it ends in order. */
 type Step = string | { breaks: ErrorCode } | typeof silent;

@@ -4,16 +4,10 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { GatewayError, type ErrorCode } from '../../../src/wire/errors.ts';
-import {
-  isUnproven,
-  LiveRequest,
-  LiveRequests,
-  overdue,
-  type Deadlines,
-  type Phase,
-} from '../../../src/request/live.ts';
+import { LiveRequest, LiveRequests, type Phase } from '../../../src/request/live.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { caller } from '../../support/samples.ts';
+import { isUnproven, overdue, type Deadlines } from '../../../src/request/deadlines.ts';
 
 const [route] = routes;
 if (route === undefined) throw new Error('there is no route');

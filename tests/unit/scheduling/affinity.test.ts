@@ -3,12 +3,7 @@
  * cached is, in a simulated world of four engines.
  */
 import { describe, expect, test, setDefaultTimeout } from 'bun:test';
-import {
-  place,
-  PrefixIndex,
-  SessionHomes,
-  type Candidate,
-} from '../../../src/scheduling/affinity.ts';
+import { place, SessionHomes, type Candidate } from '../../../src/scheduling/affinity.ts';
 import {
   harshScenarios,
   longScenarios,
@@ -17,6 +12,7 @@ import {
 } from '../../support/affinity-scenarios.ts';
 import { runWorld, type Policy } from '../../support/affinity-world.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
+import { PrefixIndex } from '../../../src/engines/prefixes.ts';
 
 // The worlds below are computed, some thousand requests each: a busy machine takes its time.
 setDefaultTimeout(120_000);

@@ -8,10 +8,10 @@ import {
   Station,
   type Grant,
   type Group,
-  type Priority,
   type Waiter,
 } from '../../../src/scheduling/queue.ts';
 import { forSeeds, randomFrom, type Random } from '../../support/random.ts';
+import type { Priority } from '../../../src/request/caller.ts';
 
 interface Job extends Waiter {
   group: Group;

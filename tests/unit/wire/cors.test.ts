@@ -2,7 +2,8 @@
  * CORS: which pages may read answers, what a preflight allows, and that credentials are never allowed.
  */
 import { describe, expect, test } from 'bun:test';
-import { answering, corsHeaders, preflight } from '../../../src/wire/cors.ts';
+import { answering, corsHeaders } from '../../../src/wire/cors.ts';
+import { preflight } from '../../../src/http/cors.ts';
 
 const page = 'https://chat.example.org';
 

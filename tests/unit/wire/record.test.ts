@@ -1,6 +1,6 @@
 /** What is a record. */
 import { expect, test } from 'bun:test';
-import { isRecord } from '../../../src/wire/record.ts';
+import { isRecord } from '../../../src/wire/json.ts';
 
 test('only an object that is no list is a record', () => {
   expect([{}, { a: 1 }].map(isRecord)).toEqual([true, true]);

@@ -5,8 +5,9 @@ import { describe, expect, test } from 'bun:test';
 import { FrameStage } from '../../../src/wire/sse.ts';
 import { StreamEnds } from '../../../src/relay/lastframes.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
-import { Edges, isUsageFrame, readTokens, usageEdit } from '../../../src/wire/tokens.ts';
+import { Edges, readTokens } from '../../../src/wire/tokens.ts';
 import { bytesOf, transcript } from '../../support/transcripts.ts';
+import { isUsageFrame, usageEdit } from '../../../src/relay/usageinjection.ts';
 
 function read(text: string | object) {
   return readTokens(bytesOf([typeof text === 'string' ? text : JSON.stringify(text)]));

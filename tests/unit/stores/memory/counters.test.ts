@@ -4,8 +4,9 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { Account, startingUsualTokens } from '../../../../src/stores/memory/counters.ts';
-import type { Limits, Moment, Reservation } from '../../../../src/accounts/limits.ts';
+import type { Moment, Reservation } from '../../../../src/accounts/limits.ts';
 import { Calendar } from '../../../../src/accounts/calendar.ts';
+import type { Limits } from '../../../../src/request/caller.ts';
 
 const noon = Date.parse('2026-11-24T12:00:00Z');
 const calendar = new Calendar();

@@ -7,11 +7,11 @@ import type {
   Admission,
   Ask,
   LimitStore,
-  Limits,
   Moment,
   Reservation,
 } from '../../../../src/accounts/limits.ts';
 import { forSeeds, type Random } from '../../../support/random.ts';
+import type { Limits } from '../../../../src/request/caller.ts';
 
 const noon = Date.parse('2026-11-24T12:00:00Z');
 const dayMs = 86_400_000;

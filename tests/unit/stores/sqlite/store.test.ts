@@ -12,7 +12,6 @@ import {
   type IssuedKey,
   type KeyPolicy,
 } from '../../../../src/accounts/keys.ts';
-import type { Limits } from '../../../../src/accounts/limits.ts';
 import type { KeyChange } from '../../../../src/stores/sqlite/rows.ts';
 import { openDatabase } from '../../../../src/stores/sqlite/schema.ts';
 import { maxRowsInMemory, Store } from '../../../../src/stores/sqlite/store.ts';
@@ -24,6 +23,7 @@ import type {
 } from '../../../../src/accounts/usage.ts';
 import { forSeeds, type Random } from '../../../support/random.ts';
 import { fullPolicy, plainPolicy, usageRow } from '../../../support/samples.ts';
+import type { Limits } from '../../../../src/request/caller.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'llm-gateway-store-'));
 const stores: Store[] = [];

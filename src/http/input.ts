@@ -1,0 +1,61 @@
+/**
+ * What the gateway's own routes read of a request: a small body and the parameters of a query. What is wrong with them is
+ * the client's to hear.
+ */
+import { GatewayError } from '../wire/errors.ts';
+import { InputError } from '../config/problems.ts';
+import { parseObject } from '../wire/json.ts';
+
+/** Runs what reads input; what is wrong with that is the client's to hear. */
+export function reading<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new GatewayError('invalid_field', { message: `${error.problems.join('; ')}.` });
+  }
+}
+
+/** Gives what ends a request where `cause` was thrown: who has left hears nothing, and nothing has failed. */
+export function endOf(request: Request, cause: unknown): unknown {
+  return request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
+}
+
+const maxBodyBytes = 65_536;
+
+/** Reads a small body whole. */
+export async function readSmall(request: Request): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for await (const part of request.body ?? []) {
+      length += part.length;
+      if (length > maxBodyBytes) break;
+      parts.push(part);
+    }
+  } catch (cause) {
+    throw endOf(request, cause);
+  }
+  if (length <= maxBodyBytes) return Buffer.concat(parts);
+  const message = `The body is larger than ${maxBodyBytes} bytes, which is all that this route takes.`;
+  throw new GatewayError('body_too_large', { message });
+}
+
+export async function readObject(request: Request): Promise<Record<string, unknown>> {
+  return parseObject(await readSmall(request));
+}
+
+/** Gives the parameters of the query; one that is unknown or given twice is refused. */
+export function parametersOf(request: Request, known: readonly string[]): Record<string, string> {
+  const query = request.url.indexOf('?');
+  const given = [...new URLSearchParams(query === -1 ? '' : request.url.slice(query))];
+  const problems = given.flatMap(([name], index) => {
+    if (!known.includes(name)) return `no such parameter; there are ${known.join(', ')}`;
+    const isAgain = given.findIndex(([other]) => other === name) < index;
+    return isAgain ? `${name}: given twice` : [];
+  });
+  return reading(() => {
+    if (problems.length > 0) throw new InputError(problems);
+    return Object.fromEntries(given);
+  });
+}

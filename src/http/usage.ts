@@ -1,0 +1,69 @@
+/**
+ * What has been used, over HTTP: reports for the operator, and what any key may read of its own usage.
+ */
+import { Elysia } from 'elysia';
+import { type CorsHeaders, answering } from '../wire/cors.ts';
+import { GatewayError } from '../wire/errors.ts';
+import { KeyRing } from '../accounts/keys.ts';
+import {
+  type UsageColumn,
+  type UsageReport,
+  type UsageStore,
+  usageReport,
+} from '../accounts/usage.ts';
+import { auth } from './auth.ts';
+import { endOf, parametersOf, reading } from './input.ts';
+import { readSpan } from '../accounts/timespan.ts';
+
+export interface UsageReader {
+  store: Pick<UsageStore, 'usage'>;
+  /** Epoch milliseconds. */
+  epochNow: () => number;
+}
+
+/** Gives the totals that a request asks for; of one key where it is given. */
+export async function usageFor(
+  request: Request,
+  { store, epochNow }: UsageReader,
+  columns: readonly UsageColumn[],
+  keyId?: string,
+): Promise<UsageReport> {
+  const given = parametersOf(request, ['by', 'since', 'until']);
+  const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
+  try {
+    return usageReport(span, await store.usage({ ...span, keyId, signal: request.signal }));
+  } catch (cause) {
+    throw endOf(request, cause);
+  }
+}
+
+/** What a key may ask of its own usage. */
+const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
+
+export interface OwnUsageOptions extends UsageReader {
+  keys: KeyRing;
+  corsHeaders: CorsHeaders;
+}
+
+/** The plugin with `GET /usage`: for a key of a client, what it has used itself. */
+export function ownUsage(options: OwnUsageOptions) {
+  const answer = answering(options.corsHeaders);
+  /** Keys that a report is being made for: one at a time, since each reads many rows. */
+  const busy = new Set<string>();
+  return new Elysia({ name: 'usage' })
+    .use(auth(options))
+    .get('/usage', async function reportOwnUsage({ request, caller: { keyId } }) {
+      if (busy.has(keyId)) {
+        throw new GatewayError('too_many_concurrent', {
+          message: 'A report of this key is being made. Ask again when it is there.',
+          headers: { 'retry-after': '1' },
+        });
+      }
+      busy.add(keyId);
+      try {
+        return answer(request, await usageFor(request, options, ownColumns, keyId));
+      } finally {
+        busy.delete(keyId);
+      }
+    });
+}

@@ -1,0 +1,54 @@
+/**
+ * How an engine is made to count the tokens of a stream, and how the client is spared the frame that only the gateway has
+ * asked for.
+ */
+import { hasText } from '../wire/bytes.ts';
+import { isRecord, lastValueOf, type Fields } from '../wire/json.ts';
+import type { EngineKind } from '../wire/kinds.ts';
+import type { Route } from '../wire/routes.ts';
+import { StreamEnds } from './lastframes.ts';
+import type { LiveRequest } from '../request/live.ts';
+
+/** Routes whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
+const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
+
+/**
+ * Gives what has to be in a body so that its stream counts its tokens; `undefined` where it does so by itself or the
+ * client has asked already.
+ * @param kind of the engine; one of an unknown kind is asked for nothing that it may not know
+ */
+export function usageEdit(
+  route: Route,
+  fields: Fields,
+  kind: EngineKind,
+): { stream_options: object } | undefined {
+  if (kind === 'unknown' || kind === 'llama.cpp' || !countsOnDemand.has(route.path))
+    return undefined;
+  if (fields['stream'] !== true) return undefined;
+  const options = fields['stream_options'];
+  if (options !== undefined && options !== null && !isRecord(options)) return undefined;
+  if (options?.['include_usage'] === true) return undefined;
+  return { stream_options: { ...options, include_usage: true } };
+}
+
+/** Says whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
+export function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+  // Most chunks are one frame. A view of a part costs an ArrayBuffer, a search beyond it the rest of the chunk each time.
+  const isWhole = start === 0 && end === bytes.length;
+  const frame = isWhole ? bytes : bytes.subarray(start, end);
+  if (!hasText(frame, '"usage"')) return false;
+  const usage = lastValueOf(frame, 'usage');
+  const choices = lastValueOf(frame, 'choices');
+  return isRecord(usage) && Array.isArray(choices) && choices.length === 0;
+}
+
+export function endsOf({ hidesUsage }: LiveRequest): StreamEnds {
+  return hidesUsage ? new EndsWithoutUsage() : new StreamEnds();
+}
+
+/** Keeps from the client the frame that only the gateway has asked for. */
+class EndsWithoutUsage extends StreamEnds {
+  drop(bytes: Uint8Array, start: number, end: number): boolean {
+    return isUsageFrame(bytes, start, end);
+  }
+}

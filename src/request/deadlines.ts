@@ -1,0 +1,56 @@
+/**
+ * Which deadline a request has passed. It neither reads a clock nor sets a timer.
+ */
+import type { ErrorCode } from '../wire/errors.ts';
+import type { LiveRequest } from './live.ts';
+
+/** How long each wait may take, in milliseconds; 0 for as long as it likes. */
+export interface Deadlines {
+  connectTimeoutMs: number;
+  firstByteTimeoutMs: number;
+  idleTimeoutMs: number;
+  totalTimeoutMs: number;
+  queueTimeoutMs: number;
+  requestBodyTimeoutMs: number;
+}
+
+function hasPassed(since: number, limitMs: number, now: number): boolean {
+  return limitMs > 0 && now - since >= limitMs;
+}
+
+/** Says whether nothing has shown yet that the engine takes connections since it was asked. */
+export function isUnproven(request: LiveRequest): boolean {
+  const provenAt = request.upstream?.provenAt ?? 0;
+  return request.phase === 'waiting' && !request.hasHeaders && provenAt < request.sentAt;
+}
+
+/**
+ * Pure decision: the code of the deadline that this request has passed, if any.
+ * Until the connection is proven, its own deadline counts, so that an address that swallows packets does not cost a
+ * prefill-sized wait.
+ * @param now milliseconds on the clock of the request's times
+ */
+export function overdue(
+  request: LiveRequest,
+  deadlines: Deadlines,
+  now: number,
+): ErrorCode | undefined {
+  if (request.phase === 'queued') {
+    return hasPassed(request.queuedAt, deadlines.queueTimeoutMs, now) ? 'queue_timeout' : undefined;
+  }
+  if (request.phase === 'body') {
+    const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, now);
+    return isLate ? 'request_body_timeout' : undefined;
+  }
+  if (isUnproven(request)) {
+    if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, now)) return 'connect_timeout';
+  }
+  if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, now)) return 'total_timeout';
+  // A plain answer is silent until it is whole.
+  if (!request.stream) return undefined;
+  if (request.firstByteAt === 0) {
+    const isLate = hasPassed(request.sentAt, deadlines.firstByteTimeoutMs, now);
+    return isLate ? 'first_byte_timeout' : undefined;
+  }
+  return hasPassed(request.lastByteAt, deadlines.idleTimeoutMs, now) ? 'idle_timeout' : undefined;
+}

@@ -1,0 +1,45 @@
+/**
+ * The record of one request that has ended.
+ */
+import type { GatewayError, ErrorCode } from '../wire/errors.ts';
+import type { Tokens } from '../wire/tokens.ts';
+import type { Caller } from './caller.ts';
+
+export type Outcome = 'done' | 'failed' | 'aborted';
+
+/** Gives the outcome of a request that ended with this error. */
+export function outcomeOf({ code }: GatewayError): Outcome {
+  return code === 'client_closed_request' ? 'aborted' : 'failed';
+}
+
+/** The record of one request that has ended; written exactly once. Times in milliseconds. */
+export interface Settlement extends Tokens {
+  requestId: string;
+  caller: Caller;
+  route: string;
+  model: string | undefined;
+  upstream: string | undefined;
+  /**
+   * What the client got, or would have got: 499 when it had left before the answer began. Beside feedback of the queue,
+   * which begins with a 200, the status that the end would have had.
+   */
+  status: number;
+  code: ErrorCode | undefined;
+  outcome: Outcome;
+  stream: boolean;
+  /** How long the client took to send its body. */
+  bodyMs: number;
+  queuedMs: number;
+  /** From the engine having the request to the first byte of its answer. */
+  firstByteMs: number | undefined;
+  /** From the engine having the request to its end; 0 where no engine had it. */
+  engineMs: number;
+  totalMs: number;
+  tokensAre: 'exact' | 'estimated' | undefined;
+  bytesIn: number;
+  bytesOut: number;
+  clientGone: boolean;
+  /** Whether an answer that was kept has been given again: no engine has run for it. */
+  isCacheHit: boolean;
+  traceparent: string | undefined;
+}

@@ -12,7 +12,7 @@ export interface Moment {
 }
 
 /** What a request needs. */
-export interface Ask {
+export interface Demand {
   principal: string;
   limits: Limits;
   /** An estimate of all its tokens, to reserve. */
@@ -58,7 +58,7 @@ export type MaybePromise<T> = T | Promise<T>;
 /** Where the counters are kept. One in memory answers at once, one that several gateways share later. */
 export interface LimitStore {
   /** Takes from every limit or from none. */
-  admit(ask: Ask, now: Moment): MaybePromise<Admission>;
+  admit(ask: Demand, now: Moment): MaybePromise<Admission>;
   /**
    * Ends a reservation, once: gives back the open request and corrects tokens from the estimate to the truth.
    * @param usedTokens `undefined` when no engine had the request: then it is as if it had never been

@@ -2,7 +2,7 @@
  * The upstreams that there are, which of them serve which model, and which can do without which. It opens no socket and
  * grants nothing.
  */
-import type { Ask } from '../request/job.ts';
+import type { Job } from '../request/job.ts';
 import { Catalog, type Choice } from './catalog.ts';
 import { listOf, mergeModels } from '../wire/modellist.ts';
 import type { Group, Station } from './slots.ts';
@@ -95,7 +95,7 @@ export class Fleet {
   }
 
   /** Gives where a request may run. Throws what the catalog throws. */
-  resolve({ model, needsModel, caller }: Ask): Choice {
+  resolve({ model, needsModel, caller }: Job): Choice {
     // A list of models, or a text without a model's name, is no use of one.
     const usesModel = needsModel || model !== undefined;
     return this.#catalog.resolve(model, needsModel, usesModel ? caller.models : undefined);

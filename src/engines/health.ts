@@ -2,7 +2,7 @@
  * What is heard of upstreams, from their watches and from real traffic alike, brought to their breakers and to the log.
  * Nothing else touches a breaker's verdict; it decides nothing about who runs where.
  */
-import type { Ask } from '../request/job.ts';
+import type { Job } from '../request/job.ts';
 import type { EngineLoad } from './probe.ts';
 import type { Fleet } from './fleet.ts';
 import type { Log } from '../log/log.ts';
@@ -99,7 +99,7 @@ export class Health {
   }
 
   /** Takes note that the upstream answered with that status. */
-  answered(upstream: Upstream, status: number, { caller, units }: Ask): void {
+  answered(upstream: Upstream, status: number, { caller, units }: Job): void {
     const { breaker, state } = upstream;
     const now = this.#options.now();
     upstream.provenAt = now;
@@ -121,7 +121,7 @@ export class Health {
    * Takes note that the connection broke before any byte of an answer. Where one caller's prompts may be the reason, the
    * health endpoint is asked.
    */
-  wasReset(upstream: Upstream, { caller }: Ask): void {
+  wasReset(upstream: Upstream, { caller }: Job): void {
     const { breaker, state } = upstream;
     const { fleet, now } = this.#options;
     const canSpare = fleet.canSpare(upstream);

@@ -4,7 +4,7 @@
  * model". It knows nothing of logs, usage or metrics: it tells `observer`, and whoever composes the app fans that out.
  */
 import { answerClient } from './answer.ts';
-import { askOf, type Ask } from '../request/job.ts';
+import { jobOf, type Job } from '../request/job.ts';
 import { attempt, failureOf, readUnavailable, searchOf } from './attempt.ts';
 import { inspect, readBody } from '../request/body.ts';
 import { replay, type ResponseCache } from '../cache/cache.ts';
@@ -53,7 +53,7 @@ interface TimeoutSetter {
 
 /** What the engine gets of a request. */
 interface Sent {
-  ask: Ask;
+  job: Job;
   body: Uint8Array<ArrayBuffer> | undefined;
   /** The members of a JSON body. */
   fields: Fields | undefined;
@@ -115,10 +115,10 @@ export class Exchange {
     if (route.method === 'GET' && !pool.hasOneList) {
       return await this.#answerWith(listAnswer(pool.models()));
     }
-    const ask = askOf(entry, request.headers, body, fields, pool.upstreams.length > 1);
-    const sent: Sent = { ask, body, fields };
+    const job = jobOf(entry, request.headers, body, fields, pool.upstreams.length > 1);
+    const sent: Sent = { job, body, fields };
     entry.tokensPerByte = pool.tokensPerByte;
-    entry.promptEstimate = Math.ceil(ask.promptBytes * pool.tokensPerByte);
+    entry.promptEstimate = Math.ceil(job.promptBytes * pool.tokensPerByte);
     if (route.method === 'POST' && !isUnlimited(caller.limits)) await this.#admit(sent);
     entry.queuedAt = now();
     entry.phase = 'queued';
@@ -130,7 +130,7 @@ export class Exchange {
       answer: this.#answerOnce(sent).catch((thrown: unknown) => this.#fail(thrown)),
       afterMs: feedback.afterMs,
       everyMs: feedbackMs,
-      report: () => pool.report(ask),
+      report: () => pool.report(job),
       family: route.family,
       headers: {
         ...this.#corsHeaders,
@@ -151,11 +151,11 @@ export class Exchange {
   }
 
   /** Reserves what the request may need of its caller's limits. Throws the refusal. */
-  async #admit({ ask, fields }: Sent): Promise<void> {
+  async #admit({ job, fields }: Sent): Promise<void> {
     const { limits } = this.options;
     const { caller, route, promptEstimate: promptTokens } = this.entry;
     const usual = await limits.usualTokens(caller.principal);
-    const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, ask.units);
+    const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, job.units);
     const asked = {
       principal: caller.principal,
       limits: caller.limits,
@@ -189,7 +189,7 @@ export class Exchange {
   }
 
   /** Gives the answer that is kept; without one it has the answer collected where that may be kept. */
-  async #lookUp(cache: ResponseCache, { ask, body, fields }: Sent): Promise<Response | undefined> {
+  async #lookUp(cache: ResponseCache, { job, body, fields }: Sent): Promise<Response | undefined> {
     const { entry, request } = this;
     const { isCacheShared, now } = this.options;
     const { route, caller, signal } = entry;
@@ -199,7 +199,7 @@ export class Exchange {
     const { headers, url } = request;
     const key = cacheKeyOf({ route, search: searchOf(url), headers, body, fields, scope });
     if (key === undefined) return undefined;
-    const line = `${caller.principal} ${ask.priority}`;
+    const line = `${caller.principal} ${job.priority}`;
     const found = await cache.enter(key, { line, bytes: body.length, signal });
     entry.queuedMs += now() - entry.queuedAt;
     if (!(found instanceof Filling)) return replay(found);
@@ -211,30 +211,30 @@ export class Exchange {
   async #run(sent: Sent): Promise<Response> {
     const { entry } = this;
     const { pool } = this.options;
-    const { ask, body, fields } = sent;
+    const { job, body, fields } = sent;
     if (pool.isPreflighting && body !== undefined && fields !== undefined) {
-      await pool.assertFits(ask, { route: entry.route, body, fields, signal: entry.signal });
+      await pool.assertFits(job, { route: entry.route, body, fields, signal: entry.signal });
     }
     // For whoever looks at it while it waits.
-    entry.model ??= pool.modelOf(ask);
+    entry.model ??= pool.modelOf(job);
     for (let isAgain = false; ; isAgain = true) {
       const waitsFrom = this.options.now();
       entry.phase = 'queued';
-      const lease = await pool.lease(ask, entry.signal, isAgain);
-      this.#begin(lease, ask, waitsFrom);
+      const lease = await pool.lease(job, entry.signal, isAgain);
+      this.#begin(lease, job, waitsFrom);
       const { upstream } = lease;
       try {
         let answer = await this.#attempt(lease, sent);
         let isLoading = false;
         if (answer.status === 503) ({ answer, isLoading } = await readUnavailable(answer));
         if (isLoading) pool.noteLoading(upstream);
-        if (!isLoading || !pool.mayRetry(upstream, 'loading', ask)) {
+        if (!isLoading || !pool.mayRetry(upstream, 'loading', job)) {
           entry.hasHeaders = true;
-          if (!isLoading) pool.answered(upstream, answer.status, ask);
+          if (!isLoading) pool.answered(upstream, answer.status, job);
           return await this.#answerWith(answer);
         }
       } catch (thrown) {
-        if (entry.hasHeaders || !this.#mayGoOn(thrown, upstream, ask)) throw thrown;
+        if (entry.hasHeaders || !this.#mayGoOn(thrown, upstream, job)) throw thrown;
       }
       this.#giveBack('unserved');
       // No engine has it, whoever ends it now.
@@ -244,7 +244,7 @@ export class Exchange {
   }
 
   /** The engine gets it now. */
-  #begin(lease: Lease, ask: Ask, waitsFrom: number): void {
+  #begin(lease: Lease, job: Job, waitsFrom: number): void {
     const { entry } = this;
     const { upstream } = lease;
     this.#lease = lease;
@@ -252,14 +252,14 @@ export class Exchange {
     entry.queuedMs += entry.sentAt - waitsFrom;
     entry.phase = 'waiting';
     entry.upstream = upstream;
-    entry.model = ask.model ?? lease.model;
+    entry.model = job.model ?? lease.model;
     // No engine reads more than its context, whatever a body holds beside text.
     entry.promptEstimate = Math.min(
       entry.promptEstimate,
-      (upstream.contextTokens ?? Infinity) * Math.max(1, ask.units),
+      (upstream.contextTokens ?? Infinity) * Math.max(1, job.units),
     );
     // llama.cpp counts the first of several answers.
-    const isMany = ask.units > 1 && answersInTokens(entry.route);
+    const isMany = job.units > 1 && answersInTokens(entry.route);
     entry.isPartial = isMany && upstream.kind === 'llama.cpp';
   }
 
@@ -273,14 +273,14 @@ export class Exchange {
   }
 
   /** Tells the pool why no answer came, and says whether the request may be tried again. */
-  #mayGoOn(thrown: unknown, upstream: Upstream, ask: Ask): boolean {
+  #mayGoOn(thrown: unknown, upstream: Upstream, job: Job): boolean {
     const { pool } = this.options;
     const { code } = this.entry;
     const failure = failureOf(thrown);
     if (code === 'connect_timeout') pool.missed(upstream, false);
     else if (failure === 'unreachable') pool.missed(upstream, true);
-    else if (failure === 'reset') pool.wasReset(upstream, ask);
-    return failure !== undefined && !code && pool.mayRetry(upstream, failure, ask);
+    else if (failure === 'reset') pool.wasReset(upstream, job);
+    return failure !== undefined && !code && pool.mayRetry(upstream, failure, job);
   }
 
   #answerWith(answer: Response): Response | Promise<Response> {

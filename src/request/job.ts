@@ -10,7 +10,7 @@ import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
 import type { Priority, Caller } from './caller.ts';
 
 /** A request that wants to run. */
-export interface Ask {
+export interface Job {
   readonly caller: Caller;
   readonly priority: Priority;
   /** What the client called its model, and whether the route cannot do without one. */
@@ -33,25 +33,25 @@ export interface Ask {
 const maxSessionLength = 200;
 
 /**
- * Makes the ask of a request whose body is here.
+ * Makes the job of a request whose body is here.
  * @param fields the members of a JSON body
  * @param hasChoice whether there are several upstreams, so that it matters where the prompt is cached
  */
-export function askOf(
+export function jobOf(
   entry: LiveRequest,
   headers: Headers,
   body: Uint8Array | undefined,
   fields: Fields | undefined,
   hasChoice: boolean,
-): Ask {
+): Job {
   if (entry.route.body === 'multipart' && body !== undefined) {
     entry.model = modelIn(body, headers.get('content-type') ?? '', entry.caller);
   }
-  return new EntryAsk(entry, headers, body, fields, hasChoice);
+  return new RequestJob(entry, headers, body, fields, hasChoice);
 }
 
-/** An ask that follows its request: a class, so that none has functions of its own. */
-class EntryAsk implements Ask {
+/** A job that follows its request: a class, so that none has functions of its own. */
+class RequestJob implements Job {
   readonly caller: Caller;
   readonly priority: Priority;
   readonly model: string | undefined;

@@ -2,7 +2,7 @@
  * Who gets the right to run, and when: at once where nobody waits and a slot is free, else in the queue's order and on
  * the upstream that affinity says. It opens no connection, and learns nothing of what came of a grant.
  */
-import type { Ask } from '../request/job.ts';
+import type { Job } from '../request/job.ts';
 import type { Choice } from '../engines/catalog.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fleet } from '../engines/fleet.ts';
@@ -13,7 +13,7 @@ import type { Upstream } from '../engines/upstream.ts';
 
 /** The right to run: `units` have been taken of the station. */
 export interface Admitted {
-  readonly ask: Ask;
+  readonly job: Job;
   readonly choice: Choice;
   readonly station: Station;
   readonly units: number;
@@ -40,7 +40,7 @@ export interface AdmissionOptions<T> {
 /** A request in the queue. */
 interface Pending<T> extends Waiter {
   group: Group;
-  readonly ask: Ask;
+  readonly job: Job;
   choice: Choice;
   /** Where it was placed last. */
   spot: Spot | undefined;
@@ -52,7 +52,7 @@ const longestRetryAfterSeconds = 600;
 
 export class Admission<T> {
   readonly #queue: Queue<Pending<T>>;
-  readonly #waiting = new Map<Ask, Pending<T>>();
+  readonly #waiting = new Map<Job, Pending<T>>();
   readonly #options: AdmissionOptions<T>;
 
   constructor(options: AdmissionOptions<T>) {
@@ -81,17 +81,17 @@ export class Admission<T> {
    * @param isAgain whether it was admitted before and did not run, so that it has its place already
    */
   enter(
-    ask: Ask,
+    job: Job,
     choice: Choice,
     { signal, isAgain }: { signal: AbortSignal; isAgain: boolean },
   ): T | Promise<T> {
     const now = this.#options.now();
-    const atOnce = this.#admitAtOnce(ask, choice, now);
+    const atOnce = this.#admitAtOnce(job, choice, now);
     if (atOnce !== undefined) return this.#options.start(atOnce, now);
     const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const { caller, priority, units, bytes } = ask;
+    const { caller, priority, units, bytes } = job;
     const pending: Pending<T> = {
-      ask,
+      job,
       choice,
       spot: undefined,
       group: this.#options.fleet.groupOf(choice),
@@ -106,12 +106,12 @@ export class Admission<T> {
       enteredAt: now,
     };
     if (!this.#queue.enter(pending, isAgain)) {
-      this.#options.placing.leave(ask);
+      this.#options.placing.leave(job);
       throw new GatewayError('queue_full', { headers: this.#retryAfter(pending.group) });
     }
-    this.#waiting.set(ask, pending);
+    this.#waiting.set(job, pending);
     this.dispatch(now);
-    if (this.#waiting.has(ask)) {
+    if (this.#waiting.has(job)) {
       signal.addEventListener('abort', () => this.#leave(pending, signal.reason), { once: true });
       this.failHopeless();
     }
@@ -119,8 +119,8 @@ export class Admission<T> {
   }
 
   /** Says how long a request still has to wait; `undefined` when it does not. */
-  report(ask: Ask): { place: number; waitSeconds: number } | undefined {
-    const pending = this.#waiting.get(ask);
+  report(job: Job): { place: number; waitSeconds: number } | undefined {
+    const pending = this.#waiting.get(job);
     if (pending === undefined) return undefined;
     const place = this.#queue.place(pending);
     return { place, waitSeconds: (place * this.#turnMs(pending.group)) / 1000 };
@@ -130,9 +130,9 @@ export class Admission<T> {
   dispatch(now: number): void {
     if (this.#queue.size === 0) return;
     this.#queue.dispatch(now, ({ waiter, station, units }) => {
-      const { ask, choice, spot, resolve } = waiter;
-      this.#waiting.delete(ask);
-      resolve(this.#options.start({ ask, choice, station, units, spot }, now));
+      const { job, choice, spot, resolve } = waiter;
+      this.#waiting.delete(job);
+      resolve(this.#options.start({ job, choice, station, units, spot }, now));
     });
   }
 
@@ -152,7 +152,7 @@ export class Admission<T> {
     const lost: [Pending<T>, unknown][] = [];
     this.#queue.regroup((pending) => {
       try {
-        pending.choice = fleet.resolve(pending.ask);
+        pending.choice = fleet.resolve(pending.job);
         return fleet.groupOf(pending.choice);
       } catch (error) {
         lost.push([pending, error]);
@@ -186,36 +186,36 @@ export class Admission<T> {
   }
 
   /** Admits without the queue where nobody waits and a slot is free: the common case, and it costs least. */
-  #admitAtOnce(ask: Ask, choice: Choice, now: number): Admitted | undefined {
+  #admitAtOnce(job: Job, choice: Choice, now: number): Admitted | undefined {
     if (this.#queue.size > 0) return undefined;
     const { fleet, placing } = this.#options;
     const { stations } = fleet.groupOf(choice);
-    const { caller, units } = ask;
+    const { caller, units } = job;
     let spot: Spot | undefined;
     let [station] = stations;
     if (stations.length > 1) {
       const free = stations.filter((each) => canRun(each, units));
-      if (units > 0 && free.length > 0) spot = placing.choose(ask, stations, free, now);
+      if (units > 0 && free.length > 0) spot = placing.choose(job, stations, free, now);
       station = units > 0 ? spot?.station : free[0];
     }
     if (station === undefined) return undefined;
     const { principal, weight } = caller;
     const claim = { principal, weight, units, maxUnits: this.#maxUnits };
     const taken = this.#queue.admit(claim, station);
-    return taken === undefined ? undefined : { ask, choice, station, units: taken, spot };
+    return taken === undefined ? undefined : { job, choice, station, units: taken, spot };
   }
 
   #choose(pending: Pending<T>, free: readonly Station[], now: number): Station | undefined {
-    const { ask, group, units } = pending;
+    const { job, group, units } = pending;
     if (units === 0 || group.stations.length === 1) return free[0];
-    pending.spot = this.#options.placing.choose(ask, group.stations, free, now);
+    pending.spot = this.#options.placing.choose(job, group.stations, free, now);
     return pending.spot?.station;
   }
 
   #leave(pending: Pending<T>, reason: unknown): void {
-    if (!this.#waiting.delete(pending.ask)) return;
+    if (!this.#waiting.delete(pending.job)) return;
     this.#queue.leave(pending);
-    this.#options.placing.leave(pending.ask);
+    this.#options.placing.leave(pending.job);
     this.dispatch(this.#options.now());
     const isLate = reason instanceof GatewayError && reason.code === 'queue_timeout';
     const headers = this.#retryAfter(pending.group);

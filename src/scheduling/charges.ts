@@ -2,7 +2,7 @@
  * The leases in use and what their callers are charged for them: the prompt at once, the answer as it streams, the truth
  * at the end. It grants nothing, and learns from what engines say how long prompts are.
  */
-import type { Ask } from '../request/job.ts';
+import type { Job } from '../request/job.ts';
 import type { Probe } from '../engines/breaker.ts';
 import { blockBytes } from '../wire/prompt.ts';
 import type { Station } from '../engines/slots.ts';
@@ -37,7 +37,7 @@ export interface Lease {
 
 /** What a lease is given out for. */
 export interface LeaseTerms {
-  readonly ask: Ask;
+  readonly job: Job;
   readonly upstream: Upstream;
   readonly station: Station;
   /** What was taken of the station. */
@@ -66,7 +66,7 @@ const olderShare = 0.95;
 
 /** A lease in use. */
 export class Running implements Lease {
-  readonly ask: Ask;
+  readonly job: Job;
   readonly upstream: Upstream;
   readonly station: Station;
   readonly units: number;
@@ -84,7 +84,7 @@ export class Running implements Lease {
     private readonly way: Connection,
     private readonly charges: Charges,
   ) {
-    this.ask = terms.ask;
+    this.job = terms.job;
     this.upstream = terms.upstream;
     this.station = terms.station;
     this.units = terms.units;
@@ -126,12 +126,12 @@ export class Charges {
 
   /** Gives the lease, and charges for what must be computed of its prompt. */
   begin(terms: LeaseTerms, now: number): Running {
-    const { ask, upstream, matchedBlocks } = terms;
-    const computedBytes = ask.promptBytes - matchedBlocks * blockBytes;
-    const prompt = ask.units === 0 ? 0 : Math.max(0, computedBytes) * this.tokensPerByte;
+    const { job, upstream, matchedBlocks } = terms;
+    const computedBytes = job.promptBytes - matchedBlocks * blockBytes;
+    const prompt = job.units === 0 ? 0 : Math.max(0, computedBytes) * this.tokensPerByte;
     const running = new Running(terms, now, prompt, upstream.connect(now), this);
     this.#running.add(running);
-    if (prompt > 0) this.#options.charge(ask.caller.principal, prompt);
+    if (prompt > 0) this.#options.charge(job.caller.principal, prompt);
     return running;
   }
 
@@ -146,14 +146,14 @@ export class Charges {
   stream(now: number): Set<Upstream> {
     const begun = new Set<Upstream>();
     for (const running of this.#running) {
-      const { ask, upstream, since } = running;
-      if (ask.units === 0) continue;
-      const served = ask.served();
+      const { job, upstream, since } = running;
+      if (job.units === 0) continue;
+      const served = job.served();
       if (served !== undefined && served > 0) begun.add(upstream);
       const output = served ?? ((now - since) / 1000) * upstream.tokensPerSecond;
       if (output <= running.output) continue;
       if (served !== undefined) upstream.progress.moved(now);
-      this.#options.charge(ask.caller.principal, (output - running.output) * outputWeight);
+      this.#options.charge(job.caller.principal, (output - running.output) * outputWeight);
       running.output = output;
     }
     return begun;
@@ -170,28 +170,28 @@ export class Charges {
 
   /** Corrects what was charged to what it truly was, and learns from it. */
   settle(running: Running, end: LeaseEnd, now: number): void {
-    const { ask, upstream, chargedPrompt, since } = running;
-    if (ask.units === 0) return;
+    const { job, upstream, chargedPrompt, since } = running;
+    if (job.units === 0) return;
     const { promptTokens, cachedTokens, completionTokens } = end.tokens;
-    const output = completionTokens ?? ask.served() ?? running.output;
+    const output = completionTokens ?? job.served() ?? running.output;
     const computed =
       promptTokens === undefined ? chargedPrompt : promptTokens - (cachedTokens ?? 0);
     const truth = end.outcome === 'unserved' ? 0 : computed + output * outputWeight;
     const charged = chargedPrompt + running.output * outputWeight;
-    this.#options.charge(ask.caller.principal, truth - charged);
+    this.#options.charge(job.caller.principal, truth - charged);
     if (end.outcome !== 'done') return;
     upstream.progress.moved(now);
     upstream.observe({
       serviceMs: now - since,
-      firstByteMs: ask.served() === undefined ? undefined : end.firstByteMs,
+      firstByteMs: job.served() === undefined ? undefined : end.firstByteMs,
       computedTokens: promptTokens === undefined ? undefined : computed,
       completionTokens: output,
     });
-    if (promptTokens === undefined || ask.promptBytes === 0) return;
+    if (promptTokens === undefined || job.promptBytes === 0) return;
     this.#promptTokens = this.#promptTokens * olderShare + promptTokens;
-    this.#promptBytes = this.#promptBytes * olderShare + ask.promptBytes;
-    if (cachedTokens === undefined || ask.chain === undefined) return;
-    const tokensPerBlock = (blockBytes * promptTokens) / ask.promptBytes;
-    upstream.index.learn(ask.chain, running.matchedBlocks, cachedTokens, tokensPerBlock);
+    this.#promptBytes = this.#promptBytes * olderShare + job.promptBytes;
+    if (cachedTokens === undefined || job.chain === undefined) return;
+    const tokensPerBlock = (blockBytes * promptTokens) / job.promptBytes;
+    upstream.index.learn(job.chain, running.matchedBlocks, cachedTokens, tokensPerBlock);
   }
 }

@@ -3,7 +3,7 @@
  * conversation. It grants nothing, and asks the fleet alone what is known of upstreams.
  */
 import { place, SessionHomes, type Candidate } from './affinity.ts';
-import type { Ask } from '../request/job.ts';
+import type { Job } from '../request/job.ts';
 import type { Fleet } from '../engines/fleet.ts';
 import { blockBytes } from '../wire/prompt.ts';
 import type { Station } from '../engines/slots.ts';
@@ -26,9 +26,9 @@ const noChain = new Uint32Array();
 export class Placing {
   #turn = 0;
   readonly #homes = new SessionHomes();
-  readonly #holds = new Map<Ask, Hold>();
+  readonly #holds = new Map<Job, Hold>();
   /** The same by station, who was held first at the beginning. */
-  readonly #heldFor = new WeakMap<Station, Set<Ask>>();
+  readonly #heldFor = new WeakMap<Station, Set<Job>>();
   readonly #fleet: Fleet;
   readonly #tokensPerByte: () => number;
 
@@ -43,17 +43,17 @@ export class Placing {
    * @param free those of them where it can start now, at least one
    */
   choose(
-    ask: Ask,
+    job: Job,
     stations: readonly Station[],
     free: readonly Station[],
     now: number,
   ): Spot | undefined {
     const open = stations.filter((station) => station.isOpen);
     const tokensPerBlock = blockBytes * this.#tokensPerByte();
-    const home = ask.session && this.#homes.get(sessionOf(ask));
+    const home = job.session && this.#homes.get(sessionOf(job));
     const candidates = open.map((station): Candidate => {
       const upstream = this.#fleet.ownerOf(station);
-      const { blocks, isShared } = upstream.index.matchOf(ask.chain ?? noChain);
+      const { blocks, isShared } = upstream.index.matchOf(job.chain ?? noChain);
       const isFree = free.includes(station);
       const turnMs = upstream.serviceMs / station.capacity;
       const { prefillPerMs } = upstream;
@@ -65,26 +65,26 @@ export class Placing {
         heldBlocks: upstream.index.size,
         weight: upstream.settings.weight,
         prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
-        expectedWaitMs: isFree ? 0 : turnMs * (1 + this.#heldBefore(ask, station)),
+        expectedWaitMs: isFree ? 0 : turnMs * (1 + this.#heldBefore(job, station)),
         isSessionHome: upstream.id === home,
       };
     });
-    const hold = this.#holds.get(ask);
+    const hold = this.#holds.get(job);
     const waitedMs = hold === undefined ? 0 : now - hold.since;
-    const request = { blocks: ask.chain?.length ?? 0, waitedMs, turn: this.#turn++ };
+    const request = { blocks: job.chain?.length ?? 0, waitedMs, turn: this.#turn++ };
     const { index, isHeld } = place(request, candidates);
     const station = open[index];
     const candidate = candidates[index];
     if (station === undefined || candidate === undefined) return undefined;
     if (!isHeld) return { station, blocks: candidate.matchedBlocks };
-    this.#hold(ask, station, hold?.since ?? now);
+    this.#hold(job, station, hold?.since ?? now);
     return undefined;
   }
 
   /** Takes note that the request runs there now. Gives how many leading blocks of its prompt were there before. */
-  took(ask: Ask, upstream: Upstream, spot: Spot | undefined): number {
-    const { chain, session } = ask;
-    if (session !== undefined) this.#homes.set(sessionOf(ask), upstream.id);
+  took(job: Job, upstream: Upstream, spot: Spot | undefined): number {
+    const { chain, session } = job;
+    if (session !== undefined) this.#homes.set(sessionOf(job), upstream.id);
     if (chain === undefined || chain.length === 0) return 0;
     const isThere = spot !== undefined && this.#fleet.ownerOf(spot.station) === upstream;
     return isThere ? spot.blocks : upstream.index.matchOf(chain).blocks;
@@ -94,37 +94,37 @@ export class Placing {
    * Takes note that the request has run there: its prompt counts as held from now on, and no sooner. Others that begin
    * alike would wait for what is only being computed, and engines that idle compute it meanwhile.
    */
-  ran({ chain }: Ask, upstream: Upstream): void {
+  ran({ chain }: Job, upstream: Upstream): void {
     if (chain !== undefined) upstream.index.hold(chain);
   }
 
   /** The request does not wait any more. */
-  leave(ask: Ask): void {
-    const hold = this.#holds.get(ask);
+  leave(job: Job): void {
+    const hold = this.#holds.get(job);
     if (hold === undefined) return;
-    this.#holds.delete(ask);
-    this.#heldFor.get(hold.station)?.delete(ask);
+    this.#holds.delete(job);
+    this.#heldFor.get(hold.station)?.delete(job);
   }
 
-  #hold(ask: Ask, station: Station, since: number): void {
-    if (this.#holds.get(ask)?.station === station) return;
-    this.leave(ask);
-    this.#holds.set(ask, { station, since });
+  #hold(job: Job, station: Station, since: number): void {
+    if (this.#holds.get(job)?.station === station) return;
+    this.leave(job);
+    this.#holds.set(job, { station, since });
     const held = this.#heldFor.get(station) ?? new Set();
-    this.#heldFor.set(station, held.add(ask));
+    this.#heldFor.set(station, held.add(job));
   }
 
   /** How many wait for that station that did so before: they run there first. */
-  #heldBefore(ask: Ask, station: Station): number {
+  #heldBefore(job: Job, station: Station): number {
     let count = 0;
     for (const other of this.#heldFor.get(station) ?? []) {
-      if (other === ask) break;
+      if (other === job) break;
       count++;
     }
     return count;
   }
 }
 
-function sessionOf({ caller, session }: Ask): string {
+function sessionOf({ caller, session }: Job): string {
   return `${caller.principal} ${session}`;
 }

@@ -3,7 +3,7 @@
  * they may be used, admission who is next and where; here leases are given out, and slots come back.
  */
 import { Admission, type Admitted, type AdmissionSettings } from './admission.ts';
-import type { Ask } from '../request/job.ts';
+import type { Job } from '../request/job.ts';
 import type { Choice } from '../engines/catalog.ts';
 import { Charges, type Lease, type LeaseEnd, type Running } from './charges.ts';
 import { Drain } from './lingering.ts';
@@ -129,8 +129,8 @@ export class Pool {
   }
 
   /** Gives the model that a request gets, where that is known. Throws `model_not_found` and `model_required`. */
-  modelOf(ask: Ask): string | undefined {
-    return this.#fleet.resolve(ask).model;
+  modelOf(job: Job): string | undefined {
+    return this.#fleet.resolve(job).model;
   }
 
   /** Whether prompts are looked at before they wait. */
@@ -140,11 +140,11 @@ export class Pool {
 
   /** Throws `context_length_exceeded` when an upstream's own tokenizer says that the prompt cannot fit. */
   async assertFits(
-    ask: Ask,
+    job: Job,
     prompt: Omit<PreflightRequest, 'kind' | 'contextTokens' | 'promptBytes'>,
   ) {
-    if (!this.isPreflighting || ask.units === 0) return;
-    const { upstreams } = this.#fleet.resolve(ask);
+    if (!this.isPreflighting || job.units === 0) return;
+    const { upstreams } = this.#fleet.resolve(job);
     const upstream = this.upstreams.find(
       ({ id, state }) => upstreams.includes(id) && state === 'up',
     );
@@ -155,7 +155,7 @@ export class Pool {
       this.#preflights.set(upstream, preflight);
     }
     const { kind, contextTokens } = upstream;
-    await preflight.check({ ...prompt, kind, contextTokens, promptBytes: ask.promptBytes });
+    await preflight.check({ ...prompt, kind, contextTokens, promptBytes: job.promptBytes });
   }
 
   /**
@@ -163,24 +163,24 @@ export class Pool {
    * `model_required`, `queue_full`, `no_healthy_upstream`, or with the signal's reason.
    * @param isAgain whether it was granted before and did not run, so that it has its place already
    */
-  lease(ask: Ask, signal: AbortSignal, isAgain: boolean): Lease | Promise<Lease> {
-    const choice = this.#fleet.resolve(ask);
+  lease(job: Job, signal: AbortSignal, isAgain: boolean): Lease | Promise<Lease> {
+    const choice = this.#fleet.resolve(job);
     signal.throwIfAborted();
     if (!isAgain) this.#budget.deposit();
     if (this.#fleet.hasSetAside()) this.#fleet.refresh(this.#now());
-    const lease = this.#admission.enter(ask, choice, { signal, isAgain });
+    const lease = this.#admission.enter(job, choice, { signal, isAgain });
     this.#timer ??= setInterval(() => this.#tick(), tickMs);
     return lease;
   }
 
   /** Says how long a request still has to wait; `undefined` when it does not wait in the queue. */
-  report(ask: Ask): { place: number; waitSeconds: number } | undefined {
-    return this.#admission.report(ask);
+  report(job: Job): { place: number; waitSeconds: number } | undefined {
+    return this.#admission.report(job);
   }
 
   /** Takes note that the upstream answered with that status. */
-  answered(upstream: Upstream, status: number, ask: Ask): void {
-    this.#health.answered(upstream, status, ask);
+  answered(upstream: Upstream, status: number, job: Job): void {
+    this.#health.answered(upstream, status, job);
   }
 
   /** Takes note that no connection could be made; `isQuick` when it was refused at once. */
@@ -189,8 +189,8 @@ export class Pool {
   }
 
   /** Takes note that the connection broke before any byte of an answer. */
-  wasReset(upstream: Upstream, ask: Ask): void {
-    this.#health.wasReset(upstream, ask);
+  wasReset(upstream: Upstream, job: Job): void {
+    this.#health.wasReset(upstream, job);
   }
 
   /** Takes note that the engine is loading its model. */
@@ -199,10 +199,10 @@ export class Pool {
   }
 
   /** Says whether what failed like this may be tried again; a yes costs the budget. */
-  mayRetry(upstream: Upstream, failure: RetryFailure, ask: Ask): boolean {
+  mayRetry(upstream: Upstream, failure: RetryFailure, job: Job): boolean {
     if (!mayRetry(this.#settings.retryPolicy, failure)) return false;
     if (failure === 'loading') return true;
-    const { stations } = this.#fleet.groupOf(this.#fleet.resolve(ask));
+    const { stations } = this.#fleet.groupOf(this.#fleet.resolve(job));
     const others = stations.map((station) => this.#fleet.ownerOf(station));
     const hasOther = others.some((other) => other !== upstream && other.isHopeful);
     return hasOther && this.#budget.tryTake(failure);
@@ -232,20 +232,20 @@ export class Pool {
     this.#admission.dispatch(now);
   }
 
-  #start({ ask, choice, station, units, spot }: Admitted, now: number): Lease {
+  #start({ job, choice, station, units, spot }: Admitted, now: number): Lease {
     const upstream = this.#fleet.ownerOf(station);
     const probe = upstream.breaker.admitted(now);
     if (probe !== undefined) this.#fleet.refresh(now);
     if (upstream.open++ === 0) upstream.progress.opened(now);
-    this.#placing.leave(ask);
-    const matchedBlocks = this.#placing.took(ask, upstream, spot);
-    const edits = this.#editsFor(ask, choice, upstream);
+    this.#placing.leave(job);
+    const matchedBlocks = this.#placing.took(job, upstream, spot);
+    const edits = this.#editsFor(job, choice, upstream);
     const model = choice.rewrite?.[upstream.id] ?? choice.model;
-    const terms = { ask, upstream, station, units, model, edits, matchedBlocks, probe };
+    const terms = { job, upstream, station, units, model, edits, matchedBlocks, probe };
     return this.#charges.begin(terms, now);
   }
 
-  #editsFor({ units, caller, model: asked }: Ask, choice: Choice, upstream: Upstream) {
+  #editsFor({ units, caller, model: asked }: Job, choice: Choice, upstream: Upstream) {
     // Of a key that may not use every model: a body that names two must not mean another one to the engine.
     const checked = caller.models && asked;
     const model = choice.rewrite?.[upstream.id] ?? checked;
@@ -256,10 +256,10 @@ export class Pool {
   }
 
   #ended(running: Running, end: LeaseEnd, now: number): void {
-    const { ask, upstream, station, units, probe } = running;
+    const { job, upstream, station, units, probe } = running;
     if (--upstream.open === 0) upstream.progress.closed();
     upstream.breaker.probeEnded(probe);
-    if (end.outcome !== 'unserved') this.#placing.ran(ask, upstream);
+    if (end.outcome !== 'unserved') this.#placing.ran(job, upstream);
     this.#charges.settle(running, end, now);
     const isKnownToEnd = end.outcome === 'done' || end.outcome === 'unserved';
     const canLinger = upstream.kind === 'llama.cpp' && upstream.isHopeful && units > 0;
@@ -269,12 +269,12 @@ export class Pool {
       if (this.#admission.size > 0) this.#refreshAndDispatch(now);
       return;
     }
-    this.#drain.add(running, ask.served() !== undefined, now);
+    this.#drain.add(running, job.served() !== undefined, now);
     this.#drainTimer ??= setInterval(() => this.#lookAtDraining(), drainMs);
   }
 
-  #release({ station, units, ask }: Running): void {
-    this.#admission.release(station, ask.caller.principal, units);
+  #release({ station, units, job }: Running): void {
+    this.#admission.release(station, job.caller.principal, units);
   }
 
   /** Charges what has been streamed, and finds out who stands still. */

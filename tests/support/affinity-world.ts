@@ -41,7 +41,7 @@ interface Person {
   tokens: number;
 }
 
-interface Ask extends Waiter {
+interface Job extends Waiter {
   person: Person;
   chain: Uint32Array;
   chat: number;
@@ -85,7 +85,7 @@ class Engine {
   readonly station: Station;
   readonly cache: Cache;
   /** Who is held for it, first come first. */
-  readonly held = new Set<Ask>();
+  readonly held = new Set<Job>();
 
   constructor(id: string, slots: number, cacheTokens: number) {
     this.upstream = new Upstream(settingsOf(id, { slots }), () => 0);
@@ -119,7 +119,7 @@ class World {
   readonly #events = new Heap<Event>((a, b) => a.at - b.at || a.number - b.number);
   readonly #engines: readonly Engine[];
   readonly #group: Group;
-  readonly #queue: Queue<Ask>;
+  readonly #queue: Queue<Job>;
 
   constructor(
     readonly policy: Policy,
@@ -135,13 +135,13 @@ class World {
     this.#total = answers || this.#turnsInAll();
     this.#group = { key: 'all', stations: this.#engines.map(({ station }) => station) };
     const unbounded = Number.POSITIVE_INFINITY;
-    this.#queue = new Queue<Ask>({
+    this.#queue = new Queue<Job>({
       limits: () => ({
         maxWaiters: unbounded,
         maxWaitersPerCaller: unbounded,
         maxBytes: unbounded,
       }),
-      choose: (ask, free) => this.#choose(ask, free),
+      choose: (job, free) => this.#choose(job, free),
     });
   }
 
@@ -227,20 +227,20 @@ class World {
     });
   }
 
-  #start(ask: Ask, station: Station): void {
+  #start(job: Job, station: Station): void {
     const engine = this.#engines.find((each) => each.station === station) as Engine;
     const { firstTokenMs, prefillPerMs, decodeMs, wayMs } = this.scenario;
-    const { chat, chain, promptTokens, answerTokens, principal } = ask;
+    const { chat, chain, promptTokens, answerTokens, principal } = job;
     const { cache, upstream } = engine;
     const pages = this.#piecesOf(chat, promptTokens + answerTokens, tokensPerPage);
     const prompt = pages.subarray(0, Math.floor(promptTokens / tokensPerPage));
     const { blocks } = upstream.index.matchOf(chain);
-    this.#hold(ask, undefined);
+    this.#hold(job, undefined);
     const cachedTokens = Math.min(promptTokens - 1, cache.match(prompt));
     const computedTokens = promptTokens - cachedTokens;
     const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
     const serviceMs = firstByteMs + answerTokens * decodeMs + wayMs / 2;
-    this.#count(ask, cachedTokens, firstByteMs);
+    this.#count(job, cachedTokens, firstByteMs);
     this.#queue.charge(principal, computedTokens + 2 * answerTokens);
     this.#after(firstByteMs, () => cache.keep(prompt));
     this.#after(serviceMs, () => {
@@ -250,12 +250,12 @@ class World {
       upstream.index.hold(chain);
       upstream.index.learn(chain, blocks, cachedTokens, tokensPerBlock);
       this.#queue.release(station, principal, 1);
-      this.#answer(ask);
+      this.#answer(job);
       this.#dispatch();
     });
   }
 
-  #count({ enteredAt, promptTokens }: Ask, cachedTokens: number, prefillMs: number) {
+  #count({ enteredAt, promptTokens }: Job, cachedTokens: number, prefillMs: number) {
     const { requests, ...sums } = this.#counted;
     this.#counted = {
       requests: requests + 1,
@@ -265,7 +265,7 @@ class World {
     };
   }
 
-  #answer({ person }: Ask): void {
+  #answer({ person }: Job): void {
     const { restartsAfter, othersComeAfter } = this.scenario;
     this.#answered++;
     if (this.#answered === Math.round(this.#total * restartsAfter)) this.#restart();
@@ -285,8 +285,8 @@ class World {
     if (isRestartSeen) engine.upstream.index.forget();
   }
 
-  #choose(ask: Ask, free: readonly Station[]): Station | undefined {
-    if (this.policy === 'affinity') return this.#chooseByAffinity(ask, free);
+  #choose(job: Job, free: readonly Station[]): Station | undefined {
+    if (this.policy === 'affinity') return this.#chooseByAffinity(job, free);
     const { stations } = this.#group;
     const order = (station: Station) =>
       (stations.indexOf(station) - this.#next + stations.length) % stations.length;
@@ -297,13 +297,13 @@ class World {
   }
 
   /** As the gateway does it. */
-  #chooseByAffinity(ask: Ask, free: readonly Station[]): Station | undefined {
+  #chooseByAffinity(job: Job, free: readonly Station[]): Station | undefined {
     const open = this.#engines.filter(({ station }) => station.isOpen);
     const candidates = open.map(({ station, upstream, held }): Candidate => {
       const { index, serviceMs, prefillPerMs } = upstream;
-      const { blocks, isShared } = index.matchOf(ask.chain);
+      const { blocks, isShared } = index.matchOf(job.chain);
       const isFree = free.includes(station);
-      const before = held.has(ask) ? [...held].indexOf(ask) : held.size;
+      const before = held.has(job) ? [...held].indexOf(job) : held.size;
       return {
         matchedBlocks: blocks,
         isShared,
@@ -316,19 +316,19 @@ class World {
         isSessionHome: false,
       };
     });
-    const waitedMs = this.#now - (ask.heldSince ?? this.#now);
-    const placed = place({ blocks: ask.chain.length, waitedMs, turn: this.#turn++ }, candidates);
+    const waitedMs = this.#now - (job.heldSince ?? this.#now);
+    const placed = place({ blocks: job.chain.length, waitedMs, turn: this.#turn++ }, candidates);
     const station = open[placed.index]?.station;
     if (!placed.isHeld) return station;
-    this.#hold(ask, station);
+    this.#hold(job, station);
     return undefined;
   }
 
-  #hold(ask: Ask, station: Station | undefined): void {
-    if (ask.heldFor === station) return;
-    for (const { held } of this.#engines) held.delete(ask);
-    this.#engines.find((engine) => engine.station === station)?.held.add(ask);
-    ask.heldFor = station;
-    ask.heldSince ??= this.#now;
+  #hold(job: Job, station: Station | undefined): void {
+    if (job.heldFor === station) return;
+    for (const { held } of this.#engines) held.delete(job);
+    this.#engines.find((engine) => engine.station === station)?.held.add(job);
+    job.heldFor = station;
+    job.heldSince ??= this.#now;
   }
 }

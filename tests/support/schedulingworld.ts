@@ -1,5 +1,5 @@
-/** Settings, upstreams and asks as tests of scheduling want them, without a socket. */
-import type { Ask } from '../../src/request/job.ts';
+/** Settings, upstreams and jobs as tests of scheduling want them, without a socket. */
+import type { Job } from '../../src/request/job.ts';
 import { Fleet, type FleetSettings } from '../../src/engines/fleet.ts';
 import type { Waiter } from '../../src/scheduling/lanes.ts';
 import type { Group } from '../../src/engines/slots.ts';
@@ -55,7 +55,7 @@ export function callerOf(principal: string, more: Partial<Caller> = {}): Caller 
   } as Caller; // What else a caller has does not matter to scheduling.
 }
 
-export function askOf(principal: string, more: Partial<Ask> = {}): Ask {
+export function jobOf(principal: string, more: Partial<Job> = {}): Job {
   return {
     caller: callerOf(principal),
     priority: 'interactive',

@@ -7,7 +7,7 @@ import {
   isUnlimited,
   refusalCodes,
   type Admission,
-  type Ask,
+  type Demand,
   type LimitStore,
   type Moment,
   type RefusalCode,
@@ -75,7 +75,7 @@ export class Limiter implements LimitStore {
     return held;
   }
 
-  admit({ principal, limits, tokens, promptTokens }: Ask, now: Moment): Admission {
+  admit({ principal, limits, tokens, promptTokens }: Demand, now: Moment): Admission {
     if (isUnlimited(limits)) return unlimited;
     const account = this.#accounts.get(principal) ?? new Account();
     account.adopt(limits, now);

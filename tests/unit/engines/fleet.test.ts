@@ -1,6 +1,6 @@
 /** The upstreams that there are: who serves what, what a reload keeps, and who can be spared. */
 import { describe, expect, test } from 'bun:test';
-import { askOf, callerOf, fleetOf, see, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, callerOf, fleetOf, see, settingsOf } from '../../support/schedulingworld.ts';
 
 const settings = { defaultModel: undefined, anyModelName: 'on' } as const;
 
@@ -33,7 +33,7 @@ describe('where a request may run', () => {
       settingsOf('b', { models: ['x', 'y'] }),
     ]);
     const at = (model: string) => {
-      const { stations } = fleet.groupOf(fleet.resolve(askOf('k', { model })));
+      const { stations } = fleet.groupOf(fleet.resolve(jobOf('k', { model })));
       return stations.map((station) => fleet.ownerOf(station).id);
     };
     expect([at('x'), at('y')]).toEqual([['a', 'b'], ['b']]);
@@ -43,7 +43,7 @@ describe('where a request may run', () => {
   test('is nowhere for a key that may not use it', () => {
     const fleet = fleetOf([settingsOf('a', { models: ['x', 'y'] })]);
     const caller = callerOf('k', { models: ['y'] });
-    expect(() => fleet.resolve(askOf('k', { caller, model: 'x' }))).toThrow('only these models');
+    expect(() => fleet.resolve(jobOf('k', { caller, model: 'x' }))).toThrow('only these models');
   });
 
   test('is found anew only when something else is served', () => {
@@ -59,7 +59,7 @@ describe('where a request may run', () => {
     const fleet = fleetOf([settingsOf('a', { models: ['x', 'y'], slots })]);
     for (const upstream of fleet.upstreams) upstream.slots = 8;
     const stationOf = (model: string) => {
-      return fleet.groupOf(fleet.resolve(askOf('k', { model }))).stations[0];
+      return fleet.groupOf(fleet.resolve(jobOf('k', { model }))).stations[0];
     };
     // The engine's own number counts for what the mapping leaves out.
     expect([stationOf('x')?.capacity, stationOf('y')?.capacity]).toEqual([2, 8]);
@@ -97,7 +97,7 @@ describe('an upstream', () => {
   test('that is set aside takes nothing, but for one that refuses quickly and is alone', () => {
     const fleet = fleetOf([settingsOf('a')]);
     const [a] = fleet.upstreams;
-    const [station] = fleet.groupOf(fleet.resolve(askOf('k'))).stations;
+    const [station] = fleet.groupOf(fleet.resolve(jobOf('k'))).stations;
     a?.breaker.unreachable(0);
     fleet.refresh(1);
     expect(station?.isOpen).toBe(false);

@@ -5,7 +5,7 @@ import { Health } from '../../../src/engines/health.ts';
 import type { Log } from '../../../src/log/log.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import type { WatchOptions } from '../../../src/engines/watch.ts';
-import { askOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const floorMs = 1_000;
 
@@ -95,7 +95,7 @@ describe('an upstream that nobody reaches', () => {
       upstream.index.hold(Uint32Array.from([1, 2, 3]));
       report().unreachable();
       if (isByWatch) report().reached();
-      else health.answered(upstream, 200, askOf('k'));
+      else health.answered(upstream, 200, jobOf('k'));
       expect(upstream.state).toBe('up');
       expect(lines.at(-1)).toBe('upstream is back');
       expect(calls).toEqual(['lookAnew a']);
@@ -115,27 +115,27 @@ test('a connection proves an upstream and says nothing new of one that is up', (
 
 test('one that only fails is set aside while another serves the same', () => {
   const { health, upstream, lines } = stage(['a', 'b']);
-  for (let i = 0; i < 10; i++) health.answered(upstream, 500, askOf(`caller-${i}`));
+  for (let i = 0; i < 10; i++) health.answered(upstream, 500, jobOf(`caller-${i}`));
   expect(upstream.state).toBe('away');
   expect(lines).toEqual(['error: upstream is set aside']);
 });
 
 test('the last one is not, whatever it answers', () => {
   const { health, upstream, lines } = stage();
-  for (let i = 0; i < 10; i++) health.answered(upstream, 500, askOf(`caller-${i}`));
+  for (let i = 0; i < 10; i++) health.answered(upstream, 500, jobOf(`caller-${i}`));
   expect([upstream.state, lines]).toEqual(['up', []]);
 });
 
 test('tokenizing is no proof that an engine generates', () => {
   const { health, upstream } = stage(['a', 'b']);
-  for (let i = 0; i < 10; i++) health.answered(upstream, 500, askOf(`caller-${i}`));
-  health.answered(upstream, 200, askOf('k', { units: 0 }));
+  for (let i = 0; i < 10; i++) health.answered(upstream, 500, jobOf(`caller-${i}`));
+  health.answered(upstream, 200, jobOf('k', { units: 0 }));
   expect(upstream.state).toBe('away');
 });
 
 describe('one that breaks connections', () => {
   const resets = ({ health, upstream }: ReturnType<typeof stage>, count: number, callers: number) =>
-    times(count, (i) => health.wasReset(upstream, askOf(`caller-${i % callers}`)));
+    times(count, (i) => health.wasReset(upstream, jobOf(`caller-${i % callers}`)));
 
   test('of several callers is set aside while another serves the same', () => {
     const all = stage(['a', 'b']);
@@ -174,7 +174,7 @@ describe('one that breaks connections', () => {
     resets(all, 10, 1);
     report().broke();
     const [, b] = fleet.upstreams;
-    times(50, () => b && health.wasReset(b, askOf('caller-0')));
+    times(50, () => b && health.wasReset(b, jobOf('caller-0')));
     report('b').broke();
     expect(fleet.upstreams.map(({ state }) => state)).toEqual(['away', 'up']);
   });

@@ -5,11 +5,11 @@ import {
   type AdmissionSettings,
   type Admitted,
 } from '../../../src/scheduling/admission.ts';
-import type { Ask } from '../../../src/request/job.ts';
+import type { Job } from '../../../src/request/job.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { Placing } from '../../../src/scheduling/placing.ts';
 import type { UpstreamSettings } from '../../../src/config/upstreams.ts';
-import { askOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const limits: AdmissionSettings = {
   maxSlotsPerCaller: 0,
@@ -35,10 +35,10 @@ function stage(
     },
     now: () => 0,
   });
-  const enter = (ask: Ask, signal = new AbortController().signal) =>
-    admission.enter(ask, fleet.resolve(ask), { signal, isAgain: false });
+  const enter = (job: Job, signal = new AbortController().signal) =>
+    admission.enter(job, fleet.resolve(job), { signal, isAgain: false });
   function end(admitted: Admitted): void {
-    admission.release(admitted.station, admitted.ask.caller.principal, admitted.units);
+    admission.release(admitted.station, admitted.job.caller.principal, admitted.units);
     admission.dispatch(0);
   }
   return { fleet, admission, started, enter, end };
@@ -57,7 +57,7 @@ async function failureOf(wait: unknown): Promise<unknown> {
 describe('where nobody waits and a slot is free', () => {
   test('a request starts before the call returns', () => {
     const { admission, started, enter } = stage();
-    const lease = enter(askOf('k'));
+    const lease = enter(jobOf('k'));
     expect(lease).not.toBeInstanceOf(Promise);
     expect(started).toEqual([lease as Admitted]);
     expect([admission.size, started[0]?.station.used]).toEqual([0, 1]);
@@ -65,27 +65,27 @@ describe('where nobody waits and a slot is free', () => {
 
   test('one that is larger than the engine takes all of it', () => {
     const { started, enter } = stage([settingsOf('a', { slots: 3 })]);
-    enter(askOf('k', { units: 9 }));
+    enter(jobOf('k', { units: 9 }));
     expect(started[0]?.units).toBe(3);
   });
 
   test('one that needs no slot takes none, also of an engine that is full', () => {
     const { started, enter } = stage();
-    enter(askOf('k'));
-    const lease = enter(askOf('k', { units: 0 }));
+    enter(jobOf('k'));
+    const lease = enter(jobOf('k', { units: 0 }));
     expect(lease).not.toBeInstanceOf(Promise);
     expect(started[1]?.units).toBe(0);
   });
 
   test('one runs even with a queue of no length', () => {
     const { enter } = stage(undefined, { maxQueuedRequests: 0 });
-    expect(enter(askOf('k'))).not.toBeInstanceOf(Promise);
-    expect(() => enter(askOf('k'))).toThrow(GatewayError);
+    expect(enter(jobOf('k'))).not.toBeInstanceOf(Promise);
+    expect(() => enter(jobOf('k'))).toThrow(GatewayError);
   });
 
   test('of several upstreams each gets its share', () => {
     const { started, enter } = stage([settingsOf('a'), settingsOf('b')]);
-    for (let i = 0; i < 2; i++) enter(askOf('k'));
+    for (let i = 0; i < 2; i++) enter(jobOf('k'));
     expect(started.map(({ station }) => station.id).sort()).toEqual(['a', 'b']);
     expect(started.map(({ spot }) => spot?.blocks)).toEqual([0, 0]);
   });
@@ -94,8 +94,8 @@ describe('where nobody waits and a slot is free', () => {
 describe('a request waits', () => {
   test('for a slot, and starts when one comes back', async () => {
     const { admission, started, enter, end } = stage();
-    const first = enter(askOf('k')) as Admitted;
-    const second = enter(askOf('k'));
+    const first = enter(jobOf('k')) as Admitted;
+    const second = enter(jobOf('k'));
     expect(second).toBeInstanceOf(Promise);
     expect(admission.size).toBe(1);
     end(first);
@@ -105,18 +105,18 @@ describe('a request waits', () => {
 
   test("behind its caller's cap", () => {
     const { enter } = stage([settingsOf('a', { slots: 4 })], { maxSlotsPerCaller: 1 });
-    enter(askOf('k'));
-    expect(enter(askOf('k'))).toBeInstanceOf(Promise);
+    enter(jobOf('k'));
+    expect(enter(jobOf('k'))).toBeInstanceOf(Promise);
   });
 
   test('where somebody waits already, and is told its place', () => {
     const { admission, enter } = stage();
-    enter(askOf('a'));
-    enter(askOf('a'));
-    const ask = askOf('b');
-    enter(ask);
-    expect(admission.report(ask)?.place).toBeGreaterThan(0);
-    expect(admission.report(askOf('c'))).toBeUndefined();
+    enter(jobOf('a'));
+    enter(jobOf('a'));
+    const job = jobOf('b');
+    enter(job);
+    expect(admission.report(job)?.place).toBeGreaterThan(0);
+    expect(admission.report(jobOf('c'))).toBeUndefined();
   });
 
   test('and is not held up by one that wants another upstream', async () => {
@@ -124,8 +124,8 @@ describe('a request waits', () => {
       settingsOf('a', { models: ['x'] }),
       settingsOf('b', { models: ['y'] }),
     ]);
-    for (let i = 0; i < 2; i++) enter(askOf('k', { model: 'x' }));
-    await enter(askOf('k', { model: 'y' }));
+    for (let i = 0; i < 2; i++) enter(jobOf('k', { model: 'x' }));
+    await enter(jobOf('k', { model: 'y' }));
     expect(started.map(({ station }) => station.id)).toEqual(['a', 'b']);
   });
 });
@@ -133,9 +133,9 @@ describe('a request waits', () => {
 describe('a wait ends', () => {
   test('with the reason of the signal', async () => {
     const { admission, enter } = stage();
-    enter(askOf('k'));
+    enter(jobOf('k'));
     const controller = new AbortController();
-    const failure = failureOf(enter(askOf('k'), controller.signal));
+    const failure = failureOf(enter(jobOf('k'), controller.signal));
     const reason = new Error('left');
     controller.abort(reason);
     expect(await failure).toBe(reason);
@@ -144,9 +144,9 @@ describe('a wait ends', () => {
 
   test('with a time to come back when it was too long', async () => {
     const { enter } = stage();
-    enter(askOf('k'));
+    enter(jobOf('k'));
     const controller = new AbortController();
-    const failure = failureOf(enter(askOf('k'), controller.signal));
+    const failure = failureOf(enter(jobOf('k'), controller.signal));
     controller.abort(new GatewayError('queue_timeout'));
     const error = (await failure) as GatewayError;
     expect([error.code, Number(error.headers?.['retry-after'])]).toEqual(['queue_timeout', 1]);
@@ -154,8 +154,8 @@ describe('a wait ends', () => {
 
   test('when no upstream can be hoped for', async () => {
     const { fleet, admission, enter } = stage();
-    enter(askOf('k'));
-    const failure = failureOf(enter(askOf('k')));
+    enter(jobOf('k'));
+    const failure = failureOf(enter(jobOf('k')));
     fleet.upstreams[0]?.breaker.unreachable(0);
     fleet.refresh(0);
     admission.failHopeless();
@@ -164,8 +164,8 @@ describe('a wait ends', () => {
 
   test('not before an upstream that is away was looked at for the first time', async () => {
     const { fleet, admission, enter } = stage();
-    enter(askOf('k'));
-    const failure = failureOf(enter(askOf('k')));
+    enter(jobOf('k'));
+    const failure = failureOf(enter(jobOf('k')));
     const [upstream] = fleet.upstreams;
     if (upstream === undefined) throw new Error('there is no upstream');
     upstream.isSighted = false;
@@ -180,9 +180,9 @@ describe('a wait ends', () => {
 
   test('when its model is served no more, and not for the others', async () => {
     const { fleet, admission, enter } = stage([settingsOf('a', { models: ['x', 'y'] })]);
-    enter(askOf('k', { model: 'x' }));
-    const stays = enter(askOf('k', { model: 'x' }));
-    const failure = failureOf(enter(askOf('k', { model: 'y' })));
+    enter(jobOf('k', { model: 'x' }));
+    const stays = enter(jobOf('k', { model: 'x' }));
+    const failure = failureOf(enter(jobOf('k', { model: 'y' })));
     const upstreams = [settingsOf('a', { models: ['x', 'z'] })];
     fleet.replace({ upstreams, defaultModel: undefined, anyModelName: 'on' });
     fleet.renew();

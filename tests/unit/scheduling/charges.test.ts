@@ -1,10 +1,10 @@
 /** What callers are charged for: the prompt, the stream, and at the end the truth. */
 import { describe, expect, test } from 'bun:test';
-import type { Ask } from '../../../src/request/job.ts';
+import type { Job } from '../../../src/request/job.ts';
 import { Charges, type LeaseEnd } from '../../../src/scheduling/charges.ts';
 import { Station } from '../../../src/engines/slots.ts';
 import { Upstream } from '../../../src/engines/upstream.ts';
-import { askOf, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const done: LeaseEnd = { outcome: 'done', tokens: {}, firstByteMs: undefined };
 
@@ -18,12 +18,12 @@ function stage() {
     now: () => now,
     charge: (principal, tokens) => charged.set(principal, (charged.get(principal) ?? 0) + tokens),
     ended(running, end, at) {
-      ended.push(running.ask.caller.principal);
+      ended.push(running.job.caller.principal);
       charges.settle(running, end, at);
     },
   });
-  const begin = (ask: Ask, matchedBlocks = 0) => {
-    const terms = { ask, upstream, station, units: ask.units, matchedBlocks };
+  const begin = (job: Job, matchedBlocks = 0) => {
+    const terms = { job, upstream, station, units: job.units, matchedBlocks };
     return charges.begin({ ...terms, model: undefined, edits: undefined, probe: undefined }, now);
   };
   const at = (time: number) => (now = time);
@@ -33,17 +33,17 @@ function stage() {
 describe('a prompt', () => {
   test('is charged at once, without what is held of it', () => {
     const { charged, begin } = stage();
-    begin(askOf('a', { promptBytes: 1_000 }));
-    begin(askOf('b', { promptBytes: 1_000 }), 2);
-    begin(askOf('c', { promptBytes: 100 }), 2);
-    begin(askOf('d', { promptBytes: 1_000, units: 0 }));
+    begin(jobOf('a', { promptBytes: 1_000 }));
+    begin(jobOf('b', { promptBytes: 1_000 }), 2);
+    begin(jobOf('c', { promptBytes: 100 }), 2);
+    begin(jobOf('d', { promptBytes: 1_000, units: 0 }));
     expect(Object.fromEntries(charged)).toEqual({ a: 250, b: (1_000 - 512) / 4 });
   });
 
   test('is estimated by what engines have told', () => {
     const { charges, begin } = stage();
     expect(charges.tokensPerByte).toBe(0.25);
-    const lease = begin(askOf('a', { promptBytes: 1_000 }));
+    const lease = begin(jobOf('a', { promptBytes: 1_000 }));
     lease.release({ ...done, tokens: { promptTokens: 500, completionTokens: 1 } });
     // (0.95 × 250 + 500) of (0.95 × 1000 + 1000)
     expect(charges.tokensPerByte).toBeCloseTo(737.5 / 1_950);
@@ -54,7 +54,7 @@ describe('an answer', () => {
   test('that streams is charged as it comes, at twice the price of a prompt', () => {
     const { upstream, charges, charged, begin } = stage();
     let served = 0;
-    begin(askOf('a', { served: () => served }));
+    begin(jobOf('a', { served: () => served }));
     expect(charges.stream(100).size).toBe(0);
     served = 10;
     expect(charges.stream(200)).toEqual(new Set([upstream]));
@@ -64,14 +64,14 @@ describe('an answer', () => {
 
   test('that comes whole is charged by the time that it takes', () => {
     const { upstream, charges, charged, begin } = stage();
-    begin(askOf('a'));
+    begin(jobOf('a'));
     charges.stream(1_000);
     expect(charged.get('a')).toBe(2 * upstream.tokensPerSecond);
   });
 
   test('of a request that takes no slot is free', () => {
     const { charges, charged, begin } = stage();
-    const lease = begin(askOf('a', { units: 0, promptBytes: 1_000, served: () => 5 }));
+    const lease = begin(jobOf('a', { units: 0, promptBytes: 1_000, served: () => 5 }));
     charges.stream(1_000);
     lease.release({ ...done, tokens: { promptTokens: 9, completionTokens: 9 } });
     expect(charged.size).toBe(0);
@@ -83,7 +83,7 @@ describe('the end', () => {
 
   test('corrects what was charged to what the engine says', () => {
     const { charges, charged, begin } = stage();
-    const lease = begin(askOf('a', { promptBytes: 4_000, served: () => 30 }));
+    const lease = begin(jobOf('a', { promptBytes: 4_000, served: () => 30 }));
     charges.stream(100);
     expect(charged.get('a')).toBe(1_000 + 60);
     lease.release({ ...done, tokens });
@@ -92,14 +92,14 @@ describe('the end', () => {
 
   test('of what was aborted counts what has come', () => {
     const { charged, begin } = stage();
-    const lease = begin(askOf('a', { promptBytes: 400, served: () => 3 }));
+    const lease = begin(jobOf('a', { promptBytes: 400, served: () => 3 }));
     lease.release({ ...done, outcome: 'aborted' });
     expect(charged.get('a')).toBe(100 + 6);
   });
 
   test('of what did not run gives everything back', () => {
     const { charges, charged, begin } = stage();
-    const lease = begin(askOf('a', { promptBytes: 400 }));
+    const lease = begin(jobOf('a', { promptBytes: 400 }));
     charges.stream(1_000);
     lease.release({ ...done, outcome: 'unserved' });
     expect(charged.get('a')).toBe(0);
@@ -107,7 +107,7 @@ describe('the end', () => {
 
   test('comes once', () => {
     const { charges, charged, ended, begin } = stage();
-    const lease = begin(askOf('a', { promptBytes: 400 }));
+    const lease = begin(jobOf('a', { promptBytes: 400 }));
     lease.release({ ...done, tokens });
     const after = charged.get('a');
     lease.release({ ...done, tokens });
@@ -116,7 +116,7 @@ describe('the end', () => {
 
   test('tells how long requests take at the upstream', () => {
     const { upstream, begin, at } = stage();
-    const lease = begin(askOf('a', { promptBytes: 400, served: () => 3 }));
+    const lease = begin(jobOf('a', { promptBytes: 400, served: () => 3 }));
     at(700);
     lease.release({ ...done, tokens, firstByteMs: 100 });
     expect(upstream.serviceMs).toBe(700);
@@ -127,9 +127,9 @@ describe('the end', () => {
 
 test('units at an upstream are those that were taken before', () => {
   const { upstream, charges, begin, at } = stage();
-  begin(askOf('a', { units: 2 }));
+  begin(jobOf('a', { units: 2 }));
   at(50);
-  begin(askOf('b'));
+  begin(jobOf('b'));
   expect([0, 50, 51].map((before) => charges.unitsAt(upstream, before))).toEqual([0, 2, 3]);
   expect(charges.unitsAt(new Upstream(settingsOf('b'), () => 0), 51)).toBe(0);
 });

@@ -1,11 +1,11 @@
 /** Where requests are placed: at home, held for it, elsewhere; and what is known of those held before. */
 import { describe, expect, test } from 'bun:test';
-import type { Ask } from '../../../src/request/job.ts';
+import type { Job } from '../../../src/request/job.ts';
 import { Placing } from '../../../src/scheduling/placing.ts';
 import { canRun } from '../../../src/engines/slots.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import { forSeeds } from '../../support/random.ts';
-import { askOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
 
 /** A prompt of that many blocks that nobody else has. */
 function chainOf(seed: number, blocks = 400): Uint32Array {
@@ -15,16 +15,16 @@ function chainOf(seed: number, blocks = 400): Uint32Array {
 function stage(upstreams = [settingsOf('a'), settingsOf('b')]) {
   const fleet = fleetOf(upstreams);
   const placing = new Placing(fleet, () => 0.25);
-  const { stations } = fleet.groupOf(fleet.resolve(askOf('k')));
-  const choose = (ask: Ask, now = 0) => {
+  const { stations } = fleet.groupOf(fleet.resolve(jobOf('k')));
+  const choose = (job: Job, now = 0) => {
     const free = stations.filter((station) => canRun(station, 1));
-    return placing.choose(ask, stations, free, now)?.station.id;
+    return placing.choose(job, stations, free, now)?.station.id;
   };
   const find = (id: string) => fleet.upstreams.find((each) => each.id === id) as Upstream;
-  const start = (ask: Ask, id: string) => placing.took(ask, find(id), undefined);
-  const run = (ask: Ask, id: string) => {
-    const blocks = start(ask, id);
-    placing.ran(ask, find(id));
+  const start = (job: Job, id: string) => placing.took(job, find(id), undefined);
+  const run = (job: Job, id: string) => {
+    const blocks = start(job, id);
+    placing.ran(job, find(id));
     return blocks;
   };
   const setUsed = (...used: number[]) => {
@@ -37,65 +37,65 @@ describe('a conversation', () => {
   test('goes where its beginning is', () => {
     for (const home of ['a', 'b']) {
       const { choose, run } = stage();
-      const ask = askOf('k', { chain: chainOf(1) });
-      expect(run(ask, home)).toBe(0);
-      expect([choose(ask), choose(ask)]).toEqual([home, home]);
-      expect(run(ask, home)).toBe(400);
+      const job = jobOf('k', { chain: chainOf(1) });
+      expect(run(job, home)).toBe(0);
+      expect([choose(job), choose(job)]).toEqual([home, home]);
+      expect(run(job, home)).toBe(400);
     }
   });
 
   test('goes where its session was, of the same caller alone', () => {
     const { choose, run } = stage();
     const session = 'chat';
-    run(askOf('k', { session }), 'b');
-    for (let i = 0; i < 4; i++) expect(choose(askOf('k', { session }))).toBe('b');
-    const others = Array.from({ length: 4 }, () => choose(askOf('other', { session })));
+    run(jobOf('k', { session }), 'b');
+    for (let i = 0; i < 4; i++) expect(choose(jobOf('k', { session }))).toBe('b');
+    const others = Array.from({ length: 4 }, () => choose(jobOf('other', { session })));
     expect(others).toContain('a');
   });
 
   test('is held while its home is busy, and spills when that has lasted too long', () => {
     const { choose, run, setUsed } = stage();
-    const ask = askOf('k', { chain: chainOf(1) });
-    run(ask, 'a');
+    const job = jobOf('k', { chain: chainOf(1) });
+    run(job, 'a');
     setUsed(1, 0);
-    expect(choose(ask, 0)).toBeUndefined();
-    expect(choose(ask, 100)).toBeUndefined();
-    expect(choose(ask, 1_000_000)).toBe('b');
+    expect(choose(job, 0)).toBeUndefined();
+    expect(choose(job, 100)).toBeUndefined();
+    expect(choose(job, 1_000_000)).toBe('b');
   });
 
   test('that has begun to wait anew has all its patience', () => {
     const { placing, choose, run, setUsed } = stage();
-    const ask = askOf('k', { chain: chainOf(1) });
-    run(ask, 'a');
+    const job = jobOf('k', { chain: chainOf(1) });
+    run(job, 'a');
     setUsed(1, 0);
-    choose(ask, 0);
-    placing.leave(ask);
-    expect(choose(ask, 1_000_000)).toBeUndefined();
+    choose(job, 0);
+    placing.leave(job);
+    expect(choose(job, 1_000_000)).toBeUndefined();
   });
 
   test('does not wait behind so many that its prompt is computed sooner elsewhere', () => {
     const { placing, choose, run, setUsed } = stage();
-    const asks = Array.from({ length: 60 }, (_, i) => askOf('k', { chain: chainOf(i + 1) }));
-    for (const ask of asks) run(ask, 'a');
+    const jobs = Array.from({ length: 60 }, (_, i) => jobOf('k', { chain: chainOf(i + 1) }));
+    for (const job of jobs) run(job, 'a');
     setUsed(1, 0);
-    const places = asks.map((ask) => choose(ask));
+    const places = jobs.map((job) => choose(job));
     const held = places.indexOf('b');
     expect(held).toBeGreaterThan(0);
     expect(places.slice(0, held).every((place) => place === undefined)).toBe(true);
     expect(places.slice(held).every((place) => place === 'b')).toBe(true);
     // Those before it are counted, and no others: the first still waits, and so does the next when one has left.
-    expect(choose(asks[0] as Ask)).toBeUndefined();
-    placing.leave(asks[0] as Ask);
-    expect(choose(asks[held] as Ask)).toBeUndefined();
+    expect(choose(jobs[0] as Job)).toBeUndefined();
+    placing.leave(jobs[0] as Job);
+    expect(choose(jobs[held] as Job)).toBeUndefined();
   });
 });
 
 describe('a prompt that is only being computed', () => {
   test('is held nowhere before it has run', () => {
     const { choose, start, run } = stage();
-    const ask = askOf('k', { chain: chainOf(1) });
-    expect([start(ask, 'a'), run(ask, 'a'), start(ask, 'a')]).toEqual([0, 0, 400]);
-    expect([choose(ask), choose(ask)]).toEqual(['a', 'a']);
+    const job = jobOf('k', { chain: chainOf(1) });
+    expect([start(job, 'a'), run(job, 'a'), start(job, 'a')]).toEqual([0, 0, 400]);
+    expect([choose(job), choose(job)]).toEqual(['a', 'a']);
   });
 
   test('keeps nobody waiting: all that begin alike at once are spread over all slots', async () => {
@@ -111,12 +111,12 @@ describe('a prompt that is only being computed', () => {
         const tail = chainOf(isOnePrompt ? 1 : i + 2, 300 - common);
         const chain = Uint32Array.from([...chainOf(0, common), ...tail]);
         const leastUsed = Math.min(...stations.map(({ used, capacity }) => used / capacity));
-        const ask = askOf(`k${i}`, { chain });
-        const chosen = choose(ask);
+        const job = jobOf(`k${i}`, { chain });
+        const chosen = choose(job);
         const station = stations.find(({ id }) => id === chosen);
         if (station === undefined) throw new Error(`${i} waits, of ${total}.`);
         expect(station.used / station.capacity).toBe(leastUsed);
-        start(ask, station.id);
+        start(job, station.id);
         station.used++;
       }
     });
@@ -125,6 +125,6 @@ describe('a prompt that is only being computed', () => {
 
 test('blocks of a prompt that is known nowhere are none', () => {
   const { run } = stage();
-  expect(run(askOf('k'), 'a')).toBe(0);
-  expect(run(askOf('k', { chain: new Uint32Array() }), 'a')).toBe(0);
+  expect(run(jobOf('k'), 'a')).toBe(0);
+  expect(run(jobOf('k', { chain: new Uint32Array() }), 'a')).toBe(0);
 });

@@ -7,7 +7,7 @@ import {
   type LeaseEnd,
   type PoolSettings,
 } from '../../../src/scheduling/pool.ts';
-import { askOf, see, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, see, settingsOf } from '../../support/schedulingworld.ts';
 
 const engines = ['a', 'b', 'c', 'd'];
 const settings: PoolSettings = {
@@ -38,8 +38,8 @@ function stage() {
   pools.push(pool);
   for (const upstream of pool.upstreams) see(upstream);
   pool.reconfigure(settings);
-  const ask = askOf('k', { chain: Uint32Array.from({ length: 400 }, (_, i) => i + 1) });
-  const lease = () => pool.lease(ask, new AbortController().signal, false);
+  const job = jobOf('k', { chain: Uint32Array.from({ length: 400 }, (_, i) => i + 1) });
+  const lease = () => pool.lease(job, new AbortController().signal, false);
   return { pool, lease };
 }
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import { Limiter } from '../../../../src/stores/memory/limits.ts';
 import type {
   Admission,
-  Ask,
+  Demand,
   LimitStore,
   Moment,
   Reservation,
@@ -21,7 +21,7 @@ function after(ms: number): Moment {
   return { ms: 1_000 + ms, epochMs: noon + ms };
 }
 
-function ask(limits: Limits, tokens = 0, principal = 'alice'): Ask {
+function ask(limits: Limits, tokens = 0, principal = 'alice'): Demand {
   return { principal, limits, tokens };
 }
 
@@ -422,7 +422,7 @@ describe('sweep', () => {
 
 describe('under any order of events', () => {
   interface Admitted {
-    asked: Ask;
+    asked: Demand;
     now: Moment;
   }
 
@@ -454,12 +454,12 @@ describe('under any order of events', () => {
       return after(this.#ms);
     }
 
-    nextAsk(): Ask {
+    nextAsk(): Demand {
       const tokens = this.random.below(this.limits.tokensPerMinute ?? 500) + 1;
       return ask(this.limits, tokens, this.random.pick(['alice', 'bob', 'carol']));
     }
 
-    step(): { asked: Ask; admission: Admission } | undefined {
+    step(): { asked: Demand; admission: Admission } | undefined {
       const { random, limiter, now } = this;
       this.#ms += random.oneIn(2) ? random.below(random.pick([5, 3_000, 40_000])) : 0;
       if (random.oneIn(10)) limiter.sweep(now);

@@ -1,6 +1,6 @@
 /**
- * Who is compared: the engine itself, nginx, the bare runtime, and the gateway with everything on. Each proves itself
- * before it is measured; a contender that changes a byte is not timed.
+ * Who is compared: the engine itself, nginx, the bare runtime, the gateway with everything on, and on demand the gateway
+ * of another checkout. Each proves itself before it is measured; a contender that changes a byte is not timed.
  */
 import { join } from 'node:path';
 import { gatewayCommand, key } from '../support/process.ts';
@@ -15,7 +15,14 @@ import {
 import { startProxy } from './nginx.ts';
 import { freePort, startServer, withChildren } from './proc.ts';
 
-export const contenderNames = ['direct', 'nginx', 'bare', 'gateway', 'gateway-llama'] as const;
+export const contenderNames = [
+  'direct',
+  'nginx',
+  'bare',
+  'before',
+  'gateway',
+  'gateway-llama',
+] as const;
 export type ContenderName = (typeof contenderNames)[number];
 
 export interface Contender {
@@ -49,12 +56,18 @@ export async function startContender(
     });
     return { name, port, pids: [pid], checksKeys: false, stop };
   }
-  const { pid, stop } = await startServer(gatewayCommand('serve'), port, {
+  const checkout = process.env['BENCH_BEFORE'];
+  if (name === 'before' && !checkout) throw new Error('BENCH_BEFORE must name another checkout');
+  const command =
+    name === 'before'
+      ? ['bun', join(`${checkout}`, 'src/index.ts'), 'serve']
+      : gatewayCommand('serve');
+  const { pid, stop } = await startServer(command, port, {
     HOST: '127.0.0.1',
     PORT: String(port),
     ALLOWED_API_KEYS: key,
     LLM_SERVER_URL: engine,
-    LLM_SERVER_KIND: name === 'gateway' ? 'openai' : 'llama.cpp',
+    LLM_SERVER_KIND: name === 'gateway-llama' ? 'llama.cpp' : 'openai',
     LOG_LEVEL: 'INFO',
   });
   return { name, port, pids: [pid], checksKeys: true, stop };

@@ -86,6 +86,7 @@ const labels: Record<ContenderName, string> = {
   direct: 'direct',
   nginx: 'nginx',
   bare: 'Bun.serve + fetch',
+  before: 'gateway of `BENCH_BEFORE`',
   gateway: '**gateway**',
   'gateway-llama': 'gateway, kind `llama.cpp`',
 };
@@ -123,6 +124,24 @@ export function renderTable(rows: Row[]): string {
   return [
     `| | ${shown.map((name) => labels[name]).join(' | ')} | target |`,
     `|---|${'---:|'.repeat(shown.length)}---|`,
+    ...lines,
+  ].join('\n');
+}
+
+/** The lowest and the highest value of every measure over its rounds, as a table in Markdown. */
+export function renderSpread(rows: Row[]): string {
+  const shown = contenderNames.filter((name) => rows.some((row) => row.rounds[name]));
+  const lines = rows.map((row) => {
+    const cells = shown.map((name) => {
+      const values = row.rounds[name];
+      if (!values) return '';
+      return `${format(Math.min(...values), row.unit)} – ${format(Math.max(...values), row.unit)}`;
+    });
+    return `| ${[row.name, ...cells].join(' | ')} |`;
+  });
+  return [
+    `| lowest – highest | ${shown.map((name) => labels[name]).join(' | ')} |`,
+    `|---|${'---:|'.repeat(shown.length)}`,
     ...lines,
   ].join('\n');
 }

@@ -4,7 +4,8 @@
  *
  *   --quick          short windows, for development
  *   --only NAME      one part: plain, latency, many, streams, open, start (commas for several)
- *   --with NAMES     only these contenders: direct, nginx, bare, gateway, gateway-llama
+ *   --with NAMES     only these contenders: direct, nginx, bare, gateway, gateway-llama, and before: the gateway of another
+ *                    checkout, whose folder is in BENCH_BEFORE; the table then has the spread between rounds, too
  *   --write-readme   put the table between the README's markers (whole runs only)
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -14,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { measureColdStart } from './coldstart.ts';
 import { contenderNames, type ContenderName } from './contenders.ts';
 import { measureLatency, measureMany, measurePlain } from './plain.ts';
-import { renderTable, save, writeReadme, type Plan, type Row } from './report.ts';
+import { renderSpread, renderTable, save, writeReadme, type Plan, type Row } from './report.ts';
 import { measureOpen, measureStreams } from './streams.ts';
 
 const parts: Record<string, (plan: Plan, stack: AsyncDisposableStack) => Promise<Row[]>> = {
@@ -43,7 +44,7 @@ const chosenParts = options.only?.split(',') ?? Object.keys(parts);
 const unknownPart = chosenParts.find((name) => !(name in parts));
 if (unknownPart)
   refuse(`--only: no part "${unknownPart}", there are ${Object.keys(parts).join(', ')}`);
-const chosen = options.with?.split(',') ?? [...contenderNames];
+const chosen = options.with?.split(',') ?? contenderNames.filter((name) => name !== 'before');
 const unknown = chosen.find((name) => !contenderNames.includes(name as ContenderName));
 if (unknown) refuse(`--with: no contender "${unknown}", there are ${contenderNames.join(', ')}`);
 const isWhole = !options.quick && !options.only && !options.with;
@@ -92,7 +93,8 @@ try {
 
 const nginxVersion = Bun.spawnSync(['nginx', '-v']).stderr.toString().trim().split('/')[1];
 const machine = `${cpus().length} × ${cpus()[0]?.model}, Linux ${release()}, Bun ${Bun.version}, nginx ${nginxVersion}`;
-const text = `${renderTable(rows)}\n\nMedians of ${isWhole ? 'several rounds' : 'a short run'} on ${machine}; everything on one machine.`;
+const spread = chosen.includes('before') ? `\n\n${renderSpread(rows)}` : '';
+const text = `${renderTable(rows)}${spread}\n\nMedians of ${isWhole ? 'several rounds' : 'a short run'} on ${machine}; everything on one machine.`;
 console.log(text);
 for (const failure of plan.failures) console.error(`FAILED: ${failure}`);
 if (plan.failures.length > 0) {

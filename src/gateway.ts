@@ -11,7 +11,7 @@ import { corsHeaders } from './wire/cors.ts';
 import { KeyRing, type KeyOptions } from './accounts/keys.ts';
 import { Ledger } from './accounts/ledger.ts';
 import { Limiter } from './stores/memory/limits.ts';
-import { LiveRequests } from './request/live.ts';
+import { LiveRequests } from './request/inflight.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
 import type { Log } from './log/log.ts';
 import { Metrics } from './observe/metrics.ts';

@@ -6,7 +6,7 @@ import { messageOf } from '../wire/errors.ts';
 import type { KeyRing } from './keys.ts';
 import type { Limiter } from '../stores/memory/limits.ts';
 import type { Moment } from './limits.ts';
-import type { LiveRequests } from '../request/live.ts';
+import type { LiveRequests } from '../request/inflight.ts';
 import type { Log } from '../log/log.ts';
 import type { Store } from '../stores/sqlite/store.ts';
 import type { Ledger } from './ledger.ts';

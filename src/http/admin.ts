@@ -10,7 +10,7 @@ import { presentedKey } from '../wire/headers.ts';
 import { parseObject } from '../wire/json.ts';
 import { issueKey, isOneOf, rotateKey, type IssuedKey } from '../accounts/keys.ts';
 import { keyView } from '../accounts/keyview.ts';
-import type { LiveRequests } from '../request/live.ts';
+import type { LiveRequests } from '../request/inflight.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import { changeFromJson, policyFromJson } from '../accounts/policy.ts';
@@ -227,10 +227,10 @@ export function admin(options: AdminOptions) {
       function stopRequest({ request, params }) {
         const { id } = params;
         // A client may give several requests one id.
-        const entries = [...live].filter((entry) => entry.id === id);
-        if (entries.length === 0) throw new GatewayError('request_not_found');
-        for (const entry of entries) entry.abort('stopped_by_operator');
-        for (const { caller } of entries) noteStopped(caller, mask(id));
+        const found = [...live].filter((each) => each.id === id);
+        if (found.length === 0) throw new GatewayError('request_not_found');
+        for (const each of found) each.abort('stopped_by_operator');
+        for (const { caller } of found) noteStopped(caller, mask(id));
         const headers = {
           ...corsHeaders(request.headers.get('origin')),
           'cache-control': 'no-store',

@@ -14,6 +14,7 @@ import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import { metrics as metricsRoute, type Metrics } from '../observe/metrics.ts';
 import { withReadableUrl, noModel } from './paths.ts';
+import type { TimeoutSetter } from './client.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
 import { errorRenderer } from './errorrenderer.ts';
 import type { Store } from '../stores/sqlite/store.ts';
@@ -37,6 +38,7 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
 
 /** Composes the app; it listens nowhere yet. */
 export function createApp(options: AppOptions) {
+  const server = (): TimeoutSetter | null => app.server;
   const { arrived, renderError } = errorRenderer({ ...options, routes: () => app.routes });
   const app = new Elysia({
     name: 'app',
@@ -58,7 +60,7 @@ export function createApp(options: AppOptions) {
     .use(administration(options))
     .use(ownUsage(options))
     .use(noModel())
-    .use(proxy(options));
+    .use(proxy(options, server));
   return app;
 }
 

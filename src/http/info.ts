@@ -4,7 +4,7 @@
  */
 import { Elysia } from 'elysia';
 import { answering, type CorsHeaders } from '../wire/cors.ts';
-import type { LiveRequests } from '../request/live.ts';
+import type { LiveRequests } from '../request/inflight.ts';
 import type { Pool } from '../scheduling/pool.ts';
 import { routes } from '../wire/routes.ts';
 

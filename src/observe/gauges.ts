@@ -7,7 +7,7 @@ import type { Pool } from '../scheduling/pool.ts';
 import { gauge, maxLabelValues, single, type Family, type Sample } from './series.ts';
 import type { Upstream, UpstreamState } from '../engines/upstream.ts';
 
-const phases: readonly Phase[] = ['body', 'queued', 'waiting', 'streaming'];
+const phases: readonly Phase[] = ['body', 'queued', 'prefill', 'decode'];
 const states: readonly UpstreamState[] = ['unknown', 'up', 'away', 'loading', 'stalled', 'drained'];
 
 /** The parts whose state is read. */

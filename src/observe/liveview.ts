@@ -3,19 +3,12 @@
  * model, and nothing of a prompt or an answer.
  */
 import { GatewayError } from '../wire/errors.ts';
-import type { LiveRequest, Phase } from '../request/live.ts';
+import type { LiveRequest } from '../request/live.ts';
 import type { Pool } from '../scheduling/pool.ts';
 
-const phases = {
-  body: 'body',
-  queued: 'queued',
-  waiting: 'prefill',
-  streaming: 'decode',
-} as const satisfies Record<Phase, string>;
-
 /** One request in flight, as the operator sees it. Times in milliseconds. */
-function requestView(entry: LiveRequest, now: number) {
-  const { id, caller, route, model, phase, frames, firstByteAt, queuedAt, stream } = entry;
+function requestView(request: LiveRequest, now: number) {
+  const { id, caller, route, model, phase, frames, firstByteAt, queuedAt, stream } = request;
   const seconds = (now - firstByteAt) / 1000;
   return {
     id,
@@ -24,20 +17,24 @@ function requestView(entry: LiveRequest, now: number) {
     principal: caller.principal,
     route: route.path,
     model: model ?? null,
-    phase: phases[phase],
+    phase,
     tokens: frames,
     // The first one is there at the first byte.
     tokensPerSecond:
       frames > 1 && seconds > 0 ? Math.round(((frames - 1) / seconds) * 10) / 10 : null,
-    ageMs: Math.round(now - entry.startedAt),
-    queuedMs: Math.round(phase === 'queued' ? now - queuedAt : entry.queuedMs),
-    upstream: entry.upstream?.id ?? null,
+    ageMs: Math.round(now - request.startedAt),
+    queuedMs: Math.round(phase === 'queued' ? now - queuedAt : request.queuedMs),
+    upstream: request.upstream?.id ?? null,
     stream,
   };
 }
 
+function byAge(a: LiveRequest, b: LiveRequest): number {
+  return a.startedAt - b.startedAt;
+}
+
 /**
- * Gives the requests in flight, oldest first, and the upstreams that they run on. Pure.
+ * Returns the requests in flight, oldest first, and the upstreams that they run on. Pure.
  * @param now milliseconds, of the clock of the requests
  */
 export function liveView(
@@ -46,7 +43,7 @@ export function liveView(
   now: number,
 ) {
   return {
-    requests: [...live].map((entry) => requestView(entry, now)),
+    requests: [...live].sort(byAge).map((request) => requestView(request, now)),
     upstreams: pool.upstreams.map(({ id, kind, state, usage, models }) => {
       const slots = usage.capacity ?? null;
       return { id, kind, state, slots, usedSlots: usage.used, models: models ?? [] };

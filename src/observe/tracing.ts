@@ -214,7 +214,7 @@ function partsOf(request: LiveRequest, record: Settlement): Part[] {
   if (phase === 'queued') return [{ name: 'queue', from: queuedAt, to: endedAt }];
   const parts: Part[] = [];
   if (queuedAt > 0) parts.push({ name: 'queue', from: queuedAt, to: queuedAt + record.queuedMs });
-  if (sentAt === 0) return parts;
+  if (sentAt === 0 || record.isCacheHit) return parts;
   parts.push({ name: 'upstream', from: sentAt, to: endedAt });
   if (record.stream && firstByteAt > 0) {
     parts.push({ name: 'stream', from: firstByteAt, to: endedAt });
@@ -267,8 +267,9 @@ export class Tracing implements RequestObserver {
       { kind: SpanKind.SERVER, startTime: startMs },
       contextOf(request.traceparent),
     );
-    request.traceparent = traceparentOf(span.spanContext());
-    if (span.isRecording()) this.#open.set(request.traceparent, { request, span, startMs });
+    const traceparent = traceparentOf(span.spanContext());
+    request.traced(traceparent);
+    if (span.isRecording()) this.#open.set(traceparent, { request, span, startMs });
   }
 
   isLong(): void {

@@ -6,7 +6,8 @@
 import { StreamEnds } from './lastframes.ts';
 import { GatewayError, type Family } from '../wire/errors.ts';
 import { explainFailure } from './failure.ts';
-import type { Filling } from '../cache/recording.ts';
+import type { Holdings } from './holdings.ts';
+import type { Reader } from '../request/reader.ts';
 import { answerHeaders } from '../wire/headers.ts';
 import { isList, textOf } from '../wire/json.ts';
 import type { LiveRequest } from '../request/live.ts';
@@ -16,19 +17,20 @@ import type { Outcome } from '../request/settlement.ts';
 import { endsOf } from './usageinjection.ts';
 
 export interface AnswerOptions {
-  entry: LiveRequest;
+  request: LiveRequest;
+  reader: Reader;
+  /** Settles the request when the body has ended or failed, and knows whether the answer is collected for the cache. */
+  holdings: Pick<Holdings, 'settle' | 'filling'>;
   corsHeaders: Readonly<Record<string, string>>;
-  /** Of the gateway's own, beside those of every answer. */
+  /** The gateway's own, beside those of every answer. */
   moreHeaders: Readonly<Record<string, string>>;
-  /** Gives what the client gets of the engine's list of models: one of them, or those that its key may use. */
+  /** Returns what the client gets of the engine's list of models: one of them, or those that its key may use. */
   pick: ((list: Uint8Array) => Uint8Array) | undefined;
   /** Whether the client wants the headers alone; the engine is asked for the whole all the same. */
   isHead: boolean;
+  /** Whether a frame with the usage is kept from the client. */
+  hidesUsage: boolean;
   now: () => number;
-  /** Collects the answer for the response cache. */
-  filling: Filling | undefined;
-  /** Settles the request; called once, when the body has ended or failed. */
-  finish: (outcome: Outcome, error?: GatewayError) => void;
 }
 
 /** An answer up to this size is read whole: it keeps its length, and a cut one becomes a true 502. */
@@ -61,21 +63,21 @@ function shapeOf({ headers }: Response, type: string): Shape {
 }
 
 /**
- * Makes the answer, before it returns where there is no body to wait for. Throws a GatewayError, or fails with what
- * reading the body throws, while no byte has gone to the client.
+ * Returns the answer, at once where there is no body to wait for. Throws a GatewayError, or rejects with what reading the
+ * body throws, while no byte has gone to the client.
  */
 export function answerClient(
   upstream: Response,
   options: AnswerOptions,
 ): Response | Promise<Response> {
-  const { entry, pick, isHead } = options;
+  const { request, pick, isHead, holdings } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
   if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
-  entry.status = status;
+  request.answered(status);
   const headers = headersFor(upstream, options);
   if (nullBodyStatuses.has(status) || upstream.body === null) {
-    options.finish('done');
+    holdings.settle('done');
     return new Response(null, { status, headers });
   }
   const shape = shapeOf(upstream, headers.get('content-type') ?? '');
@@ -93,18 +95,18 @@ async function answerWhole(
   { isJudgedByJson }: Shape,
   options: AnswerOptions,
 ): Promise<Response> {
-  const { entry, pick, isHead, filling } = options;
+  const { request, pick, isHead, holdings, now } = options;
   const { status } = upstream;
   const bytes = await upstream.bytes();
   if (isJudgedByJson) assertWhole(bytes);
-  entry.tokens = readTokens(bytes);
   // A list of answers counts each.
-  if (isList(bytes)) entry.isPartial = false;
+  request.told(readTokens(bytes), isList(bytes));
   const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
-  countBytes(isHead ? 0 : found.length, options);
+  request.received(isHead ? 0 : found.length, now());
+  const { filling } = holdings;
   filling?.open(upstream);
   filling?.add(bytes);
-  options.finish('done');
+  holdings.settle('done');
   return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
 }
 
@@ -115,24 +117,23 @@ async function answerInParts(
   { isEventStream, isEncoded, isCloseDelimited }: Shape,
   options: AnswerOptions,
 ): Promise<Response> {
-  const { entry, filling } = options;
+  const { request, holdings, hidesUsage, now } = options;
   const { status } = upstream;
-  entry.stream ||= isEventStream;
   const reader = (upstream.body as ReadableStream<Uint8Array>).getReader();
   const { done, value: first } = await reader.read();
   if (done || first === undefined) {
     if (isCloseDelimited) throw new GatewayError('upstream_reset');
-    options.finish('done');
+    holdings.settle('done');
     return new Response(null, { status, headers });
   }
-  entry.phase = 'streaming';
+  request.began(now(), isEventStream);
   if (isEventStream) {
     headers.set('x-accel-buffering', 'no');
     if (!headers.has('cache-control')) headers.set('cache-control', 'no-cache');
   }
-  const ends = isEventStream && !isEncoded ? endsOf(entry) : undefined;
+  const ends = isEventStream && !isEncoded ? endsOf(hidesUsage) : undefined;
   const edges = isEventStream || isEncoded ? undefined : new Edges();
-  filling?.open(upstream, ends);
+  holdings.filling?.open(upstream, ends);
   const passing = new Passing(options, ends, edges, isCloseDelimited);
   return new Response(relay(reader, first, passing), { status, headers });
 }
@@ -147,45 +148,46 @@ class Passing implements Passage {
     private readonly edges: Edges | undefined,
     readonly isCloseDelimited: boolean,
   ) {
-    this.family = options.entry.route.family;
+    this.family = options.request.route.family;
   }
 
   get signal(): AbortSignal {
-    return this.options.entry.signal;
+    return this.options.request.signal;
   }
 
   received(bytes: number): void {
-    if (this.ends !== undefined) this.options.entry.frames = this.ends.frames;
-    countBytes(bytes, this.options);
+    const { request, now } = this.options;
+    if (this.ends !== undefined) request.counted(this.ends.frames);
+    request.received(bytes, now());
   }
 
   passed(bytes: Uint8Array): void {
-    this.options.filling?.add(bytes);
+    this.options.holdings.filling?.add(bytes);
     this.edges?.add(bytes);
   }
 
   explain(error: unknown): GatewayError {
-    return explainFailure(error, this.options.entry);
+    return explainFailure(error, this.options.request);
   }
 
-  cancelled(): void {
-    this.options.entry.abort('client_closed_request');
+  left(): void {
+    this.options.reader.left();
   }
 
   finished(outcome: Outcome, error?: GatewayError): void {
-    const { entry, finish } = this.options;
+    const { request, holdings } = this.options;
     if (this.ends !== undefined) {
-      entry.frames = this.ends.frames;
-      entry.tokens = readTokens(this.ends.lastFrames(), this.ends.opening);
+      request.counted(this.ends.frames);
+      request.told(readTokens(this.ends.lastFrames(), this.ends.opening));
     }
-    if (this.edges !== undefined) entry.tokens = this.edges.tokens();
-    finish(outcome, error);
+    if (this.edges !== undefined) request.told(this.edges.tokens());
+    holdings.settle(outcome, error);
   }
 }
 
 function headersFor(
   upstream: Response,
-  { entry, corsHeaders, moreHeaders, pick, filling }: AnswerOptions,
+  { request, holdings, corsHeaders, moreHeaders, pick }: AnswerOptions,
 ): Headers {
   const headers = answerHeaders(upstream.headers);
   const vary = headers.get('vary');
@@ -193,22 +195,16 @@ function headersFor(
   if (vary !== null && 'vary' in corsHeaders)
     headers.set('vary', `${vary}, ${corsHeaders['vary']}`);
   for (const name in moreHeaders) headers.set(name, moreHeaders[name] as string);
-  headers.set('x-request-id', entry.id);
-  if (entry.isCacheHit) headers.set('x-gateway-cache', 'hit');
-  else if (filling !== undefined) headers.set('x-gateway-cache', 'miss');
-  headers.set('x-gateway-queue-ms', String(Math.round(entry.queuedMs)));
-  if (entry.route.family === 'anthropic' && !headers.has('request-id')) {
-    headers.set('request-id', entry.id);
+  headers.set('x-request-id', request.id);
+  if (request.isCacheHit) headers.set('x-gateway-cache', 'hit');
+  else if (holdings.filling !== undefined) headers.set('x-gateway-cache', 'miss');
+  headers.set('x-gateway-queue-ms', String(Math.round(request.queuedMs)));
+  if (request.route.family === 'anthropic' && !headers.has('request-id')) {
+    headers.set('request-id', request.id);
   }
   // The list was decoded so that models could be found in it.
   if (pick !== undefined) headers.delete('content-encoding');
   return headers;
-}
-
-function countBytes(count: number, { entry, now }: AnswerOptions): void {
-  entry.lastByteAt = now();
-  entry.firstByteAt ||= entry.lastByteAt;
-  entry.bytesOut += count;
 }
 
 function assertWhole(json: Uint8Array): void {

@@ -17,9 +17,10 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 export interface Attempt {
   lease: Lease;
-  entry: LiveRequest;
-  /** Of the client. */
-  request: Request;
+  request: LiveRequest;
+  /** Of the client: its query with the question mark, or nothing, and its headers. */
+  search: string;
+  headers: Headers;
   body: Bytes | undefined;
   /** Members of a JSON body that get other values; of a form, its model alone. */
   edits: Edits | undefined;
@@ -29,26 +30,20 @@ export interface Attempt {
 
 /** Asks the engine. Fails with what `fetch` fails with. */
 export function attempt(options: Attempt): Promise<Response> {
-  const { lease, entry, request, body, edits, isRead } = options;
-  const { route } = entry;
+  const { lease, request, search, headers, body, edits, isRead } = options;
+  const { route } = request;
   const { url, apiKey } = lease.upstream.settings;
-  const path = isLookup(route) ? modelsPath : route.path + searchOf(request.url);
+  const path = isLookup(route) ? modelsPath : route.path + search;
   return fetch(url + path, {
     ...lease.connection,
     method: route.method,
-    headers: upstreamHeaders(request.headers, entry, apiKey),
-    body: body === undefined ? null : edited(route, body, edits, request.headers),
-    signal: entry.signal,
+    headers: upstreamHeaders(headers, request, apiKey),
+    body: body === undefined ? null : edited(route, body, edits, headers),
+    signal: request.signal,
     decompress: isRead,
     redirect: 'manual',
     timeout: false,
   });
-}
-
-/** Gives the query of a URL with its question mark, or nothing. */
-export function searchOf(url: string): string {
-  const query = url.indexOf('?');
-  return query === -1 ? '' : url.slice(query);
 }
 
 /** Says what a failure of `fetch` shows of the engine; `undefined` where nothing certain. */

@@ -9,7 +9,7 @@ import { lastValueOf } from '../wire/json.ts';
 import { FrameStage, isLastFrame } from '../wire/sse.ts';
 import { outcomeOf, type Outcome } from '../request/settlement.ts';
 
-/** Gives the chunks of the engine's body. */
+/** Reads the chunks of the engine's body. */
 export interface ChunkReader {
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
 }
@@ -29,14 +29,14 @@ export interface Passage {
   passed(bytes: Uint8Array): void;
   /** Turns what the reader threw into the error that the client is told. */
   explain(error: unknown): GatewayError;
-  /** The client has cancelled. */
-  cancelled(): void;
+  /** Nobody reads the answer any more; aborts the exchange where that follows. */
+  left(): void;
   /** Called once, before the body ends. */
   finished(outcome: Outcome, error?: GatewayError): void;
 }
 
 /**
- * Makes the body of the answer to the client.
+ * Returns the body of the answer to the client.
  * @param first the first chunk, already read
  */
 export function relay(
@@ -69,10 +69,9 @@ class Relay {
   start(controller: Controller): void {
     const { signal } = this.#passage;
     signal.addEventListener('abort', () => {
-      // A client that does not read asks for nothing, and would hold its ended request for as long as it likes.
+      // A client that stopped reading never triggers `pull`, so its request must be ended here.
       if (this.#isPulling || this.#hasFinished) return;
-      const error = this.#passage.explain(signal.reason);
-      this.#finish(outcomeOf(error), error);
+      this.#finishAborted();
       controller.error();
     });
   }
@@ -115,8 +114,13 @@ class Relay {
   }
 
   cancel(): void {
-    this.#passage.cancelled();
-    if (!this.#hasFinished) this.#finish('aborted', new GatewayError('client_closed_request'));
+    this.#passage.left();
+    if (this.#passage.signal.aborted && !this.#hasFinished) this.#finishAborted();
+  }
+
+  #finishAborted(): void {
+    const error = this.#passage.explain(this.#passage.signal.reason);
+    this.#finish(outcomeOf(error), error);
   }
 
   #finish(outcome: Outcome, error?: GatewayError): void {

@@ -7,7 +7,6 @@ import { isRecord, lastValueOf, type Fields } from '../wire/json.ts';
 import type { EngineKind } from '../wire/kinds.ts';
 import type { Route } from '../wire/routes.ts';
 import { StreamEnds } from './lastframes.ts';
-import type { LiveRequest } from '../request/live.ts';
 
 /** Routes whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
 const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
@@ -42,7 +41,11 @@ export function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): 
   return isRecord(usage) && Array.isArray(choices) && choices.length === 0;
 }
 
-export function endsOf({ hidesUsage }: LiveRequest): StreamEnds {
+/**
+ * Returns what watches the frames of a stream.
+ * @param hidesUsage whether `usageEdit` asked for a frame that the client did not ask for
+ */
+export function endsOf(hidesUsage: boolean): StreamEnds {
   return hidesUsage ? new EndsWithoutUsage() : new StreamEnds();
 }
 

@@ -10,56 +10,66 @@ import type { Route } from '../wire/routes.ts';
 /** To read in parts, which can be counted, costs 20 µs and more: conversations are read at once. */
 const uncountedBytes = 1024 * 1024;
 
+/** Where a body comes from; a Request or a Response is one. */
+export interface BodySource {
+  /** Resolves with the whole body. Looking at `body` makes a stream of it, which costs more. */
+  bytes(): Promise<Uint8Array>;
+  readonly body: ReadableStream<Uint8Array> | null;
+}
+
 /**
- * Reads the whole body of a client's request as bytes, at most `maxBytes` of them, and counts them in `entry`: those
- * that came of one that never was whole, too, unless it is small, and the length that one declares which is too large.
+ * Reads a whole body as bytes, at most `maxBytes` of them, and counts them in `request`: also those of a body that never
+ * became whole, unless it is small, and the announced length of one that is too large.
+ * @param declared its `content-length`; `null` without one
  */
 export async function readBody(
-  request: Request,
-  entry: LiveRequest,
+  source: BodySource,
+  declared: string | null,
+  request: LiveRequest,
   maxBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const tooLarge = () =>
-    new GatewayError('body_too_large', {
-      message: `The body is larger than ${maxBytes} bytes (MAX_BODY_BYTES).`,
-    });
-  const declared = request.headers.get('content-length');
   const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared);
   if (declared !== null && length > maxBytes) {
-    entry.bytesIn = length;
-    throw tooLarge();
+    request.bodyCounted(length);
+    throw tooLarge(maxBytes);
   }
   const bytes = await new Promise<Uint8Array<ArrayBuffer>>((resolve, reject) => {
-    entry.onAbort = reject;
-    // Bun gives both over a buffer that nobody shares.
+    request.onAbort(reject);
+    // Bun returns both over a buffer that nobody shares.
     const reading =
-      length > uncountedBytes ? readCounted(request, entry, maxBytes) : request.bytes();
+      length > uncountedBytes ? readCounted(source, request, maxBytes) : source.bytes();
     (reading as Promise<Uint8Array<ArrayBuffer>>).then(resolve, reject);
   });
-  if (bytes.length > maxBytes) throw tooLarge();
-  entry.onAbort = undefined;
-  entry.bytesIn = bytes.length;
+  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
+  request.onAbort(undefined);
+  request.bodyCounted(bytes.length);
   return bytes;
+}
+
+function tooLarge(maxBytes: number): GatewayError {
+  return new GatewayError('body_too_large', {
+    message: `The body is larger than ${maxBytes} bytes (MAX_BODY_BYTES).`,
+  });
 }
 
 /** Reads and counts a body until it ends or has more than `maxBytes`. */
 async function readCounted(
-  request: Request,
-  entry: LiveRequest,
+  source: BodySource,
+  request: LiveRequest,
   maxBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const sink = new Bun.ArrayBufferSink();
   sink.start({ asUint8Array: true });
-  for await (const part of request.body ?? []) {
+  for await (const part of source.body ?? []) {
     sink.write(part);
-    entry.bytesIn += part.length;
-    if (entry.bytesIn > maxBytes) break;
+    request.bodyCounted(request.bytesIn + part.length);
+    if (request.bytesIn > maxBytes) break;
   }
   return sink.end() as Uint8Array<ArrayBuffer>;
 }
 
-/** Takes from the body what the gateway needs, gives its fields, and refuses what no engine could answer. */
-export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): Fields {
+/** Takes from the body what the gateway needs and returns its members. Throws what no engine could answer. */
+export function inspect(route: Route, body: Uint8Array, request: LiveRequest): Fields {
   const fields = parseObject(body);
   const { model, stream } = fields;
   if (model !== undefined && model !== null && typeof model !== 'string') {
@@ -70,14 +80,13 @@ export function inspect(route: Route, body: Uint8Array, entry: LiveRequest): Fie
   }
   // Go reads names of members in any case, so that this is another name to the gateway than to the engine.
   const isAmbiguous = Object.keys(fields).some((name) => name !== 'model' && /^model$/i.test(name));
-  if (isAmbiguous && entry.caller.models !== undefined) {
+  if (isAmbiguous && request.caller.models !== undefined) {
     throw new GatewayError('invalid_field', {
       message: 'Write "model" in small letters, once: this API key may not use every model.',
       param: 'model',
     });
   }
-  entry.model = model ?? undefined;
-  entry.stream = stream === true;
+  request.asks(model ?? undefined, stream === true);
   const { needsOneOf } = route;
   if (needsOneOf !== undefined && !needsOneOf.some((field) => fields[field] !== undefined)) {
     throw new GatewayError('missing_field', {

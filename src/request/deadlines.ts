@@ -4,7 +4,7 @@
 import type { ErrorCode } from '../wire/errors.ts';
 import type { LiveRequest } from './live.ts';
 
-/** How long each wait may take, in milliseconds; 0 for as long as it likes. */
+/** How long each wait may take, in milliseconds; 0 is no deadline. */
 export interface Deadlines {
   connectTimeoutMs: number;
   firstByteTimeoutMs: number;
@@ -18,10 +18,10 @@ function hasPassed(since: number, limitMs: number, now: number): boolean {
   return limitMs > 0 && now - since >= limitMs;
 }
 
-/** Says whether nothing has shown yet that the engine takes connections since it was asked. */
+/** Whether nothing has shown yet that the engine takes connections since it was asked. */
 export function isUnproven(request: LiveRequest): boolean {
   const provenAt = request.upstream?.provenAt ?? 0;
-  return request.phase === 'waiting' && !request.hasHeaders && provenAt < request.sentAt;
+  return request.phase === 'prefill' && !request.hasHeaders && provenAt < request.sentAt;
 }
 
 /**

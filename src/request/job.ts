@@ -20,7 +20,7 @@ export interface Job {
   readonly units: number;
   /** Of the body that waits in memory. */
   readonly bytes: number;
-  /** About; of the whole body where the prompt was not looked for. */
+  /** Approximate size of the prompt in bytes; that of the whole body when the prompt was not located. */
   readonly promptBytes: number;
   /** The blocks of its prompt; `undefined` where that does not matter. */
   readonly chain: Uint32Array | undefined;
@@ -38,16 +38,16 @@ const maxSessionLength = 200;
  * @param hasChoice whether there are several upstreams, so that it matters where the prompt is cached
  */
 export function jobOf(
-  entry: LiveRequest,
+  request: LiveRequest,
   headers: Headers,
   body: Uint8Array | undefined,
   fields: Fields | undefined,
   hasChoice: boolean,
 ): Job {
-  if (entry.route.body === 'multipart' && body !== undefined) {
-    entry.model = modelIn(body, headers.get('content-type') ?? '', entry.caller);
+  if (request.route.body === 'multipart' && body !== undefined) {
+    request.asks(modelIn(body, headers.get('content-type') ?? '', request.caller), false);
   }
-  return new RequestJob(entry, headers, body, fields, hasChoice);
+  return new RequestJob(request, headers, body, fields, hasChoice);
 }
 
 /** A job that follows its request: a class, so that none has functions of its own. */
@@ -63,22 +63,22 @@ class RequestJob implements Job {
   readonly session: string | undefined;
 
   constructor(
-    private readonly entry: LiveRequest,
+    private readonly request: LiveRequest,
     headers: Headers,
     body: Uint8Array | undefined,
     fields: Fields | undefined,
     hasChoice: boolean,
   ) {
-    const { caller, route } = entry;
+    const { caller, route } = request;
     const { generates } = route;
     const hasPrompt = generates && body !== undefined && fields !== undefined;
     const facts = hasPrompt && hasChoice ? promptFactsOf(body) : undefined;
     this.caller = caller;
     this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
-    this.model = entry.model;
+    this.model = request.model;
     this.needsModel = generates;
     this.units = generates ? unitsOf(route, fields ?? noFields) : 0;
-    this.bytes = entry.bytesIn;
+    this.bytes = request.bytesIn;
     this.promptBytes = facts?.bytes ?? (hasPrompt ? body.length : 0);
     this.chain = facts?.chain;
     const session = hasChoice ? headers.get('x-session-id') : null;
@@ -86,13 +86,13 @@ class RequestJob implements Job {
   }
 
   served(): number | undefined {
-    return this.entry.stream ? this.entry.frames : undefined;
+    return this.request.stream ? this.request.frames : undefined;
   }
 }
 
 const noFields: Fields = {};
 
-/** Gives the model that a form names. Throws where a caller that may not use all could have it read otherwise. */
+/** Returns the model that a form names. Throws where a caller that may not use all could have it read otherwise. */
 function modelIn(body: Uint8Array, contentType: string, caller: Caller): string | undefined {
   if (caller.models !== undefined && !isPlainForm(body, contentType)) {
     throw new GatewayError('invalid_field', {

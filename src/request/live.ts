@@ -1,23 +1,43 @@
 /**
- * The requests in flight: phase, tokens, age, and the one place from which each can be ended. It decides which deadline
- * has passed; it neither reads a clock nor sets a timer.
+ * One request in flight: phase, tokens, age, and the one place from which it can be ended. It neither reads a clock nor
+ * sets a timer.
  */
 import { costOf, type Cost } from './cost.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
 import type { Tokens } from '../wire/tokens.ts';
 import type { Caller } from './caller.ts';
+import type { Reader } from './reader.ts';
 import type { Outcome, Settlement } from './settlement.ts';
 
-/** body: the client is sending. queued: waits for a slot. waiting: the engine has it. streaming: it answers. */
-export type Phase = 'body' | 'queued' | 'waiting' | 'streaming';
+/**
+ * body: the client is sending. queued: it waits for a slot. prefill: an engine has it and has sent no byte of an answer.
+ * decode: the answer is coming.
+ */
+export type Phase = 'body' | 'queued' | 'prefill' | 'decode';
 
-/** One request in flight. The proxy writes its fields; everybody else reads them and may call `abort`. */
-export class LiveRequest {
+/** What a request was given to run. */
+export interface Sent {
+  upstream: {
+    readonly id: string;
+    readonly provenAt: number;
+    readonly contextTokens?: number | undefined;
+  };
+  model: string | undefined;
+  /** How many answers it asks for; 0 where it generates nothing. */
+  units: number;
+  /** Whether the engine will count the tokens of one of several answers only. */
+  isPartial: boolean;
+}
+
+/** One request in flight. Its methods are its transitions: they alone write, a phase and its times in one step. */
+class Live {
+  /** Of the bag of all of them. */
+  place = -1;
   phase: Phase = 'body';
   model: string | undefined;
   /** Where it runs, and when that last proved that it takes connections. */
-  upstream: { readonly id: string; readonly provenAt: number } | undefined;
+  upstream: Sent['upstream'] | undefined;
   /** Whether the client asked for a stream, or the engine answers with one. */
   stream = false;
   status = 0;
@@ -27,8 +47,9 @@ export class LiveRequest {
   lastByteAt = 0;
   /** How long its body took to arrive. */
   bodyMs = 0;
-  /** When it began to wait for a slot; 0 while it has not. */
+  /** When it first began to wait for a slot; 0 while it has not. */
   queuedAt = 0;
+  /** How long it has waited, up to the wait that it may be in. */
   queuedMs = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -40,8 +61,6 @@ export class LiveRequest {
   promptEstimate = 0;
   /** Whether the engine speaks of one of several answers only. */
   isPartial = false;
-  /** Whether the gateway has asked for a frame with the usage, which the client did not want. */
-  hidesUsage = false;
   /** The W3C trace context: the client's, or that of the gateway's own span, which the engine gets. */
   traceparent: string | undefined;
   /** Whether the answer comes from the response cache. */
@@ -50,12 +69,12 @@ export class LiveRequest {
   hasHeaders = false;
   /** Whether it has been open for long. */
   isLong = false;
-  /** Called once when it has been open for long. */
-  onLong: (() => void) | undefined;
   /** Why it was ended from outside; `undefined` while nobody has. */
   code: ErrorCode | undefined;
-  /** Called once by `abort`, for a wait that does not take a signal. */
-  onAbort: ((error: GatewayError) => void) | undefined;
+  /** When the wait that it is in began. */
+  #waitsFrom = 0;
+  #reader: Reader | undefined;
+  #onAbort: ((error: GatewayError) => void) | undefined;
   readonly #controller = new AbortController();
 
   constructor(
@@ -65,12 +84,134 @@ export class LiveRequest {
     readonly startedAt: number,
   ) {}
 
+  /** From now on `reader` reads its answer, and may abort it. */
+  readBy(reader: Reader): void {
+    this.#reader = reader;
+    reader.attend(this);
+  }
+
+  /** Its trace context is this one. */
+  traced(traceparent: string | undefined): void {
+    this.traceparent = traceparent;
+  }
+
+  /** So many bytes of its body have arrived in all, or were announced. */
+  bodyCounted(bytes: number): void {
+    this.bytesIn = bytes;
+  }
+
+  /** Its body is whole, or it has none. */
+  bodyRead(now: number): void {
+    this.bodyMs = now - this.startedAt;
+  }
+
+  /** Its body asks for that model, and for a stream or not. */
+  asks(model: string | undefined, stream: boolean): void {
+    this.model = model;
+    this.stream = stream;
+  }
+
+  /** It would get that model, where its body names none. */
+  wouldGet(model: string | undefined): void {
+    this.model ??= model;
+  }
+
+  /** Its prompt has about so many bytes, each of them about so many tokens. */
+  estimated(promptBytes: number, tokensPerByte: number): void {
+    this.tokensPerByte = tokensPerByte;
+    this.promptEstimate = Math.ceil(promptBytes * tokensPerByte);
+  }
+
+  /** It begins to wait for a slot, or again when no engine has run it. */
+  queued(now: number): void {
+    this.phase = 'queued';
+    this.queuedAt ||= now;
+    this.#waitsFrom = now;
+    this.sentAt = 0;
+    this.upstream = undefined;
+  }
+
+  /** It has waited until now, for an answer that another request was getting. */
+  waited(now: number): void {
+    this.queuedMs += now - this.#waitsFrom;
+    this.#waitsFrom = now;
+  }
+
+  /** Its answer comes from the response cache. */
+  reused(now: number): void {
+    this.phase = 'prefill';
+    this.sentAt = now;
+    this.isCacheHit = true;
+    this.hasHeaders = true;
+  }
+
+  /** An engine gets it now. */
+  sent({ upstream, model, units, isPartial }: Sent, now: number): void {
+    this.waited(now);
+    this.phase = 'prefill';
+    this.sentAt = now;
+    this.upstream = upstream;
+    this.model = model;
+    this.isPartial = isPartial;
+    // No engine reads more than its context, whatever a body holds beside text.
+    const most = (upstream.contextTokens ?? Infinity) * Math.max(1, units);
+    this.promptEstimate = Math.min(this.promptEstimate, most);
+  }
+
+  /** The head of an answer is there, which will go to the client. */
+  answered(status: number): void {
+    this.hasHeaders = true;
+    this.status = status;
+  }
+
+  /** The first byte of the answer's body is there. */
+  began(now: number, stream: boolean): void {
+    this.phase = 'decode';
+    this.firstByteAt = now;
+    this.lastByteAt = now;
+    this.stream ||= stream;
+  }
+
+  /** So many more bytes of the answer are there. */
+  received(bytes: number, now: number): void {
+    if (this.firstByteAt === 0) this.began(now, false);
+    this.lastByteAt = now;
+    this.bytesOut += bytes;
+  }
+
+  /** So many frames of a stream carried data. */
+  counted(frames: number): void {
+    this.frames = frames;
+  }
+
+  /** The answer says what it cost; of all its parts, where it has several. */
+  told(tokens: Tokens, ofAll = false): void {
+    this.tokens = tokens;
+    if (ofAll) this.isPartial = false;
+  }
+
+  /** Its client is told of that error in place of an answer. */
+  failed({ status }: GatewayError): void {
+    this.status = status;
+  }
+
+  /** It has been open for long and goes on. */
+  becameLong(): void {
+    this.isLong = true;
+    this.#reader?.holdOpen();
+  }
+
+  /** Calls `callback` once at an abort, for a wait that takes no signal; `undefined` when that wait is over. */
+  onAbort(callback: ((error: GatewayError) => void) | undefined): void {
+    this.#onAbort = callback;
+  }
+
   /** Ends the exchange with the engine; the reason of the abort is a GatewayError with the first code given. */
   abort(code: ErrorCode): void {
     if (this.code !== undefined) return;
     this.code = code;
     const error = new GatewayError(code);
-    this.onAbort?.(error);
+    this.#onAbort?.(error);
     this.#controller.abort(error);
   }
 
@@ -94,7 +235,7 @@ export class LiveRequest {
     });
   }
 
-  /** Gives the record of a request that has ended. */
+  /** Returns the record of a request that has ended. */
   settlement(outcome: Outcome, code: ErrorCode | undefined, now: number): Settlement {
     return {
       requestId: this.id,
@@ -116,65 +257,12 @@ export class LiveRequest {
       ...this.#cost(outcome),
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
-      clientGone: code === 'client_closed_request',
       isCacheHit: this.isCacheHit,
       traceparent: this.traceparent,
     };
   }
 }
 
-/** Every request in flight. */
-export class LiveRequests implements Iterable<LiveRequest> {
-  readonly #requests = new Set<LiveRequest>();
-  readonly #openOf = new Map<string, number>();
-  #whenEmpty: (() => void)[] = [];
-
-  get size(): number {
-    return this.#requests.size;
-  }
-
-  [Symbol.iterator](): Iterator<LiveRequest> {
-    return this.#requests[Symbol.iterator]();
-  }
-
-  has(request: LiveRequest): boolean {
-    return this.#requests.has(request);
-  }
-
-  /** How many requests of a principal are in flight. */
-  openOf(principal: string): number {
-    return this.#openOf.get(principal) ?? 0;
-  }
-
-  add(request: LiveRequest): void {
-    this.#requests.add(request);
-    this.#count(request, 1);
-  }
-
-  #count({ caller: { principal } }: LiveRequest, change: 1 | -1): void {
-    const open = this.openOf(principal) + change;
-    if (open > 0) this.#openOf.set(principal, open);
-    else this.#openOf.delete(principal);
-  }
-
-  /** Takes a request out; `false` when it was not in any more, so that whoever ends it does so once. */
-  remove(request: LiveRequest): boolean {
-    const wasIn = this.#requests.delete(request);
-    if (wasIn) this.#count(request, -1);
-    if (this.#requests.size === 0) {
-      for (const resolve of this.#whenEmpty) resolve();
-      this.#whenEmpty = [];
-    }
-    return wasIn;
-  }
-
-  abortAll(code: ErrorCode): void {
-    for (const request of this.#requests) request.abort(code);
-  }
-
-  /** Resolves when no request is in flight. */
-  async empty(): Promise<void> {
-    if (this.#requests.size > 0)
-      await new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
-  }
-}
+/** One request in flight, as everybody sees it: fields to read, and methods for whoever takes it a step further. */
+export type LiveRequest = Readonly<Live>;
+export const LiveRequest: new (...made: ConstructorParameters<typeof Live>) => LiveRequest = Live;

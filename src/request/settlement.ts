@@ -38,7 +38,6 @@ export interface Settlement extends Tokens {
   tokensAre: 'exact' | 'estimated' | undefined;
   bytesIn: number;
   bytesOut: number;
-  clientGone: boolean;
   /** Whether an answer that was kept has been given again: no engine has run for it. */
   isCacheHit: boolean;
   traceparent: string | undefined;

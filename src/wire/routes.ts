@@ -94,3 +94,9 @@ const reading = /embedding|rerank|score|audio/;
 export function answersInTokens({ generates, path }: Route): boolean {
   return generates && !reading.test(path);
 }
+
+/** Returns the query of a URL with its question mark, or nothing. */
+export function searchOf(url: string): string {
+  const query = url.indexOf('?');
+  return query === -1 ? '' : url.slice(query);
+}

@@ -170,7 +170,7 @@ describe('a request', () => {
       level: 'INFO',
       route: '/v1/completions',
       model: 'demo',
-      phase: 'waiting',
+      phase: 'prefill',
       principal: expect.any(String),
     });
     expect(

@@ -154,8 +154,8 @@ describe('what it says', () => {
     expect(await seriesOf(gateway, 'requests_in_flight')).toEqual({
       '{phase="body"}': 0,
       '{phase="queued"}': 1,
-      '{phase="waiting"}': 0,
-      '{phase="streaming"}': 1,
+      '{phase="prefill"}': 0,
+      '{phase="decode"}': 1,
     });
     expect(await seriesOf(gateway, 'upstream_slots_used')).toEqual({ '{upstream="engine"}': 1 });
     expect(await sumOf(gateway, 'upstream_state', 'state="up"')).toBe(1);

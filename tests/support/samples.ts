@@ -43,7 +43,6 @@ export function settlement(fields: Partial<Settlement> = {}): Settlement {
     tokensAre: 'exact',
     bytesIn: 500,
     bytesOut: 900,
-    clientGone: false,
     isCacheHit: false,
     traceparent: undefined,
     ...fields,

@@ -9,7 +9,8 @@ import { issueKey, KeyRing, type KeyPolicy } from '../../../src/accounts/keys.ts
 import { Ledger } from '../../../src/accounts/ledger.ts';
 import { Limiter } from '../../../src/stores/memory/limits.ts';
 import { isUnlimited, type Reservation } from '../../../src/accounts/limits.ts';
-import { LiveRequest, LiveRequests } from '../../../src/request/live.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
+import { LiveRequests } from '../../../src/request/inflight.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { Store } from '../../../src/stores/sqlite/store.ts';
 import { until } from '../../support/wait.ts';

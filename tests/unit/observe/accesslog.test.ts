@@ -110,14 +110,14 @@ describe('started', () => {
 
 test('a request that is open for long is a line at INFO with its phase', () => {
   const { lines, observer } = logging('info');
-  observer.isLong(Object.assign(request(), { phase: 'waiting' }));
+  observer.isLong(Object.assign(request(), { phase: 'prefill' }));
   expect(lines).toEqual([
     expect.objectContaining({
       level: 30,
       msg: 'request is still open',
       requestId: 'id-1',
       model: 'qwen3-8b',
-      phase: 'waiting',
+      phase: 'prefill',
     }),
   ]);
 });

@@ -33,13 +33,13 @@ describe('the present state', () => {
   test('is read at each scrape', () => {
     const { samplesLike, live, pool } = stage();
     expect(samplesLike('requests_in_flight')['requests_in_flight{phase="queued"}']).toBe(0);
-    live.push({ phase: 'queued' }, { phase: 'queued' }, { phase: 'streaming' });
+    live.push({ phase: 'queued' }, { phase: 'queued' }, { phase: 'decode' });
     pool.queued = 2;
     expect(samplesLike('requests_in_flight')).toEqual({
       'requests_in_flight{phase="body"}': 0,
       'requests_in_flight{phase="queued"}': 2,
-      'requests_in_flight{phase="waiting"}': 0,
-      'requests_in_flight{phase="streaming"}': 1,
+      'requests_in_flight{phase="prefill"}': 0,
+      'requests_in_flight{phase="decode"}': 1,
     });
     expect(samplesLike('queue_length')).toEqual({ queue_length: 2 });
   });

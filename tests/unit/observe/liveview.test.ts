@@ -43,9 +43,9 @@ describe('the view of what is in flight', () => {
     const live = [
       inFlight('r1', { phase: 'body' }),
       inFlight('r2', { phase: 'queued', queuedAt: 7_500, queuedMs: 1, model: 'm', stream: true }),
-      inFlight('r3', { phase: 'waiting', queuedMs: 12.4, upstream }),
+      inFlight('r3', { phase: 'prefill', queuedMs: 12.4, upstream }),
       inFlight('r4', {
-        phase: 'streaming',
+        phase: 'decode',
         frames: 41,
         firstByteAt: 6_000,
         upstream,
@@ -75,10 +75,16 @@ describe('the view of what is in flight', () => {
     expect(decode).toMatchObject({ phase: 'decode', tokens: 41, tokensPerSecond: 10 });
   });
 
+  test('has the oldest first, in whatever order they are handed over', () => {
+    const at = (id: string, startedAt: number) => new LiveRequest(id, chat, caller, startedAt);
+    const { requests } = liveView([at('b', 2), at('c', 3), at('a', 1)], pool, 10_000);
+    expect(requests.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+  });
+
   test('has no rate before there are two tokens and some time', () => {
     const live = [
-      inFlight('r1', { phase: 'streaming', frames: 1, firstByteAt: 6_000 }),
-      inFlight('r2', { phase: 'streaming', frames: 9, firstByteAt: 10_000 }),
+      inFlight('r1', { phase: 'decode', frames: 1, firstByteAt: 6_000 }),
+      inFlight('r2', { phase: 'decode', frames: 9, firstByteAt: 10_000 }),
     ];
     for (const { tokensPerSecond } of liveView(live, pool, 10_000).requests) {
       expect(tokensPerSecond).toBeNull();

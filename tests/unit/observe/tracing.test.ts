@@ -56,7 +56,7 @@ function request(fields: Partial<LiveRequest> = {}, path = '/v1/chat/completions
 
 /** A stream that waited from 110 to 130, was sent then, and began at 180. */
 const streamed: Partial<LiveRequest> = {
-  phase: 'streaming',
+  phase: 'decode',
   model: 'qwen3',
   upstream: { id: 'engine', provenAt: 0 },
   status: 200,

@@ -191,7 +191,7 @@ describe.each([...transcripts])('$name', ({ frames, family, dataFrames }) => {
         received: (count) => (taken += count),
         passed() {},
         explain: (cause) => new GatewayError('internal_error', { cause }),
-        cancelled: () => endings.push('aborted'),
+        left: () => endings.push('aborted'),
         finished: (outcome) => endings.push(outcome),
       });
       const got = await new Response(body).bytes();

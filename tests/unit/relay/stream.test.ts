@@ -56,7 +56,7 @@ function start(setup: Setup) {
     received: (bytes) => (seen.bytes += bytes),
     passed: (bytes) => (seen.passed += Buffer.from(bytes).toString()),
     explain: (error) => error as GatewayError,
-    cancelled() {
+    left() {
       seen.cancels++;
       abort('client_closed_request');
     },
@@ -309,6 +309,24 @@ describe('a client that cancels', () => {
     expect(endings).toEqual([{ outcome: 'aborted', code: 'client_closed_request' }]);
   });
 
+  test('settles nothing where its leaving ends nothing', async () => {
+    const endings: Outcome[] = [];
+    let lefts = 0;
+    const body = relay({ read: async () => ({ done: true }) }, bytesOf(['data: 1\n\n']), {
+      family: 'openai',
+      ends: new StreamEnds(),
+      isCloseDelimited: false,
+      signal: new AbortController().signal,
+      received() {},
+      passed() {},
+      explain: (cause) => new GatewayError('internal_error', { cause }),
+      left: () => void lefts++,
+      finished: (outcome) => endings.push(outcome),
+    });
+    await body.cancel();
+    expect({ lefts, endings }).toEqual({ lefts: 1, endings: [] });
+  });
+
   /** Starts a relay whose second read is answered by hand, asks for it, and cancels. */
   async function cancelDuringRead() {
     const { promise, resolve, reject } = Promise.withResolvers<{
@@ -317,6 +335,7 @@ describe('a client that cancels', () => {
     }>();
     const asked = Promise.withResolvers<void>();
     const endings: Outcome[] = [];
+    const exchange = new AbortController();
     const read = () => {
       asked.resolve();
       return promise;
@@ -325,11 +344,11 @@ describe('a client that cancels', () => {
       family: 'openai',
       ends: new StreamEnds(),
       isCloseDelimited: false,
-      signal: new AbortController().signal,
+      signal: exchange.signal,
       received() {},
       passed() {},
       explain: () => new GatewayError('client_closed_request'),
-      cancelled() {},
+      left: () => exchange.abort(new GatewayError('client_closed_request')),
       finished: (outcome) => endings.push(outcome),
     });
     const reader = body.getReader();

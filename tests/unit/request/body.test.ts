@@ -25,7 +25,7 @@ const maxBytes = 2 * 1024 * 1024;
 
 /** What became of the body that came in last. */
 interface Reading {
-  entry: LiveRequest;
+  inFlight: LiveRequest;
   result: Promise<Uint8Array>;
 }
 
@@ -40,9 +40,9 @@ describe('readBody', () => {
       hostname: '127.0.0.1',
       maxRequestBodySize: 10 * maxBytes,
       async fetch(request) {
-        const entry = liveRequest();
-        const result = readBody(request, entry, maxBytes);
-        readings.push({ entry, result });
+        const inFlight = liveRequest();
+        const result = readBody(request, request.headers.get('content-length'), inFlight, maxBytes);
+        readings.push({ inFlight, result });
         wake();
         try {
           return new Response(Buffer.from(await result));
@@ -68,7 +68,7 @@ describe('readBody', () => {
   async function send(body: RequestInit['body']) {
     const began = nextReading();
     const answer = await fetch(server.url, { method: 'POST', body: body ?? null });
-    return { answer, entry: (await began).entry };
+    return { answer, inFlight: (await began).inFlight };
   }
 
   function streamOf(...parts: Uint8Array[]): ReadableStream<Uint8Array> {
@@ -85,16 +85,16 @@ describe('readBody', () => {
   const full = Buffer.concat([bytes, bytes]);
 
   test('gives the bytes as they came, and counts them', async () => {
-    const { answer, entry } = await send(bytes);
+    const { answer, inFlight } = await send(bytes);
     expect(Buffer.compare(await answer.bytes(), bytes)).toBe(0);
-    expect(entry.bytesIn).toBe(bytes.length);
-    expect(entry.onAbort).toBeUndefined();
+    expect(inFlight.bytesIn).toBe(bytes.length);
+    inFlight.abort('total_timeout'); // Nothing waits for it any more.
   });
 
   test('gives a chunked body as it came, and counts it', async () => {
-    const { answer, entry } = await send(streamOf(bytes, bytes));
+    const { answer, inFlight } = await send(streamOf(bytes, bytes));
     expect(Buffer.compare(await answer.bytes(), full)).toBe(0);
-    expect(entry.bytesIn).toBe(full.length);
+    expect(inFlight.bytesIn).toBe(full.length);
   });
 
   test('takes a body of just the bound, declared or chunked', async () => {
@@ -103,9 +103,9 @@ describe('readBody', () => {
   });
 
   test('takes no body at all', async () => {
-    const { answer, entry } = await send(null);
+    const { answer, inFlight } = await send(null);
     expect(answer.status).toBe(200);
-    expect(entry.bytesIn).toBe(0);
+    expect(inFlight.bytesIn).toBe(0);
   });
 
   test('refuses a byte more, declared or chunked, and names the bound', async () => {
@@ -143,7 +143,7 @@ describe('readBody', () => {
   test('refuses a declared length above the bound before the body has come', async () => {
     const { socket, reading } = await sendHalf(`Content-Length: ${maxBytes + 1}`);
     expect(await codeOf(reading)).toBe('body_too_large');
-    expect(reading.entry.bytesIn).toBe(maxBytes + 1);
+    expect(reading.inFlight.bytesIn).toBe(maxBytes + 1);
     socket.destroy();
   });
 
@@ -152,7 +152,7 @@ describe('readBody', () => {
     const { socket, reading } = await sendHalf('Transfer-Encoding: chunked', `${size}\r\n`);
     socket.write(Buffer.alloc(maxBytes + 1));
     expect(await codeOf(reading)).toBe('body_too_large');
-    expect(reading.entry.bytesIn).toBe(maxBytes + 1);
+    expect(reading.inFlight.bytesIn).toBe(maxBytes + 1);
     socket.destroy();
   });
 
@@ -160,7 +160,7 @@ describe('readBody', () => {
     'ends with the code of an abort while it waits for the rest: %j, %j',
     async (head, body) => {
       const { socket, reading } = await sendHalf(head, body);
-      reading.entry.abort('request_body_timeout');
+      reading.inFlight.abort('request_body_timeout');
       expect(await codeOf(reading)).toBe('request_body_timeout');
       socket.destroy();
     },
@@ -173,10 +173,10 @@ describe('readBody', () => {
     const part = 64_000;
     const body = Buffer.concat([Buffer.from(before), Buffer.alloc(part)]);
     const { socket, reading } = await sendHalf(head, body);
-    await until('the half is here', () => reading.entry.bytesIn === part);
+    await until('the half is here', () => reading.inFlight.bytesIn === part);
     socket.destroy();
     await codeOf(reading);
-    expect(reading.entry.bytesIn).toBe(part);
+    expect(reading.inFlight.bytesIn).toBe(part);
   });
 
   test.each(halves)(
@@ -195,19 +195,23 @@ describe('readBody', () => {
 
 describe('inspect', () => {
   function look(body: unknown, path = '/v1/completions'): LiveRequest {
-    const entry = liveRequest(path);
+    const inFlight = liveRequest(path);
     inspect(
-      entry.route,
+      inFlight.route,
       Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
-      entry,
+      inFlight,
     );
-    return entry;
+    return inFlight;
   }
 
   test('gives the fields of the body', () => {
     const body = Buffer.from('{"prompt":"x","n":2,"of":{"mine":[1]}}');
-    const entry = liveRequest();
-    expect(inspect(entry.route, body, entry)).toEqual({ prompt: 'x', n: 2, of: { mine: [1] } });
+    const inFlight = liveRequest();
+    expect(inspect(inFlight.route, body, inFlight)).toEqual({
+      prompt: 'x',
+      n: 2,
+      of: { mine: [1] },
+    });
   });
 
   test('takes the model and whether a stream is wanted', () => {

@@ -1,0 +1,92 @@
+/**
+ * What a request holds while it is in flight: a lease, a reservation of its caller's limits, the cached answer in the
+ * making. It is all given back here, and the request is settled here, once.
+ */
+import type { LimitStore, Moment, Reservation } from '../accounts/limits.ts';
+import { usedTokens } from '../accounts/quota.ts';
+import type { Filling } from '../cache/recording.ts';
+import type { LiveRequests } from '../request/inflight.ts';
+import type { LiveRequest } from '../request/live.ts';
+import type { RequestObserver } from '../request/observer.ts';
+import type { Reader } from '../request/reader.ts';
+import type { Outcome } from '../request/settlement.ts';
+import type { Lease, LeaseEnd } from '../scheduling/pool.ts';
+import { errorBody, type GatewayError } from '../wire/errors.ts';
+
+export interface HoldingOptions {
+  live: LiveRequests;
+  limits: LimitStore;
+  observer: RequestObserver;
+  /** Milliseconds: of a clock that never goes back, and since the epoch. */
+  now: () => number;
+  epochNow: () => number;
+}
+
+export class Holdings {
+  #lease: Lease | undefined;
+  #reservation: Reservation | undefined;
+  #filling: Filling | undefined;
+
+  /** @param isHead whether the client wants the headers of its answer alone */
+  constructor(
+    private readonly options: HoldingOptions,
+    private readonly request: LiveRequest,
+    private readonly reader: Reader,
+    private readonly isHead: boolean,
+  ) {}
+
+  /** Collects the answer for the response cache; `undefined` where that does not want it. */
+  get filling(): Filling | undefined {
+    return this.#filling;
+  }
+
+  reserved(reservation: Reservation): void {
+    this.#reservation = reservation;
+  }
+
+  leased(lease: Lease): void {
+    this.#lease = lease;
+  }
+
+  fills(filling: Filling): void {
+    this.#filling = filling;
+  }
+
+  /** Ends the lease, if one is held. */
+  giveBack(outcome: LeaseEnd['outcome']): void {
+    const { tokens, firstByteAt, sentAt } = this.request;
+    this.#lease?.release({ outcome, tokens, firstByteMs: firstByteAt && firstByteAt - sentAt });
+    this.#lease = undefined;
+  }
+
+  /** The moment on both clocks. */
+  moment(): Moment {
+    const { now, epochNow } = this.options;
+    return { ms: now(), epochMs: epochNow() };
+  }
+
+  /**
+   * Gives everything back and settles the request; does nothing the second time.
+   * @param error what the reader is told, or would have been
+   */
+  settle(outcome: Outcome, error?: GatewayError): void {
+    const { request } = this;
+    const { live, limits, observer, now } = this.options;
+    if (!live.remove(request)) return;
+    this.reader.letGo();
+    this.#filling?.end(outcome);
+    this.giveBack(outcome === 'done' && request.status >= 400 ? 'unserved' : outcome);
+    if (error !== undefined && request.status === 0) request.failed(error);
+    const record = request.settlement(outcome, error?.code, now());
+    // Nothing has gone out: the client gets the envelope, which counts for no token.
+    if (error !== undefined && record.bytesOut === 0) record.bytesOut = this.#envelopeBytes(error);
+    if (this.#reservation) void limits.settle(this.#reservation, usedTokens(record), this.moment());
+    observer.settled(record, error?.cause);
+  }
+
+  /** The length in bytes of the answer that tells of the error. */
+  #envelopeBytes(error: GatewayError): number {
+    const isUnread = error.code === 'client_closed_request' || this.isHead;
+    return isUnread ? 0 : Buffer.byteLength(errorBody(error, this.request.route.family));
+  }
+}

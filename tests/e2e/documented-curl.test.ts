@@ -5,7 +5,7 @@
 import { afterAll, expect, test } from 'bun:test';
 import { version } from '../../package.json';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { cleanEnvironment, runCommand, startGateway } from '../support/process.ts';
+import { cleanEnvironment, runCommand, startGateway } from '../support/gatewayprocess.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({ LLM_SERVER_URL: engine.url, PORT: '12000' });

@@ -11,8 +11,8 @@ import {
   startCaching,
   untilInFlight,
   type CachingStage,
-} from '../support/caching.ts';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+} from '../support/cachingstage.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -27,7 +27,7 @@ afterAll(() => shared[Symbol.asyncDispose]());
 async function inTurn(...asked: Asked[]) {
   const { gateway, runs } = shared;
   const before = runs();
-  const answers: Exchange[] = [];
+  const answers: RawClient[] = [];
   for (const each of asked) answers.push(await ask(gateway.url, each));
   return { answers, ran: runs() - before };
 }
@@ -47,7 +47,7 @@ describe('a repeat gets the same bytes, and no engine runs', () => {
       test(`${name}, ${isStream ? 'as a stream' : 'plain'}`, async () => {
         const asked = { path, body: { ...bodyOf(), stream: isStream } };
         const { answers, ran } = await inTurn(asked, asked, asked);
-        const [first, ...others] = answers as [Exchange, ...Exchange[]];
+        const [first, ...others] = answers as [RawClient, ...RawClient[]];
         expect(marks(answers)).toEqual(['miss', 'hit', 'hit']);
         expect(ran).toBe(1);
         expect([first.status, first.ending]).toEqual([200, 'whole']);

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tls-'));
 const engine = startDemoEngine();

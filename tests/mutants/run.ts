@@ -20,7 +20,9 @@ import { scoreOf, survivorsOf, type Report, type Score } from './score.ts';
 const root = join(import.meta.dir, '../..');
 const resultsPath = join(import.meta.dir, 'results.json');
 /** What a run of the tests may take beyond 1.5 times what it takes with the code as it is. */
-const timeoutMS = 10_000;
+const timeoutMS = 5_000;
+/** Of the random cases of a test, for each mutant. */
+const fuzzCases = 50;
 
 /** Returns the unit tests of a file of src, as paths from the root. */
 function testsOf(file: string): string[] {
@@ -45,7 +47,7 @@ function copyProject(): string {
 async function mutate(folder: string, file: string): Promise<Report> {
   const config = {
     testRunner: 'command',
-    commandRunner: { command: `bun test --bail ${testsOf(file).join(' ')}` },
+    commandRunner: { command: `bun test --bail --timeout=60000 ${testsOf(file).join(' ')}` },
     mutate: [`src/${file}.ts`],
     plugins: [],
     reporters: ['json'],
@@ -59,6 +61,7 @@ async function mutate(folder: string, file: string): Promise<Report> {
   const stryker = join(root, 'node_modules/@stryker-mutator/core/bin/stryker.js');
   const child = Bun.spawn(['bun', stryker, 'run'], {
     cwd: folder,
+    env: { ...process.env, FUZZ_CASES: String(fuzzCases) },
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'inherit',

@@ -3,9 +3,9 @@
  * the gateway, and with one engine that has the slots and the cache of all. It judges nothing.
  */
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
-import { untilUpstream } from '../support/stage.ts';
+import { send, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 import { turnsOf, type Scenario } from '../support/affinity-scenarios.ts';
 import { randomFrom, type Random } from '../support/random.ts';
 
@@ -58,9 +58,9 @@ async function converse(scenario: Scenario, target: Target): Promise<number[]> {
 }
 
 /** Resolves with the first token; asks once more where the engine was just being restarted. */
-async function begin(url: string, body: object): Promise<Exchange> {
+async function begin(url: string, body: object): Promise<RawClient> {
   const headers = { Authorization: `Bearer ${key}` };
-  const hasToken = (exchange: Exchange) => exchange.text.includes('"content":"');
+  const hasToken = (exchange: RawClient) => exchange.text.includes('"content":"');
   for (let tries = 0; ; tries++) {
     const exchange = await send(url, { path: '/v1/chat/completions', headers, body });
     const isOver = () => hasToken(exchange) || exchange.ending !== 'open';

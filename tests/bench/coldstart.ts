@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { cleanEnvironment, key } from '../support/process.ts';
+import { cleanEnvironment, key } from '../support/gatewayprocess.ts';
 import { freePort } from './proc.ts';
 import { Series, type Plan, type Row } from './report.ts';
 

@@ -3,7 +3,7 @@
  * of another checkout. Each proves itself before it is measured; a contender that changes a byte is not timed.
  */
 import { join } from 'node:path';
-import { gatewayCommand, key } from '../support/process.ts';
+import { gatewayCommand, key } from '../support/gatewayprocess.ts';
 import {
   plainAnswer,
   plainRequest,

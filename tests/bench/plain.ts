@@ -3,7 +3,7 @@
  * contenders take turns in short windows, and ratios are taken within a turn, because the machine is not quiet.
  */
 import { join } from 'node:path';
-import { cleanEnvironment, key } from '../support/process.ts';
+import { cleanEnvironment, key } from '../support/gatewayprocess.ts';
 import { provePlain, startContender, type Contender, type ContenderName } from './contenders.ts';
 import { plainRequest } from './frames.ts';
 import { startPlainEngine } from './nginx.ts';

@@ -3,7 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { cleanEnvironment } from '../support/process.ts';
+import { cleanEnvironment } from '../support/gatewayprocess.ts';
 
 export interface Child {
   pid: number;

@@ -3,7 +3,7 @@
  * is not byte for byte what the engine sent is an error, and the run then fails.
  */
 import { join } from 'node:path';
-import { cleanEnvironment, key } from '../support/process.ts';
+import { cleanEnvironment, key } from '../support/gatewayprocess.ts';
 import { proveStream, startContender, type Contender, type ContenderName } from './contenders.ts';
 import type { Engine } from './nginx.ts';
 import { descriptorLimit, freePort, rssBytes, startServer } from './proc.ts';

@@ -16,7 +16,7 @@ import {
   startStandIn,
   usageRows,
   type StandIn,
-} from './admin.ts';
+} from './standin.ts';
 import { isSkipped, launching, timeoutMs } from './chromium.ts';
 
 const markup = '<img src=x onerror="document.title=1">';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { chromium, type BrowserContext, type Page } from 'playwright-core';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
 import { routes } from '../../src/wire/routes.ts';
-import { key, startGateway, type Gateway } from '../support/process.ts';
+import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { isSkipped, launching, timeoutMs } from './chromium.ts';
 
 let engine: DemoEngine;

@@ -4,8 +4,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, embedMany, generateText, streamText } from 'ai';
-import { key } from '../support/process.ts';
-import { endless, type Stage, stages } from './stage.ts';
+import { key } from '../support/gatewayprocess.ts';
+import { endless, type Backend, backends } from './backends.ts';
 
 setDefaultTimeout(90_000);
 // The completion model warns of a setting that it was not given.
@@ -13,9 +13,9 @@ globalThis.AI_SDK_LOG_WARNINGS = false;
 
 const question = { prompt: 'Say hello.', temperature: 0, maxOutputTokens: 5, maxRetries: 0 };
 
-for (const { name, isThere, start } of stages) {
+for (const { name, isThere, start } of backends) {
   describe.skipIf(!isThere)(`ai before ${name}`, () => {
-    let stage: Stage;
+    let backend: Backend;
 
     function provider(url: string, apiKey = key) {
       return createOpenAICompatible({
@@ -28,18 +28,18 @@ for (const { name, isThere, start } of stages) {
 
     /** Gives what a question throws. */
     async function failureOf(url: string, apiKey?: string): Promise<unknown> {
-      const model = provider(url, apiKey)(stage.model);
+      const model = provider(url, apiKey)(backend.model);
       return generateText({ model, ...question }).catch((thrown: unknown) => thrown);
     }
 
     beforeAll(async () => {
-      stage = await start();
+      backend = await start();
     });
 
-    afterAll(() => stage?.[Symbol.asyncDispose]());
+    afterAll(() => backend?.[Symbol.asyncDispose]());
 
     test('generates text from a conversation', async () => {
-      const model = provider(stage.url)(stage.model);
+      const model = provider(backend.url)(backend.model);
       const { text, finishReason, usage } = await generateText({ model, ...question });
       expect(text).not.toBe('');
       expect(finishReason).toBe('length');
@@ -47,12 +47,12 @@ for (const { name, isThere, start } of stages) {
     });
 
     test('generates text from a prompt', async () => {
-      const model = provider(stage.url).completionModel(stage.model);
+      const model = provider(backend.url).completionModel(backend.model);
       expect((await generateText({ model, ...question })).text).not.toBe('');
     });
 
     test('streams text with its usage', async () => {
-      const model = provider(stage.url)(stage.model);
+      const model = provider(backend.url)(backend.model);
       const result = streamText({ model, ...question });
       let text = '';
       for await (const delta of result.textStream) text += delta;
@@ -62,19 +62,19 @@ for (const { name, isThere, start } of stages) {
     });
 
     test('embeds texts', async () => {
-      const model = provider(stage.embeddingUrl).embeddingModel(stage.model);
+      const model = provider(backend.embeddingUrl).embeddingModel(backend.model);
       const { embeddings } = await embedMany({ model, values: ['one', 'two'] });
       expect(embeddings.length).toBe(2);
       expect(embeddings[0]?.length).toBeGreaterThan(2);
     });
 
     test('throws APICallError with the status and our message', async () => {
-      const wrongKey = await failureOf(stage.url, 'sk-wrong');
+      const wrongKey = await failureOf(backend.url, 'sk-wrong');
       expect(APICallError.isInstance(wrongKey)).toBe(true);
       expect(wrongKey).toMatchObject({ statusCode: 403, isRetryable: false });
       expect(wrongKey).toMatchObject({ message: expect.stringContaining('API key') });
 
-      const away = await failureOf(stage.lonelyUrl);
+      const away = await failureOf(backend.lonelyUrl);
       expect(APICallError.isInstance(away)).toBe(true);
       expect(away).toMatchObject({ statusCode: 502, isRetryable: true });
       expect(away).toMatchObject({ data: { error: { code: 'upstream_unreachable' } } });
@@ -84,7 +84,7 @@ for (const { name, isThere, start } of stages) {
       const controller = new AbortController();
       const { max_tokens: maxOutputTokens, ignore_eos } = endless;
       const { textStream } = streamText({
-        model: provider(stage.url)(stage.model),
+        model: provider(backend.url)(backend.model),
         ...question,
         maxOutputTokens,
         providerOptions: { gateway: { ignore_eos } },
@@ -93,12 +93,12 @@ for (const { name, isThere, start } of stages) {
       let deltas = 0;
       for await (const _delta of textStream) {
         if (deltas++ === 0) {
-          await stage.busy();
+          await backend.busy();
           controller.abort();
         }
       }
       expect(deltas).toBeGreaterThan(0);
-      await stage.freed();
+      await backend.freed();
     });
   });
 }

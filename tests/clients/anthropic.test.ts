@@ -4,16 +4,16 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { key } from '../support/process.ts';
-import { brief, endless, type Stage, stages } from './stage.ts';
+import { key } from '../support/gatewayprocess.ts';
+import { brief, endless, type Backend, backends } from './backends.ts';
 
 setDefaultTimeout(90_000);
 
 const messages = [{ role: 'user' as const, content: 'Say hello.' }];
 
-for (const { name, isThere, hasFaults, start } of stages) {
+for (const { name, isThere, hasFaults, start } of backends) {
   describe.skipIf(!isThere)(`@anthropic-ai/sdk before ${name}`, () => {
-    let stage: Stage;
+    let backend: Backend;
     let anthropic: Anthropic;
 
     function clientOf(baseURL: string, apiKey = key, headers: Record<string, string | null> = {}) {
@@ -21,15 +21,15 @@ for (const { name, isThere, hasFaults, start } of stages) {
     }
 
     function create(client: Anthropic) {
-      return client.messages.create({ model: stage.model, messages, ...brief });
+      return client.messages.create({ model: backend.model, messages, ...brief });
     }
 
     beforeAll(async () => {
-      stage = await start();
-      anthropic = clientOf(stage.url);
+      backend = await start();
+      anthropic = clientOf(backend.url);
     });
 
-    afterAll(() => stage?.[Symbol.asyncDispose]());
+    afterAll(() => backend?.[Symbol.asyncDispose]());
 
     test('creates a message', async () => {
       const message = await create(anthropic);
@@ -39,12 +39,12 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('takes the key as x-api-key too', async () => {
-      const client = clientOf(stage.url, key, { Authorization: null, 'x-api-key': key });
+      const client = clientOf(backend.url, key, { Authorization: null, 'x-api-key': key });
       expect(await create(client)).toMatchObject({ type: 'message' });
     });
 
     test('streams a message', async () => {
-      const asked = { model: stage.model, messages, ...brief };
+      const asked = { model: backend.model, messages, ...brief };
       const stream = anthropic.messages.stream(asked);
       let text = '';
       stream.on('text', (delta) => (text += delta));
@@ -55,21 +55,21 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('counts tokens', async () => {
-      const { model } = stage;
+      const { model } = backend;
       const { input_tokens } = await anthropic.messages.countTokens({ model, messages });
       expect(input_tokens).toBeGreaterThan(0);
     });
 
     test('throws AuthenticationError without a key', async () => {
       const headers = { Authorization: null, 'x-api-key': null };
-      const error = await create(clientOf(stage.url, key, headers)).catch((thrown) => thrown);
+      const error = await create(clientOf(backend.url, key, headers)).catch((thrown) => thrown);
       expect(error).toBeInstanceOf(Anthropic.AuthenticationError);
       expect(error).toMatchObject({ status: 401, type: 'authentication_error' });
       expect(error.requestID).toMatch(/^[\w-]{36}$/);
     });
 
     test('throws PermissionDeniedError with a wrong key', async () => {
-      const error = await create(clientOf(stage.url, 'sk-wrong')).catch((thrown) => thrown);
+      const error = await create(clientOf(backend.url, 'sk-wrong')).catch((thrown) => thrown);
       expect(error).toBeInstanceOf(Anthropic.PermissionDeniedError);
       expect(error).toMatchObject({ status: 403, type: 'permission_error' });
     });
@@ -81,25 +81,25 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('throws InternalServerError when the engine is not there', async () => {
-      const error = await create(clientOf(stage.lonelyUrl)).catch((thrown) => thrown);
+      const error = await create(clientOf(backend.lonelyUrl)).catch((thrown) => thrown);
       expect(error).toBeInstanceOf(Anthropic.InternalServerError);
       expect(error).toMatchObject({ status: 502, type: 'api_error' });
       expect(error.headers.get('x-gateway-error')).toBe('upstream_unreachable');
     });
 
     test('frees the slot when a stream is aborted', async () => {
-      const asked = { model: stage.model, messages, ...endless };
+      const asked = { model: backend.model, messages, ...endless };
       const stream = anthropic.messages.stream(asked);
       const ended = stream.done().catch((thrown) => thrown);
       stream.once('text', () => stream.abort());
       expect(await ended).toBeInstanceOf(Anthropic.APIUserAbortError);
-      await stage.freed();
+      await backend.freed();
     });
 
     if (!hasFaults) return;
     test('throws APIError from a stream that the engine cuts, after what has come', async () => {
       const stream = anthropic.messages.stream(
-        { model: stage.model, messages, max_tokens: 9 },
+        { model: backend.model, messages, max_tokens: 9 },
         { headers: { 'x-demo-fault': 'cut=3' } },
       );
       let deltas = 0;

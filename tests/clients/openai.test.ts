@@ -4,16 +4,16 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import OpenAI from 'openai';
-import { key } from '../support/process.ts';
-import { brief, endless, type Stage, stages } from './stage.ts';
+import { key } from '../support/gatewayprocess.ts';
+import { brief, endless, type Backend, backends } from './backends.ts';
 
 setDefaultTimeout(90_000);
 
 const messages = [{ role: 'user' as const, content: 'Say hello.' }];
 
-for (const { name, isThere, hasFaults, start } of stages) {
+for (const { name, isThere, hasFaults, start } of backends) {
   describe.skipIf(!isThere)(`openai before ${name}`, () => {
-    let stage: Stage;
+    let backend: Backend;
     let openai: OpenAI;
 
     function clientOf(url: string, apiKey = key, headers: Record<string, string | null> = {}) {
@@ -26,28 +26,28 @@ for (const { name, isThere, hasFaults, start } of stages) {
     }
 
     beforeAll(async () => {
-      stage = await start();
-      openai = clientOf(stage.url);
+      backend = await start();
+      openai = clientOf(backend.url);
     });
 
-    afterAll(() => stage?.[Symbol.asyncDispose]());
+    afterAll(() => backend?.[Symbol.asyncDispose]());
 
     test('lists the models and looks one up', async () => {
-      const { model } = stage;
+      const { model } = backend;
       const { data } = await openai.models.list();
       expect(data.map(({ id }) => id)).toEqual([model]);
       expect(await openai.models.retrieve(model)).toMatchObject({ id: model, object: 'model' });
     });
 
     test('completes a prompt', async () => {
-      const { model } = stage;
+      const { model } = backend;
       const answer = await openai.completions.create({ model, prompt: 'Hello', ...brief });
       expect(answer.choices[0]?.text).not.toBe('');
       expect(answer.usage?.completion_tokens).toBe(5);
     });
 
     test('streams a completion', async () => {
-      const { model } = stage;
+      const { model } = backend;
       const asked = { model, prompt: 'Hello', ...brief, stream: true } as const;
       let text = '';
       let finish: string | null = null;
@@ -60,7 +60,7 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('answers a conversation', async () => {
-      const { model } = stage;
+      const { model } = backend;
       const answer = await openai.chat.completions.create({ model, messages, ...brief });
       expect(answer.choices[0]?.message.content).not.toBe('');
       expect(answer.usage?.completion_tokens).toBe(5);
@@ -68,7 +68,7 @@ for (const { name, isThere, hasFaults, start } of stages) {
 
     test('streams a conversation, with usage when it asks for that', async () => {
       const stream = openai.chat.completions.stream({
-        model: stage.model,
+        model: backend.model,
         messages,
         ...brief,
         stream_options: { include_usage: true },
@@ -80,7 +80,7 @@ for (const { name, isThere, hasFaults, start } of stages) {
 
     test('creates a response, plain and streamed', async () => {
       const asked = {
-        model: stage.model,
+        model: backend.model,
         input: 'Say hello.',
         max_output_tokens: 5,
         temperature: 0,
@@ -97,8 +97,8 @@ for (const { name, isThere, hasFaults, start } of stages) {
 
     test('embeds texts', async () => {
       const input = ['one', 'two'];
-      const { data } = await clientOf(stage.embeddingUrl).embeddings.create({
-        model: stage.model,
+      const { data } = await clientOf(backend.embeddingUrl).embeddings.create({
+        model: backend.model,
         input,
       });
       expect(data.map(({ index }) => index)).toEqual([0, 1]);
@@ -106,7 +106,7 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('throws AuthenticationError without a key', async () => {
-      const client = clientOf(stage.url, key, { Authorization: null });
+      const client = clientOf(backend.url, key, { Authorization: null });
       const error = await client.models.list().catch((thrown) => thrown);
       expect(error).toBeInstanceOf(OpenAI.AuthenticationError);
       expect(error).toMatchObject({ status: 401, code: 'missing_api_key' });
@@ -114,8 +114,8 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('throws PermissionDeniedError with a wrong key', async () => {
-      const error = await clientOf(stage.url, 'sk-wrong')
-        .chat.completions.create({ model: stage.model, messages })
+      const error = await clientOf(backend.url, 'sk-wrong')
+        .chat.completions.create({ model: backend.model, messages })
         .catch((thrown) => thrown);
       expect(error).toBeInstanceOf(OpenAI.PermissionDeniedError);
       expect(error).toMatchObject({ code: 'invalid_api_key', type: 'permission_error' });
@@ -135,8 +135,8 @@ for (const { name, isThere, hasFaults, start } of stages) {
     });
 
     test('throws InternalServerError when the engine is not there', async () => {
-      const error = await clientOf(stage.lonelyUrl)
-        .chat.completions.create({ model: stage.model, messages })
+      const error = await clientOf(backend.lonelyUrl)
+        .chat.completions.create({ model: backend.model, messages })
         .catch((thrown) => thrown);
       expect(error).toBeInstanceOf(OpenAI.InternalServerError);
       expect(error).toMatchObject({ status: 502, code: 'upstream_unreachable' });
@@ -145,33 +145,33 @@ for (const { name, isThere, hasFaults, start } of stages) {
     test('frees the slot when a stream is aborted', async () => {
       const controller = new AbortController();
       const stream = await openai.chat.completions.create(
-        { model: stage.model, messages, ...endless, stream: true },
+        { model: backend.model, messages, ...endless, stream: true },
         { signal: controller.signal },
       );
       for await (const _chunk of stream) {
-        await stage.busy();
+        await backend.busy();
         controller.abort();
       }
-      await stage.freed();
+      await backend.freed();
     });
 
     test('frees the slot when a plain answer is aborted', async () => {
       const controller = new AbortController();
       const answer = openai.chat.completions.create(
-        { model: stage.model, messages, ...endless },
+        { model: backend.model, messages, ...endless },
         { signal: controller.signal },
       );
       const thrown = answer.catch((error) => error);
-      await stage.busy();
+      await backend.busy();
       controller.abort();
       expect(await thrown).toBeInstanceOf(OpenAI.APIUserAbortError);
-      await stage.freed();
+      await backend.freed();
     });
 
     if (!hasFaults) return;
     test('throws APIError from a stream that the engine cuts, after what has come', async () => {
       const stream = await openai.chat.completions.create(
-        { model: stage.model, messages, stream: true },
+        { model: backend.model, messages, stream: true },
         { headers: { 'x-demo-fault': 'cut=3' } },
       );
       let chunks = 0;

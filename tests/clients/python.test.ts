@@ -3,10 +3,10 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { join } from 'node:path';
-import { key } from '../support/process.ts';
+import { key } from '../support/gatewayprocess.ts';
 import { eachLine, requireInstalled } from '../real/python.ts';
 import { pythonClient } from './python-client.ts';
-import { endless, type Stage, stages } from './stage.ts';
+import { endless, type Backend, backends } from './backends.ts';
 
 setDefaultTimeout(90_000);
 
@@ -23,15 +23,15 @@ const checks = [
   ['closes a stream in its middle', 'abort'],
 ] as const;
 
-for (const { name, isThere, start } of stages) {
+for (const { name, isThere, start } of backends) {
   describe.skipIf(!isThere || !isInstalled)(`openai for Python before ${name}`, () => {
-    let stage: Stage;
+    let backend: Backend;
     let child: Bun.Subprocess<'pipe', 'pipe', 'inherit'>;
     const failures = new Map<string, string | null>();
 
     beforeAll(async () => {
-      stage = await start();
-      const { url, embeddingUrl, lonelyUrl, model } = stage;
+      backend = await start();
+      const { url, embeddingUrl, lonelyUrl, model } = backend;
       const told = JSON.stringify({ url, embeddingUrl, lonelyUrl, model, key, endless });
       const script = join(import.meta.dir, 'python_client.py');
       child = Bun.spawn([pythonClient.python, script, told], { stdin: 'pipe', stdout: 'pipe' });
@@ -47,7 +47,7 @@ for (const { name, isThere, start } of stages) {
 
     afterAll(async () => {
       child?.kill('SIGKILL');
-      await stage?.[Symbol.asyncDispose]();
+      await backend?.[Symbol.asyncDispose]();
     });
 
     test.each(checks)('%s', (_what, check) => {
@@ -55,7 +55,7 @@ for (const { name, isThere, start } of stages) {
     });
 
     test('frees the slot when a stream is closed', async () => {
-      await stage.freed();
+      await backend.freed();
       expect(child.exitCode).toBeNull();
     });
   });

@@ -13,13 +13,13 @@ import traceback
 
 import openai
 
-stage = json.loads(sys.argv[1])
-model = stage["model"]
+backend = json.loads(sys.argv[1])
+model = backend["model"]
 messages = [{"role": "user", "content": "Say hello."}]
 brief = {"max_tokens": 5, "temperature": 0}
 
 
-def client(url: str = stage["url"], key: str = stage["key"]) -> openai.OpenAI:
+def client(url: str = backend["url"], key: str = backend["key"]) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
 
@@ -63,7 +63,7 @@ def response() -> None:
 
 
 def embeddings() -> None:
-    answer = client(stage["embeddingUrl"]).embeddings.create(model=model, input=["one", "two"])
+    answer = client(backend["embeddingUrl"]).embeddings.create(model=model, input=["one", "two"])
     assert len(answer.data) == 2 and len(answer.data[0].embedding) > 2
 
 
@@ -75,7 +75,7 @@ def errors() -> None:
     assert error.code == "invalid_api_key"
     error = failure(openai.NotFoundError, lambda: client().models.retrieve("no/such-model"))
     assert error.code == "model_not_found"
-    error = failure(openai.InternalServerError, client(stage["lonelyUrl"]).models.list)
+    error = failure(openai.InternalServerError, client(backend["lonelyUrl"]).models.list)
     assert error.status_code == 502 and error.code == "upstream_unreachable"
 
 
@@ -84,7 +84,7 @@ def abort() -> None:
         model=model,
         messages=messages,
         stream=True,
-        max_tokens=stage["endless"]["max_tokens"],
+        max_tokens=backend["endless"]["max_tokens"],
         temperature=0,
         extra_body={"ignore_eos": True},
     )

@@ -3,8 +3,8 @@
  * keep the gateway from ending.
  */
 import { afterAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, send } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, send } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
 import { soon } from '../support/wait.ts';
 

@@ -3,8 +3,8 @@
  * of it is there, and a key of a client opens nothing.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, open, requestBytes } from '../support/oneexchange.ts';
-import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { ask, requestBytes, RawClient } from '../support/rawclient.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer, issueKey, startOperated } from '../support/operator.ts';
 import { until } from '../support/wait.ts';
 
@@ -262,7 +262,7 @@ describe('a body that is wrong', () => {
   test('since it is larger than 64 KiB, however it comes', async () => {
     const large = JSON.stringify({ name: 'x', models: ['m'.repeat(66_000)] });
     await expectNothingMade(large, 'body_too_large');
-    const exchange = await open(gateway.url);
+    const exchange = await RawClient.open(gateway.url);
     const headers = { ...bearer(adminKey), 'Transfer-Encoding': 'chunked' };
     exchange.write(requestBytes({ method: 'POST', path: '/admin/keys', headers }));
     const piece = Buffer.from(large);

@@ -2,8 +2,8 @@
  * The audit log: what the operator did, over HTTP or at the command line, the last first, and never a secret.
  */
 import { afterAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { send } from '../support/oneexchange.ts';
-import { runCommand } from '../support/process.ts';
+import { send } from '../support/rawclient.ts';
+import { runCommand } from '../support/gatewayprocess.ts';
 import { admin, issueKey, startOperated } from '../support/operator.ts';
 
 setDefaultTimeout(60_000);

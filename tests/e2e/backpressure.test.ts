@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { send } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { send } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);

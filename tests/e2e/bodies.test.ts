@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, startGateway } from '../support/process.ts';
-import { RawConnection } from '../support/raw.ts';
+import { key, startGateway } from '../support/gatewayprocess.ts';
+import { RawClient } from '../support/rawclient.ts';
 
 const maxBytes = 1000;
 const engine = startDemoEngine();
@@ -91,7 +91,7 @@ describe('the bound', () => {
   test('lets a body of just that size pass, with its length and in chunks', async () => {
     const body = bodyOf(maxBytes);
     expect((await post(`${small.url}/v1/completions`, body)).status).toBe(200);
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const { status } = await connection.ask(`${headOf(chunked)}${chunkOf(body)}0\r\n\r\n`);
     expect(status).toBe(200);
     expect(engine.requests.map((request) => request.body.length)).toEqual([maxBytes, maxBytes]);
@@ -111,7 +111,7 @@ describe('the bound', () => {
   });
 
   test('refuses one byte more in chunks', async () => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const body = bodyOf(maxBytes + 1);
     const answer = await connection.ask(`${headOf(chunked)}${chunkOf(body)}0\r\n\r\n`);
     expect(answer.status).toBe(413);
@@ -120,13 +120,13 @@ describe('the bound', () => {
   });
 
   test('refuses a declared length before any of the body has come', async () => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const answer = await connection.ask(headOf(`Content-Length: ${maxBytes + 1}\r\n`));
     expect(answer.status).toBe(413);
   });
 
   test('refuses chunks as soon as they are too many, and not at their end', async () => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const answer = await connection.ask(headOf(chunked) + chunkOf('x'.repeat(maxBytes + 1)));
     expect(answer.status).toBe(413);
   });
@@ -134,10 +134,10 @@ describe('the bound', () => {
   test.each([10_000_000, 1_000_000_000, 1e15])(
     'refuses a declared length of %d with its envelope too',
     async (length) => {
-      using connection = await RawConnection.open(small.url);
+      using connection = await RawClient.open(small.url);
       const answer = await connection.ask(headOf(`Content-Length: ${length}\r\n`));
       expect(answer.status).toBe(413);
-      expect(answer.headers.get('x-gateway-error')).toBe('body_too_large');
+      expect(answer.header('x-gateway-error')).toBe('body_too_large');
       expect(JSON.parse(answer.body.toString())).toMatchObject({
         error: { code: 'body_too_large' },
       });
@@ -145,12 +145,12 @@ describe('the bound', () => {
   );
 
   test('refuses chunks without end with its envelope too', async () => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     await connection.write(headOf(chunked));
     for (let sent = 0; sent < 60; sent++) await connection.write(chunkOf('x'.repeat(100_000)));
-    const answer = await connection.answer();
+    const answer = await connection.next();
     expect(answer.status).toBe(413);
-    expect(answer.headers.get('x-gateway-error')).toBe('body_too_large');
+    expect(answer.header('x-gateway-error')).toBe('body_too_large');
   });
 
   const smuggled = `GET /smuggled HTTP/1.1\r\nHost: gateway\r\n\r\n`;
@@ -159,7 +159,7 @@ describe('the bound', () => {
     ['with its length', `Content-Length: ${rest.length}\r\n`, rest],
     ['in chunks', chunked, `${chunkOf(rest)}0\r\n\r\n`],
   ])('leaves the connection in order after a body sent %s', async (_how, header, body) => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     expect((await connection.ask(headOf(header) + body)).status).toBe(413);
     // What was refused is never read as a request.
     const next = await connection.ask(getHealth);
@@ -185,7 +185,7 @@ describe('a body that is not whole', () => {
     const ofThis = (msg: string) => (line: Record<string, unknown>) =>
       line['requestId'] === id && line['msg'] === msg;
     {
-      using connection = await RawConnection.open(gateway.url);
+      using connection = await RawClient.open(gateway.url);
       await connection.write(headOf(`${header}X-Request-Id: ${id}\r\n`) + body);
       await gateway.logged(ofThis('request started'));
     }
@@ -198,30 +198,30 @@ describe('a body that is not whole', () => {
     ['/v1/completions', { error: { type: 'invalid_request_error', code: 'request_body_timeout' } }],
     ['/v1/messages', { type: 'error', error: { type: 'invalid_request_error' } }],
   ])('and stalls is 408 on %s', async (path, envelope) => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const answer = await connection.ask(headOf('Content-Length: 100\r\n', path) + half);
     expect(answer.status).toBe(408);
-    expect(answer.headers.get('x-gateway-error')).toBe('request_body_timeout');
+    expect(answer.header('x-gateway-error')).toBe('request_body_timeout');
     expect(JSON.parse(answer.body.toString())).toMatchObject(envelope);
     expect(engine.requests).toEqual([]);
   });
 
   test('and stalls in chunks is 408', async () => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const answer = await connection.ask(headOf('Transfer-Encoding: chunked\r\n') + chunkOf(half));
     expect(answer.status).toBe(408);
     expect(engine.requests).toEqual([]);
   });
 
   test('is never read as a request when the rest comes after the 408', async () => {
-    using connection = await RawConnection.open(small.url);
+    using connection = await RawClient.open(small.url);
     const rest = `GET /smuggled HTTP/1.1\r\nHost: gateway\r\n\r\n`;
     const length = half.length + rest.length;
     const answer = await connection.ask(headOf(`Content-Length: ${length}\r\n`) + half);
     expect(answer.status).toBe(408);
     void connection.write(rest + getHealth);
     // The connection goes on behind the body, or is over.
-    const next = await connection.answer().catch(() => undefined);
+    const next = await connection.next().catch(() => undefined);
     expect(next?.status ?? 200).toBe(200);
     expect(engine.requests).toEqual([]);
   });

@@ -9,10 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
+import { runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { admin, adminKey, issueKey } from '../support/operator.ts';
-import { healthOf } from '../support/stage.ts';
+import { healthOf } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -69,7 +69,7 @@ async function spend(gateway: Gateway, tokens: number, key: string): Promise<voi
   expect((await ask(gateway.url, spending(tokens, key))).status).toBe(200);
 }
 
-function expectSpent(refused: Exchange): void {
+function expectSpent(refused: RawClient): void {
   expect([refused.status, refused.header('x-gateway-error')]).toEqual([429, 'budget_spent']);
 }
 

@@ -9,11 +9,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { ask, open, requestBytes, send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, requestBytes, send, RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer } from '../support/operator.ts';
-import { holdPort } from '../support/port.ts';
-import { healthOf, untilIdle } from '../support/stage.ts';
+import { holdPort } from '../support/heldport.ts';
+import { healthOf, untilIdle } from '../support/gatewayhealth.ts';
 import { randomFrom, type Random } from '../support/random.ts';
 import { until } from '../support/wait.ts';
 
@@ -192,7 +192,7 @@ async function byFetch({ path, headers, body, leavesAfterMs }: Request): Promise
 async function byHand(request: Request): Promise<number> {
   const { path, headers, body, leavesAfterMs = 0, isHalf, way } = request;
   const bytes = requestBytes({ path, headers, body });
-  const exchange: Exchange = await open(gateway.url);
+  const exchange: RawClient = await RawClient.open(gateway.url);
   exchange.write(isHalf ? bytes.subarray(0, bytes.length - 10) : bytes);
   await Bun.sleep(leavesAfterMs);
   if (way === 'leaveByFin') exchange.leaveByFin();
@@ -353,7 +353,7 @@ describe('after 10,000 requests in chaos', () => {
           'X-User': user,
           'X-Demo-Fault': 'hang',
         };
-        const opened: Exchange[] = [];
+        const opened: RawClient[] = [];
         for (let i = 0; i < 3; i++) opened.push(await send(gateway.url, { headers, body }));
         await until('they are open', async () => (await healthOf(gateway)).inFlight === 3);
         const refused = await ask(gateway.url, { headers, body });

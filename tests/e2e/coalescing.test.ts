@@ -3,8 +3,8 @@
  * engine's own where it fails or leaves.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { completion, marks, startCaching, untilInFlight } from '../support/caching.ts';
-import { ask, send } from '../support/oneexchange.ts';
+import { completion, marks, startCaching, untilInFlight } from '../support/cachingstage.ts';
+import { ask, send } from '../support/rawclient.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);

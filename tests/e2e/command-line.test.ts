@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { version } from '../../package.json';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, runCommand, startGateway } from '../support/process.ts';
+import { key, runCommand, startGateway } from '../support/gatewayprocess.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'command-line-'));
 const engine = startDemoEngine({ apiKey: 'engine-key-1' });

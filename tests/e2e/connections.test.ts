@@ -4,8 +4,8 @@
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import type { Socket } from 'node:net';
-import { ask } from '../support/oneexchange.ts';
-import { startGateway } from '../support/process.ts';
+import { ask } from '../support/rawclient.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
 import { plain, startUpstream } from '../support/rawengine.ts';
 
 setDefaultTimeout(60_000);

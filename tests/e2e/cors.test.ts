@@ -6,8 +6,8 @@ import { afterAll, describe, expect, test } from 'bun:test';
 import { dirname } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { routes } from '../../src/wire/routes.ts';
-import { key, startGateway } from '../support/process.ts';
-import { RawConnection, type RawAnswer } from '../support/raw.ts';
+import { key, startGateway } from '../support/gatewayprocess.ts';
+import { RawClient, type RawAnswer } from '../support/rawclient.ts';
 
 const page = 'https://chat.example.org';
 const local = 'http://localhost:3000';
@@ -45,7 +45,7 @@ interface Asked {
 
 async function ask(url: string, asked: Asked): Promise<RawAnswer> {
   const { method = 'GET', path = '/v1/models', headers = {}, body = '' } = asked;
-  using connection = await RawConnection.open(url);
+  using connection = await RawClient.open(url);
   const all = {
     Host: 'gateway',
     Authorization: `Bearer ${key}`,

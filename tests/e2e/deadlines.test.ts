@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { openBlackHole } from '../support/blackhole.ts';
-import { ask, send, type Asked } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type Asked } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import {
   chunk,
   lastChunk,

@@ -8,7 +8,7 @@ import {
   runCommand,
   spawnCommand,
   startGateway,
-} from '../support/process.ts';
+} from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
 
 describe('demo', () => {

@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { open, requestBytes, send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { requestBytes, send, type Asked, RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { randomFrom } from '../support/random.ts';
 import { soon, until } from '../support/wait.ts';
 
@@ -90,7 +90,7 @@ function lineOf(id: string, msg: string) {
 }
 
 /** Sends a request and resolves when it has come to that phase. */
-async function arrive(phase: Phase): Promise<{ id: string; exchange: Exchange }> {
+async function arrive(phase: Phase): Promise<{ id: string; exchange: RawClient }> {
   const { id, asked } = withId(phase);
   const exchange = await send(gateway.url, asked);
   await until(`the engine has ${id}`, () => atEngine(id)?.state === 'running');
@@ -99,10 +99,10 @@ async function arrive(phase: Phase): Promise<{ id: string; exchange: Exchange }>
 }
 
 /** Sends half of a request with a body, and resolves when the gateway has it. */
-async function arriveHalf(): Promise<{ id: string; exchange: Exchange }> {
+async function arriveHalf(): Promise<{ id: string; exchange: RawClient }> {
   const { id, asked } = withId({ body: many });
   const bytes = requestBytes(asked);
-  const exchange = await open(gateway.url);
+  const exchange = await RawClient.open(gateway.url);
   exchange.write(bytes.subarray(0, bytes.length - 5));
   await lineOf(id, 'request started');
   return { id, exchange };

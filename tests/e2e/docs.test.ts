@@ -6,7 +6,7 @@ import { version } from '../../package.json';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
 import { publicPaths } from '../../src/pages/docs.ts';
 import { specification } from '../../src/pages/openapi.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 
 let engine: DemoEngine;
 let gateway: Gateway;

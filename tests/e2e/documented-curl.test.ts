@@ -1,17 +1,42 @@
 /**
- * The commands of the documentation, run as they stand there, in a shell. They fix the port: whatever else listens on
- * 12000 makes this file fail, so no other file may use that port.
+ * The commands of the documentation, run as they stand there, in a shell. They fix the port, so no other file may use it.
  */
-import { afterAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { version } from '../../package.json';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { cleanEnvironment, runCommand, startGateway } from '../support/process.ts';
+import { connect } from 'node:net';
+import {
+  cleanEnvironment,
+  runCommand,
+  startGateway,
+  type Gateway,
+} from '../support/gatewayprocess.ts';
+
+const port = 12_000;
+
+/** Whether a server of this machine takes connections on that port. */
+function isTaken(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => resolve(false));
+    socket.on('connect', () => (socket.destroy(), resolve(true)));
+  });
+}
 
 const engine = startDemoEngine();
-const gateway = await startGateway({ LLM_SERVER_URL: engine.url, PORT: '12000' });
+let gateway: Gateway;
+
+beforeAll(async () => {
+  if (await isTaken()) {
+    throw new Error(
+      `another program listens on port ${port}, which the documented commands name: end it to run these tests`,
+    );
+  }
+  gateway = await startGateway({ LLM_SERVER_URL: engine.url, PORT: String(port) });
+});
 
 afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
+  await gateway?.[Symbol.asyncDispose]();
   await engine.stop();
 });
 

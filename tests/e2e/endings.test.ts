@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { gzipSync } from 'node:zlib';
-import { send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { send, type Asked, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import {
   chunk,
   headOf,
@@ -73,7 +73,7 @@ async function ending(
   return { exchange, line };
 }
 
-function expectEnvelope(exchange: Exchange, code: string): void {
+function expectEnvelope(exchange: RawClient, code: string): void {
   expect([exchange.status, exchange.ending]).toEqual([502, 'whole']);
   expect(exchange.header('x-gateway-error')).toBe(code);
   expect(JSON.parse(exchange.text).error.code).toBe(code);

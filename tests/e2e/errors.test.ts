@@ -4,8 +4,8 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, startGateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
+import { key, startGateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({

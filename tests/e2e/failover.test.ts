@@ -4,10 +4,11 @@
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
-import { healthOf, startStage, untilUpstream } from '../support/stage.ts';
+import { ask, send, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
+import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
+import { startStage } from '../support/stage.ts';
 import { plain, startUpstream } from '../support/rawengine.ts';
 import { until } from '../support/wait.ts';
 
@@ -41,8 +42,8 @@ async function pair(env: Record<string, string> = {}, speed = 20) {
 }
 
 /** Asks until both engines must have been chosen. */
-async function askOften(gateway: Gateway, count = 8): Promise<Exchange[]> {
-  const answers: Exchange[] = [];
+async function askOften(gateway: Gateway, count = 8): Promise<RawClient[]> {
+  const answers: RawClient[] = [];
   for (let i = 0; i < count; i++) answers.push(await ask(gateway.url, { body }));
   return answers;
 }
@@ -64,7 +65,7 @@ test('RETRY_POLICY=never tells the client instead', async () => {
 
 test('an engine that is killed in a stream ends that stream, and others go on elsewhere', async () => {
   await using stage = await pair();
-  const sent: Exchange[] = [];
+  const sent: RawClient[] = [];
   for (let i = 0; i < 4; i++) sent.push(await send(stage.gateway.url, { body: long }));
   for (const each of sent) await each.hasBytes(300);
   await stage.first.stop();
@@ -277,7 +278,7 @@ describe('connections that break before an answer', () => {
 
 test('an engine that hangs gets no new requests, and its streams end at IDLE_TIMEOUT_MS', async () => {
   await using stage = await pair({ STALL_TIMEOUT_MS: '500', IDLE_TIMEOUT_MS: '6000' }, 200);
-  const sent: Exchange[] = [];
+  const sent: RawClient[] = [];
   for (let i = 0; i < 2; i++) sent.push(await send(stage.gateway.url, { body: long }));
   // Some fifty tokens: what the engine's usual pace is, must not be known from its first two on a busy machine.
   for (const each of sent) await each.hasBytes(12_000);

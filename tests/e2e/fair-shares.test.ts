@@ -12,8 +12,8 @@ import {
   test,
 } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -67,8 +67,8 @@ function namesSince(count: number): string[] {
     .map(({ body }) => String(JSON.parse(Buffer.from(body).toString()).prompt));
 }
 
-async function flood(key: string, name: string, count: number, headers = {}): Promise<Exchange[]> {
-  const sent: Exchange[] = [];
+async function flood(key: string, name: string, count: number, headers = {}): Promise<RawClient[]> {
+  const sent: RawClient[] = [];
   for (let i = 0; i < count; i++) sent.push(await complete(key, name, headers));
   return sent;
 }

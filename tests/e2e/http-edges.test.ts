@@ -3,8 +3,8 @@
  * gateway is refused, so that nothing can be smuggled past it to the engine.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { key } from '../support/process.ts';
-import { RawConnection } from '../support/raw.ts';
+import { key } from '../support/gatewayprocess.ts';
+import { RawClient } from '../support/rawclient.ts';
 import { startStage } from '../support/stage.ts';
 import { until } from '../support/wait.ts';
 
@@ -73,7 +73,7 @@ describe('is served', () => {
     ],
   };
   test.each(Object.entries(cases))('%s', async (_what, [request, reaches]) => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(request);
     expect(answer.status).toBe(200);
     const [first = '', ...others] = received();
@@ -83,7 +83,7 @@ describe('is served', () => {
   });
 
   test('Expect: 100-continue, which is answered before the body comes', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const go = await connection.ask(
       `POST /v1/completions HTTP/1.1\r\nHost: a\r\n${authorization}${length}Expect: 100-continue\r\n\r\n`,
       { hasBody: false },
@@ -94,15 +94,15 @@ describe('is served', () => {
   });
 
   test('a request whose bytes come one by one', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     for (const byte of Buffer.from(post('/v1/completions'))) {
       await connection.write(Uint8Array.of(byte));
     }
-    expect((await connection.answer()).status).toBe(200);
+    expect((await connection.next()).status).toBe(200);
   });
 
   test('one request after the other on a connection, of every kind', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const streamed = '{"prompt":"a","max_tokens":2,"stream":true}';
     const stream = post('/v1/completions')
       .replace(length, `Content-Length: ${streamed.length}\r\n`)
@@ -128,7 +128,7 @@ describe('is served', () => {
   });
 
   test('a GET with a body, which is not read as a request', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const smuggled = `GET /slots HTTP/1.1\r\nHost: a\r\n\r\n`;
     const withBody = get('/v1/models', `Host: a\r\nContent-Length: ${smuggled.length}\r\n`);
     expect((await connection.ask(withBody + smuggled)).status).toBe(200);
@@ -137,7 +137,7 @@ describe('is served', () => {
   });
 
   test('Connection: close, and the connection is over', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(get('/v1/models', 'Host: a\r\nConnection: close\r\n'));
     expect(answer.status).toBe(200);
     expect((await connection.rest()).length).toBe(0);
@@ -169,7 +169,7 @@ describe('is refused', () => {
     'no HTTP at all': '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n',
   };
   test.each(Object.entries(cases))('%s', async (_what, request) => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(request);
     expect(answer.status).toBe(400);
     // What follows on this connection could be anything: it is over.
@@ -182,14 +182,14 @@ describe('is refused', () => {
     ['many headers', Array.from({ length: 2_000 }, (_, i) => `X-${i}: aaaaaaaa\r\n`).join('')],
     ['a key', `X-Api-Key: ${'a'.repeat(100_000)}\r\n`],
   ])('a head of more than 16 KB: %s', async (_what, header) => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(`${start}${header}${length}\r\n${body}`);
     expect(answer.status).toBe(431);
     expect(received()).toEqual([]);
   });
 
   test('a target of more than 16 KB', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(
       `GET /v1/models?${'a'.repeat(20_000)} HTTP/1.1\r\nHost: a\r\n${authorization}\r\n`,
     );
@@ -200,7 +200,7 @@ describe('is refused', () => {
   test.each(['X-Trailer: 1', 'GET /slots HTTP/1.1\r\nHost: a'])(
     'a trailer, which Bun takes for the next request: %j',
     async (trailer) => {
-      using connection = await RawConnection.open(gateway.url);
+      using connection = await RawClient.open(gateway.url);
       const [whole] = chunks.split('\r\n\r\n');
       const answer = await connection.ask(
         `${start}X-Request-Id: trailer\r\nTransfer-Encoding: chunked\r\n\r\n${whole}\r\n${trailer}\r\n\r\n`,
@@ -223,13 +223,13 @@ describe('is refused', () => {
 
 describe('a client that half-closes', () => {
   test('while the engine works has left: the engine is stopped', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     await connection.write(
       `POST /v1/completions HTTP/1.1\r\nHost: a\r\n${authorization}X-Request-Id: half-closed\r\n` +
         `x-demo-fault: hang\r\n${length}\r\n${body}`,
     );
     await until('the engine works', () => engine.requests[0]?.state === 'running');
-    connection.halfClose();
+    connection.leaveByFin();
     await until('the engine is stopped', () => engine.requests[0]?.state === 'aborted');
     const line = await gateway.logged(
       ({ requestId, msg }) => requestId === 'half-closed' && msg === 'request ended',
@@ -238,12 +238,12 @@ describe('a client that half-closes', () => {
   });
 
   test('within its body has left: the engine hears nothing', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     await connection.write(
       `POST /v1/completions HTTP/1.1\r\nHost: a\r\n${authorization}X-Request-Id: half-body\r\n` +
         `Content-Length: 100\r\n\r\n${body}`,
     );
-    connection.halfClose();
+    connection.leaveByFin();
     const line = await gateway.logged(
       ({ requestId, msg }) => requestId === 'half-body' && msg === 'request ended',
     );
@@ -252,9 +252,9 @@ describe('a client that half-closes', () => {
   });
 
   test('between two requests leaves nothing behind', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     await connection.ask(`GET /health HTTP/1.1\r\nHost: a\r\n\r\n`);
-    connection.halfClose();
+    connection.leaveByFin();
     await connection.closed;
     expect(await (await fetch(`${gateway.url}/health`)).json()).toMatchObject({ inFlight: 0 });
   });

@@ -5,9 +5,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { version } from '../../package.json';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { key, startGateway, type Gateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
-import { untilUpstream } from '../support/stage.ts';
+import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 const { port, url } = holdPort();

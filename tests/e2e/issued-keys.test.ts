@@ -8,16 +8,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
 import {
   cleanEnvironment,
   gatewayCommand,
   runCommand,
   startGateway,
   type Gateway,
-} from '../support/process.ts';
+} from '../support/gatewayprocess.ts';
 import { adminKey, bearer, issueKey } from '../support/operator.ts';
-import { healthOf, untilUpstream } from '../support/stage.ts';
+import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -56,7 +56,7 @@ async function issue(policy: object, at: Gateway = gateway): Promise<string> {
 const idOf = (key: string) => key.slice('sk-gw-'.length).split('-', 1)[0] as string;
 const brief = { model: 'alpha', prompt: 'x', max_tokens: 1 };
 
-function askWith(key: string, asked: Asked = {}, at: Gateway = gateway): Promise<Exchange> {
+function askWith(key: string, asked: Asked = {}, at: Gateway = gateway): Promise<RawClient> {
   const { headers, ...others } = asked;
   return ask(at.url, { body: brief, ...others, headers: { ...bearer(key), ...headers } });
 }
@@ -174,7 +174,7 @@ describe('the scheduler', () => {
     const hold = { prompt: 'x', max_tokens: 2000, stream: true };
     const holder = await send(busy.url, { body: hold, headers: { 'X-Request-Id': 'holder' } });
     await holder.hasBytes();
-    const sent: Exchange[] = [];
+    const sent: RawClient[] = [];
     for (const { key, id } of waiting) {
       const headers = { ...bearer(key), 'X-Request-Id': id };
       sent.push(await send(busy.url, { body: { prompt: 'x', max_tokens: 1 }, headers }));

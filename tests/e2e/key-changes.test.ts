@@ -7,10 +7,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
+import { runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer, issueKey, type Issued } from '../support/operator.ts';
-import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -143,7 +143,7 @@ describe('a key that is revoked over HTTP', () => {
 
   test('ends what all of its users have running', async () => {
     const issued = await issue({ userHeader: 'x-user' });
-    const streams: Exchange[] = [];
+    const streams: RawClient[] = [];
     for (const user of ['alice', 'bob']) {
       const headers = { 'X-User': user };
       streams.push(await send(gateway.url, withKey(issued, { body: endless, headers })));

@@ -4,10 +4,11 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, type Asked } from '../support/oneexchange.ts';
-import type { Gateway } from '../support/process.ts';
+import { ask, type Asked } from '../support/rawclient.ts';
+import type { Gateway } from '../support/gatewayprocess.ts';
 import { adminKey, bearer, issueKey } from '../support/operator.ts';
-import { configFile, startWith, untilUpstream } from '../support/stage.ts';
+import { configFile, startWith } from '../support/configfile.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 
 setDefaultTimeout(60_000);
 

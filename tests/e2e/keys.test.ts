@@ -3,7 +3,7 @@
  * always.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { key } from '../support/process.ts';
+import { key } from '../support/gatewayprocess.ts';
 import { startStage } from '../support/stage.ts';
 
 const engineKey = 'engine-key-9f8e7d6c';

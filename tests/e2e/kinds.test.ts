@@ -4,9 +4,9 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
+import { ask } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
 import { plain, startUpstream, type Upstream } from '../support/rawengine.ts';
 import { until } from '../support/wait.ts';
 

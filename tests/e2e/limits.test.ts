@@ -5,11 +5,11 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { adminKey, bearer, issueKey } from '../support/operator.ts';
-import { holdPort } from '../support/port.ts';
-import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { holdPort } from '../support/heldport.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -57,21 +57,21 @@ async function exhaust(key: string): Promise<void> {
   throw new Error('2,000 requests passed');
 }
 
-function numberIn(answer: Exchange, name: string): number {
+function numberIn(answer: RawClient, name: string): number {
   const text = answer.header(name);
   expect(text).toMatch(/^\d+$/);
   return Number(text);
 }
 
 /** Gives the refusal's wait in milliseconds, once both headers are seen to agree about it. */
-function waitOf(refused: Exchange): number {
+function waitOf(refused: RawClient): number {
   const waitMs = numberIn(refused, 'retry-after-ms');
   expect(numberIn(refused, 'retry-after')).toBe(Math.ceil(waitMs / 1000));
   expect(waitMs).toBeGreaterThan(0);
   return waitMs;
 }
 
-function expectRefusal(refused: Exchange, code: string): void {
+function expectRefusal(refused: RawClient, code: string): void {
   expect([refused.status, refused.header('x-gateway-error')]).toEqual([429, code]);
   expect(JSON.parse(refused.text)).toEqual({
     error: { message: expect.any(String), type: 'rate_limit_error', param: null, code },
@@ -336,7 +336,7 @@ describe('open requests', () => {
     expect((await askWith(key)).status).toBe(200);
   });
 
-  const ends: { how: string; more: Asked; end: (open: Exchange) => unknown }[] = [
+  const ends: { how: string; more: Asked; end: (open: RawClient) => unknown }[] = [
     {
       how: 'has been answered',
       more: { body: { ...endless, max_tokens: 20 } },

@@ -2,10 +2,10 @@
  * What the operator sees of the requests in flight, as the dashboard does, and how one of them is stopped.
  */
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { open, requestBytes, send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { key } from '../support/process.ts';
+import { requestBytes, send, type Asked, RawClient } from '../support/rawclient.ts';
+import { key } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer, issueKey, startOperated } from '../support/operator.ts';
-import { healthOf, untilIdle } from '../support/stage.ts';
+import { healthOf, untilIdle } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -41,9 +41,9 @@ async function watch() {
 
 describe('what is in flight', () => {
   const endless = { model: 'demo', prompt: 'x', max_tokens: 3000, stream: true };
-  const opened: Exchange[] = [];
+  const opened: RawClient[] = [];
 
-  async function openWith(id: string, asked: Asked = {}): Promise<Exchange> {
+  async function openWith(id: string, asked: Asked = {}): Promise<RawClient> {
     const headers = { ...asked.headers, 'X-Request-Id': id };
     const exchange = await send(gateway.url, { body: endless, ...asked, headers });
     opened.push(exchange);
@@ -120,7 +120,7 @@ describe('what is in flight', () => {
 
   test('is shown while its body comes, and while it has no token yet', async () => {
     const half = requestBytes({ body: endless, headers: { 'X-Request-Id': 'live-body' } });
-    const sending = await open(gateway.url);
+    const sending = await RawClient.open(gateway.url);
     opened.push(sending);
     sending.write(half.subarray(0, half.length - 5));
     await openWith('live-prefill', { headers: { 'X-Demo-Fault': 'hang' } });
@@ -165,7 +165,7 @@ describe('what is in flight', () => {
     const prefill = await openWith('stop-prefill', { headers: { 'X-Demo-Fault': 'hang' } });
     await until('the engine has it', () => engine.busySlots() === 1);
     const half = requestBytes({ body: endless, headers: { 'X-Request-Id': 'stop-body' } });
-    const sending = await open(gateway.url);
+    const sending = await RawClient.open(gateway.url);
     sending.write(half.subarray(0, half.length - 5));
     await until('both are there', async () => (await healthOf(gateway)).inFlight === 2);
     for (const [id, exchange] of [

@@ -3,8 +3,8 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, spawnCommand } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
+import { key, spawnCommand } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
 import { until } from '../support/wait.ts';
 
 const engine = startDemoEngine();

@@ -4,10 +4,10 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, startGateway, type Gateway } from '../support/process.ts';
+import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { startStage } from '../support/stage.ts';
-import { holdPort } from '../support/port.ts';
-import { RawConnection } from '../support/raw.ts';
+import { holdPort } from '../support/heldport.ts';
+import { RawClient } from '../support/rawclient.ts';
 
 const engineKey = 'engine-key-5a5a5a5a';
 const trustedKey = 'sk-trusted-key-00aa11bb';
@@ -226,7 +226,7 @@ describe('a refusal', () => {
 
 test('a body that is too large counts as long as it says it is', async () => {
   const bytes = 33_554_433;
-  using connection = await RawConnection.open(gateway.url);
+  using connection = await RawClient.open(gateway.url);
   await connection.ask(
     `POST /v1/completions HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ${key}\r\n` +
       `X-Request-Id: large\r\nContent-Length: ${bytes}\r\n\r\n`,
@@ -319,7 +319,7 @@ describe('the level', () => {
   });
 
   test('of a body that stalls is WARNING', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     await connection.ask(
       `POST /v1/completions HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ${key}\r\n` +
         `X-Request-Id: stalled\r\nContent-Length: 10\r\n\r\n{`,

@@ -2,8 +2,8 @@
  * More requests at a time than the 256 that the runtime's client has by default: all are at the engine together.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { send } from '../support/oneexchange.ts';
-import { startGateway } from '../support/process.ts';
+import { send } from '../support/rawclient.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
 import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
 import { until } from '../support/wait.ts';
 

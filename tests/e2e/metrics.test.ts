@@ -3,10 +3,10 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send } from '../support/oneexchange.ts';
-import { key, startGateway, type Gateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
-import { untilUpstream } from '../support/stage.ts';
+import { ask, send } from '../support/rawclient.ts';
+import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);

@@ -3,8 +3,8 @@
  * stand-in whose list holds what parsing and printing would change.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { key, startGateway } from '../support/process.ts';
-import { RawConnection } from '../support/raw.ts';
+import { key, startGateway } from '../support/gatewayprocess.ts';
+import { RawClient } from '../support/rawclient.ts';
 
 const entries = {
   plain: '{"id":"plain","object":"model","created":1.0, "size":12345678901234567890,"x":null}',
@@ -88,7 +88,7 @@ describe('GET /v1/models/{id}', () => {
   });
 
   test('an id in raw UTF-8 is found', async () => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(
       `GET /v1/models/модель-ü%207b HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ${key}\r\n\r\n`,
     );

@@ -5,9 +5,9 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { faults } from '../../src/demo/faults.ts';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { send } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
+import { send } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);

@@ -4,9 +4,9 @@
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { ask } from '../support/oneexchange.ts';
-import { startGateway } from '../support/process.ts';
-import { untilUpstream } from '../support/stage.ts';
+import { ask } from '../support/rawclient.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 
 setDefaultTimeout(60_000);
 

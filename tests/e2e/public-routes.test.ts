@@ -5,8 +5,8 @@
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { routes } from '../../src/wire/routes.ts';
-import { startGateway } from '../support/process.ts';
-import { RawConnection } from '../support/raw.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
+import { RawClient } from '../support/rawclient.ts';
 
 const engine = startDemoEngine();
 const gateway = await startGateway({ LLM_SERVER_URL: engine.url, MAX_BODY_BYTES: '1000' });
@@ -80,13 +80,13 @@ describe('without a key', () => {
   const closed = routes.map(({ method, path }) => [method, example(path)] as const);
 
   test.each(closed)('%s %s is 401, before any look at the body', async (method, path) => {
-    using connection = await RawConnection.open(gateway.url);
+    using connection = await RawClient.open(gateway.url);
     const head = `${method} ${path} HTTP/1.1\r\nHost: gateway\r\n`;
     // Nothing of the body comes, and it would be too large.
     const length = method === 'POST' ? 'Content-Length: 5000\r\n' : '';
     const answer = await connection.ask(`${head}${length}\r\n`);
     expect(answer.status).toBe(401);
-    expect(answer.headers.get('x-gateway-error')).toBe('missing_api_key');
+    expect(answer.header('x-gateway-error')).toBe('missing_api_key');
   });
 
   test.each(closed)('%s %s is 401 for a body that is no JSON', async (method, path) => {

@@ -3,9 +3,10 @@
  * leaves while it waits never reaches the engine.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
-import type { Gateway } from '../support/process.ts';
-import { healthOf, startStage } from '../support/stage.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
+import type { Gateway } from '../support/gatewayprocess.ts';
+import { healthOf } from '../support/gatewayhealth.ts';
+import { startStage } from '../support/stage.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -23,7 +24,7 @@ async function busy(env: Record<string, string> = {}) {
   const holder = await send(gateway.url, { body });
   await holder.hasBytes();
   expect(holder.status).toBe(200);
-  async function wait(asked: Asked = { body }, count = 1): Promise<Exchange> {
+  async function wait(asked: Asked = { body }, count = 1): Promise<RawClient> {
     const before = await queued(gateway);
     let sent = await send(gateway.url, asked);
     for (let i = 1; i < count; i++) sent = await send(gateway.url, asked);

@@ -4,8 +4,9 @@
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send } from '../support/oneexchange.ts';
-import { configFile, healthOf, startWith, untilUpstream } from '../support/stage.ts';
+import { ask, send } from '../support/rawclient.ts';
+import { configFile, startWith } from '../support/configfile.ts';
+import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);

@@ -3,7 +3,7 @@
  * that is, and at the engine.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
-import { key } from '../support/process.ts';
+import { key } from '../support/gatewayprocess.ts';
 import { startStage } from '../support/stage.ts';
 
 const stage = await startStage();

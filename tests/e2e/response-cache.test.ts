@@ -11,8 +11,8 @@ import {
   startCaching,
   untilInFlight,
   type CachingStage,
-} from '../support/caching.ts';
-import { ask, send, type Asked, type Exchange } from '../support/oneexchange.ts';
+} from '../support/cachingstage.ts';
+import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -27,7 +27,7 @@ afterAll(() => shared[Symbol.asyncDispose]());
 async function inTurn(...asked: Asked[]) {
   const { gateway, runs } = shared;
   const before = runs();
-  const answers: Exchange[] = [];
+  const answers: RawClient[] = [];
   for (const each of asked) answers.push(await ask(gateway.url, each));
   return { answers, ran: runs() - before };
 }
@@ -47,7 +47,7 @@ describe('a repeat gets the same bytes, and no engine runs', () => {
       test(`${name}, ${isStream ? 'as a stream' : 'plain'}`, async () => {
         const asked = { path, body: { ...bodyOf(), stream: isStream } };
         const { answers, ran } = await inTurn(asked, asked, asked);
-        const [first, ...others] = answers as [Exchange, ...Exchange[]];
+        const [first, ...others] = answers as [RawClient, ...RawClient[]];
         expect(marks(answers)).toEqual(['miss', 'hit', 'hit']);
         expect(ran).toBe(1);
         expect([first.status, first.ending]).toEqual([200, 'whole']);
@@ -146,8 +146,9 @@ test('other bytes, another route, another query or another version of the API ar
     { ...asked, path: '/completion' },
     { ...asked, path: '/v1/completions?a=b' },
     { ...asked, headers: { 'anthropic-version': '2023-06-01' } },
+    asked,
   );
-  expect(marks(answers)).toEqual(Array(5).fill('miss'));
+  expect(marks(answers)).toEqual([...Array(5).fill('miss'), 'hit']);
 });
 
 describe('is not kept', () => {
@@ -183,6 +184,9 @@ describe('is not kept', () => {
     const second = await ask(small.gateway.url, asked);
     expect([first.ending, second.ending]).toEqual(['whole', 'whole']);
     expect([marks([first, second]), small.runs()]).toEqual([['miss', 'miss'], 2]);
+    const short = completion({ stream: true });
+    const kept = [await ask(small.gateway.url, short), await ask(small.gateway.url, short)];
+    expect([marks(kept), small.runs()]).toEqual([['miss', 'hit'], 3]);
   });
 });
 
@@ -193,9 +197,10 @@ test('a client that leaves in the middle leaves nothing behind', async () => {
   await leaving.hasBytes();
   leaving.leaveByReset();
   await until('the engine knows', () => engine.requests.at(-1)?.state === 'aborted');
-  const { answers } = await inTurn({ body: asked.body as object });
-  expect(marks(answers)).toEqual(['miss']);
-  expect(answers[0]?.ending).toBe('whole');
+  const anew = { body: asked.body as object };
+  const { answers } = await inTurn(anew, anew);
+  expect(marks(answers)).toEqual(['miss', 'hit']);
+  expect(answers.map(({ ending }) => ending)).toEqual(['whole', 'whole']);
 });
 
 test('a client that leaves in the middle of a kept stream harms nobody', async () => {
@@ -235,11 +240,9 @@ describe('two keys', () => {
 test('an answer is kept for RESPONSE_CACHE_TTL_MS', async () => {
   await using own = await startCaching({ RESPONSE_CACHE_TTL_MS: '200' });
   const asked = completion();
-  await ask(own.gateway.url, asked);
-  await until('it is asked for anew', async () => {
-    await ask(own.gateway.url, asked);
-    return own.runs() === 2;
-  });
+  const isMarked = async (mark: string) => marks([await ask(own.gateway.url, asked)])[0] === mark;
+  await until('it is kept', () => isMarked('hit'));
+  await until('it is asked for anew', () => isMarked('miss'));
 });
 
 test('without RESPONSE_CACHE=on nothing is kept', async () => {

@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { publicPaths } from '../../src/pages/dashboard.ts';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Asked } from '../support/oneexchange.ts';
-import { runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type Asked } from '../support/rawclient.ts';
+import { runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { bearer } from '../support/operator.ts';
-import { untilUpstream } from '../support/stage.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);

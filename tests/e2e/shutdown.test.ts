@@ -4,8 +4,8 @@
  */
 import { afterAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, open, requestBytes, send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, requestBytes, send, RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
 import { soon, until } from '../support/wait.ts';
 
@@ -31,7 +31,7 @@ async function startBehind(graceMs = 30_000): Promise<Gateway> {
   });
 }
 
-async function startStream(gateway: Gateway): Promise<{ stream: Exchange; wire: Wire }> {
+async function startStream(gateway: Gateway): Promise<{ stream: RawClient; wire: Wire }> {
   const stream = await send(gateway.url, { body: { prompt: 'x', stream: true } });
   await stream.hasText(frame);
   return { stream, wire: wires.at(-1) as Wire };
@@ -100,7 +100,7 @@ test('after the grace a client that does not read cannot hold the gateway', asyn
   const huge = startDemoEngine();
   await using gateway = await startGateway({ LLM_SERVER_URL: huge.url, SHUTDOWN_GRACE_MS: '100' });
   const headers = { 'X-Demo-Fault': 'huge=100000000' };
-  const stream = await open(gateway.url);
+  const stream = await RawClient.open(gateway.url);
   stream.pause();
   stream.write(requestBytes({ headers, body: { prompt: 'x', stream: true } }));
   await until('it is under way', () => (huge.requests[0]?.sentBytes ?? 0) > 1_000_000);

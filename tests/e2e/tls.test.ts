@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tls-'));
 const engine = startDemoEngine();
@@ -108,12 +108,12 @@ describe('with a certificate', () => {
     const stranger = fetch(`${gateway.url}/health`, {
       tls: { ca: readFileSync(other.cert, 'utf8') },
     });
-    expect(stranger).rejects.toThrow(/certificate/i);
+    await expect(stranger).rejects.toThrow(/certificate/i);
   });
 
   test('speaks no plain HTTP', async () => {
     const plain = fetch(gateway.url.replace('https:', 'http:'));
-    expect(plain).rejects.toThrow();
+    await expect(plain).rejects.toThrow();
   });
 });
 

@@ -4,10 +4,10 @@
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { send } from '../support/oneexchange.ts';
-import { key, startGateway, type Gateway } from '../support/process.ts';
-import { startCollector, type ReceivedSpan } from '../support/otlp.ts';
-import { holdPort } from '../support/port.ts';
+import { send } from '../support/rawclient.ts';
+import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { startCollector, type ReceivedSpan } from '../support/otlpcollector.ts';
+import { holdPort } from '../support/heldport.ts';
 import { chunk, lastChunk, startUpstream, streamHead } from '../support/rawengine.ts';
 import { until } from '../support/wait.ts';
 

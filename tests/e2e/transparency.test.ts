@@ -5,8 +5,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { routes, type Route } from '../../src/wire/routes.ts';
-import { ask, type Asked, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, type Asked, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { transcripts } from '../support/transcripts.ts';
 import {
   chunk,
@@ -65,7 +65,7 @@ async function relayed(
   asked: Asked,
   bytes: readonly (string | Uint8Array)[],
   thenCloses = false,
-): Promise<{ exchange: Exchange; request: Received }> {
+): Promise<{ exchange: RawClient; request: Received }> {
   answer = () => bytes;
   closes = thenCloses;
   const exchange = await ask(gateway.url, asked);

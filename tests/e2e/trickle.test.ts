@@ -4,9 +4,10 @@
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, send, type Asked } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask, send, type Asked } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { chunk, lastChunk, startUpstream, streamHead, type Wire } from '../support/rawengine.ts';
+import { until } from '../support/wait.ts';
 
 setDefaultTimeout(30_000);
 
@@ -60,7 +61,7 @@ test('each piece reaches the client before the engine sends the next, whole fram
   });
   const frames = `data: {"text":"${words}"}\n\n: note\n\ndata: [DONE]\n\n`;
   const exchange = await send(relay.url, { body: { prompt: 'x', stream: true } });
-  await exchange.until('the engine has it', () => wire !== undefined);
+  await until('the engine has it', () => wire !== undefined);
   let sent = 0;
   for (const byte of Buffer.from(frames)) {
     wire?.write(chunk(Uint8Array.of(byte)));

@@ -4,9 +4,10 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { ask, type Asked } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
-import { configFile, startWith, untilUpstream, type ConfigFile } from '../support/stage.ts';
+import { ask, type Asked } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { configFile, startWith, type ConfigFile } from '../support/configfile.ts';
+import { untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);

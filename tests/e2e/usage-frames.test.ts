@@ -3,8 +3,8 @@
  * not see the frame that this adds. Every other byte stays as it is, and a setting turns it off.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { ask } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
+import { ask } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import {
   chunk,
   lastChunk,

@@ -8,10 +8,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { ask, open, requestBytes, send, type Asked } from '../support/oneexchange.ts';
-import { key, runCommand, startGateway, type Gateway } from '../support/process.ts';
+import { ask, requestBytes, send, type Asked, RawClient } from '../support/rawclient.ts';
+import { key, runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer, issueKey } from '../support/operator.ts';
-import { healthOf, untilUpstream, untilIdle } from '../support/stage.ts';
+import { healthOf, untilUpstream, untilIdle } from '../support/gatewayhealth.ts';
 import { randomFrom } from '../support/random.ts';
 import { until } from '../support/wait.ts';
 
@@ -240,7 +240,7 @@ describe('a request has one row', () => {
   test('when its client leaves while it sends', async () => {
     const { id, asked } = withId();
     const bytes = requestBytes(asked);
-    const exchange = await open(gateway.url);
+    const exchange = await RawClient.open(gateway.url);
     exchange.write(bytes.subarray(0, bytes.length - 5));
     await gateway.logged(({ requestId }) => requestId === id);
     exchange.leaveByReset();

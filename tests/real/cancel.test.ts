@@ -3,10 +3,10 @@
  * have been done.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { type Exchange, send } from '../support/oneexchange.ts';
-import { type Gateway, startGateway } from '../support/process.ts';
+import { type RawClient, send } from '../support/rawclient.ts';
+import { type Gateway, startGateway } from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
-import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
+import { type RealEngine, requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 
@@ -47,13 +47,13 @@ describe.skipIf(!requireRealEngine())('the slot is idle again after a client tha
   }
 
   const slotIsTaken = () => until('the slot is taken', isBusy);
-  const answerHasBegun = (client: Exchange) => client.hasText('data: {');
+  const answerHasBegun = (client: RawClient) => client.hasText('data: {');
 
   /** Asks, leaves once that is due, waits until the slot is idle; gives the engine's counters then. */
   async function leaveOnce(
-    isDue: (client: Exchange) => Promise<unknown>,
+    isDue: (client: RawClient) => Promise<unknown>,
     asked: { path: string; body: object; headers?: Record<string, string> },
-    leave: (client: Exchange) => void = (client) => client.leaveByReset(),
+    leave: (client: RawClient) => void = (client) => client.leaveByReset(),
   ) {
     const requestId = crypto.randomUUID();
     const headers = { ...asked.headers, 'x-request-id': requestId };

@@ -2,7 +2,7 @@
  * How the tests here ask an engine or a gateway. The key goes along always; an engine without keys does not look at it.
  * Every question has a connection of its own.
  */
-import { key } from '../support/process.ts';
+import { key } from '../support/gatewayprocess.ts';
 
 export type Json = Record<string, unknown>;
 

@@ -5,10 +5,10 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { startGateway } from '../support/process.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
 import { post } from './client.ts';
-import { requireRealEngine, startRealEngine } from './engine.ts';
+import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 

@@ -7,7 +7,7 @@ import { version } from '../../package.json';
 import { loadConfig } from '../../src/config/load.ts';
 import { demoSettings, invitation } from '../../src/demo/invitation.ts';
 import { serve } from '../../src/serve.ts';
-import { setUpRealEngine, startRealEngine } from './engine.ts';
+import { setUpRealEngine, startRealEngine } from './realengine.ts';
 
 async function main(): Promise<never> {
   await setUpRealEngine(console.log);

@@ -3,9 +3,9 @@
  * error of the gateway.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { type Gateway, startGateway } from '../support/process.ts';
+import { type Gateway, startGateway } from '../support/gatewayprocess.ts';
 import { type Json, post } from './client.ts';
-import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
+import { type RealEngine, requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 

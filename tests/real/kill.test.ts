@@ -3,12 +3,12 @@
  * restart the gateway.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
-import { type Exchange, send } from '../support/oneexchange.ts';
-import { startGateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
+import { type RawClient, send } from '../support/rawclient.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
 import { until } from '../support/wait.ts';
 import { get, post } from './client.ts';
-import { requireRealEngine, startRealEngine } from './engine.ts';
+import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 
@@ -25,7 +25,7 @@ const streams = [
   ['/v1/responses', { input: 'Count', ...endless }, { type: 'error', code }],
 ] as const;
 
-function lastFrameOf({ text }: Exchange): string {
+function lastFrameOf({ text }: RawClient): string {
   expect(text).toEndWith('\n\n');
   return text.split('\n\n').at(-2) ?? '';
 }
@@ -51,7 +51,7 @@ describe.skipIf(!requireRealEngine())('an engine that dies mid-stream', () => {
     await Promise.all([plain, ...open].map((client) => client.ended()));
 
     for (const [i, [, , lastEvent]] of streams.entries()) {
-      const client = open[i] as Exchange;
+      const client = open[i] as RawClient;
       expect(client.ending).toBe('whole');
       expect(client.text).not.toContain('[DONE]');
       const frame = lastFrameOf(client);

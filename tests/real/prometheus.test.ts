@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import dashboard from '../../deploy/grafana/llm-gateway.json';
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { cleanEnvironment, startGateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
+import { cleanEnvironment, startGateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
 import { soon, until } from '../support/wait.ts';
 import { get, post } from './client.ts';
 

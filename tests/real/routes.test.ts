@@ -4,9 +4,9 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { routes } from '../../src/wire/routes.ts';
-import { type Gateway, startGateway } from '../support/process.ts';
+import { type Gateway, startGateway } from '../support/gatewayprocess.ts';
 import { get, type Json, post } from './client.ts';
-import { type RealEngine, requireRealEngine, startRealEngine } from './engine.ts';
+import { type RealEngine, requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 

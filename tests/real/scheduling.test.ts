@@ -3,12 +3,12 @@
  * killed, stopped or started again costs only what ran on it.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { ask, send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway } from '../support/process.ts';
-import { holdPort } from '../support/port.ts';
-import { healthOf, untilUpstream } from '../support/stage.ts';
+import { ask, send, type RawClient } from '../support/rawclient.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
+import { holdPort } from '../support/heldport.ts';
+import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
-import { requireRealEngine, startRealEngine } from './engine.ts';
+import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 
@@ -37,7 +37,7 @@ test.skipIf(!canRun)(
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...keys });
     await untilUpstream(gateway, 'engine', { state: 'up', slots: 2 });
     const ended: string[] = [];
-    const flood: Exchange[] = [];
+    const flood: RawClient[] = [];
     for (let i = 0; i < 16; i++) {
       const exchange = await send(gateway.url, chat(flooder, `Count from ${i}.`, 40));
       void exchange

@@ -3,7 +3,7 @@
  * already is left alone.
  */
 import { pythonClient } from '../clients/python-client.ts';
-import { setUpRealEngine } from './engine.ts';
+import { setUpRealEngine } from './realengine.ts';
 
 try {
   await setUpRealEngine(console.log);

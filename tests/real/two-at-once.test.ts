@@ -3,9 +3,9 @@
  * own answer, whole.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
-import { send } from '../support/oneexchange.ts';
-import { startGateway } from '../support/process.ts';
-import { requireRealEngine, startRealEngine } from './engine.ts';
+import { send } from '../support/rawclient.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
+import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 

@@ -8,12 +8,12 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ask, send, type Exchange } from '../support/oneexchange.ts';
-import { startGateway, type Gateway } from '../support/process.ts';
-import { healthOf, untilUpstream } from '../support/stage.ts';
+import { ask, send, type RawClient } from '../support/rawclient.ts';
+import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 import { post, type Json } from './client.ts';
-import { requireRealEngine, startRealEngine, type RealEngine } from './engine.ts';
+import { requireRealEngine, startRealEngine, type RealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 
@@ -304,7 +304,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
   /** Asks, leaves once that is due, and gives the row beside what both have counted. */
   async function leave(
     { path, body }: Pick<Question, 'path' | 'body'>,
-    isDue: (client: Exchange) => Promise<unknown>,
+    isDue: (client: RawClient) => Promise<unknown>,
   ) {
     const requestId = crypto.randomUUID();
     const { engines, rows } = await counted(1, async () => {

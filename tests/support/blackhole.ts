@@ -5,7 +5,7 @@
  */
 import { dlopen } from 'bun:ffi';
 import { connect, type Socket } from 'node:net';
-import { holdPort } from './port.ts';
+import { holdPort } from './heldport.ts';
 import { until } from './wait.ts';
 
 /** Twice what fits behind `listen(…, 0)`. */

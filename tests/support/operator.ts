@@ -5,8 +5,8 @@ import { expect } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ask, type Asked } from './oneexchange.ts';
-import type { Gateway } from './process.ts';
+import { ask, type Asked } from './rawclient.ts';
+import type { Gateway } from './gatewayprocess.ts';
 import { startStage, type Stage } from './stage.ts';
 
 /** The ADMIN_API_KEY of the gateways that have an operator. */

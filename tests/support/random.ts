@@ -27,14 +27,19 @@ export function randomFrom(seed: number): Random {
   };
 }
 
-/** Runs `body` for `cases` seeds in a row; a failure names the seed. FUZZ_SEED runs that one seed alone. */
+/**
+ * Runs `body` for `cases` seeds in a row; a failure names the seed. FUZZ_SEED runs that one seed alone, FUZZ_CASES at most
+ * so many.
+ */
 export async function forSeeds(
   cases: number,
   body: (random: Random) => void | Promise<void>,
 ): Promise<void> {
   const chosen = process.env['FUZZ_SEED'];
   const first = Number(chosen ?? 1);
-  for (let seed = first; seed < first + (chosen === undefined ? cases : 1); seed++) {
+  const most = Number(process.env['FUZZ_CASES'] ?? cases);
+  const count = chosen === undefined ? Math.min(cases, most) : 1;
+  for (let seed = first; seed < first + count; seed++) {
     try {
       await body(randomFrom(seed));
     } catch (error) {

@@ -7,7 +7,7 @@
 const deadlineMs = 45_000;
 const pollMs = 5;
 
-/** Resolves as soon as the condition holds; looks again and again. Rejects with `what` at the deadline. */
+/** Resolves as soon as the condition holds; tests it every few milliseconds. Rejects with `what` at the deadline. */
 export async function until(
   what: string,
   isTrue: () => boolean | Promise<boolean>,
@@ -20,17 +20,19 @@ export async function until(
   }
 }
 
-/** Gives what the promise gives. Rejects with `what` at the deadline. */
+/**
+ * Returns what the promise resolves with. Rejects at the deadline with `what`, or what `what` returns then.
+ */
 export async function soon<T>(
-  what: string,
+  what: string | (() => string),
   promise: Promise<T>,
   withinMs = deadlineMs,
 ): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => late.reject(new Error(`waited ${withinMs} ms in vain for ${what}`)),
-    withinMs,
-  );
+  const timer = setTimeout(() => {
+    const shown = typeof what === 'string' ? what : what();
+    late.reject(new Error(`waited ${withinMs} ms in vain for ${shown}`));
+  }, withinMs);
   try {
     return await Promise.race([promise, late.promise]);
   } finally {

@@ -3,8 +3,8 @@ import { afterEach, describe, expect, test } from 'bun:test';
 import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
 import { startDemoEngine } from '../../../src/demo/engine.ts';
 import { routes } from '../../../src/wire/routes.ts';
-import { holdPort } from '../../support/port.ts';
-import { connect, post } from '../../support/socket.ts';
+import { holdPort } from '../../support/heldport.ts';
+import { RawClient, requestBytes } from '../../support/rawclient.ts';
 
 type Json = Record<string, unknown>;
 
@@ -349,9 +349,9 @@ describe('slots', () => {
 
   test('a request beyond them waits, and runs when one is free', async () => {
     const engine = start(slow);
-    const first = await connect(engine.port);
-    first.write(post('/v1/completions', { prompt: 'one', stream: true }));
-    await first.until((text) => text.includes('data: '));
+    const first = await RawClient.open(engine.url);
+    first.write(requestBytes({ body: { prompt: 'one', stream: true } }));
+    await first.receives((text) => text.includes('data: '));
     const second = ask(engine, '/v1/completions', { prompt: 'two', max_tokens: 1 });
     await until(engine, () => engine.waiting() === 1);
     expect(engine.busySlots()).toBe(1);
@@ -367,8 +367,8 @@ describe('slots', () => {
     const engine = start(slow);
     const clients = [];
     for (const prompt of ['a', 'b', 'c', 'd']) {
-      const client = await connect(engine.port);
-      client.write(post('/v1/completions', { prompt }));
+      const client = await RawClient.open(engine.url);
+      client.write(requestBytes({ body: { prompt } }));
       clients.push(client);
       await until(engine, () => engine.busySlots() + engine.waiting() === clients.length);
     }
@@ -383,8 +383,8 @@ describe('slots', () => {
 
   test('each choice of an answer takes one', async () => {
     const engine = start({ ...slow, slots: 3 });
-    const client = await connect(engine.port);
-    client.write(post('/v1/completions', { prompt: ['a', 'b'], n: 2, stream: true }));
+    const client = await RawClient.open(engine.url);
+    client.write(requestBytes({ body: { prompt: ['a', 'b'], n: 2, stream: true } }));
     await until(engine, () => engine.waiting() === 1);
     expect(engine.busySlots()).toBe(3);
     client.leave();
@@ -401,8 +401,8 @@ describe('slots', () => {
   test.each(phases)('a client that leaves %s frees its slot', async (_phase, options, path) => {
     const engine = start(options);
     for (const stream of [false, true]) {
-      const client = await connect(engine.port);
-      client.write(post(path, { ...anyBody, stream }));
+      const client = await RawClient.open(engine.url);
+      client.write(requestBytes({ path, body: { ...anyBody, stream } }));
       await until(engine, () => engine.busySlots() === 1);
       client.leave();
       await until(engine, () => engine.busySlots() === 0);
@@ -412,11 +412,11 @@ describe('slots', () => {
 
   test('a client that leaves the queue is never run', async () => {
     const engine = start(slow);
-    const first = await connect(engine.port);
-    first.write(post('/v1/completions', { prompt: 'one' }));
+    const first = await RawClient.open(engine.url);
+    first.write(requestBytes({ body: { prompt: 'one' } }));
     await until(engine, () => engine.busySlots() === 1);
-    const second = await connect(engine.port);
-    second.write(post('/v1/completions', { prompt: 'two' }));
+    const second = await RawClient.open(engine.url);
+    second.write(requestBytes({ body: { prompt: 'two' } }));
     await until(engine, () => engine.waiting() === 1);
     second.leave();
     await until(engine, () => engine.waiting() === 0);
@@ -432,7 +432,7 @@ describe('slots', () => {
       allowHalfOpen: true,
       socket: { data() {} },
     });
-    socket.write(post('/v1/completions', { prompt: 'one' }));
+    socket.write(requestBytes({ body: { prompt: 'one' } }));
     await until(engine, () => engine.busySlots() === 1);
     socket.shutdown();
     await until(engine, () => engine.requests[0]?.state === 'aborted');
@@ -457,9 +457,9 @@ describe('the prefix cache', () => {
 
   test('a prompt is held as soon as it is computed, even if its client left then', async () => {
     const engine = start({ tokensPerSecond: 0.01 });
-    const client = await connect(engine.port);
-    client.write(post('/v1/completions', { prompt: 'one two three', stream: true }));
-    await client.until((text) => text.includes('data: '));
+    const client = await RawClient.open(engine.url);
+    client.write(requestBytes({ body: { prompt: 'one two three', stream: true } }));
+    await client.receives((text) => text.includes('data: '));
     client.leave();
     const body = { prompt: 'one two three', max_tokens: 1 };
     const answer = await askJson(engine, '/v1/completions', body);
@@ -510,8 +510,8 @@ describe('the engine itself', () => {
 
   test('never keeps half a request', async () => {
     const engine = start();
-    const client = await connect(engine.port);
-    client.write(post('/v1/completions', { prompt: 'one' }).subarray(0, -3));
+    const client = await RawClient.open(engine.url);
+    client.write(requestBytes({ body: { prompt: 'one' } }).subarray(0, -3));
     await fetch(`${engine.url}/health`);
     client.leave();
     await fetch(`${engine.url}/health`);
@@ -560,15 +560,15 @@ describe('the engine itself', () => {
     using held = holdPort();
     const { port } = held;
     const engine = start({ slots: 1, firstTokenMs: 60_000, port });
-    const running = await connect(port);
-    running.write(post('/v1/completions', { prompt: 'one' }));
+    const running = await RawClient.open(`http://127.0.0.1:${port}`);
+    running.write(requestBytes({ body: { prompt: 'one' } }));
     await until(engine, () => engine.busySlots() === 1);
-    const waiting = await connect(port);
-    waiting.write(post('/v1/completions', { prompt: 'two' }));
+    const waiting = await RawClient.open(`http://127.0.0.1:${port}`);
+    waiting.write(requestBytes({ body: { prompt: 'two' } }));
     await until(engine, () => engine.waiting() === 1);
     await engine.stop();
     expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
-    await Promise.all([running.ended, waiting.ended]);
+    await Promise.all([running.closed, waiting.closed]);
     const next = start({ port });
     expect((await fetch(`${next.url}/health`)).status).toBe(200);
   });

@@ -6,8 +6,7 @@ import { faults } from '../../../src/demo/faults.ts';
 import type { DemoEngine } from '../../../src/demo/engine.ts';
 import { startDemoEngine } from '../../../src/demo/engine.ts';
 import { until as eventually } from '../../support/wait.ts';
-import type { RawClient } from '../../support/socket.ts';
-import { bodyOf, chunksOf, connect, post } from '../../support/socket.ts';
+import { bodyOf, chunksOf, RawClient, requestBytes } from '../../support/rawclient.ts';
 
 const body = { prompt: 'Привет', max_tokens: 6 };
 const lastChunk = '0\r\n\r\n';
@@ -32,11 +31,12 @@ interface Asked {
 }
 
 /** Asks on a raw socket. */
-async function ask(fault: string, { stream = false, path, headers }: Asked = {}) {
-  const client = await connect(engine.port);
+async function ask(fault: string, asked: Asked = {}) {
+  const { stream = false, path = '/v1/completions', headers } = asked;
+  const client = await RawClient.open(engine.url);
   clients.push(client);
   const all = { 'X-Demo-Fault': fault, ...headers };
-  client.write(post(path ?? '/v1/completions', { ...body, stream }, all));
+  client.write(requestBytes({ path, headers: all, body: { ...body, stream } }));
   return client;
 }
 
@@ -78,7 +78,7 @@ describe('before the head', () => {
     const client = await ask('hang', { stream });
     await until(() => engine.busySlots() === 1);
     await letItGoOn();
-    expect(client.text()).toBe('');
+    expect(client.received).toBe('');
     expect(engine.requests[0]?.state).toBe('running');
     await leave(client);
   });
@@ -87,23 +87,23 @@ describe('before the head', () => {
     const client = await ask('hang', { path });
     await until(() => engine.requests[0]?.state === 'running');
     await letItGoOn();
-    expect(client.text()).toBe('');
+    expect(client.received).toBe('');
     await leave(client);
   });
 
   test('reset', async () => {
     const client = await ask('reset');
-    expect(await client.ended).toBe('reset');
-    expect(client.text()).toBe('');
+    expect(await client.closed).toBe('reset');
+    expect(client.received).toBe('');
     await until(() => engine.requests[0]?.state === 'done');
   });
 
   test('refuse resets the connection, refuses all others, and lets those go on that there are', async () => {
     const earlier = await ask('stall=2', { stream: true });
-    await earlier.until((text) => tokensIn(text) === 2);
+    await earlier.receives((text) => tokensIn(text) === 2);
     const client = await ask('refuse=60000');
-    expect(await client.ended).toBe('reset');
-    expect(client.text()).toBe('');
+    expect(await client.closed).toBe('reset');
+    expect(client.received).toBe('');
     await expect(fetched('')).rejects.toThrow('ECONNREFUSED');
     expect(engine.requests[0]?.state).toBe('running');
     await leave(earlier);
@@ -121,14 +121,14 @@ describe('before the head', () => {
 
   test('empty-close', async () => {
     const client = await ask('empty-close');
-    expect(await client.ended).toBe('fin');
-    expect(client.text()).toBe('');
+    expect(await client.closed).toBe('fin');
+    expect(client.received).toBe('');
   });
 
   test('not-http', async () => {
     const client = await ask('not-http');
-    expect(await client.ended).toBe('fin');
-    expect(client.text()).toContain('this is not HTTP');
+    expect(await client.closed).toBe('fin');
+    expect(client.received).toContain('this is not HTTP');
     await expect(fetched('not-http')).rejects.toMatchObject({ code: 'Malformed_HTTP_Response' });
   });
 });
@@ -136,37 +136,37 @@ describe('before the head', () => {
 describe('in a stream', () => {
   test('hang-body sends the head alone', async () => {
     const client = await ask('hang-body', { stream: true });
-    await client.until((text) => text.endsWith('\r\n\r\n'));
+    await client.receives((text) => text.endsWith('\r\n\r\n'));
     await letItGoOn();
-    expect(bodyOf(client.text())).toBe('');
-    expect(client.text()).toContain('text/event-stream');
+    expect(bodyOf(client.received)).toBe('');
+    expect(client.received).toContain('text/event-stream');
     await leave(client);
   });
 
   test.each([0, 3, 6])('reset-mid=%d', async (tokens) => {
     const client = await ask(`reset-mid=${tokens}`, { stream: true });
-    expect(await client.ended).toBe('reset');
-    expect(tokensIn(client.text())).toBe(tokens);
-    expect(client.text()).not.toContain('[DONE]');
+    expect(await client.closed).toBe('reset');
+    expect(tokensIn(client.received)).toBe(tokens);
+    expect(client.received).not.toContain('[DONE]');
     await until(() => engine.requests[0]?.state === 'done');
     expect(engine.busySlots()).toBe(0);
   });
 
   test.each([0, 3, 6])('cut=%d', async (tokens) => {
     const client = await ask(`cut=${tokens}`, { stream: true });
-    expect(await client.ended).toBe('fin');
-    expect(tokensIn(client.text())).toBe(tokens);
-    expect(client.text()).not.toContain(lastChunk);
-    expect(client.text()).not.toContain('[DONE]');
-    expect(client.text()).toStartWith('HTTP/1.1 200 OK\r\n');
+    expect(await client.closed).toBe('fin');
+    expect(tokensIn(client.received)).toBe(tokens);
+    expect(client.received).not.toContain(lastChunk);
+    expect(client.received).not.toContain('[DONE]');
+    expect(client.received).toStartWith('HTTP/1.1 200 OK\r\n');
     const read = fetched(`cut=${tokens}`, true).then((response) => response.text());
     await expect(read).rejects.toThrow();
   });
 
   test('cut-frame=2 ends within the third event', async () => {
     const client = await ask('cut-frame=2', { stream: true });
-    expect(await client.ended).toBe('fin');
-    const chunks = chunksOf(bodyOf(client.text()));
+    expect(await client.closed).toBe('fin');
+    const chunks = chunksOf(bodyOf(client.received));
     expect(chunks).toHaveLength(3);
     expect(chunks[1]).toEndWith('\n\n');
     expect(chunks[2]).toMatch(/^data: \{.*[^}\n]$/);
@@ -174,9 +174,9 @@ describe('in a stream', () => {
 
   test('stall=2 sends two tokens and stays', async () => {
     const client = await ask('stall=2', { stream: true });
-    await client.until((text) => tokensIn(text) === 2);
+    await client.receives((text) => tokensIn(text) === 2);
     await letItGoOn();
-    expect(tokensIn(client.text())).toBe(2);
+    expect(tokensIn(client.received)).toBe(2);
     expect(engine.busySlots()).toBe(1);
     await leave(client);
   });
@@ -189,11 +189,11 @@ describe('in a stream', () => {
   });
 
   test('a cut stream ends every choice, those in the queue too', async () => {
-    const client = await connect(engine.port);
+    const client = await RawClient.open(engine.url);
     clients.push(client);
     const many = { ...body, n: 8, stream: true };
-    client.write(post('/v1/completions', many, { 'X-Demo-Fault': 'cut=1' }));
-    expect(await client.ended).toBe('fin');
+    client.write(requestBytes({ headers: { 'X-Demo-Fault': 'cut=1' }, body: many }));
+    expect(await client.closed).toBe('fin');
     await until(() => engine.requests[0]?.state === 'done');
     expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
   });
@@ -206,9 +206,9 @@ describe('in a stream', () => {
 describe('in a plain body', () => {
   test('hang-body sends the head alone', async () => {
     const client = await ask('hang-body');
-    await client.until((text) => text.endsWith('\r\n\r\n'));
+    await client.receives((text) => text.endsWith('\r\n\r\n'));
     await letItGoOn();
-    expect(bodyOf(client.text())).toBe('');
+    expect(bodyOf(client.received)).toBe('');
     await leave(client);
   });
 
@@ -216,11 +216,11 @@ describe('in a plain body', () => {
     '%s sends half of it',
     async (fault) => {
       const client = await ask(fault);
-      expect(await client.ended).toBe(fault === 'reset-mid=3' ? 'reset' : 'fin');
+      expect(await client.closed).toBe(fault === 'reset-mid=3' ? 'reset' : 'fin');
       const whole = await wholeBody(false);
       const length = Buffer.byteLength(whole);
-      expect(client.text()).toContain(`\r\nContent-Length: ${length}\r\n`);
-      const sent = bodyOf(client.text());
+      expect(client.received).toContain(`\r\nContent-Length: ${length}\r\n`);
+      const sent = bodyOf(client.received);
       expect(sent.length).toBeLessThan(length);
       expect(sent.length).toBeGreaterThan(10);
       await expect(fetched(fault).then((response) => response.text())).rejects.toThrow();
@@ -229,9 +229,9 @@ describe('in a plain body', () => {
 
   test('stall sends half of it and stays', async () => {
     const client = await ask('stall');
-    await client.until((text) => bodyOf(text).length > 10);
+    await client.receives((text) => bodyOf(text).length > 10);
     await letItGoOn();
-    expect(bodyOf(client.text()).length).toBeLessThan((await wholeBody(false)).length);
+    expect(bodyOf(client.received).length).toBeLessThan((await wholeBody(false)).length);
     await leave(client);
   });
 });
@@ -239,25 +239,25 @@ describe('in a plain body', () => {
 describe('framing', () => {
   test.each([true, false])('close-delimited is whole, stream: %p', async (stream) => {
     const client = await ask('close-delimited', { stream });
-    expect(await client.ended).toBe('fin');
-    expect(client.text()).not.toMatch(/content-length|transfer-encoding/i);
-    expect(client.text()).toContain('\r\nConnection: close\r\n');
-    expect(Buffer.from(bodyOf(client.text()), 'latin1').toString()).toBe(await wholeBody(stream));
+    expect(await client.closed).toBe('fin');
+    expect(client.received).not.toMatch(/content-length|transfer-encoding/i);
+    expect(client.received).toContain('\r\nConnection: close\r\n');
+    expect(Buffer.from(bodyOf(client.received), 'latin1').toString()).toBe(await wholeBody(stream));
   });
 
   test('close-delimited-cut=2 ends like that, but without its last event', async () => {
     const client = await ask('close-delimited-cut=2', { stream: true });
-    expect(await client.ended).toBe('fin');
-    expect(client.text()).not.toMatch(/content-length|transfer-encoding/i);
-    expect(tokensIn(client.text())).toBe(2);
-    expect(client.text()).toEndWith('\n\n');
-    expect(client.text()).not.toContain('[DONE]');
+    expect(await client.closed).toBe('fin');
+    expect(client.received).not.toMatch(/content-length|transfer-encoding/i);
+    expect(tokensIn(client.received)).toBe(2);
+    expect(client.received).toEndWith('\n\n');
+    expect(client.received).not.toContain('[DONE]');
   });
 
   test('split-utf8 sends every byte of a stream as a chunk of its own', async () => {
     const client = await ask('split-utf8', { stream: true });
-    await client.until((text) => text.endsWith(lastChunk));
-    const chunks = chunksOf(bodyOf(client.text()));
+    await client.receives((text) => text.endsWith(lastChunk));
+    const chunks = chunksOf(bodyOf(client.received));
     expect(chunks.pop()).toBe('');
     expect(chunks.every((chunk) => chunk.length === 1)).toBe(true);
     const whole = await wholeBody(true);
@@ -268,26 +268,26 @@ describe('framing', () => {
 
   test('drip waits after each byte', async () => {
     const client = await ask('drip=60000', { stream: true });
-    await client.until((text) => bodyOf(text).length > 0);
+    await client.receives((text) => bodyOf(text).length > 0);
     await letItGoOn();
-    expect(bodyOf(client.text())).toBe('1\r\nd\r\n');
+    expect(bodyOf(client.received)).toBe('1\r\nd\r\n');
     await leave(client);
   });
 
   test('drip ends as it should', async () => {
     const client = await ask('drip=1', { path: '/tokenize', headers: { Connection: 'close' } });
-    expect(await client.ended).toBe('fin');
-    expect(bodyOf(client.text())).toBe('{"tokens":[]}');
+    expect(await client.closed).toBe('fin');
+    expect(bodyOf(client.received)).toBe('{"tokens":[]}');
   });
 
   test('a client that leaves between two bytes ends every choice that is being decoded', async () => {
     await engine.stop();
     engine = startDemoEngine({ tokensPerSecond: 0.01 });
-    const client = await connect(engine.port);
+    const client = await RawClient.open(engine.url);
     clients.push(client);
     const many = { ...body, n: 2, stream: true };
-    client.write(post('/v1/completions', many, { 'X-Demo-Fault': 'split-utf8' }));
-    await client.until((text) => bodyOf(text).length > 0);
+    client.write(requestBytes({ headers: { 'X-Demo-Fault': 'split-utf8' }, body: many }));
+    await client.receives((text) => bodyOf(text).length > 0);
     expect(engine.busySlots()).toBe(2);
     await leave(client);
   });
@@ -301,23 +301,23 @@ describe('framing', () => {
 
   test('faults combine', async () => {
     const client = await ask('close-delimited, split-utf8', { stream: true });
-    expect(await client.ended).toBe('fin');
-    expect(Buffer.from(bodyOf(client.text()), 'latin1').toString()).toBe(await wholeBody(true));
+    expect(await client.closed).toBe('fin');
+    expect(Buffer.from(bodyOf(client.received), 'latin1').toString()).toBe(await wholeBody(true));
   });
 
   test('gzip encodes a plain body', async () => {
     const client = await ask('gzip', { headers: { Connection: 'close' } });
-    await client.ended;
-    expect(client.text()).toContain('\r\nContent-Encoding: gzip\r\n');
-    const encoded = Buffer.from(bodyOf(client.text()), 'latin1');
-    expect(client.text()).toContain(`\r\nContent-Length: ${encoded.length}\r\n`);
+    await client.closed;
+    expect(client.received).toContain('\r\nContent-Encoding: gzip\r\n');
+    const encoded = Buffer.from(bodyOf(client.received), 'latin1');
+    expect(client.received).toContain(`\r\nContent-Length: ${encoded.length}\r\n`);
     expect(gunzipSync(encoded).toString()).toBe(await wholeBody(false));
   });
 
   test('gzip encodes a stream, an event a chunk', async () => {
     const client = await ask('gzip', { stream: true });
-    await client.until((text) => text.endsWith(lastChunk));
-    const chunks = chunksOf(bodyOf(client.text()));
+    await client.receives((text) => text.endsWith(lastChunk));
+    const chunks = chunksOf(bodyOf(client.received));
     const whole = await wholeBody(true);
     expect(chunks.length).toBeGreaterThanOrEqual(whole.split('\n\n').length - 1);
     expect(gunzipSync(Buffer.from(chunks.join(''), 'latin1')).toString()).toBe(whole);
@@ -353,11 +353,11 @@ describe('huge', () => {
   });
 
   test.each([true, false])('stops when the client does not read, stream: %p', async (stream) => {
-    const client = await connect(engine.port);
+    const client = await RawClient.open(engine.url);
     clients.push(client);
     client.pause();
     const fault = { 'X-Demo-Fault': `huge=${bytes}` };
-    client.write(post('/v1/completions', { ...body, stream }, fault));
+    client.write(requestBytes({ headers: fault, body: { ...body, stream } }));
     await until(() => engine.busySlots() === 1);
     const [request] = engine.requests;
     let sent: number | undefined;
@@ -376,10 +376,10 @@ describe('huge', () => {
     ['a plain answer', body],
     ['a stream', { ...body, stream: true }],
   ])('a client that leaves %s unread frees what it had', async (_name, asked) => {
-    const client = await connect(engine.port);
+    const client = await RawClient.open(engine.url);
     clients.push(client);
     client.pause();
-    client.write(post('/v1/completions', asked, { 'X-Demo-Fault': `huge=${bytes}` }));
+    client.write(requestBytes({ headers: { 'X-Demo-Fault': `huge=${bytes}` }, body: asked }));
     await until(() => engine.busySlots() > 0);
     await letItGoOn();
     await leave(client);
@@ -402,8 +402,8 @@ describe('error answers', () => {
 
   test.each([199, 600, 999])('status=%d reaches the wire, however odd', async (status) => {
     const client = await ask(`status=${status}`, { headers: { Connection: 'close' } });
-    await client.ended;
-    expect(client.text()).toStartWith(`HTTP/1.1 ${status} `);
+    await client.closed;
+    expect(client.received).toStartWith(`HTTP/1.1 ${status} `);
   });
 
   test('status=204 has no body', async () => {

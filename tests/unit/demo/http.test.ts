@@ -2,8 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
 import { startDemoEngine } from '../../../src/demo/engine.ts';
-import type { RawClient } from '../../support/socket.ts';
-import { bodyOf, chunksOf, connect, post } from '../../support/socket.ts';
+import { bodyOf, chunksOf, RawClient, requestBytes } from '../../support/rawclient.ts';
 
 let engine: DemoEngine;
 const clients: RawClient[] = [];
@@ -14,7 +13,7 @@ async function open(options: DemoOptions = {}): Promise<RawClient> {
 }
 
 async function another(): Promise<RawClient> {
-  const client = await connect(engine.port);
+  const client = await RawClient.open(engine.url);
   clients.push(client);
   return client;
 }
@@ -32,8 +31,8 @@ const plain = { prompt: 'Hi', max_tokens: 1 };
 describe('answers', () => {
   test('a plain one has the length of its body', async () => {
     const client = await open();
-    client.write(post('/v1/completions', plain));
-    const answer = await client.until(hasPlainAnswers(1));
+    client.write(requestBytes({ body: plain }));
+    const answer = await client.receives(hasPlainAnswers(1));
     expect(answer).toStartWith('HTTP/1.1 200 OK\r\nServer: llama.cpp\r\n');
     expect(answer).toContain(`\r\nContent-Length: ${bodyOf(answer).length}\r\n`);
     expect(answer).not.toContain('Transfer-Encoding');
@@ -41,8 +40,8 @@ describe('answers', () => {
 
   test('a streamed one is chunked, an event a chunk, and ends with the last chunk', async () => {
     const client = await open();
-    client.write(post('/v1/completions', { ...plain, max_tokens: 3, stream: true }));
-    const answer = await client.until((text) => text.endsWith('0\r\n\r\n'));
+    client.write(requestBytes({ body: { ...plain, max_tokens: 3, stream: true } }));
+    const answer = await client.receives((text) => text.endsWith('0\r\n\r\n'));
     expect(answer).toContain('\r\nTransfer-Encoding: chunked\r\n');
     const chunks = chunksOf(bodyOf(answer));
     expect(chunks).toHaveLength(3 + 3);
@@ -64,13 +63,13 @@ describe('answers', () => {
 describe('connections', () => {
   test('serve one request after the other, pipelined ones too', async () => {
     const client = await open();
-    client.write(post('/v1/completions', plain));
-    await client.until(hasPlainAnswers(1));
-    client.write(Buffer.concat([post('/v1/completions', plain), post('/v1/completions', plain)]));
-    await client.until(hasPlainAnswers(3));
+    client.write(requestBytes({ body: plain }));
+    await client.receives(hasPlainAnswers(1));
+    client.write(Buffer.concat([requestBytes({ body: plain }), requestBytes({ body: plain })]));
+    await client.receives(hasPlainAnswers(3));
     expect(engine.requests.map((request) => request.connection)).toEqual([1, 1, 1]);
     const { sentBytes } = engine.requests[0] as { sentBytes: number };
-    expect(sentBytes).toBe(client.text().indexOf('HTTP/1.1', 1));
+    expect(sentBytes).toBe(client.received.indexOf('HTTP/1.1', 1));
   });
 
   test.each([
@@ -78,25 +77,25 @@ describe('connections', () => {
     ['HTTP/1.0', 'HTTP/1.0', {}],
   ] as const)('end after the answer with %s', async (_name, version, headers) => {
     const client = await open();
-    const request = post('/v1/completions', plain, headers).toString('latin1');
+    const request = requestBytes({ headers, body: plain }).toString('latin1');
     client.write(request.replace('HTTP/1.1', version));
-    expect(await client.ended).toBe('fin');
-    expect(client.text()).toContain('\r\nConnection: close\r\n');
-    expect(hasPlainAnswers(1)(client.text())).toBe(true);
+    expect(await client.closed).toBe('fin');
+    expect(client.received).toContain('\r\nConnection: close\r\n');
+    expect(hasPlainAnswers(1)(client.received)).toBe(true);
   });
 
   test('end when they were idle for the time that was set', async () => {
     const client = await open({ keepAliveSeconds: 0.5 });
-    client.write(post('/v1/completions', plain));
-    const answer = await client.until(hasPlainAnswers(1));
+    client.write(requestBytes({ body: plain }));
+    const answer = await client.receives(hasPlainAnswers(1));
     expect(answer).toContain('\r\nKeep-Alive: timeout=0.5\r\n');
-    expect(await client.ended).toBe('fin');
+    expect(await client.closed).toBe('fin');
   });
 
   test('an idle time does not end what is being answered', async () => {
     const client = await open({ keepAliveSeconds: 0.5, firstTokenMs: 700 });
-    client.write(post('/v1/completions', plain));
-    await client.until(hasPlainAnswers(1));
+    client.write(requestBytes({ body: plain }));
+    await client.receives(hasPlainAnswers(1));
     expect(engine.requests[0]?.state).toBe('done');
   });
 });
@@ -104,11 +103,11 @@ describe('connections', () => {
 describe('requests', () => {
   test('may come a byte at a time', async () => {
     const client = await open();
-    for (const byte of post('/v1/completions', plain)) {
+    for (const byte of requestBytes({ body: plain })) {
       client.write(Uint8Array.of(byte));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    await client.until(hasPlainAnswers(1));
+    await client.receives(hasPlainAnswers(1));
     expect(Buffer.from(engine.requests[0]?.body ?? []).toString()).toBe(JSON.stringify(plain));
   });
 
@@ -119,7 +118,7 @@ describe('requests', () => {
         'b;name=value\r\n{"content":\r\nA\r\n"a b c d"}\r\n0\r\nTrailer: x\r\n\r\n' +
         'GET /health HTTP/1.1\r\nHost: x\r\n\r\n',
     );
-    await client.until((text) => text.endsWith('{"status":"ok"}'));
+    await client.receives((text) => text.endsWith('{"status":"ok"}'));
     expect(Buffer.from(engine.requests[0]?.body ?? []).toString()).toBe('{"content":"a b c d"}');
   });
 
@@ -134,12 +133,12 @@ describe('requests', () => {
 
   test('that expect it get 100 Continue before they send their body', async () => {
     const client = await open();
-    const request = post('/v1/completions', plain, { Expect: '100-continue' });
+    const request = requestBytes({ headers: { Expect: '100-continue' }, body: plain });
     const bodyAt = request.indexOf('{');
     client.write(request.subarray(0, bodyAt));
-    expect(await client.until((text) => text.length > 0)).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    expect(await client.receives((text) => text.length > 0)).toBe('HTTP/1.1 100 Continue\r\n\r\n');
     client.write(request.subarray(bodyAt));
-    await client.until(hasPlainAnswers(1));
+    await client.receives(hasPlainAnswers(1));
   });
 
   test.each([
@@ -151,17 +150,17 @@ describe('requests', () => {
   ])('that are none end the connection: %s', async (_name, text) => {
     const client = await open();
     client.write(text);
-    await client.ended;
-    expect(client.text()).toBe('');
+    await client.closed;
+    expect(client.received).toBe('');
     expect(engine.requests).toEqual([]);
   });
 
   test('of two connections do not wait for one another', async () => {
     const slow = await open({ tokensPerSecond: 0.01 });
-    slow.write(post('/v1/completions', { ...plain, max_tokens: 2 }));
+    slow.write(requestBytes({ body: { ...plain, max_tokens: 2 } }));
     const client = await another();
-    client.write(post('/v1/completions', plain));
-    await client.until(hasPlainAnswers(1));
+    client.write(requestBytes({ body: plain }));
+    await client.receives(hasPlainAnswers(1));
     expect(engine.requests.map((request) => request.state)).toEqual(['running', 'done']);
   });
 });

@@ -2,8 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
 import { startDemoEngine } from '../../../src/demo/engine.ts';
-import type { RawClient } from '../../support/socket.ts';
-import { connect, post } from '../../support/socket.ts';
+import { RawClient, requestBytes } from '../../support/rawclient.ts';
 
 const engines: DemoEngine[] = [];
 
@@ -27,8 +26,8 @@ function complete(engine: DemoEngine, body: object): Promise<Response> {
 }
 
 async function begin(engine: DemoEngine, body: object): Promise<RawClient> {
-  const client = await connect(engine.port);
-  client.write(post('/v1/completions', body));
+  const client = await RawClient.open(engine.url);
+  client.write(requestBytes({ body }));
   return client;
 }
 
@@ -73,11 +72,11 @@ describe('the counters of a slot', () => {
     const engine = start({ slots: 1, tokensPerSecond: 0.01 });
     const body = { prompt: 'one two three', stream: true };
     const first = await begin(engine, body);
-    await first.until((text) => text.includes('data: '));
+    await first.receives((text) => text.includes('data: '));
     const { n_prompt_tokens_processed: promptTokens } = await slotOf(engine);
     first.leave();
     const second = await begin(engine, body);
-    await second.until((text) => text.includes('data: '));
+    await second.receives((text) => text.includes('data: '));
     expect(await slotOf(engine)).toMatchObject({
       n_prompt_tokens_cache: promptTokens - 1,
       n_prompt_tokens_processed: 1,
@@ -98,7 +97,7 @@ describe('a slot whose client has left', () => {
     expect(engine.busySlots()).toBe(1);
     expect((await slotOf(engine)).is_processing).toBe(true);
     await engine.stop();
-    await next.ended;
+    await next.closed;
     expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
   });
 
@@ -127,15 +126,15 @@ describe('while it is frozen', () => {
   test('streams stall, and go on afterwards to their end', async () => {
     const engine = start({ slots: 1, tokensPerSecond: 200 });
     const client = await begin(engine, { prompt: 'one', stream: true, max_tokens: 40 });
-    await client.until((text) => text.includes('data: '));
+    await client.receives((text) => text.includes('data: '));
     engine.setFrozen(true);
     await letItGoOn(engine);
-    const before = { text: client.text(), slot: await slotOf(engine) };
+    const before = { text: client.received, slot: await slotOf(engine) };
     await letItGoOn(engine);
-    expect({ text: client.text(), slot: await slotOf(engine) }).toEqual(before);
+    expect({ text: client.received, slot: await slotOf(engine) }).toEqual(before);
     expect(before.slot.is_processing).toBe(true);
     engine.setFrozen(false);
-    await client.until((text) => text.includes('[DONE]'));
+    await client.receives((text) => text.includes('[DONE]'));
   });
 
   test('it answers what takes no slot, and begins nothing', async () => {
@@ -172,7 +171,7 @@ describe('while it is frozen', () => {
     await begin(engine, { prompt: 'two' });
     await until(engine, () => engine.requests.length === 2);
     await engine.stop();
-    await running.ended;
+    await running.closed;
     expect(engine.busySlots()).toBe(0);
   });
 });
@@ -200,7 +199,7 @@ describe('the figures', () => {
   test('count what was decoded for a client that left, but no prompt that was not read', async () => {
     const engine = start({ slots: 1, tokensPerSecond: 0.01 });
     const client = await begin(engine, { prompt: 'one', stream: true });
-    await client.until((text) => text.includes('data: '));
+    await client.receives((text) => text.includes('data: '));
     client.leave();
     await until(engine, () => engine.busySlots() === 0);
     expect(engine.figures).toMatchObject({ promptTokens: 1, predictedTokens: 1 });

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { Log } from '../../../src/log/log.ts';
 import { Upstream } from '../../../src/engines/upstream.ts';
 import { Watch } from '../../../src/engines/watch.ts';
-import { holdPort } from '../../support/port.ts';
+import { holdPort } from '../../support/heldport.ts';
 import { startUpstream } from '../../support/rawengine.ts';
 import { until } from '../../support/wait.ts';
 import { settingsOf } from '../../support/schedulingworld.ts';

@@ -233,8 +233,7 @@ describe('the present state', () => {
     expect(samples['process_resident_memory_bytes']).toBeGreaterThan(1_000_000);
     expect(samples['process_cpu_seconds_total']).toBeGreaterThan(0);
     expect(samples['process_start_time_seconds']).toBeGreaterThan(1_700_000_000);
-    expect(samples['event_loop_lag_mean_seconds']).toBeGreaterThanOrEqual(0);
-    expect(samples['event_loop_lag_max_seconds']).toBeGreaterThanOrEqual(0);
+    expect(samples).toContainKeys(['event_loop_lag_mean_seconds', 'event_loop_lag_max_seconds']);
   });
 });
 

@@ -4,6 +4,7 @@
 import { expect, test } from 'bun:test';
 import { loadExporter } from '../../../src/observe/prometheus.ts';
 import { Count, Distribution, gauge, type Family } from '../../../src/observe/series.ts';
+import { until } from '../../support/wait.ts';
 
 /** Gives the lines about names that begin like that. */
 async function linesOf(families: readonly Family[], start = 'llm_gateway_'): Promise<string[]> {
@@ -52,14 +53,26 @@ test('what is not there any more is not written any more', async () => {
   expect(text).toContain('llm_gateway_slots{upstream="b"} 4');
 });
 
-test('the event loop is watched beside them', async () => {
-  const lines = await linesOf([], 'llm_gateway_event_loop_lag');
-  const values = lines.filter((line) => !line.startsWith('#')).map((line) => line.split(' '));
-  expect(values.map(([name]) => name)).toEqual([
-    'llm_gateway_event_loop_lag_mean_seconds',
-    'llm_gateway_event_loop_lag_max_seconds',
-  ]);
-  for (const [, value] of values) expect(Number(value)).toBeGreaterThanOrEqual(0);
+test('the lag of the event loop is measured, and is 0 before the first sample', async () => {
+  const { registry, lag } = await loadExporter([]);
+  async function lags(): Promise<number[]> {
+    const values = ['mean', 'max'].map(async (which) => {
+      const name = `llm_gateway_event_loop_lag_${which}_seconds`;
+      return (await registry.getSingleMetric(name)?.get())?.values[0]?.value ?? Number.NaN;
+    });
+    return Promise.all(values);
+  }
+  expect(await lags()).toEqual([0, 0]);
+  const sampled = () => until('there is a sample', () => lag.count > 0);
+  await sampled();
+  lag.reset();
+  const endsAt = performance.now() + 250;
+  while (performance.now() < endsAt);
+  await sampled();
+  // The timer that was due within 100 ms came after 250.
+  const [mean = 0, max = 0] = await lags();
+  expect(max).toBeGreaterThan(0.1);
+  expect(mean).toBeGreaterThan(0);
 });
 
 test('two of them share nothing', async () => {

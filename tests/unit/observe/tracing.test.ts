@@ -8,7 +8,7 @@ import type { ErrorCode } from '../../../src/wire/errors.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { Tracing, type TracingOptions } from '../../../src/observe/tracing.ts';
-import { startCollector, type Collector, type ReceivedSpan } from '../../support/otlp.ts';
+import { startCollector, type Collector, type ReceivedSpan } from '../../support/otlpcollector.ts';
 import { until } from '../../support/wait.ts';
 import { randomFrom } from '../../support/random.ts';
 import { caller } from '../../support/samples.ts';

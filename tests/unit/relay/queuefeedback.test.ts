@@ -8,7 +8,7 @@ import OpenAI from 'openai';
 import { errorFrame, GatewayError, type Family } from '../../../src/wire/errors.ts';
 import { withFeedback, type FeedbackOptions } from '../../../src/relay/queuefeedback.ts';
 import { forSeeds } from '../../support/random.ts';
-import { connect } from '../../support/socket.ts';
+import { RawClient } from '../../support/rawclient.ts';
 
 const decoder = new TextDecoder();
 
@@ -534,9 +534,9 @@ describe('on a connection', () => {
   }
 
   async function ask(port: number) {
-    const client = await connect(port);
+    const client = await RawClient.open(`http://127.0.0.1:${port}`);
     client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
-    await client.until((text) => text.includes(': queued, place 1\n\n'));
+    await client.receives((text) => text.includes(': queued, place 1\n\n'));
     return client;
   }
 
@@ -544,7 +544,7 @@ describe('on a connection', () => {
     const { answer, server, stop } = served();
     const client = await ask(server.port as number);
     answer.resolve(new Response('data: [DONE]\n\n', eventStream));
-    const text = await client.until((received) => received.endsWith('0\r\n\r\n'));
+    const text = await client.receives((received) => received.endsWith('0\r\n\r\n'));
     expect(text).toContain('data: [DONE]\n\n');
     client.leave();
     await stop();
@@ -558,9 +558,9 @@ describe('on a connection', () => {
     await turn();
     inner.send('data: {"half":');
     inner.break();
-    await client.until((text) => text.includes('{"half":'));
-    expect(await client.ended).toBe('reset');
-    expect(client.text()).not.toContain('0\r\n\r\n');
+    await client.receives((text) => text.includes('{"half":'));
+    expect(await client.closed).toBe('reset');
+    expect(client.received).not.toContain('0\r\n\r\n');
     await stop();
   });
 

@@ -1,9 +1,10 @@
 /**
  * A gateway with RESPONSE_CACHE=on before the simulated engine, and how tests look at what it keeps.
  */
-import type { Asked, Exchange } from './oneexchange.ts';
-import { key, type Gateway } from './process.ts';
-import { healthOf, startStage, type Stage } from './stage.ts';
+import type { Asked, RawClient } from './rawclient.ts';
+import { key, type Gateway } from './gatewayprocess.ts';
+import { healthOf } from './gatewayhealth.ts';
+import { startStage, type Stage } from './stage.ts';
 import { until } from './wait.ts';
 
 export const otherKey = 'sk-test-key-2';
@@ -33,7 +34,7 @@ let count = 0;
 export const fresh = () => `the prompt of number ${++count}`;
 
 /** Gives what the cache says of each, in their order. */
-export const marks = (exchanges: readonly Exchange[]) =>
+export const marks = (exchanges: readonly RawClient[]) =>
   exchanges.map((exchange) => exchange.header('x-gateway-cache'));
 
 /** Gives a request whose prompt no other has. */

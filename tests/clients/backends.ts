@@ -1,13 +1,14 @@
 /**
- * What the official clients are tried on: the gateway in front of the simulated engine and in front of the real one,
- * both with the same face. Every client does the same on each.
+ * What the official clients are tried on: the gateway in front of the simulated engine and in front of the real one. Every
+ * client does the same on each.
  */
 import { startDemoEngine } from '../../src/demo/engine.ts';
-import { startGateway } from '../support/process.ts';
-import { requireRealEngine, startRealEngine } from '../real/engine.ts';
+import { startGateway } from '../support/gatewayprocess.ts';
+import { startStageFor } from '../support/stage.ts';
 import { until } from '../support/wait.ts';
+import { requireRealEngine, startRealEngine } from '../real/realengine.ts';
 
-export interface Stage {
+export interface Backend extends AsyncDisposable {
   /** The gateway, without `/v1`. */
   url: string;
   /** A gateway whose engine embeds; the real one does either that or generate. */
@@ -19,7 +20,6 @@ export interface Stage {
   busy(): Promise<void>;
   /** Resolves when the engine works on nothing any more; rejects when it has answered an endless question instead. */
   freed(): Promise<void>;
-  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** Nothing listens there: the port is reserved, and only root could use it. */
@@ -34,30 +34,27 @@ export const brief = { max_tokens: 5, temperature: 0 };
 /** Spread into a question, it makes the answer last longer than anybody waits. */
 export const endless = { max_tokens: 3_500, temperature: 0, ignore_eos: true };
 
-async function startDemoStage(): Promise<Stage> {
+async function startSimulated(): Promise<Backend> {
   const stack = new AsyncDisposableStack();
-  const engine = startDemoEngine({ tokensPerSecond: 100 });
-  stack.defer(() => engine.stop());
-  const gateway = stack.use(await startGateway({ LLM_SERVER_URL: engine.url }));
+  const stage = stack.use(await startStageFor(startDemoEngine({ tokensPerSecond: 100 })));
   const lonely = stack.use(await startGateway({ LLM_SERVER_URL: nowhere }));
   return {
-    url: gateway.url,
-    embeddingUrl: gateway.url,
+    url: stage.gateway.url,
+    embeddingUrl: stage.gateway.url,
     lonelyUrl: lonely.url,
     model: 'demo',
-    busy: () => until('a slot is busy', () => engine.busySlots() > 0),
-    freed: () => until('every slot is idle', () => engine.busySlots() === 0),
+    busy: () => until('a slot is busy', () => stage.engine.busySlots() > 0),
+    freed: () => until('every slot is idle', () => stage.engine.busySlots() === 0),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
 
-async function startRealStage(): Promise<Stage> {
+async function startReal(): Promise<Backend> {
   const stack = new AsyncDisposableStack();
-  const engine = stack.use(await startRealEngine({ contextTokens: 8_192 }));
-  const embedding = stack.use(await startRealEngine({ embedding: true }));
-  const gateway = stack.use(await startGateway({ LLM_SERVER_URL: engine.url }));
-  const embedder = stack.use(await startGateway({ LLM_SERVER_URL: embedding.url }));
+  const stage = stack.use(await startStageFor(await startRealEngine({ contextTokens: 8_192 })));
+  const embedding = stack.use(await startStageFor(await startRealEngine({ embedding: true })));
   const lonely = stack.use(await startGateway({ LLM_SERVER_URL: nowhere }));
+  const { engine } = stage;
   async function isBusy(): Promise<boolean> {
     return (await engine.slots()).some((slot) => slot.is_processing);
   }
@@ -67,8 +64,8 @@ async function startRealStage(): Promise<Stage> {
     if (tokens >= endless.max_tokens) throw new Error(`the engine went on, for ${tokens} tokens`);
   }
   return {
-    url: gateway.url,
-    embeddingUrl: embedder.url,
+    url: stage.gateway.url,
+    embeddingUrl: embedding.gateway.url,
     lonelyUrl: lonely.url,
     model: 'smollm2',
     busy: () => until('a slot is busy', isBusy),
@@ -78,12 +75,7 @@ async function startRealStage(): Promise<Stage> {
 }
 
 /** `hasFaults`: it fails as the header `x-demo-fault` asks. */
-export const stages = [
-  { name: 'the simulated engine', isThere: true, hasFaults: true, start: startDemoStage },
-  {
-    name: 'the real engine',
-    isThere: requireRealEngine(),
-    hasFaults: false,
-    start: startRealStage,
-  },
+export const backends = [
+  { name: 'the simulated engine', isThere: true, hasFaults: true, start: startSimulated },
+  { name: 'the real engine', isThere: requireRealEngine(), hasFaults: false, start: startReal },
 ];

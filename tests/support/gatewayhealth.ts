@@ -1,0 +1,43 @@
+/** What a gateway says of itself at /health, and waiting until it says what a test needs. */
+import type { Gateway } from './gatewayprocess.ts';
+import { until } from './wait.ts';
+
+export interface UpstreamHealth {
+  id: string;
+  kind: string;
+  state: string;
+  slots?: number;
+  usedSlots: number;
+}
+
+export interface Health {
+  inFlight: number;
+  queued: number;
+  upstreams: UpstreamHealth[];
+}
+
+export async function healthOf(gateway: Gateway): Promise<Health> {
+  return (await fetch(`${gateway.url}/health`)).json() as Promise<Health>;
+}
+
+/** Resolves when that holds of the upstream with this id. */
+export async function untilUpstream(
+  gateway: Gateway,
+  id: string,
+  expected: Partial<UpstreamHealth>,
+): Promise<void> {
+  await until(`${id} is ${JSON.stringify(expected)}`, async () => {
+    const { upstreams } = await healthOf(gateway);
+    const found = upstreams.find((upstream) => upstream.id === id);
+    return found !== undefined && Bun.deepMatch(expected, found);
+  });
+}
+
+/** Resolves when nothing is open or waits at the gateway, and every slot is free; also at the engine, where given. */
+export async function untilIdle(gateway: Gateway, engine?: { busySlots(): number }): Promise<void> {
+  await until('nothing runs', async () => {
+    const { inFlight, queued, upstreams } = await healthOf(gateway);
+    const isFree = upstreams.every(({ usedSlots }) => usedSlots === 0);
+    return inFlight === 0 && queued === 0 && isFree && (engine?.busySlots() ?? 0) === 0;
+  });
+}

@@ -1,6 +1,6 @@
 /**
- * Starts a gateway from a configuration, listens, and ends cleanly on a signal: unready first, streams may end until the
- * grace is over, then the rest is ended truthfully.
+ * Starts a gateway from a configuration, listens, and shuts down on a signal: /ready fails at once, open requests may
+ * finish within the grace period, and the rest are then ended with an error.
  */
 import { isIP } from 'node:net';
 import { createApp } from './http/app.ts';
@@ -12,16 +12,16 @@ import { watchConfig, type Reloading } from './reload.ts';
 import { Secrets } from './config/secrets.ts';
 
 export interface Running {
-  /** Where it listens; `undefined` when it could not, and the log says why. */
+  /** The URL it listens on; `undefined` if it could not start, and the log says why. */
   url: string | undefined;
-  /** The exit code, once it has ended and the log is written. */
+  /** Resolves to the exit code when it has ended and the log is written. */
   ended: Promise<0 | 1>;
 }
 
-/** How long the last frames get to leave, and the log to be written. */
+/** How long to wait for the last frames to be sent, and for the log to be written. */
 const lastWordsMs = 500;
 
-/** The same signal within this time is an echo of the first. */
+/** The same signal within this time is a duplicate of the first. */
 const echoMs = 250;
 
 const documentedKeys = /^sk-test-key-/;
@@ -33,7 +33,7 @@ function isLoopback(host: string): boolean {
 type App = ReturnType<typeof createApp>;
 type Certificate = { cert: string; key: string };
 
-/** An address that it listens on, and the settings that choose its port. */
+/** An address to listen on, and the settings that choose its port. */
 interface Place {
   hostname: string;
   port: number;
@@ -46,13 +46,13 @@ function placesOf({ host, port, metricsPort }: Config): Place[] {
   return metricsPort > 0 ? [own, scrapes] : [own];
 }
 
-/** Throws what listening there would: a start that is refused has made nothing on disk. */
+/** Throws if the address cannot be listened on. Checked first, so that a failed start leaves nothing on disk. */
 function assertFree({ hostname, port }: Place): void {
   const fetch = () => new Response();
   void Bun.serve({ hostname, port, reusePort: false, fetch }).stop(true);
 }
 
-/** Listens for clients, and for scrapes where there is a port for them. Throws where a port is taken. */
+/** Listens for clients and, if METRICS_PORT is set, for scrapes. Throws if a port is taken. */
 function listen(
   app: App,
   { host: hostname, port, metricsPort }: Config,
@@ -63,14 +63,14 @@ function listen(
     hostname,
     port,
     reusePort: false,
-    // Bun's own refusal has no envelope: the gateway counts, and never reads more than its bound.
+    // In effect no limit: Bun's own 413 has no error body. The gateway enforces MAX_BODY_BYTES itself.
     maxRequestBodySize: 2 ** 50,
     ...(certificate && { tls: certificate }),
   });
   return metricsPort > 0 ? metricsServer({ metrics, port: metricsPort }) : undefined;
 }
 
-/** Says in the log why it could not listen, and what to do. */
+/** Logs why the gateway could not listen, and what to do. */
 function explainPlace(error: unknown, { hostname, port, chosenBy }: Place, log: Log): void {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   const reason =
@@ -81,9 +81,9 @@ function explainPlace(error: unknown, { hostname, port, chosenBy }: Place, log: 
 }
 
 /**
- * Starts the gateway; resolves when it listens or has failed to.
- * @param certificate PEM texts, to serve HTTPS
- * @param reloading how the configuration is read again, on SIGHUP or when its file has changed
+ * Starts the gateway. Resolves when it listens or has failed to start.
+ * @param certificate PEM texts for HTTPS; `undefined` for HTTP
+ * @param reloading how to read the configuration again, on SIGHUP or when its file has changed
  */
 export async function serve(
   config: Config,
@@ -142,10 +142,10 @@ export async function serve(
 
   async function drain(signal: NodeJS.Signals): Promise<void> {
     if (drained !== undefined) {
-      // `bun run` passes a terminal's Ctrl-C on to a program that has had it already.
+      // `bun run` forwards a terminal's Ctrl-C to a program that has already received it.
       if (signal === drained.signal && now() - drained.since < echoMs) return;
-      log.warn({ signal }, 'ending at once');
-      // What is open is still settled; who cannot wait for that says so once more.
+      log.warn({ signal }, 'another signal: ending at once');
+      // The second signal still settles the open requests; a third one does not wait for them.
       if (drained.isHurried) return await end(1);
       drained.isHurried = true;
       return hurry.resolve();
@@ -155,7 +155,7 @@ export async function serve(
     log.info({ signal, inFlight: live.size }, 'draining');
     feed.close();
     await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs), hurry.promise]);
-    if (live.size > 0) log.warn({ inFlight: live.size }, 'ending what is still open');
+    if (live.size > 0) log.warn({ inFlight: live.size }, 'ending the open requests');
     live.abortAll('shutting_down');
     await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
     await app.server?.stop(true);
@@ -175,7 +175,9 @@ export async function serve(
   log.info({ url, version, upstreams }, 'listening');
   const isDocumented = config.allowedApiKeys.some((key) => documentedKeys.test(key));
   if (!isLoopback(config.host) && isDocumented) {
-    log.warn('a key from the documentation is in use and other machines can reach this gateway');
+    log.warn(
+      'a key from the documentation is in use and other machines can reach this gateway: replace it',
+    );
   }
   pool.start();
   return { url, ended: ended.promise };

@@ -1,6 +1,6 @@
 /**
- * The routes of the simulated engine that take a slot: which prompts their bodies have, which shape their answers get,
- * and the answers themselves, plain, streamed, or huge on demand.
+ * The routes of the simulated engine that take a slot: how to read prompts from their bodies, the shape of their
+ * answers, and the answers themselves: plain, streamed, or huge on demand.
  */
 import { messages, responses } from './events.ts';
 import type { Faults } from './faults.ts';
@@ -17,7 +17,7 @@ import type { Workshop } from './workshop.ts';
 
 export interface Generating {
   shape: Shape;
-  /** Whether the body is multipart, not JSON. */
+  /** Whether the body is multipart instead of JSON. */
   isForm?: boolean;
   prompts(body: Json): Prompt[];
 }
@@ -43,7 +43,7 @@ const toTranscribe = {
   prompts: (body: Json) => prompts.promptsFrom(body['audio']),
 };
 
-/** By path, all POST. */
+/** The routes by path; the method is always POST. */
 export const generatings: Readonly<Record<string, Generating>> = {
   '/v1/completions': toComplete,
   '/completion': toCompleteNatively,
@@ -59,7 +59,7 @@ export const generatings: Readonly<Record<string, Generating>> = {
   '/audio/transcriptions': toTranscribe,
 };
 
-/** What an answer needs beside the body: the engine, the request's job, and its faults. */
+/** What an answer needs in addition to the body. */
 export interface Setting {
   engine: Engine;
   workshop: Workshop;
@@ -67,14 +67,14 @@ export interface Setting {
   asked: Faults;
 }
 
-/** Runs to the end and keeps only the figures; with the fault `hang` it stays in its slot until the client leaves. */
+/** Runs to the end and discards the output. With the fault `hang` it holds its slot until the client leaves. */
 export async function occupy(run: Run, { workshop, job, asked }: Setting): Promise<void> {
   for await (const _position of generate(run, workshop, job)) {
     if (asked.has('hang')) await untilGone(job.signal);
   }
 }
 
-/** Computes the prompt and gives the parts while the slot is still taken. */
+/** Computes the prompt, then yields the parts while it holds the slot. */
 async function* inSlot(run: Run, { workshop, job }: Setting, parts: AsyncIterable<Part>) {
   for await (const _position of generate({ ...run, output: [] }, workshop, job)) yield* parts;
 }
@@ -96,7 +96,7 @@ async function* streamOf(
   if (ending !== '') yield { kind: 'closing', bytes: Buffer.from(ending) };
 }
 
-/** Answers a generating route; throws the engine's 400 for a body that it cannot work on. */
+/** Answers a route that generates. Throws the engine's 400 for a body that it cannot use. */
 export async function answerWith(
   { shape, prompts: promptsOf }: Generating,
   body: Json,
@@ -119,7 +119,7 @@ export async function answerWith(
   return jsonAnswer(shape.plain(runs));
 }
 
-/** Answers a route that reads in one slot and generates nothing. */
+/** Answers a route that reads its input in one slot and generates nothing. */
 export async function answerReading(
   reading: Reading,
   body: Json,

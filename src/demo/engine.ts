@@ -1,7 +1,7 @@
 /**
- * The built-in simulated engine: it looks like llama-server, has its slots, its queue and its prefix cache, and answers
- * every route that the gateway proxies, but has no model; its answers say so. It fails on demand (demo/faults.ts).
- * For first runs, tests and benchmarks; it refuses nothing that a real engine must refuse for safety.
+ * The built-in simulated engine: it behaves like llama-server, with slots, a queue and a prefix cache, and answers
+ * every route that the gateway proxies. It has no model, and its answers say so. It fails on demand (demo/faults.ts).
+ * It is for first runs, tests and benchmarks and has none of the checks that a real engine needs for safety.
  */
 import { answerReading, answerWith, generatings } from './answers.ts';
 import * as faults from './faults.ts';
@@ -20,35 +20,35 @@ import { watchAgent } from '../wire/headers.ts';
 export interface DemoOptions {
   /** Default 127.0.0.1. */
   hostname?: string;
-  /** Default 0, any free one. */
+  /** Default 0: any free port. */
   port?: number;
-  /** Default 4. Requests beyond them wait, first come, first served. */
+  /** Default 4. Further requests wait, first come, first served. */
   slots?: number;
-  /** The part of the time to the first token that does not depend on the prompt; default 0. */
+  /** The time to the first token that is added for every prompt, whatever its length; default 0. */
   firstTokenMs?: number;
-  /** For the tokens of a prompt that the cache does not hold; default 0, at once. */
+  /** Speed for prompt tokens that are not in the cache; default 0: no time. */
   prefillTokensPerSecond?: number;
-  /** Of each slot; default 0, as fast as possible. */
+  /** Speed of each slot; default 0: as fast as possible. */
   tokensPerSecond?: number;
-  /** How much the prefix cache holds; default what all slots together hold, 0 for no cache. */
+  /** Size of the prefix cache; default the context of all slots together, 0 for no cache. */
   cacheTokens?: number;
-  /** Of each slot; default 4096. A prompt that does not fit gets llama.cpp's 400. */
+  /** Context size of each slot; default 4096. A prompt that does not fit gets llama.cpp's 400. */
   contextTokens?: number;
-  /** Default `demo`. A request may name any other, as with llama-server; without a name it gets the first. */
+  /** Default `demo`. As with llama-server, a request may name any model; without a name it gets the first. */
   models?: readonly [string, ...string[]];
-  /** When set, everything but /health answers 401 without it, as Bearer or x-api-key. */
+  /** When set, every route except /health answers 401 without it (as Bearer or x-api-key). */
   apiKey?: string;
-  /** When set, a connection that is idle for so long is closed. */
+  /** When set, a connection is closed after being idle this long. */
   keepAliveSeconds?: number;
-  /** For how long a slot stays taken when its client has left; default 0. A llama.cpp in prefill takes seconds. */
+  /** How long a slot stays taken after its client has left; default 0. llama.cpp takes seconds during prefill. */
   abortLagMs?: number;
 }
 
 export interface DemoRequest extends HttpRequest {
   state: 'waiting' | 'running' | 'done' | 'aborted';
-  /** Which connection it came on, counted from 1. */
+  /** The number of the connection it came on, from 1. */
   readonly connection: number;
-  /** How many bytes of the answer the system has taken over so far, its head and framing included. */
+  /** How many bytes of the answer the operating system has accepted so far, including head and framing. */
   readonly sentBytes: number;
 }
 
@@ -56,34 +56,34 @@ export interface DemoEngine {
   url: string;
   port: number;
   hostname: string;
-  /** What was received in full, the newest last, without the questions of a gateway's own; at most 10,000, and 128 MB of bodies. */
+  /** Complete requests, the newest last, at most 10,000 and 128 MB of bodies; the gateway's own probes are left out. */
   requests: DemoRequest[];
   busySlots(): number;
-  /** How many requests wait for a slot. */
+  /** The number of requests that wait for a slot. */
   waiting(): number;
-  /** Resolves with the next change of slots, of the queue or of a request's state. */
+  /** Resolves at the next change of the slots, the queue or a request's state. */
   changed(): Promise<void>;
-  /** Sums over everything that has run in a slot. */
+  /** Sums over all runs so far. */
   readonly figures: Readonly<Figures>;
-  /** While it is loading every path answers llama.cpp's 503 "Loading model". */
+  /** While loading, every path answers llama.cpp's 503 "Loading model". */
   setLoading(isLoading: boolean): void;
-  /** With a status, every path that takes a slot answers an error of it at once. */
+  /** With a status, every path that takes a slot immediately answers an error with it. */
   setFailing(status: number | undefined): void;
-  /** While it is frozen it answers what takes no slot, and nothing else moves: slots stay taken, streams stall. */
+  /** While frozen, only routes that take no slot are answered: slots stay taken and streams stall. */
   setFrozen(isFrozen: boolean): void;
-  /** Ends everything at once. An engine that is started on the same port then has an empty cache. */
+  /** Stops immediately. An engine started later on the same port has an empty cache. */
   stop(): Promise<void>;
 }
 
 const keptRequests = 10_000;
 const keptBodyBytes = 128 * 1024 * 1024;
 
-/** Gives the key that a request presents, as llama-server reads it. */
+/** Returns the API key of a request, read as llama-server does. */
 function keyOf(headers: Record<string, string>): string | undefined {
   return headers['authorization']?.replace(/^Bearer /, '') ?? headers['x-api-key'];
 }
 
-/** What the engine did wrong counts as a 500, as in llama-server; that the connection is over passes on. */
+/** Returns the error answer; an unexpected error is a 500, as in llama-server. Rethrows ConnectionOver. */
 function errorAnswer(error: unknown): Answer {
   if (error instanceof EngineError) return error.answer;
   if (error instanceof ConnectionOver) throw error;
@@ -174,7 +174,7 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     throw new EngineError(404, 'not_found_error', 'File Not Found');
   }
 
-  /** Answers, or fails as asked; gives whether the connection can go on. */
+  /** Answers, or fails as the request asked. Resolves to whether the connection can serve another request. */
   async function respond(request: DemoRequest, connection: Connection): Promise<boolean> {
     const { headers } = request;
     let asked: faults.Faults = new Map();
@@ -207,7 +207,7 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
         return (sentAfter ?? connection.sentBytes) - sentBefore;
       },
     };
-    // The gateway's own questions are no requests of anybody.
+    // The gateway's own probes are not client requests.
     if (request.headers['user-agent'] !== watchAgent) keep(request);
     try {
       const canGoOn = await respond(request, connection);

@@ -1,12 +1,12 @@
 /**
- * How Anthropic messages and OpenAI responses, whose streams are made of named events, shape a generated answer. Pure,
- * as demo-shapes.ts is.
+ * The shapes of Anthropic messages and OpenAI responses, whose streams are made of named events. Pure, like
+ * demo/shapes.ts, which has the other shapes.
  */
 import { detokenize } from './model.ts';
 import type { Json, Run, Shape } from './run.ts';
 import { countsOf, created, first, frame, none } from './run.ts';
 
-/** A frame that is named after its `type`, as Anthropic and Responses have it. */
+/** Returns a frame whose event name is its `type`, as Anthropic and Responses send them. */
 function event(data: { type: string } & Json): string {
   return `event: ${data.type}\n${frame(data)}`;
 }
@@ -82,12 +82,12 @@ function outputItem(run: Run): Json {
   };
 }
 
-/** Where an event belongs, as every event of a Responses stream says it. */
+/** Returns the members that say to which item an event of a Responses stream belongs. */
 function placeOf(run: Run) {
   return { item_id: `msg_${run.id}`, output_index: 0, content_index: 0 };
 }
 
-/** How many events `opening` has: the first token's number. */
+/** The number of events in `opening`, so the sequence number of the first token. */
 const responseOpeningEvents = 4;
 
 export const responses: Shape = {

@@ -1,45 +1,45 @@
 /**
- * Puts an answer of the simulated engine onto the wire, whole or with the faults that the request asked for in
- * `x-demo-fault: NAME[=NUMBER][, ...]`. It decides nothing about the answer itself.
+ * Sends an answer of the simulated engine, intact or with the faults that the request asked for in
+ * `x-demo-fault: NAME[=NUMBER][, ...]`. The content of the answer is decided elsewhere (demo/answers.ts).
  *
- * Where a fault strikes "after N tokens" of a stream, it strikes a plain body in its middle.
+ * A fault that happens "after N tokens" of a stream happens in the middle of a plain body.
  */
 import { constants, createGzip, gzipSync } from 'node:zlib';
 import type { Answer, Part, Wire } from './wire.ts';
 import { EngineError, chunkOf, headOf, jsonAnswer, lastChunk, pause, untilGone } from './wire.ts';
 
-/** What each does, for whoever reads a request, a test or an error message. */
+/** Every fault and what it does. */
 export const faults = {
-  hang: 'takes a slot and never answers, until the client leaves',
+  hang: 'takes a slot and never answers; the slot is free when the client leaves',
   'hang-body': 'sends the head, then nothing',
   reset: 'RST before the head',
-  refuse: 'the same, and for N milliseconds (1000 if not said) no connection is accepted',
+  refuse: 'RST before the head, and no connection is accepted for N milliseconds (default 1000)',
   'empty-close': 'FIN before the head',
-  'not-http': 'answers with something that is not HTTP, then FIN',
+  'not-http': 'sends bytes that are not HTTP, then FIN',
   'reset-mid': 'RST after N tokens',
   cut: 'FIN after N tokens, without the last chunk or the rest of content-length',
   'cut-frame': 'FIN in the middle of the frame after N tokens',
   'cut-plain': 'FIN in the middle of a plain body with content-length',
-  'close-delimited': 'neither content-length nor chunks: the body ends by FIN, whole',
-  'close-delimited-cut': 'the same, but FIN after N tokens',
+  'close-delimited': 'neither content-length nor chunks: FIN marks the end of the complete body',
+  'close-delimited-cut': 'like close-delimited, but FIN after N tokens',
   stall: 'N tokens, then silence until the client leaves',
-  malformed: 'an event that is not JSON after N tokens, then goes on; a plain body is left alone',
-  'split-utf8': 'every byte of the body is a chunk and a write of its own',
-  drip: 'the same, with N milliseconds between them',
+  malformed: 'an event that is not JSON after N tokens, then the rest; a plain body is unchanged',
+  'split-utf8': 'every byte of the body is a separate chunk and write',
+  drip: 'like split-utf8, with N milliseconds between the bytes',
   gzip: 'content-encoding: gzip, flushed with every event',
   huge: 'a body of N bytes, as fast as the client reads',
   cors: 'the access-control headers of llama.cpp',
-  'error-500': 'llama.cpp failed',
-  'error-503-loading': 'llama.cpp is loading its model',
+  'error-500': 'the 500 of llama.cpp',
+  'error-503-loading': 'the 503 of llama.cpp while it loads its model',
   'error-429': 'too many requests, with Retry-After: 7',
-  'error-401': 'llama.cpp wants a key',
-  status: 'an error of the status N, whatever it is',
+  'error-401': 'the 401 of llama.cpp for a missing or wrong key',
+  status: 'an error with the status N',
 } as const;
 
 export type FaultName = keyof typeof faults;
 export type Faults = ReadonlyMap<FaultName, number>;
 
-/** Reads the header; throws a 400 that lists the faults when it names one that there is not. */
+/** Parses the header. Throws a 400 that lists all faults if it names an unknown one. */
 export function parseFaults(header: string | undefined): Faults {
   const asked = new Map<FaultName, number>();
   if (!header) return asked;
@@ -47,19 +47,23 @@ export function parseFaults(header: string | undefined): Faults {
     const [name = '', number = '0'] = item.trim().split('=');
     if (!Object.hasOwn(faults, name) || !/^\d+$/.test(number)) {
       const known = Object.keys(faults).join(', ');
-      throw new EngineError(400, 'invalid_request_error', `no fault ${item}; there are ${known}`);
+      throw new EngineError(
+        400,
+        'invalid_request_error',
+        `unknown fault ${item}; known faults: ${known}`,
+      );
     }
     asked.set(name as FaultName, Number(number));
   }
   return asked;
 }
 
-/** Gives for how long no connection is to be accepted, in milliseconds; 0 where that was not asked for. */
+/** Returns how long to accept no connection, in milliseconds; 0 if the request did not ask for `refuse`. */
 export function refusalMs(asked: Faults): number {
   return asked.has('refuse') ? asked.get('refuse') || 1_000 : 0;
 }
 
-/** Gives the error answer that was asked for, if one was. */
+/** Returns the error answer that the request asked for; `undefined` if it asked for none. */
 export function faultAnswer(asked: Faults): Answer | undefined {
   const status = asked.get('status');
   if (status !== undefined) return statusAnswer(status);
@@ -75,10 +79,10 @@ export function faultAnswer(asked: Faults): Answer | undefined {
   return undefined;
 }
 
-/** Gives an error of that status. */
+/** Returns an error answer with that status. */
 export function statusAnswer(status: number): Answer {
   const { answer } = new EngineError(status, 'server_error', `Simulated status ${status}`);
-  // RFC 9110 section 15: these have no body.
+  // RFC 9110 section 15: an answer with these statuses has no body.
   const isBodiless = status < 200 || status === 204 || status === 304;
   return isBodiless ? { ...answer, body: new Uint8Array() } : answer;
 }
@@ -86,7 +90,7 @@ export function statusAnswer(status: number): Answer {
 export const loadingModel = new EngineError(503, 'unavailable_error', 'Loading model');
 export const invalidKey = new EngineError(401, 'authentication_error', 'Invalid API Key');
 
-/** Strikes before an answer is even made; gives whether it did, and the connection is over then. */
+/** Applies a fault that comes before any answer. Resolves to whether it ended the connection. */
 export async function strikeAtOnce(wire: Wire, asked: Faults): Promise<boolean> {
   if (asked.has('reset') || asked.has('refuse')) {
     wire.reset();
@@ -108,7 +112,7 @@ const midFaults = [
   'stall',
   'malformed',
 ] as const;
-/** A reset discards what the client has not read yet, and some clients do so at an early FIN; this lets them read. */
+/** Time for the client to read what was sent: a reset, and in some clients an early FIN, discards unread bytes. */
 const beforeBreakMs = 50;
 const malformedFrame = Buffer.from('data: {"choices":[{"text":\n\n');
 
@@ -122,7 +126,7 @@ async function* inHalves(body: Uint8Array): AsyncGenerator<Part> {
   yield { kind: 'closing', bytes: body.subarray(half.length) };
 }
 
-/** Passes the parts on and strikes after the tokens that the fault counts; after that only the wire's end follows. */
+/** Yields the parts and applies the fault after its number of tokens; unless it is `malformed`, no part follows. */
 async function* struck(
   parts: AsyncIterable<Part>,
   fault: { name: string; tokens: number },
@@ -136,7 +140,7 @@ async function* struck(
       if (fault.name === 'malformed') {
         yield { kind: 'token', bytes: malformedFrame };
       } else {
-        // Without a byte it makes the head go out at least.
+        // An empty part makes the head be sent.
         const isInFrame = fault.name === 'cut-frame';
         yield { kind: 'token', bytes: isInFrame ? halfOf(part.bytes) : new Uint8Array() };
         if (fault.name !== 'stall') {
@@ -152,7 +156,7 @@ async function* struck(
   }
 }
 
-/** Compresses the parts as one gzip body; each can be decoded as soon as it has arrived. */
+/** Compresses the parts into one gzip body; the client can decode each part as soon as it arrives. */
 async function* gzipped(parts: AsyncIterable<Part>): AsyncGenerator<Part> {
   const gzip = createGzip();
   const ready: Uint8Array[] = [];
@@ -168,7 +172,7 @@ async function* gzipped(parts: AsyncIterable<Part>): AsyncGenerator<Part> {
   yield { kind: 'closing', bytes: Buffer.concat(ready) };
 }
 
-/** Gives the body as parts with the faults that change them, and its length where the head can say it. */
+/** Returns the body as parts, with the faults applied, and its length if it is known in advance. */
 function bodyOf(answer: Answer, asked: Faults, wire: Wire) {
   const isGzip = asked.has('gzip');
   const mid = midFaults.find((name) => asked.has(name));
@@ -187,8 +191,8 @@ function bodyOf(answer: Answer, asked: Faults, wire: Wire) {
 }
 
 /**
- * Sends the answer with its faults. The head leaves with the first part of the body, as llama.cpp does it.
- * Gives whether the connection can serve another request; rejects when it is over before the answer is.
+ * Sends the answer with its faults. The head is sent with the first part of the body, as in llama.cpp.
+ * Resolves to whether the connection can serve another request; rejects if the connection ends before the answer.
  */
 export async function deliver(wire: Wire, answer: Answer, asked: Faults): Promise<boolean> {
   const headers = { ...answer.headers, ...wire.headers };
@@ -215,7 +219,7 @@ export async function deliver(wire: Wire, answer: Answer, asked: Faults): Promis
     if (!isHeadSent) await wire.write(headOf(answer.status, headers));
     isHeadSent = true;
     if (asked.has('hang-body')) await untilGone(wire.signal);
-    // Without a byte there is nothing to send, and as a chunk it would end the body.
+    // An empty piece is not sent: as a chunk it would end the body.
     const pieces = dripMs === undefined ? [bytes] : inBytes(bytes);
     for (const piece of pieces) {
       if (piece.length > 0) await wire.write(isChunked ? chunkOf(piece) : piece);

@@ -1,17 +1,18 @@
 /**
- * What the simulated engine has done so far, for benchmarks and as llama.cpp's `/metrics`. Pure: whoever works counts.
+ * Counters of the simulated engine, for benchmarks and as llama.cpp's `/metrics`. demo/workshop.ts and demo/generate.ts
+ * increment them.
  */
 
-/** Sums over all runs; times are milliseconds of one slot, counted when it is free again. */
+/** Sums over all runs. A slot's time is added when the slot is released. */
 export interface Figures {
-  /** Of prompts that were computed, whatever the cache held of them included. */
+  /** Tokens of all prompts that were computed, including the cached ones. */
   promptTokens: number;
-  /** Of these what the cache held. */
+  /** Those of `promptTokens` that were in the cache. */
   cachedTokens: number;
   predictedTokens: number;
-  /** How long slots were taken. */
+  /** How long slots were taken, in slot milliseconds. */
   busyMs: number;
-  /** Of that how long for a client whose connection was over. */
+  /** The part of `busyMs` after the client's connection had ended. */
   goneMs: number;
 }
 
@@ -19,7 +20,7 @@ export function noFigures(): Figures {
   return { promptTokens: 0, cachedTokens: 0, predictedTokens: 0, busyMs: 0, goneMs: 0 };
 }
 
-/** Gives the text of `/metrics`; prompts count without what the cache held. */
+/** Returns the text of `/metrics`. As in llama.cpp, `prompt_tokens_total` leaves out cached tokens. */
 export function metricsText(
   { promptTokens, cachedTokens, predictedTokens }: Figures,
   load: { running: number; waiting: number },

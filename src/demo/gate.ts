@@ -1,4 +1,4 @@
-/** What holds the work of the simulated engine up while it is frozen. It knows no time. */
+/** A gate that stops the simulated engine's work while it is closed, to simulate a frozen engine. */
 export class Gate {
   #opening: PromiseWithResolvers<void> | undefined;
 
@@ -12,7 +12,7 @@ export class Gate {
     this.#opening = isOpen ? undefined : Promise.withResolvers();
   }
 
-  /** Resolves once it is open; rejects with the signal's reason when that comes first. */
+  /** Resolves when the gate is open; rejects with the signal's reason if the signal fires first. */
   passed(signal: AbortSignal): Promise<void> {
     const opening = this.#opening;
     if (opening === undefined) return Promise.resolve();

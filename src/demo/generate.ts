@@ -1,6 +1,6 @@
 /**
- * Runs generations of the simulated engine in its slots, at the speeds that were set, and gives the parts of their
- * streams. It waits for real time, since a simulated engine must take some; it knows nothing of HTTP.
+ * Runs generations of the simulated engine in its slots, at the configured speeds, and yields the parts of their
+ * streams. It waits in real time. HTTP is in demo/http.ts.
  */
 import type { Task } from './model.ts';
 import { detokenize } from './model.ts';
@@ -12,25 +12,26 @@ import { Pace, takeSlot } from './workshop.ts';
 
 /** The request that a run belongs to. */
 export interface Job {
-  /** Aborted when its client is gone. */
+  /** Aborted when the client has left. */
   signal: AbortSignal;
-  /** Called whenever one of its runs gets its slot. */
+  /** Called each time one of the request's runs gets its slot. */
   started(): void;
 }
 
-/** Generates so many tokens between two looks at the sockets when no speed is set. */
+/** When no speed is set, this many tokens are generated before the event loop handles its sockets. */
 const tokensInARow = 32;
 
 function durationMs(count: number, perSecond: number): number {
   return perSecond > 0 ? (count * 1000) / perSecond : 0;
 }
 
-/** The prompt's counters move so often. */
+/** How often the counters of `/slots` are updated during prefill. */
 const prefillStepMs = 50;
 
 /**
- * Takes a slot, computes the prompt, and yields `-1` when that is done and then the position of each token as it is
- * decoded. The slot is given back when it returns, throws or is left. Fills in the run's figures.
+ * Takes a slot, computes the prompt, yields `-1` when that is done, and then yields the position of each token as it is
+ * decoded. Releases the slot when it returns, throws or is closed. Fills in `cachedTokens`, `promptMs` and
+ * `predictedMs` of the run.
  */
 export async function* generate(
   run: Run,
@@ -48,7 +49,7 @@ export async function* generate(
   const free = await takeSlot(task, workshop, signal);
   try {
     started();
-    // An engine computes at least the last token of a prompt, to have something to go on from.
+    // An engine always computes at least the last token of a prompt: it needs its result to generate the next.
     run.cachedTokens = Math.max(0, Math.min(cache.lengthOf(prompt), prompt.length - 1));
     task.cachedTokens = run.cachedTokens;
     const toCompute = prompt.length - run.cachedTokens;
@@ -79,7 +80,7 @@ export async function* generate(
   }
 }
 
-/** Gives the parts of one run's stream, all but what ends the whole answer. */
+/** Yields the parts of one run's stream, without the part that ends the whole answer. */
 export async function* partsOf(
   run: Run,
   shape: Shape,
@@ -97,7 +98,7 @@ export async function* partsOf(
   yield { kind: 'closing', bytes: Buffer.from(shape.closing(run)) };
 }
 
-/** Gives what several generators give, in the order in which it comes; ends them all when it is left. */
+/** Yields the values of several generators in the order in which they arrive; closes all of them when it is closed. */
 export async function* merge<T>(generators: readonly AsyncGenerator<T>[]): AsyncGenerator<T> {
   const [only] = generators;
   if (only !== undefined && generators.length === 1) return yield* only;
@@ -107,7 +108,7 @@ export async function* merge<T>(generators: readonly AsyncGenerator<T>[]): Async
   const pending = new Map<AsyncGenerator<T>, ReturnType<typeof next>>();
   function advance(generator: AsyncGenerator<T>): void {
     const promise = next(generator);
-    // It is looked at in the next round; a failure before that must not count as one that nobody handles.
+    // The promise is awaited in the next round; a rejection before that must not count as unhandled.
     promise.catch(() => {});
     pending.set(generator, promise);
   }
@@ -131,7 +132,7 @@ export async function* merge<T>(generators: readonly AsyncGenerator<T>[]): Async
 const hugeFrameBytes = 64 * 1024;
 const hugeFramesInARow = 16;
 
-/** Gives the parts of a stream of at least that many bytes, all tokens alike. */
+/** Yields the parts of a stream of at least `bytes` bytes; all tokens are equal. */
 export async function* hugeStream(
   run: Run,
   shape: Shape,
@@ -146,7 +147,7 @@ export async function* hugeStream(
   yield { kind: 'closing', bytes: Buffer.from(shape.closing(run)) };
 }
 
-/** Gives the parts of one JSON string of that many bytes, its quotes included. */
+/** Yields the parts of one JSON string of `bytes` bytes, including its quotes. */
 export async function* hugePlain(bytes: number, signal: AbortSignal): AsyncGenerator<Part> {
   const piece = Buffer.alloc(hugeFrameBytes, 'x');
   const quote: Part = { kind: 'closing', bytes: Buffer.from('"') };

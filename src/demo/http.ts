@@ -1,53 +1,53 @@
 /**
- * A small HTTP/1.1 server on raw sockets for the simulated engine, which must be able to do what an HTTP library
- * refuses: reset, end too early, answer with no HTTP at all. It reads requests and keeps connections; what an answer
- * looks like is the handler's business. It is made for loopback and for well-behaved clients, not for the internet.
+ * A small HTTP/1.1 server on raw sockets for the simulated engine, which must do what an HTTP library does not allow:
+ * reset a connection, end too early, send bytes that are not HTTP. It reads requests and keeps connections; the handler
+ * writes the answers. It is made for loopback and well-behaved clients, not for the internet.
  */
 import type { Socket } from 'bun';
 import type { Wire } from './wire.ts';
 
 export interface HttpRequest {
   method: string;
-  /** The request target as it came, its query included. */
+  /** The request target as received, including its query. */
   path: string;
-  /** By lower-case name; what came twice is joined by a comma. */
+  /** By lower-case name; repeated headers are joined by a comma. */
   headers: Record<string, string>;
   body: Uint8Array;
 }
 
-/** Answers on the connection; gives whether that can serve another request. */
+/** Answers on the connection. Resolves to whether the connection can serve another request. */
 export type Handler = (request: HttpRequest, connection: Connection) => Promise<boolean>;
 
 export interface HttpServer {
   port: number;
-  /** Refuses connections from now on, for so many milliseconds; those that there are go on. */
+  /** Refuses new connections for that many milliseconds; open ones continue. */
   refuse(milliseconds: number): void;
-  /** Ends every connection and resolves when their handlers have ended. */
+  /** Ends every connection; resolves when all handlers have ended. */
   stop(): Promise<void>;
 }
 
 export interface HttpOptions {
   hostname: string;
   port: number;
-  /** How long a connection may be idle between two requests; without it, for ever. */
+  /** How long a connection may be idle between two requests; no limit if absent. */
   keepAliveSeconds?: number | undefined;
   handle: Handler;
 }
 
-/** Why a connection is over: the client left, or the engine ended it itself. */
+/** Why a connection is over: the client or the engine ended it. */
 export class ConnectionOver extends Error {
   constructor(readonly by: 'client' | 'engine') {
     super(`the connection was ended by the ${by}`);
   }
 }
 
-/** Of a head, or of a line that tells the size of a chunk. */
+/** Limit of a request's head, and of a line with the size of a chunk. */
 const maxHeadBytes = 64 * 1024;
 
-/** One accepted socket: what came in and is not read yet, and what the wire must be able to do. */
+/** One accepted socket: a buffer of received bytes that are not read yet, and the methods of `Wire`. */
 export class Connection implements Wire {
   readonly headers: Record<string, string> = {};
-  /** How many bytes the system has taken over for the client. */
+  /** How many bytes the operating system has accepted. */
   sentBytes = 0;
   readonly #over = new AbortController();
   #received: Buffer[] = [];
@@ -55,7 +55,7 @@ export class Connection implements Wire {
   #moreReceived: (() => void) | undefined;
   #drained: (() => void) | undefined;
 
-  /** @param id counts the connections of a server, from 1 */
+  /** @param id the number of the connection at its server, from 1 */
   constructor(
     readonly id: number,
     private readonly socket: Socket<Connection>,
@@ -96,7 +96,7 @@ export class Connection implements Wire {
     this.#drained?.();
   }
 
-  /** The socket is closed; if we did not end it ourselves, the client did. */
+  /** Called when the socket is closed. If the engine did not end the connection before, the client did. */
   closed(): void {
     this.#finish('client');
   }
@@ -107,7 +107,7 @@ export class Connection implements Wire {
     this.#drained?.();
   }
 
-  /** Takes `count` bytes from what was received; rejects when the connection is over before they are there. */
+  /** Takes `count` received bytes; rejects if the connection ends before they have arrived. */
   async take(count: number): Promise<Buffer> {
     while (this.#receivedBytes < count) await this.#more();
     const all = Buffer.concat(this.#received);
@@ -116,7 +116,7 @@ export class Connection implements Wire {
     return all.subarray(0, count);
   }
 
-  /** Takes everything up to the delimiter and leaves that out. */
+  /** Takes the bytes before the delimiter and discards the delimiter. */
   async takeUntil(delimiter: string): Promise<Buffer> {
     for (;;) {
       const all = Buffer.concat(this.#received);
@@ -128,7 +128,7 @@ export class Connection implements Wire {
     }
   }
 
-  /** Resolves with the first byte of a next request. */
+  /** Resolves when the first byte of the next request has arrived. */
   async untilReceived(): Promise<void> {
     while (this.#receivedBytes === 0) await this.#more();
   }
@@ -140,11 +140,11 @@ export class Connection implements Wire {
   }
 }
 
-/** What came is no request: the connection ends. */
+/** The received bytes are not a valid request; the connection is ended. */
 class BadRequest extends Error {}
 
 interface Received extends HttpRequest {
-  /** Whether the client wants no other request on this connection. */
+  /** Whether the client asked to close the connection after this request. */
   isLast: boolean;
 }
 
@@ -187,7 +187,7 @@ async function takeBody(connection: Connection, headers: Record<string, string>)
   return connection.take(length);
 }
 
-/** Gives the next request once it is here in full; rejects with BadRequest, or when the connection is over. */
+/** Resolves to the next request when it is complete; rejects with BadRequest, or if the connection ends. */
 async function takeRequest(connection: Connection, idleSeconds?: number): Promise<Received> {
   const end = (): void => connection.end();
   const idle = idleSeconds === undefined ? undefined : setTimeout(end, idleSeconds * 1000);
@@ -200,7 +200,7 @@ async function takeRequest(connection: Connection, idleSeconds?: number): Promis
   return { ...head, body: await takeBody(connection, head.headers) };
 }
 
-/** Serves one request after the other; ends with the connection. */
+/** Serves one request after the other until the connection ends. */
 async function serve(connection: Connection, options: HttpOptions): Promise<void> {
   const { keepAliveSeconds, handle } = options;
   if (keepAliveSeconds !== undefined) {
@@ -220,7 +220,7 @@ async function serve(connection: Connection, options: HttpOptions): Promise<void
   }
 }
 
-/** How soon it tries again to listen on its port. */
+/** How long to wait before trying again to listen on the port. */
 const reopenAgainMs = 100;
 
 /** Starts the server; throws when the address cannot be bound. */
@@ -243,7 +243,7 @@ export function startHttpServer(options: HttpOptions): HttpServer {
         data: (socket, bytes) => socket.data.receive(bytes),
         drain: (socket) => socket.data.drain(),
         close: (socket) => socket.data.closed(),
-        // `close` follows and tells the rest.
+        // Bun calls `close` next, which handles it.
         error() {},
       },
     });
@@ -257,7 +257,7 @@ export function startHttpServer(options: HttpOptions): HttpServer {
     try {
       listeners.push(listen(first.port));
     } catch {
-      reopening = setTimeout(reopen, reopenAgainMs); // Somebody else has the port meanwhile.
+      reopening = setTimeout(reopen, reopenAgainMs); // Another program has taken the port in the meantime.
     }
   }
 
@@ -270,7 +270,7 @@ export function startHttpServer(options: HttpOptions): HttpServer {
     },
     async stop() {
       clearTimeout(reopening);
-      // Each has the connections that it accepted, also when it accepts no more.
+      // A listener that no longer accepts still owns the connections that it accepted.
       for (const listener of listeners) listener.stop(true);
       await Promise.allSettled(serving);
     },

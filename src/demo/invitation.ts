@@ -1,8 +1,9 @@
 /**
- * What a demo of the gateway is: settings that show and open nothing of the real thing, and how to try it.
+ * The settings of `llm-gateway demo`, which use no key or file of a real installation, and the text that says how to
+ * try it.
  */
 
-/** Gives the settings of a demo in front of an engine, by their names in the environment: no keys of the real thing. */
+/** Returns the demo's settings by environment variable. They override every key and file of a real installation. */
 export function demoSettings(engineUrl: string): Record<string, string> {
   return {
     ALLOWED_API_KEYS: 'sk-test-key-1',
@@ -22,17 +23,17 @@ export function demoSettings(engineUrl: string): Record<string, string> {
   };
 }
 
-/** Opens the dashboard of a demo, which listens on loopback alone. */
+/** The admin key of a demo. It may be public, because a demo listens on loopback only. */
 const demoAdminKey = 'sk-admin-test-key-1';
 
-/** A request that a demo proposes: the path, and the JSON body as it is shown. */
+/** A request to try: the path, and the JSON body as shown. */
 export type Proposal = readonly [path: string, body: string];
 
 /**
- * Gives the text that says how to try a demo.
- * @param title what runs, in front of what
- * @param plain a request whose answer comes whole
- * @param streamed one whose answer is streamed
+ * Returns the text that says how to try a demo.
+ * @param title what runs, and in front of which engine
+ * @param plain a request without streaming
+ * @param streamed a request with streaming
  */
 export function invitation(demo: {
   title: string;
@@ -52,14 +53,14 @@ ${title}
   key       ${key}
   operator  ${url}/dashboard      key   ${demoAdminKey}
 
-It keeps nothing on disk: make keys on the dashboard, not with "llm-gateway keys".
+Nothing is kept on disk: make keys on the dashboard, not with "llm-gateway keys".
 
-Ask it:
+Try it:
 ${curl('', plain)}
 
 Streamed:
 ${curl('-N ', streamed)}
 
-Ctrl-C ends it.
+Ctrl-C stops it.
 `;
 }

@@ -1,6 +1,6 @@
 /**
- * What the simulated engine answers without generating a token: what it is and has, tokens and templates, and the
- * routes that only read their input, such as embeddings. Pure; numbers follow from the texts alone.
+ * The routes of the simulated engine that generate no token: facts about the engine, tokens and templates, and the
+ * routes that only read their input, such as embeddings. Pure; the same input always has the same answer.
  */
 import type { Task } from './model.ts';
 import type { Json } from './run.ts';
@@ -15,7 +15,7 @@ import {
   responsesMessages,
 } from './prompts.ts';
 
-/** What a lookup may tell about the engine. */
+/** The facts about the engine that a lookup may return. */
 export interface EngineView extends Engine {
   models: readonly string[];
   tasks: readonly (Task | undefined)[];
@@ -59,7 +59,7 @@ const slots: Lookup = (_body, engine) =>
     const { cachedTokens, computedTokens, decodedTokens } = task;
     return {
       ...slot,
-      // What the slot holds by now, as llama.cpp counts it: not the whole prompt while it is read.
+      // As in llama.cpp, the tokens that the slot holds by now, not the whole prompt during prefill.
       n_prompt_tokens: cachedTokens + computedTokens + decodedTokens,
       n_prompt_tokens_processed: computedTokens,
       n_prompt_tokens_cache: cachedTokens,
@@ -90,7 +90,7 @@ const responsesCount: Lookup = (body) => {
   return { input_tokens, object: 'response.input_tokens' };
 };
 
-/** By method and path; none takes a slot. */
+/** The lookups by method and path; none takes a slot. */
 export const lookups: Readonly<Record<string, Lookup>> = {
   'GET /health': health,
   'GET /v1/health': health,
@@ -112,15 +112,15 @@ export const lookups: Readonly<Record<string, Lookup>> = {
 
 /** A route that reads texts in one slot and generates nothing. */
 export interface Reading {
-  /** Gives what the slot has to read: a text or a list of them. */
+  /** Returns the text, or the list of texts, that the slot reads. */
   input(body: Json): unknown;
-  /** Gives a value for JSON, or the bytes of a WAV file. */
+  /** Returns the answer: a value for JSON, or the bytes of a WAV file. */
   answer(body: Json, model: string, promptTokens: number): unknown;
 }
 
 const dimensions = 16;
 
-/** Gives a vector of length 1 that follows from the tokens. */
+/** Returns a vector of length 1 that depends on the tokens only. */
 function vectorOf(ids: readonly number[]): number[] {
   const raw = Array.from({ length: dimensions }, (_, i) => (hashOf(ids, i + 1) % 2001) - 1000);
   const norm = Math.hypot(...raw) || 1;
@@ -152,14 +152,14 @@ const nativeEmbeddings: Reading = {
   },
 };
 
-/** Gives which share of the query's words the document has. */
+/** Returns the share of the query's words that the document contains, 0 to 1. */
 function relevanceOf(query: string, document: string): number {
   const words = query.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
   const found = words.filter((word) => document.toLowerCase().includes(word));
   return words.length === 0 ? 0 : found.length / words.length;
 }
 
-/** Gives the texts of a list of strings or of objects with a `text`, or of one alone. */
+/** Returns the texts of a string, of an object with a `text`, or of a list of these. */
 function textsOf(value: unknown): string[] {
   const items: unknown[] = Array.isArray(value) ? value : [value];
   return items.map((item) => String((isObject(item) ? item['text'] : item) ?? ''));
@@ -189,7 +189,7 @@ const score: Reading = {
 
 const samplesPerToken = 800;
 
-/** Gives a WAV file, 8 bit and 8 kHz, of a buzz that goes through every byte there is. */
+/** Returns a WAV file, 8 bit and 8 kHz, of a buzz. Its samples count through all byte values, to test binary bodies. */
 function buzz(samples: number): Uint8Array {
   const file = Buffer.alloc(44 + samples);
   file.write('RIFF');
@@ -213,7 +213,7 @@ const speech: Reading = {
   answer: (_body, _model, promptTokens) => buzz(promptTokens * samplesPerToken),
 };
 
-/** By path, all POST; each takes a slot for as long as its prompt takes. */
+/** The reading routes by path; the method is always POST. Each holds a slot while its prompt is computed. */
 export const readings: Readonly<Record<string, Reading>> = {
   '/v1/embeddings': embeddings,
   '/embedding': nativeEmbeddings,

@@ -1,16 +1,16 @@
 /**
- * The inside of the simulated engine: a tokenizer, the words of its answers, a prefix cache and slots. It computes no
- * model, reads no clock and opens no socket; the same prompt always gives the same answer.
+ * The core of the simulated engine: a tokenizer, the words of its answers, a prefix cache and slots. There is no model:
+ * the same prompt always has the same answer. It reads no clock and opens no socket.
  */
 
 const bytesPerToken = 4;
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
 const LESS_THAN = 0x3c;
-/** One more than a byte can be, so that a token tells how many bytes it has. */
+/** Each byte is stored as 1 to 256, so that a token's number also says how many bytes it has. */
 const radix = 257;
 
-/** How many bytes the UTF-8 character has that begins with this byte. */
+/** Returns the length in bytes of the UTF-8 character that begins with this byte. */
 function widthOf(lead: number): number {
   if (lead < 0x80) return 1;
   if (lead < 0xe0) return 2;
@@ -18,9 +18,9 @@ function widthOf(lead: number): number {
 }
 
 /**
- * Gives the tokens of a text: up to four bytes each, whole characters only. A space, a line feed and `<` begin a new
- * one and a line feed ends it, so that a word has the same tokens wherever it stands, and an answer the same ones when
- * it comes back as part of the next prompt.
+ * Returns the tokens of a text: up to four bytes each, whole characters only. A space, a line feed and `<` begin a new
+ * token, and a line feed ends one. So a word has the same tokens in every position, and an answer has the same tokens
+ * when it is part of the next prompt.
  */
 export function tokenize(text: string): number[] {
   const bytes = Buffer.from(text);
@@ -45,7 +45,7 @@ export function tokenize(text: string): number[] {
   return tokens;
 }
 
-/** Gives the text of tokens; numbers that `tokenize` never gives have none. */
+/** Returns the text of tokens; numbers that `tokenize` never returns are skipped. */
 export function detokenize(tokens: readonly number[]): string {
   const bytes: number[] = [];
   for (const token of tokens) {
@@ -62,12 +62,12 @@ export function detokenize(tokens: readonly number[]): string {
 
 const hashStart = 0x811c9dc5;
 
-/** The next step of an FNV-1a hash, 32 bits. */
+/** Returns the next state of a 32-bit FNV-1a hash. */
 function chain(hash: number, number: number): number {
   return Math.imul(hash ^ number, 0x01000193) >>> 0;
 }
 
-/** Gives a hash of the numbers, 32 bits. */
+/** Returns a 32-bit hash of the numbers. */
 export function hashOf(numbers: readonly number[], start = hashStart): number {
   return numbers.reduce(chain, start);
 }
@@ -75,8 +75,8 @@ export function hashOf(numbers: readonly number[], start = hashStart): number {
 const fillers = ['привет', 'мир', '🙂', 'naïve', '世界', 'слово', 'déjà', '🚀', 'token', 'slot'];
 
 /**
- * Gives the tokens of an answer, `count` of them, made of the prompt's own last words and some that are not ASCII. It
- * says first that it is simulated.
+ * Returns an answer of `count` tokens. It says first that it is simulated, then repeats the prompt's last words, mixed
+ * with words that are not ASCII.
  */
 export function answerTo(prompt: string, count: number): number[] {
   const words = prompt.slice(-400).match(/[\p{L}\p{N}]{1,24}/gu) ?? [];
@@ -93,14 +93,14 @@ export function answerTo(prompt: string, count: number): number[] {
   return tokens.slice(0, count);
 }
 
-/** Remembers which prompts have been computed, by every prefix of them, up to a number of tokens. */
+/** Remembers every prefix of the prompts that have been computed, up to a number of tokens. */
 export class PrefixCache {
-  /** A hash for each prefix, the one used longest ago first. */
+  /** One hash for each prefix, the least recently used first. */
   readonly #prefixes = new Set<number>();
 
   constructor(private readonly maxTokens: number) {}
 
-  /** How many tokens at the beginning of these are held. */
+  /** Returns how many of the first tokens are in the cache. */
   lengthOf(tokens: readonly number[]): number {
     let hash = hashStart;
     for (let i = 0; i < tokens.length; i++) {
@@ -110,7 +110,7 @@ export class PrefixCache {
     return tokens.length;
   }
 
-  /** Holds these tokens from now on; the ends of what was used longest ago make room. */
+  /** Adds these tokens. To make room, the least recently used prefixes are removed, the longest first. */
   hold(tokens: readonly number[]): void {
     const hashes: number[] = [];
     let chained = hashStart;
@@ -130,17 +130,17 @@ export class PrefixCache {
 export interface Task {
   promptTokens: number;
   cachedTokens: number;
-  /** Of the prompt, without those that the cache held. */
+  /** Prompt tokens computed so far, without the cached ones. */
   computedTokens: number;
   decodedTokens: number;
 }
 
-/** The slots of the engine: a task each, first come, first served. */
+/** The slots of the engine, one task each. Waiting tasks are served first come, first served. */
 export class Slots {
   readonly tasks: (Task | undefined)[];
   readonly #queue: { task: Task; start: (slot: number) => void }[] = [];
 
-  /** @param changed is called whenever a task starts, waits, leaves or ends */
+  /** @param changed called when a task starts, begins to wait, leaves the queue or ends */
   constructor(
     count: number,
     private readonly changed: () => void,
@@ -156,7 +156,7 @@ export class Slots {
     return this.#queue.length;
   }
 
-  /** Gives the number of a slot once one is free; rejects with the signal's reason when that comes first. */
+  /** Resolves to the number of a free slot; rejects with the signal's reason if the signal fires first. */
   acquire(task: Task, signal: AbortSignal): Promise<number> {
     if (signal.aborted) return Promise.reject(signal.reason);
     const free = this.tasks.indexOf(undefined);
@@ -184,7 +184,7 @@ export class Slots {
     return promise;
   }
 
-  /** Frees the slot for the one that has waited longest. */
+  /** Frees the slot and gives it to the task that has waited longest. */
   release(slot: number): void {
     const next = this.#queue.shift();
     this.tasks[slot] = next?.task;

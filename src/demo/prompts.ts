@@ -1,6 +1,6 @@
 /**
- * Reads from a request's body what the simulated engine works on: prompts, their tokens, and the runs that they become.
- * It judges only what the engine cannot do without.
+ * Reads from a request's body the prompts, their tokens, and the runs to make of them. It validates only the fields
+ * that the simulated engine needs.
  */
 import type { Json, Prompt, Run } from './run.ts';
 import { answerTo, detokenize, hashOf, tokenize } from './model.ts';
@@ -13,11 +13,11 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Parses a body; throws a 400 when it is no JSON object. */
+/** Parses a body; throws a 400 if it is not a JSON object. */
 export function parseBody(bytes: Uint8Array): Json {
   let body: unknown;
   try {
-    // A byte order mark is no part of it, as with llama.cpp.
+    // TextDecoder removes a byte order mark; llama.cpp ignores one too.
     body = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new EngineError(400, 'invalid_request_error', 'parse error: the body is not JSON');
@@ -26,7 +26,7 @@ export function parseBody(bytes: Uint8Array): Json {
   throw new EngineError(400, 'invalid_request_error', 'the body is not a JSON object');
 }
 
-/** Parses a multipart body: its fields, and the file's name and size as `audio`. */
+/** Parses a multipart body into its fields; `audio` is the file's name and size. Throws a 400 if there is no file. */
 export async function parseForm(bytes: Uint8Array, contentType: string): Promise<Json> {
   const body: Json = {};
   try {
@@ -47,38 +47,38 @@ function promptOf(text: string, subject = text): Prompt {
   return { tokens: tokenize(text), subject };
 }
 
-/** Gives one prompt of a text, of tokens, or of tokens and texts mixed. */
+/** Returns one prompt, made from a text, tokens, or tokens and texts mixed. */
 function promptFrom(value: unknown): Prompt {
   if (!Array.isArray(value)) return promptOf(typeof value === 'string' ? value : '');
   const tokens = value.flatMap((item) => (typeof item === 'number' ? item : tokenize(`${item}`)));
   return { tokens, subject: detokenize(tokens) };
 }
 
-/** Gives the prompts of a `prompt`, `input` or `content`: one, or one for each element of a list. */
+/** Returns the prompts in a `prompt`, `input` or `content`: one, or one for each element of a list. */
 export function promptsFrom(value: unknown): Prompt[] {
   const isList = Array.isArray(value) && !value.some((item) => typeof item === 'number');
   return isList ? value.map(promptFrom) : [promptFrom(value)];
 }
 
-/** Gives the prompts of a body for `/v1/completions` or `/completion`, which must have some. */
+/** Returns the prompts of a body for `/v1/completions` or `/completion`; throws a 400 if there is none. */
 export function promptsFromCompletion({ prompt, prompt_embeds }: Json): Prompt[] {
   if (prompt !== undefined || prompt_embeds !== undefined) return promptsFrom(prompt);
   throw new EngineError(400, 'invalid_request_error', "key 'prompt' not found");
 }
 
-/** Gives the prompt of a body for `/infill`. */
+/** Returns the prompt of a body for `/infill`. */
 export function promptsFromInfill({ input_prefix, prompt, input_suffix }: Json): Prompt[] {
   return promptsFrom([input_prefix, prompt, input_suffix].map((part) => part ?? '').join(''));
 }
 
-/** Gives the text of a message's content: a string, or the text parts of a list. */
+/** Returns the text of a message's content: a string, or the text parts of a list. */
 function textOf(content: unknown): string {
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return '';
   return content.map((part) => (isObject(part) ? String(part['text'] ?? '') : '')).join('');
 }
 
-/** Renders messages in the template of the simulated model. */
+/** Returns the messages as one text, in the template of the simulated model; throws a 400 if they are not a list. */
 export function renderChat(messages: unknown): string {
   if (!Array.isArray(messages)) {
     throw new EngineError(400, 'invalid_request_error', "'messages' is required");
@@ -89,27 +89,27 @@ export function renderChat(messages: unknown): string {
   return `${rendered.join('')}<|im_start|>assistant\n`;
 }
 
-/** Gives the prompt of a conversation; the answer takes up its last message. */
+/** Returns the prompt of a conversation; the answer repeats words of the last message. */
 export function promptFromChat(messages: unknown): Prompt {
   const text = renderChat(messages);
   const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
   return promptOf(text, isObject(last) ? textOf(last['content']) : '');
 }
 
-/** Gives the messages of an Anthropic body, its `system` as the first. */
+/** Returns the messages of an Anthropic body, with its `system` as the first. */
 export function anthropicMessages({ system, messages }: Json): unknown {
   if (system === undefined || !Array.isArray(messages)) return messages;
   return [{ role: 'system', content: system }, ...messages];
 }
 
-/** Gives the messages of a Responses body: `input`, with `instructions` as the first. */
+/** Returns the messages of a Responses body: `input`, with `instructions` as the first. */
 export function responsesMessages({ instructions, input }: Json): unknown {
   const messages = typeof input === 'string' ? [{ role: 'user', content: input }] : input;
   if (typeof instructions !== 'string' || !Array.isArray(messages)) return messages;
   return [{ role: 'system', content: instructions }, ...messages];
 }
 
-/** How many tokens the answer gets, by whichever of the families' names the limit has; `undefined` for no limit. */
+/** Returns the limit of the answer's tokens, which each wire family names differently; `undefined` for no limit. */
 function limitOf(body: Json): number | undefined {
   const names = ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'n_predict'];
   for (const name of names) {
@@ -119,14 +119,14 @@ function limitOf(body: Json): number | undefined {
   return undefined;
 }
 
-/** What the engine is, where a run needs to know it. */
+/** The facts about the engine that a run needs. */
 export interface Engine {
   model: string;
-  /** Of one slot. */
+  /** The context size of one slot. */
   contextTokens: number;
 }
 
-/** Gives a run of the prompt; throws llama.cpp's 400 when that does not fit. */
+/** Returns a run for the prompt; throws llama.cpp's 400 if the prompt does not fit into the context. */
 export function runOf(prompt: Prompt, body: Json, { model, contextTokens }: Engine): Run {
   const promptTokens = prompt.tokens.length;
   const room = contextTokens - promptTokens;
@@ -150,12 +150,12 @@ export function runOf(prompt: Prompt, body: Json, { model, contextTokens }: Engi
   };
 }
 
-/** Gives a run for each of the `n` choices of each prompt, all under the first one's id. */
+/** Returns a run for each of the `n` choices of each prompt. All have the id of the first. */
 export function runsOf(prompts: readonly Prompt[], body: Json, engine: Engine): Run[] {
   const choices = typeof body['n'] === 'number' ? Math.max(1, Math.floor(body['n'])) : 1;
   const count = prompts.length * choices;
   if (count === 0 || count > maxRuns) {
-    const message = `${count} answers at once; possible are 1 to ${maxRuns}`;
+    const message = `${count} answers requested; 1 to ${maxRuns} are possible`;
     throw new EngineError(400, 'invalid_request_error', message);
   }
   const runs = prompts.flatMap((prompt) => {

@@ -1,19 +1,19 @@
 /**
- * What the parts of the simulated engine hand one another: a prompt, a run of it, the shape that a wire family gives to
- * its answer. It does nothing with them but count.
+ * The types that the parts of the simulated engine share: a prompt, a run of it, and the shape of an answer in a wire
+ * family. The functions only count tokens and write frames.
  */
 
 export type Json = Record<string, unknown>;
 
 export interface Prompt {
   tokens: readonly number[];
-  /** Whose words the answer takes up: the prompt, or the last message of a conversation. */
+  /** The text whose words the answer repeats: the prompt, or the last message of a conversation. */
   subject: string;
 }
 
-/** One generation: a choice of an answer. */
+/** One generation, which is one choice of an answer. */
 export interface Run {
-  /** Without the prefix that says what it names. */
+  /** Without a prefix such as `chatcmpl-`. */
   id: string;
   index: number;
   model: string;
@@ -25,19 +25,22 @@ export interface Run {
   predictedMs: number;
 }
 
-/** How a wire family answers. The texts of its stream are whole frames, or empty where it has none. */
+/**
+ * How a wire family writes answers. The stream's texts are complete frames; a text is empty if the family has no frame
+ * there.
+ */
 export interface Shape {
   plain(runs: readonly Run[]): unknown;
-  /** What begins one run, before its first token. */
+  /** The frames of one run before its first token. */
   opening(run: Run): string;
   token(run: Run, piece: string, position: number): string;
-  /** What ends one run. */
+  /** The frames that end one run. */
   closing(run: Run): string;
-  /** What ends the stream, after all runs. */
+  /** The frames that end the stream, after all runs. */
   ending(runs: readonly Run[], includeUsage: boolean): string;
 }
 
-/** The first of January 2026: the same request has the same answer on every day. */
+/** 1 January 2026, a fixed date, so that the same request always has the same answer. */
 export const created = 1_767_225_600;
 export const none = (): string => '';
 
@@ -56,7 +59,7 @@ export function countsOf(runs: readonly Run[]) {
   return { prompt, completion, cached, total: prompt + completion };
 }
 
-/** Every answer has at least one run, since every request has at least one prompt. */
+/** Returns the first run. There is one, because every request has at least one prompt. */
 export function first(runs: readonly Run[]): Run {
   return runs[0] as Run;
 }

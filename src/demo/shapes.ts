@@ -1,6 +1,6 @@
 /**
- * How the OpenAI families and llama.cpp's native format shape a generated answer, plain and streamed. Pure: it makes
- * text of what was generated and nothing else. Ids and dates follow from the prompt, so that one request has one answer.
+ * The shapes of answers in OpenAI's formats and llama.cpp's native format, plain and streamed. Pure. Ids and dates
+ * depend on the prompt only, so that the same request always has the same answer.
  */
 import { detokenize } from './model.ts';
 import type { Json, Run, Shape } from './run.ts';
@@ -22,7 +22,7 @@ function perSecond(count: number, ms: number): number {
   return ms > 0 ? (count * 1000) / ms : 0;
 }
 
-/** The times are those that were simulated, not measured ones. */
+/** The times are the simulated ones, not measured. */
 function timingsOf(run: Run): Json {
   const computed = run.prompt.tokens.length - run.cachedTokens;
   return {
@@ -107,7 +107,7 @@ function nativeResult(run: Run, content: string): Json {
   };
 }
 
-/** llama.cpp's own format of `/completion` and `/infill`. */
+/** llama.cpp's native format of `/completion` and `/infill`. */
 export const native: Shape = {
   plain(runs) {
     const results = runs.map((run) => nativeResult(run, detokenize(run.output)));
@@ -123,7 +123,7 @@ export const native: Shape = {
   ending: none,
 };
 
-/** `/v1/audio/transcriptions` and `/translations`; the form is already read. */
+/** `/v1/audio/transcriptions` and `/v1/audio/translations`. */
 export const transcriptions: Shape = {
   plain: (runs) => ({ text: detokenize(first(runs).output), usage: audioUsage(first(runs)) }),
   opening: none,

@@ -1,23 +1,23 @@
 /**
- * What the simulated engine's answers are made of before they reach a socket: their parts, their head, their chunks.
- * It opens no socket itself; `Wire` is what one must be able to do.
+ * The pieces of the simulated engine's answers before they reach a socket: parts, head and chunks. It opens no socket;
+ * `Wire` is the interface of one.
  */
 
 /** One connection while it answers one request. */
 export interface Wire {
-  /** Aborted when the connection is over, whoever ended it. */
+  /** Aborted when the connection is over, whether the client or the engine ended it. */
   readonly signal: AbortSignal;
-  /** Headers that speak of this connection, to go with every answer. */
+  /** Headers about this connection that go with every answer. */
   readonly headers: Record<string, string>;
-  /** Hands bytes over as fast as the client reads; rejects when the connection is over. */
+  /** Sends bytes as fast as the client reads; rejects when the connection is over. */
   write(bytes: Uint8Array): Promise<void>;
-  /** Ends the connection in order: a FIN behind what was written. */
+  /** Ends the connection with a FIN after the written bytes. */
   end(): void;
-  /** Ends the connection with a RST; what the client has not read yet may be lost. */
+  /** Ends the connection with a RST; bytes that the client has not read yet may be lost. */
   reset(): void;
 }
 
-/** A piece of a streamed answer. `opening` parts come before the first token, `closing` ones after the last. */
+/** A piece of a streamed answer. `opening` parts come before the first token, `closing` parts after the last. */
 export interface Part {
   kind: 'opening' | 'token' | 'closing';
   bytes: Uint8Array;
@@ -27,7 +27,7 @@ export interface Answer {
   status: number;
   headers: Record<string, string>;
   body: Uint8Array | AsyncIterable<Part>;
-  /** How many bytes a body of parts has, where that is known beforehand. */
+  /** The length of a body made of parts, if it is known in advance. */
   lengthBytes?: number;
 }
 
@@ -46,7 +46,7 @@ export function streamAnswer(body: AsyncIterable<Part>): Answer {
   };
 }
 
-/** An error in the shape of llama.cpp; `more` are further members of it. */
+/** An error in llama.cpp's format; `more` are further members. */
 export class EngineError extends Error {
   constructor(
     readonly status: number,
@@ -73,14 +73,14 @@ const reasons: Record<number, string> = {
   503: 'Service Unavailable',
 };
 
-/** Gives the head of an HTTP/1.1 answer. */
+/** Returns the head of an HTTP/1.1 answer. */
 export function headOf(status: number, headers: Record<string, string>): Uint8Array {
   let head = `HTTP/1.1 ${status} ${reasons[status] ?? 'Simulated'}\r\nServer: llama.cpp\r\n`;
   for (const name in headers) head += `${name}: ${headers[name]}\r\n`;
   return Buffer.from(`${head}\r\n`);
 }
 
-/** Gives the bytes as one chunk of the chunked coding (RFC 9112 section 7.1). */
+/** Returns the bytes as one chunk of the chunked transfer coding (RFC 9112 section 7.1). */
 export function chunkOf(bytes: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, CRLF]);
 }
@@ -88,7 +88,7 @@ export function chunkOf(bytes: Uint8Array): Uint8Array {
 const CRLF = Buffer.from('\r\n');
 export const lastChunk = Buffer.from('0\r\n\r\n');
 
-/** Resolves after that time, with 0 after the event loop has seen to its sockets; rejects when the signal fires. */
+/** Resolves after that time; 0 waits until the event loop has handled its sockets. Rejects when the signal fires. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.reject(signal.reason);
   if (ms <= 0) {

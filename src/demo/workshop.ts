@@ -1,6 +1,6 @@
 /**
- * Where runs of the simulated engine take place: its slots, its speeds, its cache, and the pace at which a run goes on.
- * It keeps time and counts; it knows neither prompts nor HTTP.
+ * What runs of the simulated engine share (slots, speeds, cache, counters), the timing of a run, and taking a slot. It
+ * knows neither prompts nor HTTP.
  */
 import type { Figures } from './figures.ts';
 import type { Gate } from './gate.ts';
@@ -8,29 +8,29 @@ import type { PrefixCache, Slots, Task } from './model.ts';
 import { pause } from './wire.ts';
 
 export interface Speeds {
-  /** The part of the time to the first token that does not depend on the prompt. */
+  /** The time to the first token that is added for every prompt, whatever its length. */
   firstTokenMs: number;
-  /** 0 for at once. Tokens that the cache holds take no time. */
+  /** 0 for no time. Cached tokens take no time. */
   prefillTokensPerSecond: number;
-  /** Of one slot; 0 for as fast as possible. */
+  /** Speed of one slot; 0 for as fast as possible. */
   tokensPerSecond: number;
 }
 
-/** Where runs take place. */
+/** What all runs share. */
 export interface Workshop {
   slots: Slots;
   cache: PrefixCache;
   speeds: Speeds;
   figures: Figures;
-  /** While it is closed nothing moves. */
+  /** While it is closed, all runs stand still. */
   gate: Gate;
-  /** How long a slot works on for a client that has left. */
+  /** How long a slot stays taken after its client has left. */
   abortLagMs: number;
-  /** Aborted when the engine ends. */
+  /** Aborted when the engine stops. */
   stopped: AbortSignal;
 }
 
-/** Moments of a run, counted from its beginning. Time while the gate is closed does not count. */
+/** A clock that starts at 0 when it is made and stands still while the gate is closed. */
 export class Pace {
   #begunMs = performance.now();
 
@@ -43,7 +43,7 @@ export class Pace {
     return this.gate.isOpen && this.#begunMs + dueMs - performance.now() < 1;
   }
 
-  /** Resolves at that moment; rejects when the client is gone. */
+  /** Resolves at that time of the clock; rejects when the client has left. */
   async until(dueMs: number): Promise<void> {
     while (!this.isDue(dueMs)) {
       const nowMs = performance.now();
@@ -57,7 +57,7 @@ export class Pace {
   }
 }
 
-/** Takes a slot for the task once one is free; gives what frees it again. */
+/** Resolves to a function that releases the slot, once the task has one. */
 export async function takeSlot(
   task: Task,
   workshop: Workshop,

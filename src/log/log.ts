@@ -1,6 +1,7 @@
 /**
- * The log: one JSON object a line, or a readable form on a terminal. Secrets are masked here, on every line that
- * leaves, and never at the caller. Writing happens aside: a reader that stalls costs lines, never a request.
+ * The log: one JSON object a line, or a readable form on a terminal. Secrets are masked here, in every line that is
+ * written, not by callers. Lines are written in the background: a reader that stalls loses lines, but delays no
+ * request.
  */
 import { write } from 'node:fs';
 import { promisify } from 'node:util';
@@ -11,14 +12,14 @@ export type Log = pino.Logger;
 const pinoLevels = { DEBUG: 'debug', INFO: 'info', WARNING: 'warn', ERROR: 'error' } as const;
 export type LogLevel = keyof typeof pinoLevels;
 
-/** How much waits for a reader that stalls before lines are lost. */
+/** When so much text waits for a stalled reader, further lines are dropped. */
 const maxWaitingCharacters = 8 * 1024 * 1024;
-/** Lines are gathered this long, so that many share one write. */
+/** How long lines are gathered for one write. */
 const gatherMs = 10;
 
 const writeTo = promisify(write);
 
-/** Writes lines to a file descriptor in batches, aside from whoever logs. */
+/** Writes lines to a file descriptor in batches, in the background. */
 export class LineSink {
   #waiting = '';
   #lost = 0;
@@ -38,14 +39,14 @@ export class LineSink {
     this.#draining ??= this.#drain();
   }
 
-  /** Says whether colours are wanted there: on a terminal, unless NO_COLOR is set. */
+  /** Resolves to whether to use colours: on a terminal, unless NO_COLOR is set. */
   async hasColors(): Promise<boolean> {
     const { isatty } = await import('node:tty');
-    // Bun's word counts for both of its outputs, though one may be a pipe.
+    // Bun.enableANSIColors covers stdout and stderr together, and one of them may be a pipe.
     return isatty(this.fd) && Bun.enableANSIColors;
   }
 
-  /** Resolves when everything is written, or after `timeoutMs` where nobody reads. */
+  /** Resolves when everything is written, or after `timeoutMs` if the reader is stalled. */
   async close(timeoutMs: number): Promise<void> {
     await Promise.race([this.#draining, Bun.sleep(timeoutMs)]);
   }
@@ -70,7 +71,7 @@ export class LineSink {
       try {
         from += (await writeTo(this.fd, bytes, from)).bytesWritten;
       } catch (error) {
-        // EAGAIN: a pipe whose reader is slow. Anything else: nobody is there to read the log.
+        // EAGAIN: the reader of the pipe is slow. Any other error: the reader is gone.
         if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
         await Bun.sleep(gatherMs);
       }
@@ -79,7 +80,7 @@ export class LineSink {
 }
 
 /**
- * Makes the log.
+ * Returns a new log.
  * @param options.isPretty the readable form instead of JSON lines
  * @param options.sink where the lines go
  */
@@ -98,14 +99,14 @@ export async function createLog(options: {
     const formatters = { level: (label: string) => ({ level: levelName(label) }) };
     return withFlatLines(pino({ ...settings, formatters }, sink));
   }
-  // Only people need it, so only they pay for loading it.
+  // Loaded only for the readable form: it costs time at start.
   const { prettyFactory } = await import('pino-pretty');
   const { values } = pino.levels;
   const readable = prettyFactory({
     colorize: await sink.hasColors(),
     singleLine: true,
     translateTime: 'HH:MM:ss.l',
-    // Under the names that LOG_LEVEL has for them.
+    // The same names as in LOG_LEVEL.
     customLevels: Object.fromEntries(
       Object.entries(pinoLevels).map(([name, label]) => [name, values[label]]),
     ),
@@ -113,12 +114,12 @@ export async function createLog(options: {
   return pino(settings, { write: (line) => sink.write(readable(line)) });
 }
 
-/** How pino makes a line; `time` is that member as JSON, with a comma in front. */
+/** Pino's function that makes a line; `time` is the member `time` as JSON, with a leading comma. */
 type AsJson = (this: Log, fields: object, text: unknown, level: number, time: string) => string;
 
 /**
- * Has pino make its lines by one JSON.stringify, which takes half as long as its own way, member by member. Errors keep
- * that way, which knows how to write one.
+ * Makes pino write each line with one JSON.stringify, which takes half as long as its own function, which goes member
+ * by member. Lines with an error still use pino's function, which serializes errors.
  */
 function withFlatLines(log: Log): Log {
   const { asJsonSym } = pino.symbols;

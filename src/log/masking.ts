@@ -1,19 +1,21 @@
 /**
- * What takes secrets out of texts, and what may be shown of a key.
+ * Masks secrets in texts, and shortens keys so that they may be shown.
  */
 
-/** What looks like a key is masked even where nobody has registered it; the public part of one of the store stays. */
+/**
+ * Text that looks like a key is masked even if it is not a configured secret; the public part of an issued key is not.
+ */
 const keyLike = /\bsk-(?!gw-[0-9a-f]{10}-…)[\w-]{6,}/g;
 
 const bearer = /\b(Bearer )[\w.~+/=-]{6,}/gi;
 
-/** Some engines want any word for a key; to mask `x` everywhere would make the lines unreadable. */
+/** Some engines accept any word as a key; masking every `x` would make the lines unreadable. */
 const minSecretLength = 6;
 
-/** Gives a function that replaces every secret, and whatever looks like a key, by `***`. */
+/** Returns a function that replaces every secret, and any text that looks like a key, with `***`. */
 export function secretMasker(secrets: readonly string[]): (text: string) => string {
   const escaped = (text: string) => JSON.stringify(text).slice(1, -1);
-  // A line can hold JSON that holds JSON.
+  // A log line is JSON and may contain JSON as text, so a secret can be escaped twice.
   const long = secrets.filter((secret) => secret.length >= minSecretLength);
   const forms = long.flatMap((secret) => [secret, escaped(secret), escaped(escaped(secret))]);
   const literals = [...new Set(forms)].sort((a, b) => b.length - a.length);
@@ -25,8 +27,8 @@ export function secretMasker(secrets: readonly string[]): (text: string) => stri
 }
 
 /**
- * Gives what logs may show of a key: its first 3 and last 4 characters when it has 16 or more, its last 2 when it has 8
- * or more, nothing of a shorter one.
+ * Returns the part of a key that logs may show: the first 3 and last 4 characters if it has 16 or more, the last 2 if
+ * it has 8 or more, nothing of a shorter key.
  */
 export function maskKey(key: string): string {
   if (key.length >= 16) return `${key.slice(0, 3)}…${key.slice(-4)}`;

@@ -99,7 +99,7 @@ export const publicPaths: string[] = [
   '/openapi.json',
 ];
 
-/** Gives the Content-Security-Policy of a page: this origin only, and nothing inline that is not named. */
+/** Returns the Content-Security-Policy of a page: this origin only, and nothing inline that is not named. */
 function policyOf(page: Page): string {
   return [
     "default-src 'none'",

@@ -45,7 +45,7 @@ const docs: Record<string, RouteDoc> = {
   ...engineDocs,
 };
 
-/** Gives what is said of a path; llama.cpp serves some paths without `/v1` too, with the same bodies. */
+/** Returns what is said of a path; llama.cpp serves some paths without `/v1` too, with the same bodies. */
 function docOf(path: string): RouteDoc {
   const doc = docs[path];
   if (doc !== undefined) return doc;
@@ -54,7 +54,7 @@ function docOf(path: string): RouteDoc {
   return { ...same, tag: 'llama.cpp', description: `The same as \`/v1${path}\`.` };
 }
 
-/** Gives `getV1ModelsId` for `GET /v1/models/{id}`. */
+/** Returns `getV1ModelsId` for `GET /v1/models/{id}`. */
 function operationId(method: string, path: string): string {
   const words = path.split(/[^A-Za-z0-9]+/).filter(Boolean);
   return (
@@ -127,7 +127,7 @@ const tags: OpenAPIV3.TagObject[] = [
 const operatorTag = { name: 'Operator', description: 'For whoever has `ADMIN_API_KEY`.' };
 
 /**
- * Gives every operation, and the document around them.
+ * Returns every operation, and the document around them.
  * @param hasOperator whether there is an operator, whose routes are there then
  */
 export function specification(

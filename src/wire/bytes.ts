@@ -1,10 +1,10 @@
 /**
- * Searches and decodings that a plain Uint8Array lacks, borrowed from Buffer. They take the bytes as they are: a Buffer
- * or a subarray of them would first make an ArrayBuffer for them, and that costs more than the work itself.
+ * Text search and decoding for a plain Uint8Array, borrowed from Buffer. They work on the array itself: making a Buffer
+ * or a subarray first would create its ArrayBuffer object, which costs more than the search.
  */
 const { includes, lastIndexOf, toString } = Buffer.prototype;
 
-/** Gives the bytes `[start, end)` as text. */
+/** Returns the bytes `[start, end)` as text. */
 export function decode(
   bytes: Uint8Array,
   encoding: 'utf8' | 'latin1',
@@ -14,17 +14,17 @@ export function decode(
   return toString.call(bytes, encoding, start, end);
 }
 
-/** Says whether the text stands anywhere in the bytes. */
+/** Returns whether the bytes contain the text. */
 export function hasText(bytes: Uint8Array, text: string): boolean {
   return includes.call(bytes, text);
 }
 
-/** Gives the last offset, at or before `from`, at which the text begins; -1 where it does not stand there. */
+/** Returns the offset of the last occurrence of the text that begins at or before `from`, -1 if there is none. */
 export function lastIndexOfText(bytes: Uint8Array, text: string, from = bytes.length): number {
   return lastIndexOf.call(bytes, text, from);
 }
 
-/** Gives a Buffer of the bytes, for work that outweighs what making one costs; nothing is copied. */
+/** Returns a Buffer over the same memory, without copying. Making one costs more than a single short search. */
 export function viewOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,10 +1,10 @@
 /**
- * CORS for web UIs. Preflights are answered by @elysiajs/cors, before any key is asked for; the answers themselves get
- * their headers from `corsHeaders`, since the plugin's hook on every request would cost the hot path a fifth of its time.
- * Credentials are never allowed: a page sends its key, not a cookie.
+ * CORS for web UIs. @elysiajs/cors answers preflights, before any key is checked. All other answers get their headers
+ * from `corsHeaders`: the plugin's hook on every request would cost the hot path a fifth of its time. Credentials are
+ * never allowed: a page sends its key, not a cookie.
  */
 
-/** What a page may read of an answer. */
+/** The response headers that a page may read. */
 const exposedHeaders = [
   'x-request-id',
   'request-id',
@@ -20,17 +20,20 @@ const exposedHeaders = [
   ]),
 ].join(', ');
 
-/** Gives the CORS headers of an answer to a request from `origin`; a request without one asks for none. */
+/** Returns the CORS headers of an answer to a request from `origin`, `null` when the request has no Origin header. */
 export type CorsHeaders = (origin: string | null) => Readonly<Record<string, string>>;
 
-/** @param allowedOrigins the origins of pages that may read answers; `*` for any */
+/**
+ * Makes the function that returns the CORS headers of an answer.
+ * @param allowedOrigins the origins of pages that may read answers; `*` for any
+ */
 export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
   const exposed = { 'access-control-expose-headers': exposedHeaders };
   const any = { 'access-control-allow-origin': '*', ...exposed };
   const none = {};
-  // What pages of other origins can read is never cached, so none of them gets an answer without the headers.
+  // No `vary` is needed: answers that pages may read are never cached, so no cache returns one without these headers.
   if (allowedOrigins.includes('*')) return (origin) => (origin === null ? none : any);
-  // Also without an origin: a cache must not give that answer to a page.
+  // Sent without an origin too: a cache must not serve that answer to a page.
   const refused = { vary: 'Origin' };
   const byOrigin = new Map(
     allowedOrigins.map((origin) => [
@@ -41,7 +44,7 @@ export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
   return (origin) => (origin === null ? undefined : byOrigin.get(origin)) ?? refused;
 }
 
-/** Gives a function that makes answers in JSON, which no cache keeps and the pages that CORS allows may read. */
+/** Returns a function that makes JSON answers with CORS headers and `cache-control: no-store`. */
 export function answering(corsHeaders: CorsHeaders) {
   return function answer(request: Request, body: object, status = 200): Response {
     const headers = {

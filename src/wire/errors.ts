@@ -1,39 +1,45 @@
 /**
  * The errors that the gateway itself produces: one table of codes, one class, and the envelope of each wire family.
- * Errors of an engine never come here; they pass through as they are.
+ * Errors of an engine are not in the table; they pass through unchanged.
  */
 
-/** Whose envelope and ending events a route speaks. */
+/** The wire format of a route's errors and of the last event of its streams. */
 export type Family = 'openai' | 'responses' | 'anthropic';
 
 interface ErrorRow {
   status: number;
-  /** `false` where a repeat by the client's SDK would only add load: the engine had the request, or it is hours. */
+  /** `false` when the client's SDK must not retry: the engine had the request already, or the wait is hours. */
   retryable?: false;
   message: string;
 }
 
-/** Every error of the gateway's own making: its status and what the client reads when nobody says it better. */
+/** Every error of the gateway itself: its status, and the message used when the throwing place passes none. */
 export const errorTable = {
   invalid_json: { status: 400, message: 'The body must be one JSON object.' },
-  missing_field: { status: 400, message: 'A field that this route needs is missing.' },
-  invalid_field: { status: 400, message: 'A field has the wrong type.' },
+  missing_field: {
+    status: 400,
+    message: 'A required field is missing. /docs lists the fields of each route.',
+  },
+  invalid_field: {
+    status: 400,
+    message: 'A field or parameter has an invalid value. /docs lists what each route accepts.',
+  },
   model_required: {
     status: 400,
-    message: 'Several models are served here: name one in "model". GET /v1/models lists them.',
+    message: 'This gateway serves several models. Name one in "model"; GET /v1/models lists them.',
   },
   context_length_exceeded: {
     status: 400,
-    message: 'The prompt is longer than the context of the model.',
+    message: "The prompt is longer than the model's context. Shorten the prompt.",
   },
   missing_api_key: {
     status: 401,
     message:
-      'No API key. Send "Authorization: Bearer <key>" or "x-api-key: <key>"; ask the operator of this gateway for one.',
+      'No API key. Send "Authorization: Bearer <key>" or "x-api-key: <key>". Ask the operator of this gateway for a key.',
   },
   invalid_api_key: {
     status: 403,
-    message: 'This API key is not one of ours. Check it for typing errors or ask the operator.',
+    message: 'Invalid API key. Check it for typing errors or ask the operator.',
   },
   key_expired: {
     status: 403,
@@ -45,118 +51,132 @@ export const errorTable = {
   },
   model_not_allowed: {
     status: 403,
-    message: 'This API key may not use that model. GET /v1/models lists what it may use.',
+    message: 'This API key may not use that model. GET /v1/models lists the models it may use.',
   },
   unknown_route: {
     status: 404,
-    message: 'This gateway has no such route. GET / lists what it has.',
+    message: 'Unknown route. GET / lists the routes of this gateway.',
   },
   model_not_found: {
     status: 404,
-    message: 'No upstream serves that model. GET /v1/models lists them.',
+    message: 'No upstream serves that model. GET /v1/models lists the models.',
   },
-  key_not_found: { status: 404, message: 'There is no such key. GET /admin/keys lists them.' },
+  key_not_found: { status: 404, message: 'No key has that id. GET /admin/keys lists the keys.' },
   request_not_found: {
     status: 404,
-    message: 'No such request is open. It may have ended. GET /admin/live shows what is.',
+    message:
+      'No open request has that id; it may have ended. GET /admin/live shows the open requests.',
   },
-  method_not_allowed: { status: 405, message: 'This route does not take that method. See Allow.' },
+  method_not_allowed: {
+    status: 405,
+    message:
+      'This route does not accept that method. The Allow header lists the methods it accepts.',
+  },
   request_body_timeout: {
     status: 408,
-    message: 'The body of the request did not arrive in time (REQUEST_BODY_TIMEOUT_MS).',
+    message: 'The request body did not arrive in time (REQUEST_BODY_TIMEOUT_MS). Send it again.',
   },
-  body_too_large: { status: 413, message: 'The body is larger than this gateway takes.' },
+  body_too_large: { status: 413, message: 'The request body is too large. Send a smaller one.' },
   rate_limited: {
     status: 429,
-    message: 'This API key has sent its requests of a minute. Try again after Retry-After.',
+    message: 'Rate limit reached: too many requests a minute. Retry-After says when to retry.',
   },
   tokens_exhausted: {
     status: 429,
-    message: 'This API key has not that many tokens left this minute. Try again after Retry-After.',
+    message:
+      'Token limit reached: not enough tokens left this minute. Retry-After says when to retry.',
   },
   too_many_concurrent: {
     status: 429,
-    message: 'This API key has as many requests open as it may. Wait until one has ended.',
+    message: 'Too many open requests for this API key. Retry when one of them has ended.',
   },
   budget_spent: {
     status: 429,
     retryable: false,
-    message: 'This API key has spent its budget of tokens. Retry-After says when the next begins.',
+    message:
+      'The token budget of this API key is used up. Retry-After says when the next one begins.',
   },
-  client_closed_request: { status: 499, message: 'The client left.' },
+  client_closed_request: { status: 499, message: 'The client closed the connection.' },
   internal_error: {
     status: 500,
     retryable: false,
-    message: 'The gateway failed. Its log has the cause under this request id.',
+    message:
+      'Internal error of the gateway. Its log has the cause under this request id; tell the operator.',
   },
   upstream_unreachable: {
     status: 502,
-    message: 'The inference server cannot be reached. It may be down or starting; try again later.',
+    message: 'The inference server cannot be reached. It may be down or starting. Retry later.',
   },
   upstream_reset: {
     status: 502,
     retryable: false,
-    message: 'The inference server closed the connection before its answer was whole.',
+    message:
+      'The inference server closed the connection before its answer was complete. It may have crashed; ask the operator.',
   },
   upstream_malformed: {
     status: 502,
     retryable: false,
-    message: 'The inference server answered with something that is not valid HTTP.',
+    message:
+      'The inference server sent an answer that is not valid HTTP. The operator must check its URL.',
   },
   upstream_auth_failed: {
     status: 502,
     retryable: false,
     message:
-      "The inference server refused the gateway's own key. Your key is fine; the operator must check LLM_SERVER_API_KEY.",
+      "The inference server refused the gateway's own key. Your key is valid; the operator must check LLM_SERVER_API_KEY.",
   },
   no_healthy_upstream: {
     status: 503,
-    message: 'No inference server that serves this is available. Try again later.',
+    message: 'No inference server that can answer this request is available. Retry later.',
   },
   queue_full: {
     status: 503,
-    message: 'Too many requests wait for the inference server. Try again after Retry-After.',
+    message: 'The queue for the inference server is full. Retry-After says when to retry.',
   },
   queue_timeout: {
     status: 503,
-    message: 'The inference server had no free slot in time (QUEUE_TIMEOUT_MS).',
+    message: 'No slot of the inference server became free in time (QUEUE_TIMEOUT_MS). Retry later.',
   },
   store_unavailable: {
     status: 503,
-    message: 'The store of this gateway cannot be written. Nothing has changed; try again.',
+    message: 'The store of this gateway cannot be written. Nothing has changed. Retry.',
   },
-  shutting_down: { status: 503, message: 'The gateway is shutting down. Try again in a moment.' },
+  shutting_down: { status: 503, message: 'The gateway is shutting down. Retry in a few seconds.' },
   stopped_by_operator: {
     status: 503,
     retryable: false,
-    message: 'The operator of this gateway ended the request.',
+    message: 'The operator of this gateway stopped the request. Ask before you send it again.',
   },
   connect_timeout: {
     status: 504,
     retryable: false,
-    message: 'No connection to the inference server in time (CONNECT_TIMEOUT_MS).',
+    message:
+      'No connection to the inference server in time (CONNECT_TIMEOUT_MS). It may be down; ask the operator.',
   },
   first_byte_timeout: {
     status: 504,
     retryable: false,
-    message: 'The inference server sent no first byte in time (FIRST_BYTE_TIMEOUT_MS).',
+    message:
+      'The inference server sent no first byte in time (FIRST_BYTE_TIMEOUT_MS). Shorten the prompt or stream the answer.',
   },
   idle_timeout: {
     status: 504,
     retryable: false,
-    message: 'The stream stood still for too long (IDLE_TIMEOUT_MS).',
+    message:
+      'The inference server sent nothing for too long in the middle of its answer (IDLE_TIMEOUT_MS). Ask the operator.',
   },
   total_timeout: {
     status: 504,
     retryable: false,
-    message: 'The request took longer than this gateway allows (TOTAL_TIMEOUT_MS).',
+    message:
+      'The request took longer than this gateway allows (TOTAL_TIMEOUT_MS). Ask for a shorter answer.',
   },
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof errorTable;
 
 export interface ErrorDetails {
-  /** Says what happened and what to do; never a key, never a prompt, never an internal address. */
+  /** What happened, the figure, and what to do. Never contains a key, a prompt or an internal address. */
   message?: string;
   /** The field at fault, for 400s. */
   param?: string;
@@ -165,7 +185,7 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** A failure with a code from `errorTable`. Thrown anywhere, rendered in one place. */
+/** A failure with a code from `errorTable`. Any code may throw it; http/errorrenderer.ts turns it into an answer. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError';
   readonly status: number;
@@ -183,12 +203,12 @@ export class GatewayError extends Error {
   }
 }
 
-/** Gives what is said of something that was thrown, whatever it is. */
+/** Returns the message of an Error, or any other thrown value as text. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** Gives the OpenAI `error.type` of a status. */
+/** Returns the OpenAI `error.type` of a status. */
 function openaiType(status: number): string {
   if (status === 401) return 'authentication_error';
   if (status === 403) return 'permission_error';
@@ -196,7 +216,7 @@ function openaiType(status: number): string {
   return status < 500 ? 'invalid_request_error' : 'server_error';
 }
 
-/** Gives the Anthropic `error.type` of a status. */
+/** Returns the Anthropic `error.type` of a status. */
 function anthropicType(status: number): string {
   if (status === 404) return 'not_found_error';
   if (status === 413) return 'request_too_large';
@@ -204,7 +224,7 @@ function anthropicType(status: number): string {
   return status < 500 ? openaiType(status) : 'api_error';
 }
 
-/** Gives the error body that clients of this family parse. */
+/** Returns the JSON error body in the format of the family. */
 export function errorBody(error: GatewayError, family: Family): string {
   const { status, message, param, code } = error;
   return JSON.stringify(
@@ -214,7 +234,7 @@ export function errorBody(error: GatewayError, family: Family): string {
   );
 }
 
-/** Gives the headers that go with `errorBody`. */
+/** Returns the response headers that go with `errorBody`. */
 export function errorHeaders(error: GatewayError): Record<string, string> {
   const headers: Record<string, string> = {
     'content-type': 'application/json; charset=utf-8',
@@ -227,8 +247,8 @@ export function errorHeaders(error: GatewayError): Record<string, string> {
 }
 
 /**
- * Gives the last frame of an event stream that failed after it had begun. `data: [DONE]` never follows it.
- * A Responses stream counts its events; `sequenceNumber` is the one after the last that was relayed.
+ * Returns the last frame of an event stream that failed after it had begun. `data: [DONE]` never follows it.
+ * @param sequenceNumber for a Responses stream, which numbers its events: one more than the last relayed event's
  */
 export function errorFrame(error: GatewayError, family: Family, sequenceNumber = 0): string {
   if (family === 'anthropic') return `event: error\ndata: ${errorBody(error, family)}\n\n`;

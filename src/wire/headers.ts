@@ -1,9 +1,9 @@
 /**
- * Which headers cross the gateway, in both directions, and the request id. It copies names and values; it never
- * changes a value that it lets through.
+ * Which headers the gateway passes on, in both directions, and the request id. A header is dropped or passed on with
+ * its value unchanged.
  */
 
-/** RFC 9110 section 7.6.1 and RFC 9112: these speak of one connection, not of the message. */
+/** Headers about one connection, not about the message (RFC 9110 section 7.6.1 and RFC 9112). */
 const hopByHop = [
   'connection',
   'keep-alive',
@@ -22,17 +22,17 @@ const keptFromEngine = new Set([
   'content-length',
   'expect',
   'accept-encoding',
-  // The client's credentials are the gateway's business alone.
+  // The client's credentials are for the gateway; the engine must not see them.
   'authorization',
   'x-api-key',
   'cookie',
-  // llama.cpp answers an origin with CORS headers of its own.
+  // llama.cpp would answer an origin with its own CORS headers.
   'origin',
-  // Makes llama.cpp generate on after a disconnect and keep the text for whoever knows the id.
+  // Makes llama.cpp continue after a disconnect and keep the text for any client that knows the id.
   'x-conversation-id',
-  // Set by the gateway, checked.
+  // The gateway sets it, after checking the client's value.
   'x-request-id',
-  // Said to the gateway.
+  // Instructions to the gateway itself; the engine must not see them.
   'x-priority',
   'x-queue-feedback',
 ]);
@@ -41,9 +41,9 @@ const keptFromClient = [
   ...hopByHop,
   'content-length',
   'x-request-id',
-  // It says that the gateway itself failed: an engine, perhaps a gateway too, cannot say that.
+  // Means that this gateway failed. An upstream, which may itself be such a gateway, must not claim that.
   'x-gateway-error',
-  // A browser refuses two answers about origins.
+  // The gateway sets these; a browser refuses an answer that has them twice.
   'access-control-allow-origin',
   'access-control-allow-credentials',
   'access-control-allow-headers',
@@ -53,17 +53,17 @@ const keptFromClient = [
   'access-control-max-age',
 ];
 
-/** Gives the names that a Connection header adds to the hop-by-hop ones. */
+/** Returns the header names that a Connection header lists, which are hop-by-hop too. */
 function namedByConnection(value: string | null): string[] {
   if (value === null) return [];
   return value.split(',').flatMap((name) => name.trim().toLowerCase() || []);
 }
 
 /**
- * Gives the headers of the request to the engine.
- * @param client the client's own
- * @param sent.id becomes `x-request-id`
- * @param sent.traceparent becomes `traceparent`
+ * Returns the headers of the request to the engine.
+ * @param client the headers that the client sent
+ * @param sent.id the value of `x-request-id`
+ * @param sent.traceparent the value of `traceparent`
  * @param apiKey the engine's key from the configuration, never the client's
  */
 export function upstreamHeaders(
@@ -85,8 +85,8 @@ export function upstreamHeaders(
 }
 
 /**
- * Gives the headers of the engine's answer as they go to the client: without those of the connection, without the
- * length (the body sets it anew) and without the engine's CORS headers.
+ * Returns the headers of the engine's answer for the client: without hop-by-hop headers, without the length (the server
+ * sets it from the body) and without the engine's CORS headers.
  */
 export function answerHeaders(upstream: Headers): Headers {
   const headers = new Headers(upstream);
@@ -97,13 +97,15 @@ export function answerHeaders(upstream: Headers): Headers {
 
 const validRequestId = /^(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}$/;
 
-/** Gives the client's `x-request-id` where it is 1 to 128 of `[A-Za-z0-9._-]`, not dots alone, else a new UUID. */
+/**
+ * Returns the client's `x-request-id` if it has 1 to 128 of `[A-Za-z0-9._-]` and a letter or digit, else a new UUID.
+ */
 export function requestIdOf(headers: Headers): string {
   const given = headers.get('x-request-id');
   return given !== null && validRequestId.test(given) ? given : crypto.randomUUID();
 }
 
-/** Gives the presented API key: Bearer wins over `x-api-key`, and another scheme counts as no key. */
+/** Returns the API key of a request. Bearer wins over `x-api-key`; any other scheme counts as no key. */
 export function presentedKey(headers: Headers): string | undefined {
   const authorization = headers.get('authorization');
   if (authorization !== null && authorization.slice(0, 7).toLowerCase() === 'bearer ') {
@@ -112,5 +114,5 @@ export function presentedKey(headers: Headers): string | undefined {
   return headers.get('x-api-key')?.trim() || undefined;
 }
 
-/** Under this name the gateway asks; whoever reads an engine's log can tell it from its clients. */
+/** The user agent of the gateway's own requests, so that they differ from clients' requests in an engine's log. */
 export const watchAgent = 'llm-gateway-watch';

@@ -1,7 +1,7 @@
 /**
- * Reads and edits JSON in its bytes: whoever passes a body on must not parse and stringify it, which turns 1.0 into 1
- * and rounds large integers. The scanner trusts that `parseObject` or the engine has judged the syntax; on bytes that
- * are no JSON it ends at the last byte and never throws.
+ * Reads and edits JSON in its bytes. A body that is passed on must not be parsed and stringified: that turns 1.0 into 1
+ * and rounds large integers. The scanner does not check the syntax, which `parseObject` or the engine does; on bytes
+ * that are not JSON it ends at the last byte and never throws.
  */
 import { decode, lastIndexOfText } from './bytes.ts';
 import { GatewayError } from './errors.ts';
@@ -13,7 +13,7 @@ export interface Span {
   end: number;
 }
 
-/** How UTF-8 writes a byte order mark; RFC 8259 section 8.1 lets a parser ignore one, and llama.cpp does. */
+/** A byte order mark in UTF-8. RFC 8259 section 8.1 lets a parser ignore one, and llama.cpp does. */
 const byteOrderMark = [0xef, 0xbb, 0xbf];
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -24,12 +24,12 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Gives the bytes `[start, end)` as text. */
+/** Returns the bytes `[start, end)` as text. */
 export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string {
   return decode(bytes, 'utf8', start, end);
 }
 
-/** Gives the offset at which the JSON begins: behind a byte order mark. */
+/** Returns the offset at which the JSON begins: 3 after a byte order mark, else 0. */
 function startOf(bytes: Uint8Array): number {
   return byteOrderMark.every((byte, i) => bytes[i] === byte) ? byteOrderMark.length : 0;
 }
@@ -43,7 +43,7 @@ export function parseObject(bytes: Uint8Array): Record<string, unknown> {
   try {
     value = JSON.parse(textOf(bytes, startOf(bytes)));
   } catch (cause) {
-    // The parser's own message quotes the body: it stays out of the answer and of the log.
+    // The parser's own message quotes the body, so it must not go into the answer or the log.
     throw new GatewayError('invalid_json', { message: invalidJsonMessage(bytes), cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -56,8 +56,8 @@ export function parseObject(bytes: Uint8Array): Record<string, unknown> {
 
 function invalidJsonMessage(bytes: Uint8Array): string {
   return bytes.length === 0
-    ? 'The body is empty; it must be one JSON object, such as {"prompt": "Hello"}.'
-    : 'The body is not valid JSON. Check quotes, commas and that it is sent uncompressed, as UTF-8.';
+    ? 'The body is empty. It must be one JSON object, such as {"prompt": "Hello"}.'
+    : 'The body is not valid JSON. Check quotes and commas, and send it uncompressed, as UTF-8.';
 }
 
 function isSpace(byte: number | undefined): boolean {
@@ -69,7 +69,7 @@ function skipSpace(bytes: Uint8Array, offset: number): number {
   return offset;
 }
 
-/** Gives the offset behind the string that opens at `offset`. */
+/** Returns the offset after the string that opens at `offset`. */
 function skipString(bytes: Uint8Array, offset: number): number {
   for (
     let end = bytes.indexOf(QUOTE, offset + 1);
@@ -83,7 +83,7 @@ function skipString(bytes: Uint8Array, offset: number): number {
   return bytes.length;
 }
 
-/** Gives the offset behind the value that begins at `offset`. */
+/** Returns the offset after the value that begins at `offset`. */
 function skipValue(bytes: Uint8Array, offset: number): number {
   let depth = 0;
   for (let i = offset; i < bytes.length;) {
@@ -103,7 +103,7 @@ function skipValue(bytes: Uint8Array, offset: number): number {
   return bytes.length;
 }
 
-/** Gives the members of the object, or the elements of the array, that begins at or after `offset`, in their order. */
+/** Returns the members of the object, or the elements of the array, that begins at or after `offset`, in order. */
 export function spans(bytes: Uint8Array, offset = startOf(bytes)): Span[] {
   const found: Span[] = [];
   let i = skipSpace(bytes, offset);
@@ -132,14 +132,14 @@ function unquote(quoted: string): string {
   try {
     return String(JSON.parse(quoted));
   } catch {
-    return quoted; // No JSON string: whatever it is, it is no key that anybody asks for.
+    return quoted; // Not a JSON string, so it matches no key that is looked for.
   }
 }
 
 /**
- * Gives the object with some top-level members set to new values, spliced in at their byte offsets; every other byte
- * stays as it is. A key that stands twice is replaced twice, since parsers differ in which one wins; one that is
- * missing becomes the first member.
+ * Returns the object with some top-level members set to new values, inserted at their byte offsets; every other byte is
+ * unchanged. A key that occurs twice is replaced twice, because parsers differ in which one wins. A missing key becomes
+ * the first member.
  */
 export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uint8Array {
   const members = spans(bytes);
@@ -159,12 +159,12 @@ export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uin
   return Buffer.concat(parts);
 }
 
-/** Says whether a text begins as a list. */
+/** Returns whether the bytes begin with `[`. */
 export function isList(bytes: Uint8Array): boolean {
   return bytes[0] === OPEN_BRACKET;
 }
 
-/** Finds the value of the last `"key":` in the bytes, at any depth, and parses it; `undefined` where there is none. */
+/** Returns the parsed value of the last `"key":` in the bytes, at any depth; `undefined` if there is none. */
 export function lastValueOf(bytes: Uint8Array, key: string): unknown {
   const quoted = `"${key}"`;
   for (
@@ -173,20 +173,20 @@ export function lastValueOf(bytes: Uint8Array, key: string): unknown {
     at = at === 0 ? -1 : lastIndexOfText(bytes, quoted, at - 1)
   ) {
     const colon = skipSpace(bytes, at + quoted.length);
-    // Behind a backslash the quote is the end of something inside a string.
+    // A quote after a backslash is part of a string's content.
     const isKey = bytes[colon] === COLON && bytes[at - 1] !== BACKSLASH;
     if (!isKey) continue;
     const start = skipSpace(bytes, colon + 1);
     try {
       return JSON.parse(textOf(bytes, start, skipValue(bytes, start)));
     } catch {
-      return undefined; // Cut or malformed: then the figure is not known.
+      return undefined; // The value is cut off or malformed, so it is unknown.
     }
   }
   return undefined;
 }
 
-/** Says whether it has members by name: an object, and no list. */
+/** Returns whether the value is an object that is neither `null` nor an array. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -4,5 +4,5 @@
 
 export const engineKinds = ['llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'] as const;
 
-/** `unknown`: nothing has been learned yet, or no kind matches. */
+/** `unknown`: the engine has not been probed yet, or it matches no kind. */
 export type EngineKind = (typeof engineKinds)[number] | 'unknown';

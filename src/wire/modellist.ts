@@ -1,19 +1,19 @@
 /**
- * An engine's list of models, the body of its `/v1/models`: read, searched, and made one of several, always in the
- * engines' own bytes.
+ * An engine's list of models, the body of its `/v1/models`: reading it, searching it, and merging several into one. The
+ * engines' entries are copied byte for byte.
  */
 import { GatewayError } from './errors.ts';
 import { spans, textOf } from './json.ts';
 import type { Route } from './routes.ts';
 
-/** A model in an engine's list, its entry as byte offsets `[start, end)`. */
+/** A model in an engine's list; its JSON object is at the byte offsets `[start, end)`. */
 interface Entry {
   id: string;
   start: number;
   end: number;
 }
 
-/** Gives the entries of a list that have an id. */
+/** Returns the entries of a list that have an id. */
 function entriesOf(list: Uint8Array): Entry[] {
   const data = spans(list).find(({ key }) => key === 'data');
   const entries = data ? spans(list, data.start) : [];
@@ -27,21 +27,23 @@ function idOf(entry: string): unknown {
   try {
     return (JSON.parse(entry) as { id?: unknown } | null)?.id;
   } catch {
-    return undefined; // No JSON: nobody can ask for it.
+    return undefined; // Not JSON, so the entry has no name to ask for.
   }
 }
 
-/** What Ollama adds to a name without a tag; it takes the name without it as well. */
+/** The tag that Ollama adds to a name without one. It accepts the name without the tag too. */
 const latest = ':latest';
 
-/** Gives the names under which an engine may list the model that a client calls so, the one that counts first. */
+/**
+ * Returns the names under which an engine may list the model that a client names so; an earlier one takes precedence.
+ */
 export function listedNames(name: string): string[] {
   return [name, name + latest];
 }
 
 /**
- * Finds a model by a name that its engine takes: the bytes of its entry in the list. Throws `model_not_found`.
- * @param allowed the names that may be used; `undefined` for all
+ * Returns the bytes of a model's entry in the list, found by a name that its engine accepts. Throws `model_not_found`.
+ * @param allowed the names that the key may use; `undefined` for all
  */
 export function findModel(list: Uint8Array, name: string, allowed?: readonly string[]): Uint8Array {
   const entries = entriesOf(list);
@@ -55,7 +57,7 @@ export function findModel(list: Uint8Array, name: string, allowed?: readonly str
   return list.subarray(found.start, found.end);
 }
 
-/** Gives a list with those of its models that have one of these names, in the engine's own bytes. */
+/** Returns the list reduced to the models with one of these names, in the engine's own bytes. */
 export function onlyModels(list: Uint8Array, names: readonly string[]): Uint8Array {
   const entries = entriesOf(list).filter(({ id }) => names.includes(id));
   return listIn(entries.map(({ start, end }) => list.subarray(start, end)));
@@ -67,29 +69,29 @@ function listIn(entries: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat([Buffer.from('{"object":"list","data":['), ...inside, Buffer.from(']}')]);
 }
 
-/** What stands in a list for a model that no engine describes. */
+/** The entry of a model that no engine describes, such as an alias. */
 function ownEntry(id: string) {
   return { id, object: 'model', owned_by: 'llm-gateway' };
 }
 
-/** Makes a list of names alone. */
+/** Returns a list of models of which only the names are known. */
 export function listOf(ids: readonly string[]): Uint8Array {
   return Buffer.from(JSON.stringify({ data: ids.map(ownEntry) }));
 }
 
-/** Gives the entries that a client can name. */
+/** Returns the entries whose id is not empty. */
 function namedIn(list: Uint8Array): Entry[] {
   return entriesOf(list).filter(({ id }) => id !== '');
 }
 
-/** Gives the names in the body of an answer to `/v1/models`, each once; none where it is no list. */
+/** Returns the model names in the body of `/v1/models`, each once; none if the body is not a list. */
 export function modelIdsOf(list: Uint8Array): string[] {
   return [...new Set(namedIn(list).map(({ id }) => id))];
 }
 
 /**
- * Makes one `/v1/models` body of several: each entry in its engine's own bytes, the first of those with the same id,
- * and behind them the aliases.
+ * Merges several `/v1/models` bodies into one: each entry in its engine's own bytes, only the first of those with the
+ * same id, and after them the aliases.
  */
 export function mergeModels(
   lists: readonly { list: Uint8Array; aliases: Readonly<Record<string, string>> }[],
@@ -106,18 +108,19 @@ export function mergeModels(
   return listIn([...entries.values()]);
 }
 
-/** Takes from a list of models what the client is to get. */
+/** Turns an engine's list of models into the body that the client gets. */
 export type ModelPick = (list: Uint8Array) => Uint8Array;
 
 export const modelsPath = '/v1/models';
 
-/** Says whether a route looks for one model, for which the engine is asked for its list. */
+/** Returns whether a route looks up one model. For it the gateway asks the engine for its whole list. */
 export function isLookup({ path }: Route): boolean {
   return path.endsWith('/*');
 }
 
 /**
- * Gives what a list of models is made into; `undefined` where it goes to the client as it is, or there is none.
+ * Returns how to change the engine's list of models for this request; `undefined` if it goes to the client unchanged,
+ * or if the route does not return one.
  * @param allowed the names that the key may use; `undefined` for all
  */
 export function pickOf(
@@ -131,18 +134,18 @@ export function pickOf(
   return (list) => findModel(list, id, allowed);
 }
 
-/** Gives the id that a path under /v1/models/ names; an absolute target, or none of a host, changes nothing. */
+/** Returns the model id in a URL under /v1/models/. An absolute URL and a path without a host both work. */
 function lookedUp(url: string): string {
   const path = url.split('?', 1)[0] as string;
   const id = path.slice(path.indexOf(`${modelsPath}/`) + modelsPath.length + 1);
   try {
     return decodeURIComponent(id);
   } catch {
-    return id; // A stray percent sign: no model is called that, and the answer says so.
+    return id; // A stray percent sign. No model has that name, so the answer will be model_not_found.
   }
 }
 
-/** Makes the answer that an engine with this list would give. */
+/** Returns the answer that an engine with this list would send. */
 export function listAnswer(list: Uint8Array): Response {
   return new Response(list as Uint8Array<ArrayBuffer>, {
     headers: { 'content-type': 'application/json' },

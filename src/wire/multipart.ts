@@ -1,6 +1,6 @@
 /**
- * The `model` field of a form (RFC 7578), found and replaced in the form's bytes. Every other byte stays as it is, and
- * what is no form is left alone.
+ * Finds and replaces the `model` field of a form (RFC 7578) in the form's bytes. Every other byte is unchanged, and a
+ * body that is not a form is not touched.
  */
 import { viewOf } from './bytes.ts';
 
@@ -11,17 +11,17 @@ interface Part {
   end: number;
 }
 
-/** A line between two parts, as byte offsets: its own line break before it, its text, what is behind it. */
+/** A delimiter line as byte offsets: the line break before it, its text, and the first byte after its line. */
 interface Delimiter {
   start: number;
   text: number;
   end: number;
 }
 
-/** No model has a longer name, and no part longer headers. */
+/** Limits of a model's name and of a part's headers; longer ones are ignored. */
 const maxValueBytes = 1_000;
 const maxHeaderBytes = 8_192;
-/** Engines take about a thousand parts; a form made to be slow to read must not hold the others up. */
+/** Engines accept about 1,000 parts. The limit stops a form that was made to be slow to read. */
 const maxBoundaries = 10_000;
 
 const lineBreak = '\r\n';
@@ -32,7 +32,7 @@ const CR = 0x0d;
 const SPACE = 0x20;
 const DASH = 0x2d;
 
-/** Gives the value of the field `model`, with its place in the body; `undefined` where there is none. */
+/** Returns the value of the field `model` and its byte offsets in the body; `undefined` if there is no such field. */
 export function modelPart(
   body: Uint8Array,
   contentType: string,
@@ -47,8 +47,8 @@ export function modelPart(
 }
 
 /**
- * Gives the form with that model in place of the one it names. A field that stands twice is replaced twice, since
- * parsers differ in which one wins; one that is missing becomes the first part.
+ * Returns the form with its `model` field set to the given model. A field that occurs twice is replaced twice, because
+ * parsers differ in which one wins. A missing field becomes the first part.
  */
 export function replaceModel(body: Uint8Array, contentType: string, model: string): Uint8Array {
   const bytes = viewOf(body);
@@ -66,8 +66,8 @@ export function replaceModel(body: Uint8Array, contentType: string, model: strin
 }
 
 /**
- * Says whether every parser finds the same parts in a form: each boundary in it is a delimiter by RFC 2046, with CR LF.
- * A lenient parser may find more in any other.
+ * Returns whether every parser finds the same parts in the form: each occurrence of the boundary is a delimiter by
+ * RFC 2046, with CR LF. In any other form a lenient parser may find more parts.
  */
 export function isPlainForm(body: Uint8Array, contentType: string): boolean {
   const boundary = boundaryOf(contentType);
@@ -81,7 +81,7 @@ export function isPlainForm(body: Uint8Array, contentType: string): boolean {
   return delimiters.size > 1;
 }
 
-/** Gives the form with a first part for the model; the same bytes where they are no form. */
+/** Returns the form with a new first part for the model; the same bytes if they are not a form. */
 function withModel(bytes: Buffer, boundary: string | undefined, value: Buffer): Uint8Array {
   const [first] = delimitersOf(bytes, boundary);
   if (first === undefined) return bytes;
@@ -100,7 +100,7 @@ function boundaryOf(contentType: string): string | undefined {
   return parameterOf(contentType, 'boundary') || undefined;
 }
 
-/** Gives the parts whose delimiters are whole, in their order. */
+/** Yields the parts that have a complete delimiter on both sides, in order. */
 function* partsOf(bytes: Buffer, boundary: string | undefined): Generator<Part> {
   let before: Delimiter | undefined;
   for (const after of delimitersOf(bytes, boundary)) {
@@ -111,7 +111,7 @@ function* partsOf(bytes: Buffer, boundary: string | undefined): Generator<Part> 
 }
 
 function partBetween(bytes: Buffer, before: Delimiter, after: Delimiter): Part | undefined {
-  // A part without headers begins with the blank line, whose first half is the delimiter's own line break.
+  // A part without headers begins with a blank line, of which the first CR LF belongs to the delimiter.
   const from = before.end - lineBreak.length;
   const headerBytes = bytes.subarray(from, after.start).indexOf(blankLine);
   if (headerBytes === -1 || headerBytes > maxHeaderBytes) return undefined;
@@ -120,7 +120,7 @@ function partBetween(bytes: Buffer, before: Delimiter, after: Delimiter): Part |
   return { name: fieldName(headers), start, end: after.start };
 }
 
-/** Gives the lines that are `--boundary`, up to the last, which has `--` behind it. */
+/** Yields the lines that are `--boundary`, up to and including the last, `--boundary--`. */
 function* delimitersOf(bytes: Buffer, boundary: string | undefined): Generator<Delimiter> {
   if (boundary === undefined) return;
   const dashed = Buffer.from(`--${boundary}`, 'latin1');
@@ -133,7 +133,7 @@ function* delimitersOf(bytes: Buffer, boundary: string | undefined): Generator<D
     let end = text + dashed.length;
     const isLast = bytes[end] === DASH && bytes[end + 1] === DASH;
     while (!isLast && (bytes[end] === SPACE || bytes[end] === TAB)) end++;
-    // Otherwise it is a longer word that begins like the boundary: content.
+    // Otherwise it is content: a longer word that begins like the boundary.
     if (!isLast && !isLineBreak(bytes, end)) continue;
     from = end + lineBreak.length;
     yield { start, text, end: from };
@@ -152,7 +152,7 @@ function fieldName(headers: string): string | undefined {
   return parameterOf(disposition, 'name');
 }
 
-/** Gives the value of a header's parameter, `; key=value` or `; key="value"`. */
+/** Returns the value of a header's parameter, `; key=value` or `; key="value"`. */
 function parameterOf(header: string, wanted: string): string | undefined {
   const parameter = /;\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*/y;
   parameter.lastIndex = header.indexOf(';');

@@ -1,24 +1,24 @@
 /**
- * What scheduling must know of a body: how many slots it takes, how long its prompt is, and the chain of hashes by which
- * a prompt is found again that begins alike. It reads bytes and judges nothing.
+ * What scheduling reads from a body: how many slots the request takes, how long its prompt is, and a chain of hashes
+ * that finds earlier prompts with the same beginning. It validates nothing.
  */
 import { spans, type Fields, type Span } from './json.ts';
 import type { Route } from './routes.ts';
 
 export const blockBytes = 256;
-/** What lies behind the first 256 KiB of a prompt does not count. */
+/** Only the first 256 KiB of a prompt are hashed. */
 const maxBlocks = 1_024;
 const maxUnits = 4_096;
 
 /**
- * Fields that hold the conversation, the first of which counts, and those that engines put in front of it. To fill in
- * the middle, llama.cpp reads `input_extra`, `input_prefix` and only then `prompt`.
+ * Fields that hold the conversation, of which the first one present counts, and fields that engines put in front of it.
+ * To fill in the middle, llama.cpp reads `input_extra`, `input_prefix` and only then `prompt`.
  */
 const prompts = ['messages', 'input_prefix', 'prompt', 'input', 'content'];
 const preambles = ['tools', 'system', 'instructions', 'input_extra'];
 
 function countOf(value: unknown): number {
-  // A list of numbers is one prompt in tokens.
+  // A list of numbers is one prompt, given as tokens.
   if (!Array.isArray(value) || value.length === 0) return 1;
   return value.some((item) => typeof item === 'number') ? 1 : value.length;
 }
@@ -27,12 +27,12 @@ function integerIn(value: unknown): number {
   return Number.isInteger(value) ? (value as number) : 1;
 }
 
-/** `n_cmpl` is llama.cpp's own name of `n`. */
+/** `n_cmpl` is llama.cpp's name for `n`. */
 function choicesOf({ n, n_cmpl, best_of }: Fields): number {
   return Math.max(1, integerIn(n), integerIn(n_cmpl), integerIn(best_of));
 }
 
-/** Gives how many slots the request takes: 0 for none, else one for each choice of each prompt. */
+/** Returns how many slots the request takes: one for each choice of each prompt; 0 if the route generates nothing. */
 export function unitsOf({ path, generates }: Route, fields: Fields): number {
   if (!generates) return 0;
   if (path.includes('chat')) return Math.min(choicesOf(fields), maxUnits);
@@ -49,7 +49,7 @@ interface Place {
   prompt: Span | undefined;
 }
 
-/** Finds the prompt in a body, and what comes before it. Of a key that stands twice, engines take the last. */
+/** Returns where the prompt and its preambles are in a body. When a key occurs twice, engines take the last. */
 function locate(body: Uint8Array): Place {
   const members = spans(body);
   const find = (name: string) => members.findLast(({ key }) => key === name) ?? [];
@@ -60,25 +60,25 @@ function bytesIn(parts: readonly Span[]): number {
   return parts.reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
-/** What a request's prompt is, for finding it again. */
+/** The length of a prompt, and hashes that identify its beginning. */
 export interface PromptFacts {
-  /** In bytes, with what comes before it. */
+  /** Length in bytes, including the preambles. */
   bytes: number;
-  /** A hash of every prefix of whole blocks. */
+  /** One hash for each prefix of whole blocks of 256 bytes. */
   chain: Uint32Array;
 }
 
-/** Gives the length of the prompt and its chain: prompts that begin alike have the same first hashes. */
+/** Returns the prompt's length and its chain of hashes; prompts with the same beginning have the same first hashes. */
 export function promptFactsOf(body: Uint8Array): PromptFacts {
   const place = locate(body);
   const { prompt } = place;
   if (prompt === undefined) return { bytes: bytesIn(place.preambles), chain: new Uint32Array() };
   let hash = 0;
-  // Whoever differs in what comes before shares nothing: its order in the engine's template is not known.
+  // Prompts with different preambles share no hash: the preambles' position in the engine's template is unknown.
   for (const { start, end } of place.preambles) {
     hash = Bun.hash.xxHash32(body.subarray(start, end), hash);
   }
-  // The closing bracket or quote is not there when the conversation goes on.
+  // Leave out the closing bracket or quote: it moves when the conversation continues.
   const wholeBlocks = Math.floor((prompt.end - prompt.start - 1) / blockBytes);
   const chain = new Uint32Array(Math.max(0, Math.min(maxBlocks, wholeBlocks)));
   for (let i = 0; i < chain.length; i++) {

@@ -1,19 +1,19 @@
 /**
- * The allow-list: every path that reaches an engine, with what the gateway must know of it. What is not here is a 404.
- * An engine's administrative and shared-state routes (slots, LoRA, load and unload, /metrics, /props) never belong here.
+ * The allow-list: every path that reaches an engine, with what the gateway must know of it. Any other path is a 404. An
+ * engine's administrative and shared-state routes (slots, LoRA, load and unload, /metrics, /props) must never be added.
  */
 import type { Family } from './errors.ts';
 
 export interface Route {
   method: 'GET' | 'POST';
-  /** The path at the gateway and, behind the base URL, at the engine. */
+  /** The path at the gateway, and at the engine after its base URL. */
   path: string;
   family: Family;
-  /** What the body is; only `json` is parsed, and it must be an object. */
+  /** The format of the body. Only `json` is parsed, and it must be an object. */
   body: 'json' | 'multipart' | 'none';
-  /** `true` where the request occupies a slot of the engine; `false` for tokenizing and listing. */
+  /** `true` if the request occupies a slot of the engine; `false` for tokenizing and listing. */
   generates: boolean;
-  /** One of these must be in the body; the engine judges everything else. */
+  /** The body must have one of these fields; the engine checks everything else. */
   needsOneOf?: readonly string[];
   /** One line for the documentation. */
   summary: string;
@@ -82,15 +82,15 @@ export const routes: readonly Route[] = [
   get('/models', 'List the models (llama.cpp)'),
 ];
 
-/** Gives the family whose error envelope a path gets, known or unknown. */
+/** Returns the family whose error format a path gets. Works for unknown paths too. */
 export function familyOfPath(path: string): Family {
   return path === '/v1/messages' || path.startsWith('/v1/messages/') ? 'anthropic' : 'openai';
 }
 
-/** Reading ones: what they answer is no text that was generated. */
+/** Routes that take a slot but whose answer is not generated text. */
 const reading = /embedding|rerank|score|audio/;
 
-/** Says whether the answer of a route is generated text. */
+/** Returns whether the answer of a route is generated text. */
 export function answersInTokens({ generates, path }: Route): boolean {
   return generates && !reading.test(path);
 }

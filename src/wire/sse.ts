@@ -1,52 +1,52 @@
 /**
- * The stage of an event stream: it finds where frames end, shows each to `observe`, and leaves out the ones that
- * `drop` asks for. It never changes a byte of a frame; what is not dropped leaves as it came.
+ * Splits an event stream into frames, passes each to `observe`, and leaves out the frames that `drop` rejects. All
+ * other bytes are passed on unchanged.
  * Source: the event stream format of the HTML standard, section 9.2.6 (lines end in LF, CR LF or CR).
  */
 import { decode } from './bytes.ts';
 
 export interface FrameObserver {
   /**
-   * Sees each whole frame, its blank line included, as `bytes[start, end)`; of a last CR LF only the CR, since nobody
-   * can wait for that LF to call the frame whole. The bytes may be kept, never written.
+   * Is called with each complete frame, including its blank line, as `bytes[start, end)`. If the blank line is CR LF,
+   * only its CR is included: the frame is complete before the LF arrives. The bytes may be kept but not changed.
    */
   observe(bytes: Uint8Array, start: number, end: number): void;
-  /** Where given, says which frames the client does not get. Unfinished frames then wait for their end. */
+  /** Returns whether to leave out a frame. If `drop` is given, unfinished frames are held until they end. */
   drop?(bytes: Uint8Array, start: number, end: number): boolean;
 }
 
 const LF = 10;
 const CR = 13;
-/** A frame longer than this is passed on unseen: an engine that never ends one must not fill the memory. */
+/** A longer frame is passed on without being observed: an engine that never ends a frame must not fill the memory. */
 const maxFrameBytes = 4 * 1024 * 1024;
 
-/** Shared by all streams that hold nothing. */
+/** The buffer of every stream that holds nothing. */
 const nothing = new Uint8Array(0);
 
 export class FrameStage {
-  /** The bytes of the frame that has not ended yet: the first `#heldLength` of a buffer that grows. */
+  /** A growing buffer. Its first `#heldLength` bytes are the frame that has not ended yet. */
   #held = nothing;
   #heldLength = 0;
-  /** Whether the frame that has not ended yet is too long to be seen. */
+  /** Whether the frame that has not ended yet is longer than `maxFrameBytes`. */
   #isTooLong = false;
   /** Whether the current line has no byte yet. */
   #lineIsEmpty = true;
-  /** Whether the last byte was a CR, so that an LF next to it ends no further line. */
+  /** Whether the last byte was a CR: an LF right after it belongs to the same line end. */
   #afterCr = false;
-  /** Whether the last frame that ended was passed on, and so would be an LF that still belongs to it. */
+  /** Whether the last ended frame was passed on; an LF that still belongs to it is treated the same. */
   #wasKept = true;
 
   constructor(private readonly observer: FrameObserver) {}
 
-  /** Whether every frame so far has ended, so that a frame of the gateway's own would be read as one. */
+  /** Whether every frame so far has ended, so that the gateway may insert its own frame here. */
   get isAtBoundary(): boolean {
     return this.#heldLength === 0 && !this.#isTooLong;
   }
 
-  /** Takes the next chunk as it arrived; gives the bytes to pass on, `undefined` for none yet. */
+  /** Takes the next chunk and returns the bytes to pass on, `undefined` if there are none yet. */
   push(chunk: Uint8Array): Uint8Array | undefined {
     const canDrop = this.observer.drop !== undefined;
-    // What passes of the chunk; `undefined` for all of it as it is, which is so for most, and costs nothing.
+    // The parts of the chunk to pass on; `undefined` for the whole chunk, the common case, which needs no copy.
     let kept: Uint8Array[] | undefined = canDrop && this.#heldLength > 0 ? [] : undefined;
     let start = 0;
     for (let i = 0; i < chunk.length; i++) {
@@ -59,7 +59,7 @@ export class FrameStage {
       const continuesCr = byte === LF && this.#afterCr;
       this.#afterCr = byte === CR;
       if (continuesCr) {
-        // The LF of a blank line whose CR has ended a frame already: it goes where that frame went.
+        // The LF of a blank line whose CR has already ended a frame: passed on or dropped like that frame.
         if (i === start && this.isAtBoundary) {
           start = i + 1;
           if (this.#wasKept) kept?.push(chunk.subarray(i, start));
@@ -87,13 +87,15 @@ export class FrameStage {
     return passed.length === 0 ? undefined : passed;
   }
 
-  /** Gives what is still held when the stream has ended in the middle of a frame. */
+  /** Returns the bytes still held when the stream has ended in the middle of a frame; `undefined` if there are none. */
   end(): Uint8Array | undefined {
     if (this.observer.drop === undefined || this.#heldLength === 0) return undefined;
     return this.#held.slice(0, this.#heldLength);
   }
 
-  /** Shows the frame that ends at `end` of the chunk, and says whether it passes; puts it into `kept`, where that is. */
+  /**
+   * Observes the frame that ends at `end` of the chunk. Returns whether it is passed on, and adds it to `kept` if so.
+   */
   #endFrame(
     chunk: Uint8Array,
     start: number,
@@ -118,7 +120,7 @@ export class FrameStage {
     return true;
   }
 
-  /** Keeps the beginning of a frame until its end comes; gives it back where it has become too long. */
+  /** Holds the beginning of a frame until its end arrives. Returns the held bytes once the frame is too long. */
   #hold(part: Uint8Array): Uint8Array | undefined {
     if (this.#isTooLong) return part;
     const length = this.#heldLength + part.length;
@@ -139,8 +141,8 @@ export class FrameStage {
 }
 
 /**
- * Says whether a frame is the last one of its family, after which a stream is complete: `[DONE]`, `message_stop`,
- * the end of a response, `"stop":true` of llama.cpp's native format, the `done` of audio, or an error.
+ * Returns whether a stream is complete after this frame: `[DONE]`, `message_stop`, the end of a response,
+ * `"stop":true` of llama.cpp's native format, the `done` of audio, or an error.
  */
 export function isLastFrame(frame: Uint8Array): boolean {
   return lastFrame.test(decode(frame, 'latin1'));

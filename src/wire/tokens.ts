@@ -1,10 +1,10 @@
 /**
- * What an engine says of the tokens of a request, read from the end of its answer without parsing all of it, and how to
- * make it say so. It never guesses: what the engine does not say stays absent.
+ * Reads how many tokens a request used from the end of the engine's answer, without parsing all of it. It never
+ * guesses: a count that the engine does not report stays absent.
  */
 import { isList, lastValueOf, spans } from './json.ts';
 
-/** What is known of tokens; absent where the engine did not say. */
+/** Token counts of a request; a count that the engine did not report is absent. */
 export interface Tokens {
   promptTokens?: number;
   cachedTokens?: number;
@@ -28,10 +28,10 @@ function defined(counts: Record<keyof Tokens, number | undefined>): Tokens {
 }
 
 /**
- * Reads `usage` (OpenAI, Responses, Anthropic) or llama.cpp's `timings`. Anthropic counts prompt tokens that were read
- * from or written to a cache apart; here a prompt's tokens are all of them.
+ * Reads `usage` (OpenAI, Responses, Anthropic) or llama.cpp's `timings`. Anthropic does not include prompt tokens that
+ * were read from or written to a cache in its prompt count; `promptTokens` includes them.
  * @param end an answer, or the last frames of a stream
- * @param opening the frame with which Anthropic opens a stream: it says what the prompt was
+ * @param opening the first frame of an Anthropic stream, which has the prompt's counts
  */
 export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
   if (isList(end))
@@ -55,7 +55,7 @@ export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
   });
 }
 
-/** Adds up what is said of each of several answers. */
+/** Returns the sums over several answers; a count that one of them lacks is absent. */
 function sumOf(parts: readonly Tokens[]): Tokens {
   const sum = (name: keyof Tokens) => {
     const counts = parts.map((part) => part[name]);
@@ -70,7 +70,7 @@ function sumOf(parts: readonly Tokens[]): Tokens {
   });
 }
 
-/** The beginning and the end of an answer that is too long to be kept: engines count at either. */
+/** The first and last 8 KiB of an answer that is too long to keep. Engines put the counts at one of the two ends. */
 export class Edges {
   #head = new Uint8Array();
   #tail = new Uint8Array();
@@ -83,8 +83,8 @@ export class Edges {
   }
 
   tokens(): Tokens {
-    const said = readTokens(this.#tail);
-    return Object.keys(said).length > 0 ? said : readTokens(this.#head);
+    const atEnd = readTokens(this.#tail);
+    return Object.keys(atEnd).length > 0 ? atEnd : readTokens(this.#head);
   }
 }
 

@@ -21,7 +21,7 @@ export class ApiError extends Error {
 }
 
 /**
- * Gives the message of an error envelope, or the start of what else came.
+ * Returns the message of an error envelope, or the start of what else came.
  * @param {string} text
  * @param {number} status
  */
@@ -102,7 +102,7 @@ export class Api {
 }
 
 /**
- * Says whether a text can be sent as a key at all; a header takes no spaces and nothing beyond ASCII.
+ * Returns whether a text can be sent as a key at all; a header takes no spaces and nothing beyond ASCII.
  * @param {string} key
  */
 export function isSendable(key) {

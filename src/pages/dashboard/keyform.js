@@ -28,7 +28,7 @@ function numberOrNull(value) {
 }
 
 /**
- * Gives the body for the admin API. `null` takes a limit away.
+ * Returns the body for the admin API. `null` takes a limit away.
  * @param {Form} form
  */
 export function policyOf(form) {
@@ -54,7 +54,7 @@ export function policyOf(form) {
 }
 
 /**
- * Gives what stands in the fields for a key, or for a new one.
+ * Returns what stands in the fields for a key, or for a new one.
  * @param {KeyView | undefined} key
  * @returns {Form}
  */

@@ -213,7 +213,7 @@ const idParameter: OpenAPIV3.ParameterObject = {
   schema: { type: 'string' },
 };
 
-/** Gives the error answers of an operation, by status. */
+/** Returns the error answers of an operation, by status. */
 function errorsOf(descriptions: Record<number, string>): OpenAPIV3.ResponsesObject {
   const content = { 'application/json': { schema: ref('Error') } };
   return Object.fromEntries(

@@ -126,15 +126,15 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
   }
 }
 
-/** Gives the headers that an answer of a keyed route carries, whoever made it. */
+/** Returns the headers that an answer of a keyed route carries, whoever made it. */
 export function commonHeaders(envelope: Family): Record<string, OpenAPIV3.ReferenceObject> {
   return { ...header('x-request-id'), ...(envelope === 'anthropic' ? header('request-id') : {}) };
 }
 
-/** Gives a message as Markdown shows it, where an angle bracket would begin a tag. */
+/** Returns a message as Markdown shows it, where an angle bracket would begin a tag. */
 const asText = (message: string) => message.replaceAll('<', '&lt;');
 
-/** Gives one error answer: every code of `status` that is among `these`, each with its body as it is sent. */
+/** Returns one error answer: every code of `status` that is among `these`, each with its body as it is sent. */
 function errorResponse(
   envelope: Envelope,
   status: number,
@@ -181,7 +181,7 @@ export class ErrorResponses {
     },
   };
 
-  /** Gives the error answers of a route by status, and adds to `components` what they refer to. */
+  /** Returns the error answers of a route by status, and adds to `components` what they refer to. */
   of(route: Route): OpenAPIV3.ResponsesObject {
     const envelope = route.family === 'anthropic' ? 'anthropic' : 'openai';
     const possible = codes.filter((code) => canEndWith(code, route));
@@ -189,7 +189,7 @@ export class ErrorResponses {
     return { ...this.#byStatus(envelope, possible), default: engine };
   }
 
-  /** Gives the error answer that every path has, whatever it serves. */
+  /** Returns the error answer that every path has, whatever it serves. */
   ofAnyPath(): OpenAPIV3.ResponsesObject {
     return this.#byStatus('openai', ['method_not_allowed']);
   }
@@ -205,7 +205,7 @@ export class ErrorResponses {
   }
 }
 
-/** Gives every error as a table in Markdown. */
+/** Returns every error as a table in Markdown. */
 export function errorTableText(): string {
   const rows = codes.map(
     (code) => `| ${errorTable[code].status} | \`${code}\` | ${asText(errorTable[code].message)} |`,

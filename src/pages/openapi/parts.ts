@@ -33,7 +33,7 @@ export const boolean = scalar('boolean');
 /** An object of which nothing more is said here. */
 export const anyObject = scalar('object');
 
-/** Gives a reference to one of the specification's named schemas. */
+/** Returns a reference to one of the specification's named schemas. */
 export function ref(name: string): OpenAPIV3.ReferenceObject {
   return { $ref: `#/components/schemas/${name}` };
 }
@@ -42,12 +42,12 @@ export function arrayOf(items: Schema, description?: string): Schema {
   return { type: 'array', items, ...(description === undefined ? {} : { description }) };
 }
 
-/** Gives a schema that allows any of several shapes. */
+/** Returns a schema that allows any of several shapes. */
 export function anyOf(description: string, ...shapes: Schema[]): Schema {
   return { description, anyOf: shapes };
 }
 
-/** Gives an object schema. Unknown fields are allowed in it: engines have their own, and they pass. */
+/** Returns an object schema. Unknown fields are allowed in it: engines have their own, and they pass. */
 export function object(
   properties: Record<string, Schema>,
   required: string[] = [],
@@ -62,17 +62,17 @@ export function object(
   };
 }
 
-/** Gives a JSON body: the named schema and its examples by title. */
+/** Returns a JSON body: the named schema and its examples by title. */
 export function json(schema: string, examples: Record<string, unknown>): Content {
   return { 'application/json': { schema: ref(schema), examples: titled(examples) } };
 }
 
-/** Gives a form, in the same way; a file in an example stands for its content. */
+/** Returns a form, in the same way; a file in an example stands for its content. */
 export function form(schema: string, examples: Record<string, unknown>): Content {
   return { 'multipart/form-data': { schema: ref(schema), examples: titled(examples) } };
 }
 
-/** Gives an event stream, with one example made of `frames`. */
+/** Returns an event stream, with one example made of `frames`. */
 export function eventStream(description: string, frames: string[]): Content {
   return {
     'text/event-stream': {
@@ -82,12 +82,12 @@ export function eventStream(description: string, frames: string[]): Content {
   };
 }
 
-/** Gives the frames of a stream whose events have no names, as OpenAI's completions and llama.cpp send them. */
+/** Returns the frames of a stream whose events have no names, as OpenAI's completions and llama.cpp send them. */
 export function dataFrames(...events: (object | '[DONE]')[]): string[] {
   return events.map((event) => `data: ${event === '[DONE]' ? event : JSON.stringify(event)}\n\n`);
 }
 
-/** Gives the frames of a stream whose events are named by their `type`, as Anthropic and Responses send them. */
+/** Returns the frames of a stream whose events are named by their `type`, as Anthropic and Responses send them. */
 export function namedFrames(...events: { type: string; [field: string]: unknown }[]): string[] {
   return events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
 }

@@ -8,7 +8,7 @@ import { RawClient, requestBytes } from '../../support/rawclient.ts';
 
 type Json = Record<string, unknown>;
 
-/** Gives what stands at that path of a JSON value; `undefined` where the path leads nowhere. */
+/** Returns what stands at that path of a JSON value; `undefined` where the path leads nowhere. */
 function at(value: unknown, path: string): unknown {
   return path.split('.').reduce((inner: unknown, key) => (inner as Json | undefined)?.[key], value);
 }
@@ -281,8 +281,8 @@ describe('errors', () => {
     ['/v1/completions', '{nope', 'parse error: the body is not JSON'],
     ['/v1/completions', '[]', 'the body is not a JSON object'],
     ['/v1/completions', '{}', "key 'prompt' not found"],
-    ['/v1/completions', '{"prompt":[]}', '0 answers at once; possible are 1 to 128'],
-    ['/v1/completions', '{"prompt":"x","n":129}', '129 answers at once; possible are 1 to 128'],
+    ['/v1/completions', '{"prompt":[]}', '0 answers requested; 1 to 128 are possible'],
+    ['/v1/completions', '{"prompt":"x","n":129}', '129 answers requested; 1 to 128 are possible'],
     ['/v1/chat/completions', '{}', "'messages' is required"],
     ['/v1/audio/transcriptions', '{}', 'the body is not multipart/form-data'],
   ];

@@ -4,7 +4,7 @@ import { Gate } from '../../../src/demo/gate.ts';
 
 const stay = new AbortController().signal;
 
-/** Gives how a promise ended, `open` when it has not. */
+/** Returns how a promise ended, `open` when it has not. */
 async function stateOf(promise: Promise<void>): Promise<string> {
   const ended = promise.then(
     () => 'passed',

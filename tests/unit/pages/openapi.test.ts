@@ -26,7 +26,7 @@ function resolve(ref: string): Json | undefined {
   return steps.reduce<Json | undefined>((at, step) => at?.[step], root);
 }
 
-/** Gives what `value` refers to, or itself. */
+/** Returns what `value` refers to, or itself. */
 function target(value: Json): Json {
   const ref = value['$ref'] as unknown;
   if (typeof ref !== 'string') return value;
@@ -80,7 +80,7 @@ interface Answer {
   description: string;
 }
 
-/** Gives an operation, its answers with every reference followed. */
+/** Returns an operation, its answers with every reference followed. */
 function operationAt(method: string, path: string) {
   const operation = (whole['operations'] as unknown as Json[]).find(
     (one) => String(one['method']) === method && String(one['path']) === path,
@@ -103,7 +103,7 @@ const everyOperation = operations.map(({ method, path }) => ({
   ...operationAt(method, path),
 }));
 
-/** Gives the examples of an error answer: code to body. */
+/** Returns the examples of an error answer: code to body. */
 function errorsOf(answer: Answer | undefined): Record<string, unknown> {
   const examples = answer?.content['application/json']?.['examples'] ?? {};
   return Object.fromEntries(Object.entries(examples).map(([code, { value }]) => [code, value]));

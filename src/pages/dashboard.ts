@@ -1,8 +1,8 @@
 /**
- * The operator's page at /dashboard and what it loads: static, embedded, the same for everybody. It holds no data and
- * knows no key: its scripts ask the admin API with the key that the operator types in. Nothing comes from another host.
+ * The operator's page at /dashboard and its files: static, embedded, the same for every visitor. They contain no data and
+ * no key: the scripts call the admin API with the key that the operator types in. Nothing is loaded from another host.
  *
- * The scripts are plain modules that a browser runs as they lie here, so there is no bundle to build or to keep fresh.
+ * The scripts are plain modules that a browser runs unchanged, so there is no bundle to build.
  */
 import { Elysia } from 'elysia';
 import uplotScript from 'uplot/dist/uPlot.iife.min.js' with { type: 'file' };
@@ -30,7 +30,7 @@ import seriesModule from './dashboard/series.js' with { type: 'file' };
 import totalsModule from './dashboard/totals.js' with { type: 'file' };
 import usageModule from './dashboard/usage.js' with { type: 'file' };
 
-/** The page's own modules: the path of each file, by the name under which the others import it. */
+/** The page's modules: the path of each file, by the name under which other modules import it. */
 const modules: Record<string, string> = {
   'api.js': apiModule,
   'chart.js': chartModule,
@@ -67,7 +67,7 @@ export const publicPaths: string[] = [
   ...Object.keys(assets).map((name) => `/dashboard/${name}`),
 ];
 
-/** This origin only, nothing inline, no frame around it, and no text that turns into markup or script. */
+/** Allows this origin only; forbids inline code, frames, and turning text into markup or script. */
 const policy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -83,7 +83,7 @@ const policy = [
 
 const commonHeaders = { 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' };
 
-/** Where the page or a module of it names another file of it. */
+/** A reference from the page or a module to another of its files. */
 const reference = /(?<=["'])(?:\/dashboard|\.)\/[a-z]+\.(?:js|css)(?=["'])/g;
 
 interface Bundle {
@@ -92,7 +92,7 @@ interface Bundle {
   tag: string;
 }
 
-/** Reads everything, and has every file name the others by one tag of their whole content. */
+/** Reads all files and adds one tag, a hash of them all, to every reference between them. */
 async function readBundle(): Promise<Bundle> {
   const names = Object.keys(assets);
   const read = (path: string) => Bun.file(path).text();
@@ -100,7 +100,7 @@ async function readBundle(): Promise<Bundle> {
   const page = await read(html);
   const tag = Bun.hash(JSON.stringify([page, ...texts])).toString(36);
   const tagged = (text: string) => text.replaceAll(reference, `$&?v=${tag}`);
-  // Without these the browser would learn of each module only from the one that imports it, one round after another.
+  // Without preloads the browser finds a module only after loading the one that imports it: one round trip per level.
   const preloads = Object.keys(modules).map(
     (name) => `<link rel="modulepreload" href="/dashboard/${name}" />\n`,
   );
@@ -111,7 +111,7 @@ async function readBundle(): Promise<Bundle> {
   };
 }
 
-/** The plugin with the page and what it loads; nothing is read before somebody asks for it. */
+/** Returns the plugin with the page and its files, which are read at the first request. */
 export function dashboard(): Elysia {
   const plugin = new Elysia({ name: 'dashboard' });
   let reading: Promise<Bundle> | undefined;
@@ -132,7 +132,7 @@ export function dashboard(): Elysia {
     const type = name.endsWith('.css') ? 'text/css' : 'text/javascript';
     plugin.get(`/dashboard/${name}`, async function serveAsset({ query }) {
       const { assets: served, tag } = await bundle();
-      // The page names the content that it wants, so what it gets can never be outdated.
+      // The URL contains the content's hash, so the answer can be cached for ever.
       const caching = query['v'] === tag ? 'public, max-age=31536000, immutable' : 'no-cache';
       return new Response(served.get(name), {
         headers: {

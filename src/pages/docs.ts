@@ -1,7 +1,7 @@
 /**
  * The documentation: OpenAPI at /openapi.json, Swagger UI at /docs, ReDoc at /redoc. Everything comes from this process
- * and nothing from any other host; a strict policy makes the browser hold the pages to that. Nothing is read or built
- * before somebody asks for it.
+ * and nothing from any other host, which a strict Content-Security-Policy enforces. Files are read and the specification
+ * is built at the first request.
  */
 import { Elysia } from 'elysia';
 import redocBundle from 'redoc/bundles/redoc.standalone.js' with { type: 'file' };
@@ -18,19 +18,19 @@ interface Page {
   title: string;
   styles: string[];
   scripts: string[];
-  /** Sources of styles beside this origin. */
+  /** Allowed sources of styles in addition to this origin. */
   styleSources: string;
 }
 
 const css = 'text/css; charset=utf-8';
 const javascript = 'text/javascript; charset=utf-8';
 
-/** ReDoc shows a logo from its maker's host; where that fails it shows its text alone. */
+/** ReDoc loads this logo from its maker's host. It is replaced by an empty image; ReDoc then shows text only. */
 const redocLogo = 'https://cdn.redoc.ly/redoc/logo-mini.svg';
 
 /**
- * The two style elements that ReDoc inserts, by their content: one that it fills afterwards, and that of its scroll bars.
- * An upgrade of it may need others; the browser then says which.
+ * Hashes of the two style elements that ReDoc inserts: one that is empty at first, and one for scroll bars. An upgrade of
+ * ReDoc may need others; the browser's console then names them.
  */
 const emptyStyle = 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=';
 const scrollbarStyle = 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc=';
@@ -99,7 +99,7 @@ export const publicPaths: string[] = [
   '/openapi.json',
 ];
 
-/** Returns the Content-Security-Policy of a page: this origin only, and nothing inline that is not named. */
+/** Returns the Content-Security-Policy of a page: this origin only, and no inline code except the listed styles. */
 function policyOf(page: Page): string {
   return [
     "default-src 'none'",
@@ -107,7 +107,7 @@ function policyOf(page: Page): string {
     `style-src 'self'${page.styleSources}`,
     "img-src 'self' data:",
     "connect-src 'self'",
-    // ReDoc searches in a worker that it makes from its own bundle.
+    // ReDoc runs its search in a worker that it creates from its own bundle.
     'worker-src blob:',
     "base-uri 'none'",
     "form-action 'none'",
@@ -117,13 +117,13 @@ function policyOf(page: Page): string {
 
 const commonHeaders = { 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' };
 
-/** Makes a thing at the first call, and gives that one ever after. */
+/** Returns a function that calls `make` the first time and then always returns the same result. */
 function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
   return () => (made ??= make());
 }
 
-/** Has the swagger plugin write the specification, from an app that has the routes and does nothing. */
+/** Resolves to the specification as JSON. The swagger plugin writes it from an app whose routes do nothing. */
 async function writeSpecification(version: string, hasOperator: boolean): Promise<string> {
   const { swagger } = await import('@elysiajs/swagger');
   const { specification } = await import('./openapi.ts');
@@ -144,10 +144,10 @@ async function writeSpecification(version: string, hasOperator: boolean): Promis
 }
 
 /**
- * The plugin with the pages, what they load, and the specification.
- * @param options.version the version of the gateway that the specification names
- * @param options.adminKey whether there is an operator
- * @param options.corsHeaders gives what lets pages of other origins read the specification
+ * Returns the plugin with the pages, their files and the specification.
+ * @param options.version the gateway's version, which the specification states
+ * @param options.adminKey when set, the specification includes the operator's routes
+ * @param options.corsHeaders returns the headers that let pages of other origins read the specification
  */
 export function docs(options: {
   version: string;
@@ -178,7 +178,7 @@ export function docs(options: {
     files.set(path, file);
     plugin.get(path, async function serveAsset({ query }) {
       const { bytes, tag } = await file();
-      // The pages name the content that they want, so what they get can never be outdated.
+      // The URL contains the content's hash, so the answer can be cached for ever.
       const caching = query['v'] === tag ? 'public, max-age=31536000, immutable' : 'no-cache';
       return new Response(bytes, {
         headers: { ...commonHeaders, 'content-type': type, 'cache-control': caching },

@@ -1,6 +1,6 @@
 /**
- * The OpenAPI 3.0 description of the gateway, made from the table of routes and the table of errors, so that no route
- * and no error can be forgotten. Pure data and pure functions; serving it is the work of docs.ts.
+ * The OpenAPI 3.0 description of the gateway, made from the tables in wire/routes.ts and wire/errors.ts, so that no route
+ * and no error can be forgotten. Pure data and pure functions; pages/docs.ts serves it.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { errorFrame, GatewayError } from '../wire/errors.ts';
@@ -26,7 +26,7 @@ import { publicOperations, publicSchemas } from './openapi/public.ts';
 import { responsesDocs, responsesSchemas } from './openapi/responses.ts';
 import { routes, type Route } from '../wire/routes.ts';
 
-/** One operation, and the path it stands at as OpenAPI writes paths. */
+/** An operation with an id. */
 export interface Operation extends OpenAPIV3.OperationObject {
   operationId: string;
 }
@@ -45,12 +45,12 @@ const docs: Record<string, RouteDoc> = {
   ...engineDocs,
 };
 
-/** Returns what is said of a path; llama.cpp serves some paths without `/v1` too, with the same bodies. */
+/** Returns the documentation of a path. llama.cpp serves some paths without `/v1` too, with the same bodies. */
 function docOf(path: string): RouteDoc {
   const doc = docs[path];
   if (doc !== undefined) return doc;
   const same = docs[`/v1${path}`];
-  if (same === undefined) throw new Error(`openapi: nothing is said of ${path}`);
+  if (same === undefined) throw new Error(`openapi: no documentation for ${path}`);
   return { ...same, tag: 'llama.cpp', description: `The same as \`/v1${path}\`.` };
 }
 
@@ -90,24 +90,24 @@ function introduction(): string {
   const frame = errorFrame(new GatewayError('upstream_reset'), 'openai').trim();
   return `A gateway in front of self-hosted inference servers. It checks keys and passes bytes on unchanged, in both directions.
 
-A request needs \`Authorization: Bearer <key>\` or \`x-api-key: <key>\`; with both, Bearer counts. On [/docs](/docs), press **Authorize** to give your key and try the routes from the page.
+A request needs \`Authorization: Bearer <key>\` or \`x-api-key: <key>\`; with both, Bearer counts. On [/docs](/docs), press **Authorize** to enter your key and try the routes from the page.
 
-Each route reaches the same path at the engine, so a route works where the engine has it. Fields that are not listed here pass to the engine as they are.
+Each route is forwarded to the same path of the engine, so it works if the engine has that path. Fields that are not listed here are passed to the engine unchanged.
 
-An \`x-request-id\` of your own, 1 to 128 of \`[A-Za-z0-9._-]\`, is kept and comes back with the answer.
+You may send your own \`x-request-id\`, 1 to 128 of \`[A-Za-z0-9._-]\`. The gateway uses it and returns it with the answer.
 
 ## Streams
-With \`stream: true\` the answer is an event stream. If the engine fails after it has begun, the last frame is an error in the form of the wire family and nothing that marks a whole answer follows it, or the connection is reset:
+With \`stream: true\` the answer is an event stream. If the engine fails after the stream has begun, the last frame is an error in the format of the wire family, without the frame that ends a complete answer; or the connection is reset:
 
 \`\`\`
 ${frame}
 \`\`\`
 
 ## Errors
-An error of the gateway itself carries \`x-gateway-error\`; an error without it is the engine’s own, passed through as it is.
+An error of the gateway itself has the header \`x-gateway-error\`; an error without it comes from the engine, unchanged.
 
 <details>
-<summary>Every code</summary>
+<summary>All codes</summary>
 
 ${errorTableText()}
 
@@ -117,18 +117,18 @@ ${errorTableText()}
 
 const tags: OpenAPIV3.TagObject[] = [
   { name: 'OpenAI', description: 'OpenAI’s wire format.' },
-  { name: 'Anthropic', description: 'Anthropic’s wire format, errors included.' },
-  { name: 'Ranking and scoring', description: 'Documents for a query, pairs of texts.' },
-  { name: 'llama.cpp', description: 'Routes and formats of llama.cpp’s own.' },
-  { name: 'Usage', description: 'What your key has used.' },
+  { name: 'Anthropic', description: 'Anthropic’s wire format, including errors.' },
+  { name: 'Ranking and scoring', description: 'Rank documents for a query, score pairs of texts.' },
+  { name: 'llama.cpp', description: 'Native routes and formats of llama.cpp.' },
+  { name: 'Usage', description: 'The usage of your key.' },
   { name: 'Gateway', description: 'The gateway itself. No key needed.' },
 ];
 
-const operatorTag = { name: 'Operator', description: 'For whoever has `ADMIN_API_KEY`.' };
+const operatorTag = { name: 'Operator', description: 'These routes need `ADMIN_API_KEY`.' };
 
 /**
- * Returns every operation, and the document around them.
- * @param hasOperator whether there is an operator, whose routes are there then
+ * Returns all operations, and the document without its paths.
+ * @param hasOperator whether to include the operator's routes
  */
 export function specification(
   version: string,

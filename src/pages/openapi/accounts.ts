@@ -1,5 +1,5 @@
 /**
- * What a key may ask about itself, and what the operator may ask and do, as the specification shows it.
+ * The specification of a key's own usage report and of the operator's routes.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { arrayOf, integer, json, number, object, ref, string } from './parts.ts';
@@ -10,8 +10,8 @@ const time = (description: string) => string(description, { ...nullable, format:
 const moment = string(undefined, { format: 'date-time' });
 
 /**
- * What can be set of a key.
- * @param more of what a key has at any rate: as it is set, `null` stands for what it is without being named
+ * Returns the properties of a key that can be set.
+ * @param more `nullable` in requests, where `null` sets a property to its default
  */
 function policy(more: { nullable?: true }, expiresAt: Schema): Record<string, Schema> {
   const budget = object({ tokens: integer(), per: string(undefined, { enum: ['day', 'month'] }) }, [
@@ -21,20 +21,20 @@ function policy(more: { nullable?: true }, expiresAt: Schema): Record<string, Sc
   const limits = object({
     requestsPerMinute: integer(undefined, more),
     tokensPerMinute: integer(undefined, more),
-    concurrentRequests: integer('Open requests, those that wait included.', more),
+    concurrentRequests: integer('Open requests, including waiting ones.', more),
     budgets: { type: 'array', items: budget, ...more },
   });
   return {
     name: string('1 to 100 printable characters.'),
     limits: { ...limits, ...more },
-    models: { type: 'array', items: { type: 'string' }, ...nullable, description: 'null: all.' },
-    weight: number('Its share of engine time beside others; 1 where nobody has set it.', more),
-    // An enumeration that lacks `null` would forbid it.
-    priority: string('`interactive` where nobody has set it.', {
+    models: { type: 'array', items: { type: 'string' }, ...nullable, description: '`null`: all models.' },
+    weight: number('Share of engine time relative to other keys; default 1.', more),
+    // `nullable` alone is not enough: an enumeration must list `null`, too.
+    priority: string('Default `interactive`.', {
       enum: ['interactive', 'batch', ...(more.nullable ? [null] : [])],
       ...more,
     }),
-    userHeader: string('The header in which it names its user.', nullable),
+    userHeader: string('The header in which the client names its user.', nullable),
     expiresAt,
   };
 }
@@ -45,23 +45,23 @@ const settable = policy(
 );
 
 export const operatorSchemas: Record<string, Schema> = {
-  KeyPolicy: object(settable, ['name'], 'What a new key may do. What is not named has no limit.'),
-  KeyChange: object(settable, [], 'What changes of a key. The rest stays; `null` takes away.'),
+  KeyPolicy: object(settable, ['name'], 'What a new key may do. A limit that is left out does not apply.'),
+  KeyChange: object(settable, [], 'Changes to a key. Fields that are left out are unchanged; `null` removes a setting.'),
   Rotation: object({
     grace: string(
-      'How long the old secret is still accepted, such as `24h`; not at all without it.',
+      'How long the old secret is still accepted, such as `24h`. Without it the old secret is refused at once.',
     ),
   }),
   Key: object(
     {
-      id: string('Its public part, as logs and usage name it.'),
+      id: string('The public part of the key, which logs and usage reports show.'),
       hint: string(),
       state: string(undefined, { enum: ['active', 'expired', 'revoked'] }),
       createdAt: moment,
       revokedAt: time('When it was revoked.'),
-      replacedUntil: time('Until when the secret before the last rotation is accepted.'),
-      key: string('The key itself: only in the answer that makes it.'),
-      ...policy({}, time('When it ends to be valid.')),
+      replacedUntil: time('Until when the secret from before the last rotation is accepted.'),
+      key: string('The key itself, only in the answer that creates it.'),
+      ...policy({}, time('When the key expires.')),
     },
     [
       'id',
@@ -88,26 +88,26 @@ export const operatorSchemas: Record<string, Schema> = {
       action: string(undefined, {
         enum: ['key_added', 'key_changed', 'key_rotated', 'key_revoked', 'request_stopped'],
       }),
-      keyId: string('The key that it was done to, or whose request it was.', nullable),
+      keyId: string('The key that was changed, or whose request was stopped.', nullable),
       name: string('The name of that key.', nullable),
-      detail: string('What was set of a key, as JSON; of a request, its id.', nullable),
+      detail: string('The settings of the key as JSON, or the id of the stopped request.', nullable),
     },
     ['at', 'actor', 'action', 'keyId', 'name', 'detail'],
   ),
 };
 
-/** What usage can be grouped by; each is there where it was asked for. */
+/** The columns by which usage can be grouped. An answer has those that `by` names. */
 const groups: Record<string, Schema> = {
   key: string('The public part of a key.', nullable),
-  name: string('What that key is called, as of its latest request.', nullable),
-  principal: string('The key, or the user whom it names.', nullable),
+  name: string('The name of that key at its latest request.', nullable),
+  principal: string('The key, or the user that the client named.', nullable),
   model: string(undefined, nullable),
-  upstream: string('The engine; null where none had the requests.', nullable),
+  upstream: string('The engine; null if no engine received the requests.', nullable),
   route: string(undefined, nullable),
-  code: string('The error of the gateway; null where there was none.', nullable),
+  code: string('The error of the gateway; null if there was none.', nullable),
   day: string('Such as `2026-11-05`, in UTC.', nullable),
-  hour: string('Its beginning, such as `2026-11-05T13:00Z`.', nullable),
-  minute: string('Its beginning, such as `2026-11-05T13:05Z`.', nullable),
+  hour: string('The beginning of the hour, such as `2026-11-05T13:00Z`.', nullable),
+  minute: string('The beginning of the minute, such as `2026-11-05T13:05Z`.', nullable),
 };
 
 const rank = 'By nearest rank, to two significant digits.';
@@ -115,19 +115,19 @@ const rank = 'By nearest rank, to two significant digits.';
 const figures: Record<string, Schema> = {
   requests: integer(),
   refused: integer(
-    'Those beyond a limit of their key, or with no room in the queue: no engine had them.',
+    'Requests refused by a limit of their key or by a full queue; no engine received them.',
   ),
-  failed: integer('Those that ended with any other error, of the gateway or of an engine.'),
-  cancelled: integer('Those whose client left.'),
-  cacheHits: integer('Those that the response cache answered: they cost no tokens.'),
-  promptTokens: integer('Cached ones included.'),
+  failed: integer('Requests that ended with any other error, of the gateway or of an engine.'),
+  cancelled: integer('Requests whose client closed the connection.'),
+  cacheHits: integer('Requests that the response cache answered; they cost no tokens.'),
+  promptTokens: integer('Including cached tokens.'),
   cachedTokens: integer(),
   completionTokens: integer(),
-  estimated: integer('Requests whose tokens are estimated.'),
+  estimated: integer('Requests whose token counts are estimated.'),
   engineSeconds: number(),
-  firstTokenMsP50: number(`${rank} Of streams.`, nullable),
+  firstTokenMsP50: number(`${rank} Streams only.`, nullable),
   firstTokenMsP95: number(rank, nullable),
-  queuedMsP50: number(`${rank} Of those that were in the queue, for however short.`, nullable),
+  queuedMsP50: number(`${rank} Only requests that were in the queue.`, nullable),
   queuedMsP95: number(rank, nullable),
 };
 
@@ -143,7 +143,7 @@ export const usageSchemas: Record<string, Schema> = {
   UsageTotals: object(
     { ...groups, ...figures },
     Object.keys(figures),
-    'The sums of one group, with the columns that it is grouped by.',
+    'The sums of one group, with the columns that define the group.',
   ),
 };
 
@@ -155,8 +155,8 @@ const parameter = (name: string, description: string, schema: Schema = { type: '
 });
 
 const span = [
-  parameter('since', 'A duration ago such as `7d` (the default), or a time.'),
-  parameter('until', 'The same; now unless set.'),
+  parameter('since', 'How long ago, such as `7d` (the default), or a time.'),
+  parameter('until', 'How long ago, or a time; default now.'),
 ];
 
 const usageExample = {
@@ -222,23 +222,23 @@ function errorsOf(descriptions: Record<number, string>): OpenAPIV3.ResponsesObje
 }
 
 const refusals = {
-  400: 'It is wrong, and the message says where.',
-  401: 'No key.',
-  403: 'Not that key.',
+  400: 'The request is invalid; the message says where.',
+  401: 'The request has no key.',
+  403: 'The key is not accepted.',
 };
 const unwritten = {
-  503: '`store_unavailable`: the store cannot be written. The message says how things stand; try again.',
+  503: '`store_unavailable`: the store cannot be written. The message says what has taken effect. Retry.',
 };
 
 interface Said {
   description?: string;
   parameters?: OpenAPIV3.ParameterObject[];
   body?: Content;
-  /** Whether it is wrong without a body; so it is unless this says otherwise. */
+  /** Whether the body is required; default true. */
   needsBody?: boolean;
   status?: number;
   answer?: Content;
-  /** Errors of its own by status. */
+  /** Further errors by status. */
   errors?: Record<number, string>;
 }
 
@@ -249,7 +249,7 @@ function operation(
   { description, parameters = [], body, needsBody = true, status = 200, answer, errors }: Said,
 ) {
   const given = path.includes('{id}') ? [idParameter, ...parameters] : parameters;
-  const missing = path.includes('{id}') ? { 404: 'There is none with that id.' } : {};
+  const missing = path.includes('{id}') ? { 404: 'Nothing has that id.' } : {};
   return {
     method,
     path,
@@ -268,25 +268,25 @@ function operation(
   };
 }
 
-/** What any key may ask. */
+/** The operations for every key. */
 export const ownOperations = [
-  operation('GET', '/usage', 'What your key has used', {
+  operation('GET', '/usage', 'Report the usage of your key', {
     parameters: [
       parameter(
         'by',
-        'Any of model, route, day, hour, principal, comma-separated; model unless set.',
+        'Any of model, route, day, hour, principal, separated by commas; default model.',
       ),
       ...span,
     ],
     answer: json('UsageReport', { 'One model': usageExample }),
-    errors: { 429: '`too_many_concurrent`: a report of this key is being made.' },
+    errors: { 429: '`too_many_concurrent`: another report for this key is still being made.' },
   }),
 ];
 
 const keyAnswer = json('Key', { 'A key': keyExample });
 const madeAnswer = json('Key', { 'A key': { ...keyExample, key: 'sk-gw-0123456789-…' } });
 
-/** What the operator may ask and do, with ADMIN_API_KEY. */
+/** The operator's operations, which need ADMIN_API_KEY. */
 export const operatorOperations = [
   operation('GET', '/admin/keys', 'List the keys', {
     answer: json('Keys', { 'One key': { data: [keyExample] } }),
@@ -303,50 +303,50 @@ export const operatorOperations = [
   operation('PATCH', '/admin/keys/{id}', 'Change a key', {
     body: json('KeyChange', {
       'Another weight': { weight: 2 },
-      'No limit of tokens any more': { limits: { tokensPerMinute: null } },
+      'Remove the limit of tokens': { limits: { tokensPerMinute: null } },
     }),
     answer: keyAnswer,
     errors: unwritten,
   }),
   operation('DELETE', '/admin/keys/{id}', 'Revoke a key', {
-    description: 'Its live requests end.',
+    description: 'Open requests of the key are stopped.',
     answer: keyAnswer,
     errors: unwritten,
   }),
   operation('POST', '/admin/keys/{id}/rotate', 'Make a new secret for a key', {
-    body: json('Rotation', { 'The old secret for a day more': { grace: '24h' } }),
+    body: json('Rotation', { 'The old secret stays valid for a day': { grace: '24h' } }),
     needsBody: false,
     answer: madeAnswer,
     errors: unwritten,
   }),
-  operation('GET', '/admin/usage', 'What everybody has used', {
-    description: 'Reports are made one after the other.',
+  operation('GET', '/admin/usage', 'Report the usage of all keys', {
+    description: 'Reports are made one after the other; a second request waits.',
     parameters: [
       parameter(
         'by',
-        'Any of key, principal, model, upstream, route, code, day, hour, minute, comma-separated; key unless set.',
+        'Any of key, principal, model, upstream, route, code, day, hour, minute, separated by commas; default key.',
       ),
       ...span,
     ],
     answer: json('UsageReport', { 'One model': usageExample }),
   }),
-  operation('GET', '/admin/live', 'Watch what is open', {
+  operation('GET', '/admin/live', 'Watch the open requests', {
     answer: {
       'text/event-stream': {
         schema: {
           type: 'string',
-          description: 'An event `live` each second: requests, upstreams, how many wait.',
+          description: 'An event `live` each second: open requests, upstreams, length of the queue.',
         },
       },
     },
   }),
   operation('DELETE', '/admin/requests/{id}', 'Stop a request', { status: 204 }),
-  operation('GET', '/admin/audit', 'What was done with the keys', {
-    parameters: [parameter('limit', 'How many entries, the latest first.', { type: 'integer' })],
+  operation('GET', '/admin/audit', 'List the changes to keys', {
+    parameters: [parameter('limit', 'The number of entries, the latest first.', { type: 'integer' })],
     answer: json('Audit', { 'A change': { data: [auditExample] } }),
   }),
   operation('GET', '/metrics', 'Metrics for Prometheus', {
-    description: 'METRICS_TOKEN may read it as well.',
+    description: 'METRICS_TOKEN is accepted, too.',
     answer: { 'text/plain': { schema: { type: 'string' } } },
   }),
 ];

@@ -1,6 +1,6 @@
 /**
- * The bodies of Anthropic's Messages as the specification shows them. Only the fields that clients and engines commonly
- * use; all others are allowed and pass unchanged.
+ * The specification of the bodies of Anthropic's Messages: the fields that clients and engines commonly use. Other fields
+ * are allowed and passed on unchanged.
  */
 import {
   anyObject,
@@ -20,20 +20,20 @@ import type { RouteDoc, Schema } from './parts.ts';
 
 /** The conversation, the same for a message and for counting its tokens. */
 const conversation: Record<string, Schema> = {
-  model: string('The model. May be left out where the engine serves only one.', {
+  model: string('The model. Optional if the engine serves only one.', {
     nullable: true,
   }),
   messages: arrayOf(
     object(
       {
         role: string('`user` or `assistant`.'),
-        content: anyOf('A text, or blocks.', string(), arrayOf(ref('ContentBlock'))),
+        content: anyOf('A text, or a list of blocks.', string(), arrayOf(ref('ContentBlock'))),
       },
       ['role', 'content'],
     ),
     'The conversation so far.',
   ),
-  system: anyOf('What the model is told beforehand.', string(), arrayOf(ref('ContentBlock'))),
+  system: anyOf('Instructions to the model before the conversation.', string(), arrayOf(ref('ContentBlock'))),
   tools: arrayOf(anyObject(), 'Tools that the model may call.'),
   tool_choice: anyObject(),
   thinking: anyObject(),
@@ -50,7 +50,7 @@ export const anthropicSchemas: Record<string, Schema> = {
   MessageRequest: object(
     {
       ...conversation,
-      max_tokens: integer('The most tokens to generate.'),
+      max_tokens: integer('The maximum number of tokens to generate.'),
       stream: boolean('Send the answer as an event stream while it is generated.'),
       temperature: number(),
       top_p: number(),
@@ -117,7 +117,7 @@ export const anthropicDocs: Record<string, RouteDoc> = {
     answer: {
       ...json('Message', { 'An answer': message }),
       ...eventStream(
-        'With `stream: true`: named events. A whole stream ends with `message_stop`.',
+        'With `stream: true`: named events. A complete stream ends with `message_stop`.',
         namedFrames(
           {
             type: 'message_start',

@@ -1,6 +1,6 @@
 /**
- * The bodies of OpenAI's audio routes as the specification shows them: forms that carry a recording, and sound. Fields
- * that are not named here are allowed and pass unchanged.
+ * The specification of the bodies of OpenAI's audio routes: forms with a recording, and sound. Other fields are allowed
+ * and passed on unchanged.
  */
 import { boolean, form, json, number, object, string } from './parts.ts';
 import type { Content, RouteDoc, Schema } from './parts.ts';
@@ -8,15 +8,15 @@ import type { Content, RouteDoc, Schema } from './parts.ts';
 const tag = 'OpenAI';
 
 export const audioSchemas: Record<string, Schema> = {
-  // With the examples of its fields Swagger UI fills the form; without one it would send the word "string".
+  // Swagger UI fills the form with these examples; for a field without one it sends the word "string".
   AudioRequest: object(
     {
       file: string('The recording.', { format: 'binary' }),
-      model: string('The model. May be left out where the engine serves only one.', {
+      model: string('The model. Optional if the engine serves only one.', {
         example: 'whisper-1',
       }),
-      language: string('The language spoken, as an ISO 639-1 code.', { example: 'ru' }),
-      prompt: string('A text that leads into the recording.', { example: 'Привет!' }),
+      language: string('The spoken language, as an ISO 639-1 code.', { example: 'ru' }),
+      prompt: string('Text that comes before the recording.', { example: 'Привет!' }),
       response_format: string('`json`, `text`, `srt`, `verbose_json` or `vtt`.', {
         example: 'json',
       }),
@@ -28,10 +28,10 @@ export const audioSchemas: Record<string, Schema> = {
   Transcription: object({ text: string() }, ['text']),
   SpeechRequest: object(
     {
-      model: string('The model. May be left out where the engine serves only one.', {
+      model: string('The model. Optional if the engine serves only one.', {
         nullable: true,
       }),
-      input: string('What to say.'),
+      input: string('The text to speak.'),
       voice: string(),
       response_format: string('`mp3`, `opus`, `aac`, `flac`, `wav` or `pcm`.'),
       speed: number(),
@@ -42,7 +42,7 @@ export const audioSchemas: Record<string, Schema> = {
 
 const audio: Omit<RouteDoc, 'tag'> = {
   description:
-    'With curl, `-F file=@speech.wav -F response_format=json`: the examples name the file.',
+    'With curl: `-F file=@speech.wav -F response_format=json`. In the examples, `file` is a file name.',
   body: form('AudioRequest', {
     'A recording': {
       file: 'speech.wav',
@@ -55,7 +55,7 @@ const audio: Omit<RouteDoc, 'tag'> = {
   answer: {
     ...json('Transcription', { 'A transcription': { text: 'Привет! Как дела?' } }),
     'text/plain': { schema: string('With `response_format` `text`, `srt` or `vtt`.') },
-    'text/event-stream': { schema: string('With `stream`, where the engine can.') },
+    'text/event-stream': { schema: string('With `stream`, if the engine supports it.') },
   },
 };
 
@@ -70,7 +70,7 @@ export const audioDocs: Record<string, RouteDoc> = {
   '/v1/audio/translations': { tag, ...audio },
   '/v1/audio/speech': {
     tag,
-    description: 'The answer is sound. Swagger UI cannot play it: save it with `curl -o`.',
+    description: 'The answer is audio. Swagger UI cannot play it; save it with `curl -o`.',
     body: json('SpeechRequest', {
       'A greeting': { input: 'Привет! Как дела?', voice: 'alloy', response_format: 'wav' },
     }),

@@ -1,6 +1,6 @@
 /**
- * The formats of the engines' own as the specification shows them: llama.cpp's native routes, reranking, vLLM's scores.
- * Only the fields that are commonly used; all others are allowed and pass unchanged.
+ * The specification of the engines' native formats: llama.cpp's native routes, reranking, vLLM's scores. It has the
+ * commonly used fields; other fields are allowed and passed on unchanged.
  */
 import {
   anyObject,
@@ -20,14 +20,14 @@ import type { RouteDoc, Schema } from './parts.ts';
 
 const tag = 'llama.cpp';
 
-const model = string('The model. May be left out where the engine serves only one.', {
+const model = string('The model. Optional if the engine serves only one.', {
   nullable: true,
 });
-const texts = anyOf('A text, or several.', string(), arrayOf(string()));
+const texts = anyOf('A text, or a list of texts.', string(), arrayOf(string()));
 
 /** The fields that steer llama.cpp's own generation. */
 const nativeSampling: Record<string, Schema> = {
-  n_predict: integer('The most tokens to generate; -1 for no bound of its own.'),
+  n_predict: integer('The maximum number of tokens to generate; -1 for no limit.'),
   temperature: number(),
   top_k: integer(),
   top_p: number(),
@@ -36,7 +36,7 @@ const nativeSampling: Record<string, Schema> = {
   seed: integer(),
   stop: arrayOf(string()),
   stream: boolean('Send the answer as an event stream while it is generated.'),
-  cache_prompt: boolean('Keep and reuse what the last prompt in the slot had in common.'),
+  cache_prompt: boolean('Reuse the part of the slot’s last prompt that is the same.'),
   n_probs: integer(),
   samplers: arrayOf(string()),
 };
@@ -48,7 +48,7 @@ export const engineSchemas: Record<string, Schema> = {
       prompt: anyOf(
         'A text, tokens and texts mixed, or a list of such prompts.',
         string(),
-        arrayOf(anyOf('A text or a token; or a prompt.', string(), integer(), arrayOf(integer()))),
+        arrayOf(anyOf('A text, a token, or a prompt.', string(), integer(), arrayOf(integer()))),
         anyObject(),
       ),
       ...nativeSampling,
@@ -83,7 +83,7 @@ export const engineSchemas: Record<string, Schema> = {
       input_prefix: string('The code before the gap.'),
       input_suffix: string('The code after the gap.'),
       input_extra: arrayOf(object({ filename: string(), text: string() }), 'Other files.'),
-      prompt: string('What the gap begins with.'),
+      prompt: string('The beginning of the gap’s text.'),
       ...nativeSampling,
     },
     ['input_prefix', 'input_suffix'],
@@ -97,14 +97,14 @@ export const engineSchemas: Record<string, Schema> = {
   },
   NativeEmbeddings: arrayOf(
     object({ index: integer(), embedding: arrayOf(arrayOf(number())) }, ['embedding']),
-    'One vector a text, or one a token where the engine does not pool.',
+    'One vector per text, or one per token if the engine does not pool.',
   ),
   TokenizeRequest: object(
     {
       content: string(),
-      add_special: boolean('Begin with the tokens that a prompt begins with.'),
-      parse_special: boolean('Read the names of special tokens as such tokens.'),
-      with_pieces: boolean('Answer with the text of each token too.'),
+      add_special: boolean('Add the special tokens that begin a prompt.'),
+      parse_special: boolean('Turn the names of special tokens into these tokens.'),
+      with_pieces: boolean('Return the text of each token, too.'),
     },
     ['content'],
   ),
@@ -112,7 +112,7 @@ export const engineSchemas: Record<string, Schema> = {
     {
       tokens: arrayOf(
         anyOf(
-          'A token, with `with_pieces` also its text, or its bytes where they are not text.',
+          'A token; with `with_pieces` also its text, or its bytes if they are not valid text.',
           integer(),
           object({ id: integer(), piece: anyOf('', string(), arrayOf(integer())) }, ['id']),
         ),
@@ -128,7 +128,7 @@ export const engineSchemas: Record<string, Schema> = {
       model,
       query: string(),
       documents: arrayOf(anyOf('A document.', string(), anyObject())),
-      top_n: integer('How many of the best to answer with.'),
+      top_n: integer('The number of best documents to return.'),
     },
     ['query', 'documents'],
   ),
@@ -136,7 +136,7 @@ export const engineSchemas: Record<string, Schema> = {
     {
       model: string(),
       results: arrayOf(
-        object({ index: integer('The place in `documents`.'), relevance_score: number() }, [
+        object({ index: integer('The index in `documents`.'), relevance_score: number() }, [
           'index',
           'relevance_score',
         ]),
@@ -171,7 +171,7 @@ const nativeAnswer: RouteDoc['answer'] = {
     },
   }),
   ...eventStream(
-    'With `stream: true`: each event holds a NativeCompletion. A whole stream ends with one whose `stop` is true.',
+    'With `stream: true`: each event holds a NativeCompletion. A complete stream ends with one whose `stop` is true.',
     dataFrames(
       { index: 0, content: ' Хорошо!', tokens: [13], stop: false },
       { index: 0, content: '', tokens: [], stop: true, stop_type: 'eos', model: 'smollm2' },

@@ -1,6 +1,6 @@
 /**
- * The error answers as the specification shows them, made from the table of errors.ts, so that neither can lie about
- * the other: each code that a route can end with, in the envelope of its family.
+ * The specification of the error answers, made from the table in wire/errors.ts, so that the two cannot differ: each code
+ * that a route can return, in the format of its family.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { errorBody, errorTable, GatewayError } from '../../wire/errors.ts';
@@ -11,7 +11,7 @@ import type { Route } from '../../wire/routes.ts';
 
 type Envelope = 'openai' | 'anthropic';
 
-/** The codes that a client can read; the log alone knows of one that left. */
+/** The codes that a client can receive; `client_closed_request` appears only in the log. */
 const codes = (Object.keys(errorTable) as ErrorCode[]).filter(
   (code) => code !== 'client_closed_request',
 );
@@ -27,25 +27,25 @@ const text = (description: string, more: Partial<OpenAPIV3.NonArraySchemaObject>
 
 export const responseHeaders: Record<string, OpenAPIV3.HeaderObject> = {
   'x-request-id': text(
-    'The id of this request, in the log of the gateway too: your own `x-request-id` or a new one.',
+    'The id of this request, also in the gateway’s log: your own `x-request-id` or a new one.',
   ),
-  'request-id': text('The id of this request, under the name that Anthropic’s clients read.'),
+  'request-id': text('The id of this request, in the header that Anthropic’s clients read.'),
   'x-gateway-queue-ms': {
-    description: 'How long the request waited in the gateway for the engine, in milliseconds.',
+    description: 'How long the request waited in the gateway’s queue, in milliseconds.',
     schema: { type: 'integer' },
   },
   'x-gateway-error': text(
-    'The code of the error. Only errors of the gateway itself carry this header.',
+    'The code of the error. Only errors of the gateway itself have this header.',
     { enum: codes },
   ),
-  'x-should-retry': text('`false` where a repeat would only add load; the official SDKs obey it.', {
+  'x-should-retry': text('`false` if a retry would only add load; the official SDKs obey it.', {
     enum: ['false'],
   }),
   'Retry-After': {
-    description: 'After how many seconds to try again, where that is known.',
+    description: 'When to retry, in seconds, if that is known.',
     schema: { type: 'integer' },
   },
-  Allow: text('The methods that this path takes.'),
+  Allow: text('The methods that this path accepts.'),
   'WWW-Authenticate': text('The scheme to authenticate with.', { enum: ['Bearer'] }),
 };
 
@@ -55,35 +55,35 @@ export const errorSchemas: Record<string, Schema> = {
       error: object(
         {
           message: string('What happened and what to do.'),
-          type: string('The kind of error, as OpenAI’s SDKs know it.'),
+          type: string('The kind of error, in OpenAI’s terms.'),
           param: string('The field at fault.', { nullable: true }),
-          code: string('Which error it is.', { enum: codes }),
+          code: string('The code of the error.', { enum: codes }),
         },
         ['message', 'type', 'param', 'code'],
       ),
     },
     ['error'],
-    'An error of the gateway itself. The answer carries `x-gateway-error`.',
+    'An error of the gateway itself. The answer has the header `x-gateway-error`.',
   ),
   AnthropicError: object(
     {
       type: string(undefined, { enum: ['error'] }),
       error: object(
         {
-          type: string('The kind of error, as Anthropic’s SDKs know it.'),
+          type: string('The kind of error, in Anthropic’s terms.'),
           message: string('What happened and what to do.'),
         },
         ['type', 'message'],
       ),
     },
     ['type', 'error'],
-    'An error of the gateway itself on the routes of Anthropic’s. The answer carries `x-gateway-error`.',
+    'An error of the gateway itself, on Anthropic’s routes. The answer has the header `x-gateway-error`.',
   ),
   EngineError: {
     ...object(
       {},
       [],
-      'An error of the engine, passed through as it is. The answer carries no `x-gateway-error`.',
+      'An error of the engine, passed through unchanged. The answer has no header `x-gateway-error`.',
     ),
     example: {
       error: { code: 501, message: 'Infill is not supported.', type: 'not_supported_error' },
@@ -91,7 +91,7 @@ export const errorSchemas: Record<string, Schema> = {
   },
 };
 
-/** Whether a call of this route can end with this code. What is not named here can happen to every request. */
+/** Returns whether a request to this route can get this error. Codes without a case below are possible on every route. */
 function canEndWith(code: ErrorCode, route: Route): boolean {
   switch (code) {
     case 'unknown_route':
@@ -126,22 +126,22 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
   }
 }
 
-/** Returns the headers that an answer of a keyed route carries, whoever made it. */
+/** Returns the headers of every answer of a route that needs a key, from the gateway or the engine. */
 export function commonHeaders(envelope: Family): Record<string, OpenAPIV3.ReferenceObject> {
   return { ...header('x-request-id'), ...(envelope === 'anthropic' ? header('request-id') : {}) };
 }
 
-/** Returns a message as Markdown shows it, where an angle bracket would begin a tag. */
+/** Returns a message for Markdown, with `<` escaped, which would begin a tag. */
 const asText = (message: string) => message.replaceAll('<', '&lt;');
 
-/** Returns one error answer: every code of `status` that is among `these`, each with its body as it is sent. */
+/** Returns the error answer of a status, with an example body for each code in `these`. */
 function errorResponse(
   envelope: Envelope,
   status: number,
   these: ErrorCode[],
 ): OpenAPIV3.ResponseObject {
   const schema = ref(envelope === 'anthropic' ? 'AnthropicError' : 'Error');
-  // Of the engine's own answers these two become a 502.
+  // The gateway turns an engine's 401 or 403 into a 502.
   const isGatewayOnly = status === 401 || status === 403;
   const isFinal = these.some((code) => 'retryable' in errorTable[code]);
   return {
@@ -170,18 +170,18 @@ function errorResponse(
   };
 }
 
-/** The error answers that routes share; each is written once and referred to. */
+/** Collects the error answers that routes share; each is written once and then referenced. */
 export class ErrorResponses {
   readonly components: Record<string, OpenAPIV3.ResponseObject> = {
     EngineError: {
       description:
-        'Any other status is the engine’s own answer, passed through unchanged, body and `Retry-After` included.',
+        'Any other status is the engine’s answer, passed through unchanged, including its body and `Retry-After`.',
       headers: { ...commonHeaders('openai'), ...header('x-gateway-queue-ms') },
       content: { 'application/json': { schema: ref('EngineError') } },
     },
   };
 
-  /** Returns the error answers of a route by status, and adds to `components` what they refer to. */
+  /** Returns the error answers of a route by status, and adds the referenced ones to `components`. */
   of(route: Route): OpenAPIV3.ResponsesObject {
     const envelope = route.family === 'anthropic' ? 'anthropic' : 'openai';
     const possible = codes.filter((code) => canEndWith(code, route));
@@ -189,7 +189,7 @@ export class ErrorResponses {
     return { ...this.#byStatus(envelope, possible), default: engine };
   }
 
-  /** Returns the error answer that every path has, whatever it serves. */
+  /** Returns the error answer that every path has. */
   ofAnyPath(): OpenAPIV3.ResponsesObject {
     return this.#byStatus('openai', ['method_not_allowed']);
   }
@@ -205,7 +205,7 @@ export class ErrorResponses {
   }
 }
 
-/** Returns every error as a table in Markdown. */
+/** Returns the table of all errors in Markdown. */
 export function errorTableText(): string {
   const rows = codes.map(
     (code) => `| ${errorTable[code].status} | \`${code}\` | ${asText(errorTable[code].message)} |`,

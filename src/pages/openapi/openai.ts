@@ -1,6 +1,6 @@
 /**
- * The bodies of OpenAI's wire format as the specification shows them: completions, chat, embeddings and models.
- * Only the fields that clients and engines commonly use; all others are allowed and pass unchanged.
+ * The specification of the bodies of OpenAI's wire format: completions, chat, embeddings and models. It has the fields that
+ * clients and engines commonly use; other fields are allowed and passed on unchanged.
  */
 import {
   anyObject,
@@ -21,7 +21,7 @@ import type { RouteDoc, Schema } from './parts.ts';
 const tag = 'OpenAI';
 
 const model = string(
-  'The model, as GET /v1/models names it. May be left out where the engine serves only one.',
+  'The model, as listed by GET /v1/models. Optional if the engine serves only one.',
   { nullable: true },
 );
 
@@ -29,11 +29,11 @@ const stop = anyOf('Where to stop.', string(), arrayOf(string()));
 
 /** The fields that steer generation, the same for completions and chat. */
 const sampling: Record<string, Schema> = {
-  temperature: number('0 takes the likeliest token each time; higher values vary more.'),
+  temperature: number('0 always takes the likeliest token; higher values vary more.'),
   top_p: number('Sample only from the likeliest tokens that together have this probability.'),
   n: integer('How many answers to generate.'),
   stop,
-  seed: integer('The same seed and settings repeat an answer, as far as the engine can.'),
+  seed: integer('The same seed and settings repeat an answer, if the engine supports it.'),
   presence_penalty: number(),
   frequency_penalty: number(),
   logit_bias: anyObject('Changes to the likelihood of tokens, by token id.'),
@@ -47,7 +47,7 @@ const sampling: Record<string, Schema> = {
 const nullableString = string(undefined, { nullable: true });
 const index = integer();
 const created = integer('Unix time in seconds.');
-const finishReason = string('`stop`, `length`, `tool_calls` or another; null while it goes on.', {
+const finishReason = string('`stop`, `length`, `tool_calls` or another; null until the end.', {
   nullable: true,
 });
 
@@ -76,24 +76,24 @@ export const openaiSchemas: Record<string, Schema> = {
     ...object({
       model,
       prompt: anyOf(
-        'What to complete: a text, tokens, or a list of either.',
+        'The prompt: a text, tokens, or a list of either.',
         string(),
         arrayOf(string()),
         arrayOf(integer()),
         arrayOf(arrayOf(integer())),
       ),
       prompt_embeds: anyOf(
-        'What to complete, as embeddings in base64 (vLLM).',
+        'The prompt as embeddings in base64 (vLLM).',
         string(),
         arrayOf(string()),
       ),
-      max_tokens: integer('The most tokens to generate.', { nullable: true }),
+      max_tokens: integer('The maximum number of tokens to generate.', { nullable: true }),
       ...sampling,
       logprobs: integer('How many of the likeliest tokens to report at each step.', {
         nullable: true,
       }),
       echo: boolean('Begin the answer with the prompt.'),
-      suffix: string('What follows the completion.', { nullable: true }),
+      suffix: string('The text after the completion.', { nullable: true }),
       best_of: integer(),
     }),
     anyOf: [
@@ -129,7 +129,7 @@ export const openaiSchemas: Record<string, Schema> = {
       content,
       name: string(),
       tool_calls: arrayOf(anyObject()),
-      tool_call_id: string('Which call a message with the role `tool` answers.'),
+      tool_call_id: string('The call that a message with the role `tool` answers.'),
       reasoning_content: nullableString,
     },
     ['role'],
@@ -138,7 +138,7 @@ export const openaiSchemas: Record<string, Schema> = {
     {
       model,
       messages: arrayOf(ref('ChatMessage'), 'The conversation so far.'),
-      max_tokens: integer('The most tokens to generate.', { nullable: true }),
+      max_tokens: integer('The maximum number of tokens to generate.', { nullable: true }),
       max_completion_tokens: integer('The newer name of `max_tokens`.', { nullable: true }),
       ...sampling,
       logprobs: boolean(),
@@ -248,7 +248,7 @@ const modelExample = { id: 'smollm2', object: 'model', created: 1795478400, owne
 export const openaiDocs: Record<string, RouteDoc> = {
   '/v1/completions': {
     tag,
-    description: 'Needs `prompt` or `prompt_embeds`; the engine judges everything else.',
+    description: 'Needs `prompt` or `prompt_embeds`; the engine checks all other fields.',
     body: json('CompletionRequest', {
       'A completion': { prompt: 'Привет! Как дела?', max_tokens: 100, temperature: 0.7 },
       'A streamed completion': {
@@ -267,7 +267,7 @@ export const openaiDocs: Record<string, RouteDoc> = {
         },
       }),
       ...eventStream(
-        'With `stream: true`: each event holds a Completion with the next piece of text; a whole stream ends with `[DONE]`.',
+        'With `stream: true`: each event holds a Completion with the next piece of text; a complete stream ends with `[DONE]`.',
         dataFrames(
           {
             ...completion,
@@ -310,7 +310,7 @@ export const openaiDocs: Record<string, RouteDoc> = {
         },
       }),
       ...eventStream(
-        'With `stream: true`: each event holds a ChatCompletionChunk; a whole stream ends with `[DONE]`.',
+        'With `stream: true`: each event holds a ChatCompletionChunk; a complete stream ends with `[DONE]`.',
         dataFrames(
           delta({ role: 'assistant', content: null }),
           delta({ content: 'Хорошо!' }),
@@ -349,13 +349,13 @@ export const openaiDocs: Record<string, RouteDoc> = {
   },
   '/v1/models/*': {
     tag,
-    description: 'Looked up in the list of the engine. An id may contain slashes.',
+    description: 'The gateway looks the model up in the engine’s list. An id may contain slashes.',
     parameters: [
       {
         in: 'path',
         name: 'id',
         required: true,
-        description: 'The id of the model, as GET /v1/models gives it.',
+        description: 'The id of the model, as listed by GET /v1/models.',
         schema: { type: 'string' },
         example: 'smollm2',
       },

@@ -1,18 +1,18 @@
 /**
- * What the pages of the specification are written with: types, and short forms for schemas, examples and event streams.
- * Pure data and pure functions; it knows no route and no family.
+ * Types and short forms with which the specification is written: schemas, examples and event streams. Pure; it contains
+ * no route and no wire format.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 
 export type Schema = OpenAPIV3.SchemaObject | OpenAPIV3.ReferenceObject;
 export type Content = Record<string, OpenAPIV3.MediaTypeObject>;
 
-/** What the specification says of one proxied path, beside what routes.ts says of it. */
+/** The documentation of one proxied path, in addition to its row in wire/routes.ts. */
 export interface RouteDoc {
   tag: string;
   description?: string;
   parameters?: OpenAPIV3.ParameterObject[];
-  /** The body of the request by content type; absent where the route takes none. */
+  /** The body of the request by content type; absent if the route takes none. */
   body?: Content;
   /** The answer with status 200 by content type. */
   answer: Content;
@@ -30,10 +30,10 @@ export const string = scalar('string');
 export const integer = scalar('integer');
 export const number = scalar('number');
 export const boolean = scalar('boolean');
-/** An object of which nothing more is said here. */
+/** An object whose properties are not described. */
 export const anyObject = scalar('object');
 
-/** Returns a reference to one of the specification's named schemas. */
+/** Returns a reference to a named schema of the specification. */
 export function ref(name: string): OpenAPIV3.ReferenceObject {
   return { $ref: `#/components/schemas/${name}` };
 }
@@ -47,7 +47,7 @@ export function anyOf(description: string, ...shapes: Schema[]): Schema {
   return { description, anyOf: shapes };
 }
 
-/** Returns an object schema. Unknown fields are allowed in it: engines have their own, and they pass. */
+/** Returns an object schema that allows unknown fields, because engines have more fields. */
 export function object(
   properties: Record<string, Schema>,
   required: string[] = [],
@@ -62,22 +62,22 @@ export function object(
   };
 }
 
-/** Returns a JSON body: the named schema and its examples by title. */
+/** Returns a JSON body with the named schema and examples by title. */
 export function json(schema: string, examples: Record<string, unknown>): Content {
   return { 'application/json': { schema: ref(schema), examples: titled(examples) } };
 }
 
-/** Returns a form, in the same way; a file in an example stands for its content. */
+/** Returns a form body with the named schema and examples by title. In an example, a file's name is in place of its content. */
 export function form(schema: string, examples: Record<string, unknown>): Content {
   return { 'multipart/form-data': { schema: ref(schema), examples: titled(examples) } };
 }
 
-/** Returns an event stream, with one example made of `frames`. */
+/** Returns an event stream body with one example, made of `frames`. */
 export function eventStream(description: string, frames: string[]): Content {
   return {
     'text/event-stream': {
       schema: { type: 'string', description },
-      examples: titled({ 'A whole stream': frames.join('') }),
+      examples: titled({ 'A complete stream': frames.join('') }),
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * What anybody may ask without a key, as the specification shows it: what the gateway is, whether it lives, whether it
- * can be given requests, and the pages of the documentation.
+ * The specification of the routes that need no key: facts about the gateway, health, readiness, and the pages of the
+ * documentation.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { arrayOf, integer, json, object, ref, string } from './parts.ts';
@@ -31,7 +31,7 @@ export const publicSchemas: Record<string, Schema> = {
       status: string(undefined, { enum: ['ok'] }),
       version: string(),
       uptimeSeconds: integer(),
-      inFlight: integer('Requests that are open now.'),
+      inFlight: integer('The number of open requests.'),
       upstreams: arrayOf(ref('UpstreamHealth')),
     },
     ['status', 'version', 'uptimeSeconds', 'inFlight', 'upstreams'],
@@ -39,9 +39,9 @@ export const publicSchemas: Record<string, Schema> = {
   UpstreamHealth: object(
     {
       id: string(),
-      kind: string('What the engine was seen to be, for instance `llama.cpp` or `vllm`.'),
-      state: string('What was last seen of it, for instance `up` or `away`.'),
-      slots: integer('How many requests it runs at once, where it says so.'),
+      kind: string('The detected kind of engine, for instance `llama.cpp` or `vllm`.'),
+      state: string('The last known state, for instance `up` or `away`.'),
+      slots: integer('How many requests it runs at once; absent if it does not report it.'),
     },
     ['id', 'kind', 'state'],
   ),
@@ -75,7 +75,7 @@ function operation(
 export const publicOperations = [
   operation(
     '/',
-    'What this gateway is and what it has',
+    'Describe this gateway and list its routes',
     json('Gateway', {
       'In short': {
         name: 'LLM Gateway',
@@ -87,7 +87,7 @@ export const publicOperations = [
   ),
   operation(
     '/health',
-    'Whether the gateway lives',
+    'Tell whether the gateway is running',
     json('Health', {
       'One engine': {
         status: 'ok',
@@ -97,16 +97,16 @@ export const publicOperations = [
         upstreams: [{ id: 'default', kind: 'llama.cpp', state: 'up', slots: 4 }],
       },
     }),
-    { description: 'Never a failure because an engine is away.' },
+    { description: 'Succeeds even if no engine is available.' },
   ),
   operation(
     '/ready',
-    'Whether requests can be sent',
+    'Tell whether the gateway can take requests',
     json('Readiness', { Ready: { status: 'ready' } }),
     {
       responses: {
         503: {
-          description: 'The gateway is draining, or no engine can be used.',
+          description: 'The gateway is shutting down, or no engine is available.',
           content: json('Readiness', {
             'Shutting down': { status: 'draining' },
             'No engine': { status: 'no_upstream' },

@@ -1,6 +1,6 @@
 /**
- * The bodies of OpenAI's Responses as the specification shows them. Only the fields that clients and engines commonly
- * use; all others are allowed and pass unchanged.
+ * The specification of the bodies of OpenAI's Responses: the fields that clients and engines commonly use. Other fields
+ * are allowed and passed on unchanged.
  */
 import {
   anyObject,
@@ -22,12 +22,12 @@ export const responsesSchemas: Record<string, Schema> = {
   ResponseRequest: object(
     {
       model: string(
-        'The model, as GET /v1/models names it. May be left out where the engine serves only one.',
+        'The model, as listed by GET /v1/models. Optional if the engine serves only one.',
         { nullable: true },
       ),
       input: anyOf('A text, or the items of a conversation.', string(), arrayOf(anyObject())),
-      instructions: string('What the model is told beforehand.', { nullable: true }),
-      max_output_tokens: integer('The most tokens to generate.', { nullable: true }),
+      instructions: string('Instructions to the model before the conversation.', { nullable: true }),
+      max_output_tokens: integer('The maximum number of tokens to generate.', { nullable: true }),
       temperature: number(),
       top_p: number(),
       stream: boolean('Send the answer as an event stream while it is generated.'),
@@ -94,7 +94,7 @@ export const responsesDocs: Record<string, RouteDoc> = {
     answer: {
       ...json('Response', { 'An answer': response }),
       ...eventStream(
-        'With `stream: true`: named events. A whole stream ends with `response.completed`, `response.incomplete` or `response.failed`.',
+        'With `stream: true`: named events. A complete stream ends with `response.completed`, `response.incomplete` or `response.failed`.',
         namedFrames(
           {
             type: 'response.created',

@@ -1,6 +1,6 @@
 /**
- * Files of other packages that are embedded unchanged. Imported with `{ type: 'file' }`, each is a path to read the file
- * from, both in the sources and in the compiled binary.
+ * Files of other packages that are embedded unchanged. Imported with `{ type: 'file' }`, each is a path to read the
+ * file from, both in the sources and in the compiled binary.
  */
 declare module 'redoc/bundles/redoc.standalone.js' {
   const path: string;

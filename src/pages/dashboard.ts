@@ -1,6 +1,7 @@
 /**
- * The operator's page at /dashboard and its files: static, embedded, the same for every visitor. They contain no data and
- * no key: the scripts call the admin API with the key that the operator types in. Nothing is loaded from another host.
+ * The operator's page at /dashboard and its files: static, embedded, the same for every visitor. They contain no data
+ * and no key: the scripts call the admin API with the key that the operator types in. Nothing is loaded from another
+ * host.
  *
  * The scripts are plain modules that a browser runs unchanged, so there is no bundle to build.
  */

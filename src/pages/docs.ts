@@ -1,7 +1,7 @@
 /**
  * The documentation: OpenAPI at /openapi.json, Swagger UI at /docs, ReDoc at /redoc. Everything comes from this process
- * and nothing from any other host, which a strict Content-Security-Policy enforces. Files are read and the specification
- * is built at the first request.
+ * and nothing from any other host, which a strict Content-Security-Policy enforces. Files are read and the
+ * specification is built at the first request.
  */
 import { Elysia } from 'elysia';
 import redocBundle from 'redoc/bundles/redoc.standalone.js' with { type: 'file' };
@@ -29,8 +29,8 @@ const javascript = 'text/javascript; charset=utf-8';
 const redocLogo = 'https://cdn.redoc.ly/redoc/logo-mini.svg';
 
 /**
- * Hashes of the two style elements that ReDoc inserts: one that is empty at first, and one for scroll bars. An upgrade of
- * ReDoc may need others; the browser's console then names them.
+ * Hashes of the two style elements that ReDoc inserts: one that is empty at first, and one for scroll bars. An upgrade
+ * of ReDoc may need others; the browser's console then names them.
  */
 const emptyStyle = 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=';
 const scrollbarStyle = 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc=';

@@ -1,6 +1,6 @@
 /**
- * The OpenAPI 3.0 description of the gateway, made from the tables in wire/routes.ts and wire/errors.ts, so that no route
- * and no error can be forgotten. Pure data and pure functions; pages/docs.ts serves it.
+ * The OpenAPI 3.0 description of the gateway, made from the tables in wire/routes.ts and wire/errors.ts, so that no
+ * route and no error can be forgotten. Pure data and pure functions; pages/docs.ts serves it.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { errorFrame, GatewayError } from '../wire/errors.ts';

@@ -5,14 +5,14 @@ import { existsSync } from 'node:fs';
 
 const executablePath = '/usr/bin/chromium';
 const isMissing = !existsSync(executablePath);
-/** Where everything is installed first, a missing browser is a failure, not a reason to skip. */
+/** In CI everything is installed before, so there a missing browser is a failure, not a reason to skip. */
 export const isSkipped = isMissing && process.env['CI'] !== 'true';
 if (isSkipped) console.log('skipped: browser tests, get it with: apt-get install chromium');
 
-/** For machines that are busy with other tests. */
+/** Long, for machines that are busy with other tests. */
 export const timeoutMs = 120_000;
 
-/** How it is launched. */
+/** The options to launch the browser with. */
 export const launching = {
   executablePath,
   args: [

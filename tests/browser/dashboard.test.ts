@@ -1,6 +1,6 @@
 /**
- * The dashboard in a real browser that can reach nothing but this machine, against a stand-in for the admin API: what it
- * shows, what it asks, and what it keeps to itself.
+ * The dashboard in a real browser that can reach only this machine, with a stand-in for the admin API: what it shows,
+ * what it requests, and that it keeps keys secret.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'bun:test';
 import { mkdtemp } from 'node:fs/promises';
@@ -25,7 +25,7 @@ const engine = { id: 'engine-a', kind: 'llama.cpp', state: 'up', slots: 4, usedS
 let browser: Browser;
 let folder: string;
 let standIn: StandIn;
-/** What went wrong in the pages of a test: what the console complained of, which hosts were tried. */
+/** Problems in the pages of a test: errors in the console, and requests to other hosts. */
 let complaints: string[] = [];
 let foreign: string[] = [];
 
@@ -58,11 +58,11 @@ async function signedIn(section = 'live', options: BrowserContextOptions = {}): 
   return page;
 }
 
-/** The rows with a text in the tables that are shown. */
+/** Returns the rows with a text in the visible tables. */
 const row = (page: Page, text: string) =>
   page.locator('section:not([hidden]) tbody tr').filter({ hasText: text });
 
-/** How far the page is wider than its window. */
+/** Returns how many pixels the page is wider than its window. */
 const overhang = (page: Page) =>
   page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
 
@@ -96,7 +96,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   });
 
   test(
-    'shows what runs, in place, and the engine with its slots',
+    'shows open requests, updated in place, and the engine with its slots',
     async () => {
       const page = await signedIn();
       const alice = row(page, 'alice');
@@ -139,7 +139,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'stops a request at the second press, not the first',
+    'stops a request at the second press, not at the first',
     async () => {
       const page = await signedIn();
       const stop = row(page, 'alice').getByRole('button');
@@ -149,7 +149,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       expect(await stop.boundingBox()).toEqual(size);
       expect(asked('DELETE', '/admin/requests/req-1')).toEqual([]);
       await stop.click();
-      await page.getByText('The request is stopped.').waitFor();
+      await page.getByText('The request was stopped.').waitFor();
       await page.getByText('No request is in flight.').waitFor();
       expect(asked('DELETE', '/admin/requests/req-1')).toHaveLength(1);
     },
@@ -157,7 +157,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'a double click is no decision, and one that is not taken is forgotten',
+    'a double click does not confirm, and an unconfirmed press is forgotten',
     async () => {
       const page = await signedIn();
       const stop = row(page, 'alice').getByRole('button');
@@ -171,7 +171,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'can be used by keyboard: the stop button is reached, keeps the focus while rows change, and works',
+    'works with the keyboard: the stop button can be reached, keeps the focus while rows change, and works',
     async () => {
       const page = await signedIn();
       await row(page, 'alice').waitFor();
@@ -195,7 +195,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'names that are markup are shown as they are',
+    'names that contain markup are shown as text',
     async () => {
       const row = { id: markup, name: markup, model: markup, upstream: markup, route: markup };
       standIn.live.requests = [request({ ...row, key: 'k', principal: `k/${markup}` })];
@@ -218,7 +218,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'the typed keys are nowhere but in memory',
+    'the entered keys are only in memory',
     async () => {
       const page = await signedIn('playground');
       await page.fill('#client-key', clientKey);
@@ -250,13 +250,13 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'says so when the key is wrong, and when it is refused later on',
+    'shows when the key is wrong, and when it is refused later',
     async () => {
       const page = await newPage();
       await page.goto(`${standIn.url}/dashboard`);
       await page.fill('#admin-key', 'sk-wrong');
       await page.keyboard.press('Enter');
-      await page.getByText('The key was refused: This API key is not one of ours.').waitFor();
+      await page.getByText('Key refused: Invalid API key.').waitFor();
       expect(await page.locator('#app').isVisible()).toBe(false);
 
       await page.fill('#admin-key', adminKey);
@@ -264,7 +264,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       await page.locator('#live').waitFor();
       standIn.setRefusing(true);
       await page.click('nav a[href="#keys"]');
-      await page.getByText('The key was refused').waitFor();
+      await page.getByText('Key refused').waitFor();
       expect(await page.locator('#app').isVisible()).toBe(false);
       expect(await page.evaluate('document.activeElement.id')).toBe('admin-key');
 
@@ -272,14 +272,14 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       await page.fill('#admin-key', adminKey);
       await page.keyboard.press('Enter');
       await page.locator('#keys').waitFor();
-      // The browser itself writes each refusal into the console.
+      // The browser itself logs each refusal in the console.
       complaints = complaints.filter((text) => !text.includes('403'));
     },
     timeoutMs,
   );
 
   test(
-    'comes back by itself when the stream ends, and holds one at a time',
+    'reconnects by itself when the stream ends, with one stream at a time',
     async () => {
       const page = await signedIn();
       await row(page, 'alice').waitFor();
@@ -346,7 +346,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       await signIn(page, 'keys');
       await row(page, 'carol').waitFor();
       expect(await page.content()).not.toContain(key);
-      // The browser itself writes each refusal into the console.
+      // The browser itself logs each refusal in the console.
       complaints = complaints.filter((text) => !text.includes('400'));
     },
     timeoutMs,
@@ -365,7 +365,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       expect(await page.getByLabel('Name').getAttribute('maxlength')).toBe('100');
       await page.getByLabel('Open requests').fill('2');
       await page.locator('#key-dialog [type=submit]').click();
-      await page.getByText('alice is edited.').waitFor();
+      await page.getByText('alice was saved.').waitFor();
       const change = asked('PATCH', '/admin/keys/k1')[0]?.body;
       expect(change).toMatchObject({ models: null, limits: { concurrentRequests: 2 } });
       expect(change).not.toHaveProperty('expiresAt');
@@ -389,7 +389,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'draws the usage over the chosen time, and sorts its totals',
+    'draws the usage over the chosen time range, and sorts the totals',
     async () => {
       standIn.usage = (by, since) => [
         ...usageRows(by, since, { key: 'k1', name: 'alice', model: 'a', requests: 5 }),
@@ -420,12 +420,12 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'chats with a model with a key of a client, and stops it',
+    'chats with a model with a client’s key, and stops the answer',
     async () => {
       const page = await signedIn('playground');
       await page.fill('#client-key', 'sk-wrong');
       await page.locator('#client-key').blur();
-      await page.locator('#model-problem').getByText('not one of ours').waitFor();
+      await page.locator('#model-problem').getByText('Invalid API key.').waitFor();
       await page.fill('#client-key', clientKey);
       await page.locator('#client-key').blur();
       await page.locator('#model option').first().waitFor({ state: 'attached' });
@@ -448,7 +448,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
       await page.getByRole('button', { name: 'Stop' }).click();
       await page.locator('#chat-status').getByText('Stopped').waitFor();
       await page.getByRole('button', { name: 'Send' }).waitFor();
-      // The browser itself writes each refusal into the console.
+      // The browser itself logs each refusal in the console.
       complaints = complaints.filter((text) => !text.includes('403'));
     },
     timeoutMs,
@@ -491,7 +491,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
   );
 
   test(
-    'what is not of this origin is stopped, and so is markup that a script makes',
+    'other origins are blocked, and so is markup made by a script',
     async () => {
       const page = await signedIn();
       for (const attempt of [

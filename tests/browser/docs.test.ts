@@ -1,6 +1,6 @@
 /**
- * The pages of the documentation in a real browser that can reach nothing but this machine: they render, they try no
- * other host, they break no policy, and a completion can be sent from them.
+ * The pages of the documentation in a real browser that can reach only this machine: they render, they request no other
+ * host, they violate no policy, and a completion can be sent from them.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -17,7 +17,7 @@ let gateway: Gateway;
 let browser: BrowserContext;
 let folder: string;
 
-/** What went wrong in the pages since they were opened: what the console complained of, which hosts were tried. */
+/** Problems in the pages since they were opened: errors in the console, and requests to other hosts. */
 const complaints: string[] = [];
 const foreign: string[] = [];
 
@@ -35,7 +35,7 @@ async function open(path: string): Promise<Page> {
   return page;
 }
 
-/** Opens an operation of Swagger UI, sends an example of its body, and gives the answer that has `expected` in it. */
+/** Opens an operation in Swagger UI, sends an example of its body, and returns the answer that contains `expected`. */
 async function execute(page: Page, id: string, example: string, expected: string) {
   const operation = page.locator(`#${id}`);
   if (!(await operation.locator('.execute').isVisible())) {
@@ -82,7 +82,7 @@ describe.skipIf(isSkipped)('in a browser without a network', () => {
   });
 
   test(
-    '/docs takes a key, sends a completion and shows what the engine answered',
+    '/docs accepts a key, sends a completion and shows the engine’s answer',
     async () => {
       const page = await open('/docs');
       await page.locator('.opblock').first().waitFor();
@@ -133,13 +133,13 @@ describe.skipIf(isSkipped)('in a browser without a network', () => {
     timeoutMs,
   );
 
-  test('they tried no other host and broke no policy', () => {
+  test('they request no other host and violate no policy', () => {
     expect(foreign.filter((url) => !url.startsWith(`blob:${gateway.url}`))).toEqual([]);
     expect(complaints).toEqual([]);
   });
 
   test(
-    'a page that tries another host is stopped and noticed',
+    'a page that requests another host is blocked, and this test detects it',
     async () => {
       const page = await open('/docs');
       for (const attempt of [

@@ -1,6 +1,6 @@
 /**
- * A stand-in for the gateway behind the dashboard: the page itself, and the part of the HTTP API that it asks, with data
- * that a test sets. It remembers what was asked of it.
+ * A stand-in for the gateway behind the dashboard: the page itself, and the part of the HTTP API that it uses, with
+ * data that a test sets. It records the requests to the API.
  */
 import { Elysia } from 'elysia';
 import { dashboard } from '../../src/pages/dashboard.ts';
@@ -19,13 +19,13 @@ type Json = Record<string, unknown>;
 
 export interface StandIn {
   url: string;
-  /** What the live view shows; a change is seen at its next event. */
+  /** The data of the live view; a change is sent with its next event. */
   live: { requests: LiveRow[]; upstreams: Engine[]; queued: number };
   keys: KeyView[];
   usage: (by: string[], sinceMs: number, now: number) => UsageRow[];
-  /** Method, path and body of everything that was asked of the API. */
+  /** Method, path and body of every request to the API. */
   asked: { method: string; path: string; body: unknown }[];
-  /** How many live views are open. */
+  /** Returns how many live views are open. */
   viewers(): number;
   /** Ends every live view, as a restart does. */
   cut(): void;
@@ -73,7 +73,7 @@ export function keyView(change: Partial<KeyView> = {}): KeyView {
 
 const spansMs: Record<string, number> = { minute: 60_000, hour: 3_600_000 };
 
-/** One group of the usage with `values`: a row for each span of time, or one in all where `by` names no span. */
+/** Returns the usage of one group with `values`: a row for each span of time, or one row if `by` names no span. */
 export function usageRows(
   by: readonly string[],
   since: number,
@@ -110,7 +110,7 @@ function refusal(status: number, message: string): Response {
 
 const beatMs = 200;
 
-/** Starts it on a free port of 127.0.0.1. */
+/** Starts the stand-in on a free port of 127.0.0.1. */
 export function startStandIn(): StandIn {
   const encoder = new TextEncoder();
   const viewers = new Set<ReadableStreamDefaultController<Uint8Array>>();
@@ -166,7 +166,7 @@ export function startStandIn(): StandIn {
 
   async function answerAdmin(method: string, path: string, incoming: Request, body: Json) {
     if (incoming.headers.get('authorization') !== `Bearer ${adminKey}` || isRefusing) {
-      return refusal(403, 'This API key is not one of ours.');
+      return refusal(403, 'Invalid API key.');
     }
     const { pathname, searchParams } = new URL(`http://gateway${path}`);
     const [, , what, id, action] = pathname.split('/').map(decodeURIComponent);
@@ -207,7 +207,7 @@ export function startStandIn(): StandIn {
     return Response.json(key);
   }
 
-  /** A stream of words that ends after the last, or never where the prompt asks for that. */
+  /** Returns a stream of words that ends after the last one, or never if `isEndless`. */
   function chat(isEndless: boolean, signal: AbortSignal): ReadableStream<Uint8Array> {
     const data = (value: unknown) => encoder.encode(`data: ${JSON.stringify(value)}\n\n`);
     const delta = (value: object) => data({ choices: [{ delta: value }] });
@@ -233,7 +233,7 @@ export function startStandIn(): StandIn {
 
   function answerClient(path: string, incoming: Request, body: Json): Response {
     if (incoming.headers.get('authorization') !== `Bearer ${clientKey}`) {
-      return refusal(403, 'This API key is not one of ours.');
+      return refusal(403, 'Invalid API key.');
     }
     if (path === '/v1/models') {
       return Response.json({ data: [{ id: 'llama-3.1-8b' }, { id: 'qwen3-32b' }] });

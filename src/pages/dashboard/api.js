@@ -1,12 +1,12 @@
 /**
- * The gateway's HTTP API with one key. The key lives in a private field of this object and goes out in one header: never
- * into an address, a store of the browser or the document.
+ * The gateway's HTTP API with one key. The key is in a private field of this object and is sent in one header. It is
+ * never written into a URL, the browser's storage or the document.
  */
 
-/** An answer that says no, with the gateway's own words. */
+/** An answer that is not a 2xx, with the gateway's message. */
 export class ApiError extends Error {
   /**
-   * @param {number} status 0 where there was no answer
+   * @param {number} status 0 if there was no answer
    * @param {string} message
    */
   constructor(status, message) {
@@ -14,14 +14,14 @@ export class ApiError extends Error {
     this.status = status;
   }
 
-  /** Whether the key is what was refused. */
+  /** Whether the gateway refused the key. */
   get isRefusal() {
     return this.status === 401 || this.status === 403;
   }
 }
 
 /**
- * Returns the message of an error envelope, or the start of what else came.
+ * Returns the message of an error body; of any other body its first 200 characters.
  * @param {string} text
  * @param {number} status
  */
@@ -31,9 +31,11 @@ export function messageOf(text, status) {
     const message = typeof error === 'string' ? error : error?.message;
     if (typeof message === 'string' && message !== '') return message;
   } catch {
-    // Not JSON: something between this page and the gateway has answered.
+    // Not JSON: a proxy between this page and the gateway has answered.
   }
-  return text.trim() === '' ? `The answer was ${status}.` : text.trim().slice(0, 200);
+  return text.trim() === ''
+    ? `The gateway answered with status ${status}.`
+    : text.trim().slice(0, 200);
 }
 
 /** @param {unknown} error */
@@ -45,18 +47,18 @@ export class Api {
   #key = '';
   #onRefused;
 
-  /** @param {(error: ApiError) => void} [onRefused] told whenever the key is not accepted */
+  /** @param {(error: ApiError) => void} [onRefused] called each time the key is refused */
   constructor(onRefused) {
     this.#onRefused = onRefused;
   }
 
-  /** @param {string} key what is sent from now on; empty to forget the one before */
+  /** @param {string} key the key to send from now on; empty to forget the previous one */
   use(key) {
     this.#key = key;
   }
 
   /**
-   * Sends a request and gives the answer once its headers are there.
+   * Sends a request. Resolves to the answer when its headers have arrived.
    * @param {string} method
    * @param {string} path
    * @param {{ body?: unknown, signal?: AbortSignal, headers?: Record<string, string> }} [options]
@@ -88,11 +90,11 @@ export class Api {
   }
 
   /**
-   * Sends a request and gives the JSON of its answer, `undefined` when that has no body.
+   * Sends a request. Resolves to the parsed JSON of the answer, `undefined` if it has no body.
    * @param {string} method
    * @param {string} path
    * @param {unknown} [body]
-   * @returns {Promise<any>} what the caller knows it to be
+   * @returns {Promise<any>} the caller knows the type
    */
   async ask(method, path, body) {
     const answer = await this.open(method, path, { body });
@@ -102,7 +104,7 @@ export class Api {
 }
 
 /**
- * Returns whether a text can be sent as a key at all; a header takes no spaces and nothing beyond ASCII.
+ * Returns whether a text can be sent as a key: a header accepts only printable ASCII without spaces.
  * @param {string} key
  */
 export function isSendable(key) {

@@ -1,6 +1,6 @@
 /**
- * The files of the page, imported with `{ type: 'file' }`: each is the path to read it from, in the sources as in the
- * compiled binary. A browser runs them; the gateway only hands them out.
+ * The files of the page. Imported with `{ type: 'file' }`, each is a path to read the file from, both in the sources
+ * and in the compiled binary. The gateway only serves them; a browser runs them.
  */
 declare module '.*.js' {
   const path: string;

@@ -1,5 +1,5 @@
 /**
- * One chart: a title, what its colours mean, and the plot with a box that follows the pointer. It draws what it is given.
+ * One chart: a title, a legend, and the plot with a box of values that follows the pointer.
  */
 import { make, setText } from './dom.js';
 import { clock, moment } from './format.js';
@@ -8,9 +8,9 @@ import { stacked } from './series.js';
 /** @import { Line } from './series.js' */
 
 const height = 150;
-/** The crosshair of one chart shows in all of them. */
+/** Charts with this key show their crosshairs at the same time. */
 const cursorKey = 'usage';
-/** Steps of an axis that counts: there is no half of an error. */
+/** Axis steps for counts: whole numbers only. */
 const wholeSteps = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power));
 const darkness = matchMedia('(prefers-color-scheme: dark)');
 
@@ -47,9 +47,9 @@ export class Chart {
    * @param {HTMLElement} container
    * @param {object} options
    * @param {string} options.title
-   * @param {'bars' | 'lines'} options.shape bars stand on one another
-   * @param {(value: number | null) => string} options.write
-   * @param {number} options.least how far the axis goes at least
+   * @param {'bars' | 'lines'} options.shape bars are stacked
+   * @param {(value: number | null) => string} options.write formats a value
+   * @param {number} options.least the smallest upper end of the axis
    */
   constructor(container, options) {
     this.#options = options;
@@ -83,11 +83,11 @@ export class Chart {
     this.#showBox(this.#plot);
   }
 
-  /** Says of a picture what can be said in words. */
+  /** Describes the chart in words, for screen readers. */
   #describe() {
     const { lines } = this.#shown;
     const hasData = lines.some(({ values }) => values.some((value) => value !== null && value > 0));
-    const words = hasData ? 'the totals below have the numbers' : 'nothing in this time';
+    const words = hasData ? 'the table of totals has the numbers' : 'no data in this time range';
     this.#place.ariaLabel = `${this.#options.title}: ${words}`;
     this.#place.classList.toggle('blank', !hasData);
   }
@@ -103,7 +103,7 @@ export class Chart {
     this.#plot.over.append(this.#box);
   }
 
-  /** What lies behind comes first: of bars that stand on one another the highest. */
+  /** The drawing order, back to front: of stacked bars the top one first. */
   #order() {
     return [...this.#shown.lines.keys()].reverse();
   }
@@ -139,7 +139,7 @@ export class Chart {
         sync: { key: cursorKey },
       },
       scales: {
-        // Half a step more on either side: a bar stands on the middle of its span.
+        // Half a step more on each side: a bar is centred on its point in time.
         x: { range: (_plot, min, max) => [min - this.#step() / 2, max + this.#step() / 2] },
         y: { range: (_plot, _min, max) => [0, Math.max(max ?? 0, least) * 1.08] },
       },
@@ -182,13 +182,13 @@ export class Chart {
       width: line?.isFaint ? 1 : 1.75,
       ...(line?.isFaint ? { dash: [3, 3] } : {}),
       alpha: line?.isFaint ? 0.6 : 1,
-      // A line needs two points; one that stands alone is drawn as such.
+      // A line needs two points; a value without neighbours is drawn as a dot.
       points: { size: 4, fill: stroke, width: 0, filter: (_plot, at) => this.#lonely(at) },
     };
   }
 
   /**
-   * Which values have none beside them.
+   * Returns the indexes of values whose neighbours are missing.
    * @param {number} at the position of the series in the plot
    */
   #lonely(at) {
@@ -201,7 +201,7 @@ export class Chart {
 
   #showLegend() {
     const entries = this.#shown.lines
-      // The dashes say which of a pair it is; its colour and name are there once.
+      // A pair of lines has one entry: both have the same colour, and p95 is dashed.
       .filter(({ isFaint, label }) => !isFaint || label === 'p95')
       .map(({ label, color, isFaint }) => {
         const text = label === 'p50' || label === 'p95' ? label : label.replace(/ p50$/, '');
@@ -215,7 +215,7 @@ export class Chart {
     const { idx, left = -1 } = plot.cursor;
     const { times, lines } = this.#shown;
     const time = idx === null || idx === undefined ? undefined : times[idx];
-    // The other charts show the line of the crosshair; the box is only where the pointer is.
+    // The other charts show only the crosshair; the box is shown in the chart under the pointer.
     this.#box.hidden = time === undefined || left < 0 || !plot.over.matches(':hover');
     if (this.#box.hidden || time === undefined) return;
     const rows = lines

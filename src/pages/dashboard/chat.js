@@ -1,5 +1,5 @@
 /**
- * One streamed answer of /v1/chat/completions, read piece by piece. It holds no document and no key.
+ * Reads one streamed answer of /v1/chat/completions piece by piece. It touches neither the document nor the key.
  */
 import { messageOf } from './api.js';
 import { readEvents } from './events.js';
@@ -9,10 +9,10 @@ import { readEvents } from './events.js';
 /** @typedef {{ kind: 'text' | 'thought' | 'queued' | 'tokens', text: string }} Piece */
 
 /**
- * What one event of the stream says.
+ * Returns the pieces in one event of the stream.
  * @param {string} data
  * @returns {Piece[]}
- * @throws {Error} with the message of a failure that came inside the stream
+ * @throws {Error} with the message of an error event
  */
 export function piecesOf(data) {
   if (data === '' || data === '[DONE]') return [];
@@ -44,7 +44,7 @@ export function piecesOf(data) {
  */
 export async function streamChat(api, { model, messages, options, signal }, onPiece) {
   const body = { model, messages, stream: true, ...options };
-  // Asks to be told of the place in the queue.
+  // Asks the gateway to report the position in the queue.
   const headers = { 'x-queue-feedback': 'true' };
   const answer = await api.open('POST', '/v1/chat/completions', { body, signal, headers });
   await readEvents(answer, ({ data, comment }) => {

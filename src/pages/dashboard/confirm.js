@@ -1,5 +1,5 @@
 /**
- * A button whose first press asks and whose second press acts. It changes its words, never its size.
+ * A button whose first press asks for confirmation and whose second press acts. Its text changes, its size does not.
  */
 import { make, setText } from './dom.js';
 
@@ -8,12 +8,12 @@ const patienceMs = 4000;
 /**
  * @param {object} options
  * @param {string} options.label
- * @param {string} options.question what it says once it has been pressed
- * @param {() => Promise<void>} options.act what it does; it must handle its own failures
+ * @param {string} options.question the text after the first press
+ * @param {() => Promise<void>} options.act the action; it must handle its own failures
  * @returns {HTMLButtonElement}
  */
 export function confirmButton({ label, question, act }) {
-  // Both texts lie in one cell of a grid, so that the longer one gives the size.
+  // Both texts are in one grid cell, so that the longer one sets the size.
   const first = make('span', '', label);
   const second = make('span', '', question);
   const element = make('button', 'confirm', first, second);
@@ -31,11 +31,11 @@ export function confirmButton({ label, question, act }) {
   }
 
   element.addEventListener('click', async (event) => {
-    // The second half of a double click is no second decision.
+    // The second click of a double click does not confirm.
     if (event.detail > 1 || isBusy) return;
     if (!element.classList.contains('asking')) return show(true);
     show(false);
-    // Not disabled meanwhile: that would take the focus away.
+    // Not disabled in the meantime: that would remove the focus.
     isBusy = true;
     await act();
     isBusy = false;
@@ -47,7 +47,7 @@ export function confirmButton({ label, question, act }) {
 
 /**
  * @param {HTMLButtonElement} element
- * @param {string} name whom or what it is about, for those who hear the page
+ * @param {string} name what the button acts on, for screen readers
  */
 export function nameOf(element, name) {
   const hint = element.lastElementChild?.classList.contains('away')

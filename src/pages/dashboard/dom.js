@@ -1,5 +1,5 @@
 /**
- * Small hands for the document. Text goes in as text only: names of models and keys come from users.
+ * Helpers for the document. They write text, never markup: names of models and keys come from users.
  */
 
 /**
@@ -37,7 +37,7 @@ export function dialog(id) {
 }
 
 /**
- * The one element inside `root` that the page's own markup has there.
+ * Returns the first element inside `root` that matches the selector; throws if there is none.
  * @param {string} selector
  * @param {ParentNode} root
  * @returns {HTMLElement}
@@ -49,7 +49,7 @@ export function one(selector, root) {
 }
 
 /**
- * Makes an element with a class, and texts or elements in it.
+ * Returns a new element with a class and children.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {string} className
@@ -64,7 +64,7 @@ export function make(tag, className, ...children) {
 }
 
 /**
- * Writes only what differs, so that nothing that stays the same is laid out or read aloud again.
+ * Sets the text only if it differs, so that unchanged text is not laid out or read aloud again.
  * @param {Node} node
  * @param {string} text
  */
@@ -73,7 +73,7 @@ export function setText(node, text) {
 }
 
 /**
- * A name that may be cut off: the whole of it shows when the pointer rests on it.
+ * Sets a text that may be cut off on screen; the tooltip shows all of it.
  * @param {HTMLElement} element
  * @param {string} text
  */

@@ -1,12 +1,12 @@
 /**
- * The engines: what each is, how it does, and its slots as small boxes.
+ * The list of engines: name, kind, models and state of each, and its slots as small boxes.
  */
 import { byId, make, setName, setText } from './dom.js';
 import { keyedRows } from './rows.js';
 
 /** @import { Engine } from './types.d.ts' */
 
-/** More boxes than can be told apart; such an engine has its numbers alone. */
+/** An engine with more slots shows only numbers: more boxes could not be told apart. */
 const maxBoxes = 64;
 
 /** @returns {{ element: HTMLElement, update: (engine: Engine) => void }} */

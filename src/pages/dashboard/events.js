@@ -1,10 +1,10 @@
 /**
- * Reading an event stream over fetch, which can send a key where EventSource cannot.
+ * Reads an event stream over fetch, which can send a key in a header; EventSource cannot.
  */
 
 /** @typedef {{ event: string, data: string, comment: string }} StreamEvent */
 
-/** Turns text, cut anywhere, into events. Comments come as events of their own, without data. */
+/** Turns text, cut at any place, into events. A block with only a comment becomes an event without data. */
 export class EventParser {
   #rest = '';
 
@@ -14,7 +14,7 @@ export class EventParser {
    */
   push(text) {
     this.#rest += text;
-    // A CR at the very end may be half of a line end.
+    // A CR at the end of the text may be the first half of a CR LF.
     const blocks = this.#rest.split(/\r\n\r\n|\n\n|\r\r(?!\n|$)/);
     this.#rest = blocks.pop() ?? '';
     return blocks.map(eventOf).filter(({ data, comment }) => data !== '' || comment !== '');
@@ -41,7 +41,7 @@ function eventOf(block) {
 }
 
 /**
- * Calls back with every event until the stream ends.
+ * Calls `onEvent` with every event. Resolves when the stream ends.
  * @param {Response} answer
  * @param {(event: StreamEvent) => void} onEvent
  */

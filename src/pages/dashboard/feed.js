@@ -1,5 +1,6 @@
 /**
- * The live view's connection: one event stream that is opened again, ever more slowly, whenever it ends or falls silent.
+ * The live view's connection: one event stream. When it ends or is silent for 6 s it is opened again, after growing
+ * waits.
  */
 import { ApiError, wordsOf } from './api.js';
 import { readEvents } from './events.js';
@@ -7,13 +8,13 @@ import { readEvents } from './events.js';
 /** @import { Api } from './api.js' */
 /** @import { Live } from './types.d.ts' */
 
-/** The gateway sends something each second. */
+/** The gateway sends an event each second; after this time without one the connection counts as dead. */
 const silenceMs = 6000;
 
 /**
- * How long to wait before try `attempt`, counted from 0, in milliseconds.
- * @param {number} attempt
- * @param {number} random from 0 to 1, so that many pages do not come back in the same moment
+ * Returns the wait before an attempt, in milliseconds.
+ * @param {number} attempt counted from 0
+ * @param {number} random from 0 to 1, so that many pages do not reconnect at the same moment
  */
 export function backoffMs(attempt, random) {
   return Math.min(30_000, 1000 * 2 ** attempt) * (0.5 + random / 2);
@@ -30,7 +31,8 @@ export class Feed {
    * @param {object} options
    * @param {(live: Live) => void} options.onLive
    * @param {(state: 'connecting' | 'open' | 'lost', words: string) => void} options.onState
-   * @param {(error: ApiError) => void} options.onEnd the key is not accepted, or there is no admin API; the feed has ended
+   * @param {(error: ApiError) => void} options.onEnd called when the feed has ended: the key was refused, or there is
+   * no admin API
    */
   constructor(api, options) {
     this.#api = api;
@@ -53,7 +55,7 @@ export class Feed {
     }
   }
 
-  /** Tries at once in place of waiting on. */
+  /** Reconnects now instead of waiting longer. */
   hurry() {
     this.#wake();
   }
@@ -64,12 +66,13 @@ export class Feed {
   }
 
   /**
-   * Follows one connection to its end.
+   * Reads one connection until it ends. Always rejects, with the reason.
    * @param {() => void} onEvent
    */
   async #follow(onEvent) {
     const connection = new AbortController();
-    const end = () => connection.abort(new Error('The gateway has fallen silent.'));
+    const end = () =>
+      connection.abort(new Error(`The gateway has sent nothing for ${silenceMs / 1000} s.`));
     this.#ending.signal.addEventListener('abort', end);
     let timer = setTimeout(end, silenceMs);
     try {

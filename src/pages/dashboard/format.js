@@ -1,12 +1,12 @@
 /**
- * How the page writes numbers, waits and times. Pure: the same value gives the same text.
+ * Writes numbers, waits and times as text. Pure.
  */
 
 const none = '–';
 const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 /**
- * A whole number with its thousands apart.
+ * A whole number with thousands separators: 12,345.
  * @param {number | null | undefined} value
  */
 export function integer(value) {
@@ -14,7 +14,7 @@ export function integer(value) {
 }
 
 /**
- * A count in at most four signs: 950, 1.2k, 34k, 5.6M.
+ * A count in at most four characters: 950, 1.2k, 34k, 5.6M.
  * @param {number | null | undefined} value
  */
 export function count(value) {
@@ -24,7 +24,7 @@ export function count(value) {
     ['M', 1e6],
     ['k', 1e3],
   ])) {
-    // 999,950 would otherwise be 1000.0k.
+    // Without the factor 999,950 would become 1000k.
     if (value < size * 0.9995) continue;
     const amount = value / size;
     return `${amount < 9.95 ? amount.toFixed(1) : Math.round(amount)}${unit}`;
@@ -33,7 +33,7 @@ export function count(value) {
 }
 
 /**
- * Tokens a second: one decimal below ten, where it matters.
+ * Tokens a second, with one decimal below ten.
  * @param {number | null | undefined} value
  */
 export function rate(value) {
@@ -81,7 +81,7 @@ export function clock(date) {
 }
 
 /**
- * A point in time, in the zone of the reader: 2026-11-24 13:05.
+ * A point in time, in the reader's time zone: 2026-11-24 13:05.
  * @param {Date} date
  */
 export function moment(date) {

@@ -1,5 +1,6 @@
 /**
- * The form of a key's policy, to add one and to edit one. What is left empty is no limit; the gateway judges the rest.
+ * The form of a key's policy, for adding and editing a key. An empty field means no limit; the gateway validates the
+ * values.
  */
 import { wordsOf } from './api.js';
 import { byId, dialog, field, one, setText } from './dom.js';
@@ -20,7 +21,7 @@ const ids = /** @type {const} */ ([
   'user-header',
 ]);
 
-/** @typedef {Record<(typeof ids)[number], string>} Form what stands in the fields */
+/** @typedef {Record<(typeof ids)[number], string>} Form the values of the fields */
 
 /** @param {string} value */
 function numberOrNull(value) {
@@ -28,7 +29,7 @@ function numberOrNull(value) {
 }
 
 /**
- * Returns the body for the admin API. `null` takes a limit away.
+ * Returns the body for the admin API; `null` removes a limit.
  * @param {Form} form
  */
 export function policyOf(form) {
@@ -54,7 +55,7 @@ export function policyOf(form) {
 }
 
 /**
- * Returns what stands in the fields for a key, or for a new one.
+ * Returns the values of the fields for a key, or for a new key.
  * @param {KeyView | undefined} key
  * @returns {Form}
  */
@@ -80,15 +81,16 @@ export function formOf(key) {
 }
 
 /**
- * @param {(key: KeyView | undefined, policy: object) => Promise<void>} save throws what is to be read in the form
- * @returns {(key?: KeyView) => void} opens the form, for a new key where none is given
+ * @param {(key: KeyView | undefined, policy: object) => Promise<void>} save the form shows the message of what it
+ * throws
+ * @returns {(key?: KeyView) => void} opens the form; without a key, for a new one
  */
 export function keyForm(save) {
   const element = dialog('key-dialog');
   const form = one('form', element);
   const problem = one('.problem', element);
   const submit = /** @type {HTMLButtonElement} */ (one('[type=submit]', element));
-  const keep = new Option('as it is', 'keep');
+  const keep = new Option('unchanged', 'keep');
   /** @type {KeyView | undefined} */
   let shown;
 

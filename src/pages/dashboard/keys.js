@@ -1,5 +1,5 @@
 /**
- * The issued keys: what each may do, and what can be done with it.
+ * The section of issued keys: what each may do, with buttons to edit, rotate and revoke it.
  */
 import { wordsOf } from './api.js';
 import { confirmButton, nameOf } from './confirm.js';
@@ -13,7 +13,7 @@ import { secretDialog } from './secret.js';
 /** @import { Api } from './api.js' */
 /** @import { KeyView, Limits, NewKey } from './types.d.ts' */
 
-/** How long a replaced secret still works. */
+/** How long the old secret still works after a rotation. */
 const grace = '24h';
 
 /** @param {Limits} limits */
@@ -83,7 +83,7 @@ function makeRow(actions) {
     setText(badge, state);
     badge.dataset['state'] = state;
     badge.title = isRotating
-      ? `The secret before works until ${moment(new Date(key.replacedUntil ?? 0))}.`
+      ? `The old secret works until ${moment(new Date(key.replacedUntil ?? 0))}.`
       : '';
     setText(limits, limitsText(key.limits));
     setName(models, key.models?.join(', ') ?? 'all');
@@ -124,8 +124,8 @@ export function keysSection(api) {
   }
 
   /**
-   * Does one thing and shows what has become of the keys; a failure is told, not thrown.
-   * @param {() => Promise<string>} act gives what to say about it
+   * Runs an action, shows its result or failure, and loads the keys again. Never rejects.
+   * @param {() => Promise<string>} act resolves to the text to show
    */
   async function doing(act) {
     try {
@@ -139,7 +139,7 @@ export function keysSection(api) {
   const openForm = keyForm(async function save(key, policy) {
     if (key !== undefined) {
       await api.ask('PATCH', pathOf(key), policy);
-      notify(`${key.name} is edited.`);
+      notify(`${key.name} was saved.`);
     } else {
       /** @type {NewKey} */
       const made = await api.ask('POST', '/admin/keys', policy);
@@ -156,12 +156,12 @@ export function keysSection(api) {
         /** @type {NewKey} */
         const made = await api.ask('POST', `${pathOf(key)}/rotate`, { grace });
         showSecret(`New secret for ${made.name}`, made.key);
-        return `The secret of ${made.name} before this one works for 24 hours more.`;
+        return `The old secret of ${made.name} works for another 24 hours.`;
       }),
     revoke: (key) =>
       doing(async () => {
         await api.ask('DELETE', pathOf(key));
-        return `${key.name} is revoked.`;
+        return `${key.name} was revoked.`;
       }),
   };
 

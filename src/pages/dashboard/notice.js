@@ -1,5 +1,5 @@
 /**
- * One line at the foot of the page that says what has just happened, and goes away again.
+ * One line at the bottom of the page that says what has just happened, for 6 s.
  */
 import { byId } from './dom.js';
 

@@ -1,6 +1,6 @@
 /**
- * The page as a whole: it takes the admin key, follows the gateway, and shows one section at a time. The address names the
- * section and nothing else.
+ * The page as a whole: it asks for the admin key, keeps the live feed, and shows one section at a time. The URL
+ * contains the name of the section and nothing else.
  */
 import { Api, isSendable, wordsOf } from './api.js';
 import { byId, button, field, one, setText } from './dom.js';
@@ -24,7 +24,7 @@ let isIn = false;
 const showRequests = requestTable(async function stop(id) {
   try {
     await api.ask('DELETE', `/admin/requests/${encodeURIComponent(id)}`);
-    notify('The request is stopped.');
+    notify('The request was stopped.');
   } catch (error) {
     notify(wordsOf(error), 'failed');
   }
@@ -71,10 +71,10 @@ function showConnection(state, words) {
   );
   element.title = words;
   byId('app').classList.toggle('stale', state === 'lost');
-  if (!isIn && state === 'lost') setText(byId('sign-in-problem'), `${words} Trying again.`);
+  if (!isIn && state === 'lost') setText(byId('sign-in-problem'), `${words} Retrying.`);
 }
 
-/** The key has been accepted. */
+/** Shows the sections, when the key has been accepted. */
 function enter() {
   isIn = true;
   byId('sign-in').hidden = true;
@@ -93,8 +93,8 @@ function refuse(error) {
   byId('app').hidden = true;
   byId('sign-in').hidden = false;
   const words = error.isRefusal
-    ? `The key was refused: ${error.message}`
-    : 'This gateway has no admin API: it was started without ADMIN_API_KEY.';
+    ? `Key refused: ${error.message}`
+    : 'This gateway has no admin API. Start it with ADMIN_API_KEY set.';
   setText(byId('sign-in-problem'), words);
   field('admin-key').focus();
 }
@@ -119,7 +119,10 @@ one('#sign-in form', document).addEventListener('submit', (event) => {
   const input = field('admin-key');
   const key = input.value.trim();
   if (!isSendable(key)) {
-    return setText(byId('sign-in-problem'), 'That is no key: it has letters that none has.');
+    return setText(
+      byId('sign-in-problem'),
+      'Not a valid key: it contains spaces or characters outside ASCII.',
+    );
   }
   input.value = '';
   setText(byId('sign-in-problem'), '');
@@ -128,7 +131,7 @@ one('#sign-in form', document).addEventListener('submit', (event) => {
   feed = new Feed(api, { onLive: showLive, onState: showConnection, onEnd: refuse });
   void feed.run();
 });
-// A new page is the surest way to forget a key and everything that it has shown.
+// Loading the page again is the surest way to forget the key and all data shown with it.
 button('sign-out').addEventListener('click', () => location.reload());
 addEventListener('hashchange', showSection);
 addEventListener('online', () => feed?.hurry());

@@ -1,5 +1,6 @@
 /**
- * A chat with a model through the gateway, with a client's key: what a client would get, and how fast.
+ * A chat with a model through the gateway, with a client's key. It shows the answer and its speed as a client gets
+ * them.
  */
 import { Api, isSendable, wordsOf } from './api.js';
 import { streamChat } from './chat.js';
@@ -9,20 +10,20 @@ import { integer, rate, wait } from './format.js';
 /** @import { Message } from './chat.js' */
 
 /**
- * The figures of an answer so far; times in milliseconds.
+ * Returns the figures of an answer so far, as text; times are in milliseconds.
  * @param {object} run
  * @param {number} run.askedAt
- * @param {number} run.firstAt 0 while nothing has come
+ * @param {number} run.firstAt 0 before the first piece
  * @param {number} run.now
  * @param {number} run.pieces
- * @param {number | undefined} run.tokens what the engine has counted
- * @param {string} run.queued what the gateway last said of the queue
+ * @param {number | undefined} run.tokens the engine's count, if known
+ * @param {string} run.queued the gateway's last message about the queue
  */
 export function figuresOf({ askedAt, firstAt, now, pieces, tokens, queued }) {
   if (firstAt === 0) return `${queued || 'waiting'}; ${wait(now - askedAt)} so far`;
   const made = tokens ?? pieces;
   const seconds = (now - firstAt) / 1000;
-  // The first token was there when the clock started.
+  // The time starts at the first token, so that token does not count.
   const speed = made > 1 && seconds > 0 ? `, ${rate((made - 1) / seconds)} tokens/s` : '';
   const about = tokens === undefined ? '~' : '';
   return `first token ${wait(firstAt - askedAt)}, ${about}${integer(made)} tokens${speed}`;
@@ -58,7 +59,7 @@ export function playgroundSection() {
     const typed = key.value.trim();
     if (typed === '') return;
     if (!isSendable(typed))
-      return setText(problem, 'That is no key: it has letters that none has.');
+      return setText(problem, 'Not a valid key: it contains spaces or characters outside ASCII.');
     api.use(typed);
     try {
       const { data } = await api.ask('GET', '/v1/models');
@@ -85,7 +86,7 @@ export function playgroundSection() {
   }
 
   /**
-   * Writes, and follows the end of the text when it was in view.
+   * Calls `write`, and scrolls to the end of the text if the end was in view before.
    * @param {() => void} write
    */
   function following(write) {
@@ -118,7 +119,7 @@ export function playgroundSection() {
     running = new AbortController();
     const { signal } = running;
     showButtons();
-    // To be read aloud once it is whole, not word by word.
+    // Screen readers read the answer when it is complete, not word by word.
     transcript.ariaBusy = 'true';
     const run = {
       askedAt: performance.now(),
@@ -151,7 +152,7 @@ export function playgroundSection() {
       showButtons();
     }
     const answer = content.textContent ?? '';
-    // A turn without an answer is not part of the talk.
+    // A message without an answer is not part of the conversation.
     if (answer !== '') messages.push({ role: 'assistant', content: answer });
     else {
       messages.pop();
@@ -169,7 +170,7 @@ export function playgroundSection() {
   });
   prompt.addEventListener('keydown', (event) => {
     if (!(event instanceof KeyboardEvent) || event.key !== 'Enter') return;
-    // Enter that chooses a word of an input method sends nothing.
+    // Enter that selects a word in an input method does not send.
     if (event.shiftKey || event.isComposing || running !== undefined) return;
     event.preventDefault();
     /** @type {HTMLFormElement} */ (byId('composer')).requestSubmit();

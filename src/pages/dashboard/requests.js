@@ -1,5 +1,6 @@
 /**
- * The table of requests in flight. Rows are written in place, so that a stop button stays under the pointer and in focus.
+ * The table of open requests. Rows are updated in place, so that a stop button stays under the pointer and keeps the
+ * focus.
  */
 import { confirmButton, nameOf } from './confirm.js';
 import { byId, make, one, setName, setText } from './dom.js';
@@ -8,7 +9,7 @@ import { keyedRows } from './rows.js';
 
 /** @import { LiveRow } from './types.d.ts' */
 
-/** More rows than a person reads; the rest is only counted. */
+/** The maximum number of rows; further requests are only counted. */
 const maxRows = 200;
 
 const phaseWords = {
@@ -19,7 +20,7 @@ const phaseWords = {
 };
 
 /**
- * The user for whom a trusted key speaks, `undefined` where a key speaks for itself.
+ * Returns the user that a trusted key named; `undefined` if the key named none.
  * @param {{ key: string, principal: string }} row
  */
 export function userOf({ key, principal }) {
@@ -29,7 +30,7 @@ export function userOf({ key, principal }) {
 
 /**
  * @param {string} className
- * @param {string} label what a narrow screen shows in place of the head of the column
+ * @param {string} label shown on a narrow screen instead of the column's header
  * @param {...Node} children
  */
 function cell(className, label, ...children) {

@@ -1,5 +1,5 @@
 /**
- * A list that is updated in place: what stays keeps its element, its focus and its position on the screen.
+ * A list that is updated in place: an item that stays keeps its element, its focus and its position on the screen.
  */
 
 /**
@@ -9,11 +9,11 @@
 
 /**
  * @template Item
- * @param {HTMLElement} container what holds the rows and nothing else
+ * @param {HTMLElement} container contains the rows and nothing else
  * @param {(item: Item) => string} keyOf
  * @param {() => Row<Item>} makeRow
- * @param {HTMLElement} heading takes the focus when the row that had it goes
- * @returns {(items: readonly Item[]) => void} shows exactly these, in this order
+ * @param {HTMLElement} heading gets the focus when the row that had it is removed
+ * @returns {(items: readonly Item[]) => void} shows exactly these items, in this order
  */
 export function keyedRows(container, keyOf, makeRow, heading) {
   /** @type {Map<string, Row<Item>>} */
@@ -24,7 +24,7 @@ export function keyedRows(container, keyOf, makeRow, heading) {
     const next = new Map();
     for (const item of items) {
       let key = keyOf(item);
-      // Clients choose ids of requests, and can choose one twice.
+      // Clients choose the ids of requests, so an id can occur twice.
       while (next.has(key)) key += ' again';
       const row = shown.get(key) ?? makeRow();
       row.update(item);
@@ -39,7 +39,7 @@ export function keyedRows(container, keyOf, makeRow, heading) {
     let position = container.firstElementChild;
     for (const { element } of next.values()) {
       if (element === position) position = position.nextElementSibling;
-      // To move an element takes its focus away, so only what is out of place moves.
+      // Moving an element removes its focus, so only elements that are out of place are moved.
       else container.insertBefore(element, position);
     }
     shown = next;

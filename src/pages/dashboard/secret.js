@@ -1,5 +1,5 @@
 /**
- * Shows a new key once. It leaves the document when the dialog closes, and is kept nowhere else.
+ * Shows a new key once. The key is removed from the document when the dialog closes, and is kept nowhere else.
  */
 import { button, byId, dialog, setText } from './dom.js';
 
@@ -9,7 +9,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Only pages over https or from this machine have a clipboard; older means still work elsewhere.
+    // The clipboard API works only over HTTPS and on localhost; execCommand works everywhere.
     getSelection()?.selectAllChildren(byId('secret'));
     return document.execCommand('copy');
   }
@@ -25,13 +25,16 @@ export function secretDialog() {
 
   button('copy-secret').addEventListener('click', async () => {
     const isCopied = await copy(secret.textContent ?? '');
-    setText(status, isCopied ? 'Copied.' : 'The browser does not let it be copied: select it.');
+    setText(
+      status,
+      isCopied ? 'Copied.' : 'The browser does not allow copying. Select the key and copy it.',
+    );
   });
   button('close-secret').addEventListener('click', () => {
     forget();
     element.close();
   });
-  // Escape would lose a key that nobody has copied yet.
+  // Escape must not close the dialog: the key may not have been copied yet.
   element.addEventListener('cancel', (event) => event.preventDefault());
   element.addEventListener('close', forget);
 

@@ -1,6 +1,6 @@
 /**
- * From the rows of the usage to the lines of the charts: one point for each span of time, also for those in which nothing
- * happened. Pure.
+ * Turns the rows of a usage report into the lines of the charts: one point for each span of time, including spans
+ * without requests. Pure.
  */
 
 /** @import { UsageRow } from './types.d.ts' */
@@ -8,13 +8,13 @@
 /** @typedef {'minute' | 'hour'} Span */
 /** @typedef {(number | null)[]} Values */
 /**
- * `color` counts the colours of the page from 1; 0 is the one for the rest. A faint line is the lesser of a pair.
+ * `color` is the number of a colour of the page, from 1; 0 is the colour of the rest. Of a pair, p95 is the faint line.
  * @typedef {{ label: string, color: number, values: Values, isFaint?: boolean }} Line
  */
 /** @typedef {{ times: number[], tokens: Line[], firstToken: Line[], queue: Line[], errors: Line[] }} Charts */
 /** @typedef {{ label: string, color: number, rows: (UsageRow | undefined)[] }} Group */
 
-/** How many groups have a line of their own. */
+/** How many groups get a separate line. */
 const maxGroups = 5;
 
 export const spanMs = { minute: 60_000, hour: 3_600_000 };
@@ -25,7 +25,7 @@ export function tokensOf({ promptTokens, completionTokens }) {
 }
 
 /**
- * @param {readonly UsageRow[]} rows one for each span, and for each group where they are split
+ * @param {readonly UsageRow[]} rows one for each span and, if split, for each group
  * @param {object} options
  * @param {Span} options.span
  * @param {Split} options.split
@@ -77,7 +77,7 @@ export function chartsOf(rows, { span, split, since, until }) {
 }
 
 /**
- * Without groups the colours tell the parts apart.
+ * Returns the charts without groups: here each colour is a kind of tokens or errors.
  * @param {(UsageRow | undefined)[]} rows
  * @returns {Omit<Charts, 'times'>}
  */
@@ -123,7 +123,7 @@ function stackOf(named, rest, value) {
 }
 
 /**
- * Two lines for each group: percentiles cannot be added up, so what has no line of its own has none here.
+ * Returns two lines for each group. Percentiles cannot be added up, so there is no line for the rest.
  * @param {Group[]} groups
  * @param {'firstTokenMsP50' | 'queuedMsP50'} p50
  * @param {'firstTokenMsP95' | 'queuedMsP95'} p95
@@ -147,7 +147,7 @@ function only({ label, color }) {
 }
 
 /**
- * Adds each line to those below it, so that they stand on one another.
+ * Returns the values for stacked bars: each line plus the lines below it.
  * @param {readonly Line[]} lines
  * @returns {Values[]}
  */

@@ -1,5 +1,5 @@
 /**
- * The table of the usage by group, sorted by whatever column is asked for.
+ * The table of usage by group, sorted by the selected column.
  */
 import { byId, make, one, setName, setText } from './dom.js';
 import { integer, wait } from './format.js';
@@ -11,8 +11,8 @@ import { tokensOf } from './series.js';
 /**
  * @typedef {object} Column
  * @property {string} label
- * @property {(row: UsageRow) => string | number | null} value what is sorted by
- * @property {(row: UsageRow) => string} write
+ * @property {(row: UsageRow) => string | number | null} value the value to sort by
+ * @property {(row: UsageRow) => string} write the text of the cell
  * @property {boolean} isText
  */
 
@@ -71,7 +71,7 @@ const columns = [
 ];
 
 /**
- * Orders rows by a column; what has no value comes last either way.
+ * Returns the rows sorted by a column; rows without a value come last in both directions.
  * @param {readonly UsageRow[]} rows
  * @param {Column['value']} value
  * @param {boolean} isDescending

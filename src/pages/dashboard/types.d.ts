@@ -1,6 +1,6 @@
 /**
- * What the admin API gives, as far as the page reads it. The page cannot import the server's own types, which need Bun's;
- * tests/unit/dashboard.test.ts has the compiler hold these against them.
+ * The types of the admin API's answers, as far as the page reads them. The page cannot import the server's types, which
+ * need Bun's; tests/unit/pages/dashboard.test.ts has the compiler compare the two.
  */
 
 export type Phase = 'body' | 'queued' | 'prefill' | 'decode';
@@ -25,7 +25,7 @@ export interface Engine {
   id: string;
   kind: string;
   state: string;
-  /** `null` where the engine takes as many as come. */
+  /** `null` if the number of slots is unlimited. */
   slots: number | null;
   usedSlots: number;
   models: readonly string[];
@@ -37,7 +37,7 @@ export interface Live {
   queued: number;
 }
 
-/** One group of the usage; of the columns that name the group it has those that were asked for. */
+/** The usage of one group, with the columns by which the report is grouped. */
 export interface UsageRow {
   key?: string | null;
   name?: string | null;
@@ -89,7 +89,7 @@ export interface KeyView {
   replacedUntil: string | null;
 }
 
-/** A key that has just been made: the only time that it is shown. */
+/** A new key; only this answer contains the key itself. */
 export interface NewKey extends KeyView {
   key: string;
 }

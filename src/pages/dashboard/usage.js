@@ -1,5 +1,5 @@
 /**
- * The usage over a time range: four charts and the totals, asked for again from time to time while they are shown.
+ * The usage over a time range: four charts and the totals, loaded again every 20 s while they are shown.
  */
 import { wordsOf } from './api.js';
 import { Chart } from './chart.js';
@@ -62,7 +62,7 @@ export function usageSection(api) {
         api.ask('GET', `/admin/usage?by=${span}${groups}&since=${since}`),
         api.ask('GET', `/admin/usage?by=${total}&since=${since}`),
       ]);
-      // Another choice may have been made meanwhile.
+      // The operator may have chosen another range in the meantime.
       if (mine !== round) return;
       setText(problem, '');
       const range = { since: Date.parse(overTime.since), until: Date.parse(overTime.until) };

@@ -27,7 +27,12 @@ function policy(more: { nullable?: true }, expiresAt: Schema): Record<string, Sc
   return {
     name: string('1 to 100 printable characters.'),
     limits: { ...limits, ...more },
-    models: { type: 'array', items: { type: 'string' }, ...nullable, description: '`null`: all models.' },
+    models: {
+      type: 'array',
+      items: { type: 'string' },
+      ...nullable,
+      description: '`null`: all models.',
+    },
     weight: number('Share of engine time relative to other keys; default 1.', more),
     // `nullable` alone is not enough: an enumeration must list `null`, too.
     priority: string('Default `interactive`.', {
@@ -45,8 +50,16 @@ const settable = policy(
 );
 
 export const operatorSchemas: Record<string, Schema> = {
-  KeyPolicy: object(settable, ['name'], 'What a new key may do. A limit that is left out does not apply.'),
-  KeyChange: object(settable, [], 'Changes to a key. Fields that are left out are unchanged; `null` removes a setting.'),
+  KeyPolicy: object(
+    settable,
+    ['name'],
+    'What a new key may do. A limit that is left out does not apply.',
+  ),
+  KeyChange: object(
+    settable,
+    [],
+    'Changes to a key. Fields that are left out are unchanged; `null` removes a setting.',
+  ),
   Rotation: object({
     grace: string(
       'How long the old secret is still accepted, such as `24h`. Without it the old secret is refused at once.',
@@ -90,7 +103,10 @@ export const operatorSchemas: Record<string, Schema> = {
       }),
       keyId: string('The key that was changed, or whose request was stopped.', nullable),
       name: string('The name of that key.', nullable),
-      detail: string('The settings of the key as JSON, or the id of the stopped request.', nullable),
+      detail: string(
+        'The settings of the key as JSON, or the id of the stopped request.',
+        nullable,
+      ),
     },
     ['at', 'actor', 'action', 'keyId', 'name', 'detail'],
   ),
@@ -335,14 +351,17 @@ export const operatorOperations = [
       'text/event-stream': {
         schema: {
           type: 'string',
-          description: 'An event `live` each second: open requests, upstreams, length of the queue.',
+          description:
+            'An event `live` each second: open requests, upstreams, length of the queue.',
         },
       },
     },
   }),
   operation('DELETE', '/admin/requests/{id}', 'Stop a request', { status: 204 }),
   operation('GET', '/admin/audit', 'List the changes to keys', {
-    parameters: [parameter('limit', 'The number of entries, the latest first.', { type: 'integer' })],
+    parameters: [
+      parameter('limit', 'The number of entries, the latest first.', { type: 'integer' }),
+    ],
     answer: json('Audit', { 'A change': { data: [auditExample] } }),
   }),
   operation('GET', '/metrics', 'Metrics for Prometheus', {

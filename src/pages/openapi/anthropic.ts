@@ -1,6 +1,6 @@
 /**
- * The specification of the bodies of Anthropic's Messages: the fields that clients and engines commonly use. Other fields
- * are allowed and passed on unchanged.
+ * The specification of the bodies of Anthropic's Messages: the fields that clients and engines commonly use. Other
+ * fields are allowed and passed on unchanged.
  */
 import {
   anyObject,
@@ -33,7 +33,11 @@ const conversation: Record<string, Schema> = {
     ),
     'The conversation so far.',
   ),
-  system: anyOf('Instructions to the model before the conversation.', string(), arrayOf(ref('ContentBlock'))),
+  system: anyOf(
+    'Instructions to the model before the conversation.',
+    string(),
+    arrayOf(ref('ContentBlock')),
+  ),
   tools: arrayOf(anyObject(), 'Tools that the model may call.'),
   tool_choice: anyObject(),
   thinking: anyObject(),

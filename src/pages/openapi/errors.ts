@@ -1,6 +1,6 @@
 /**
- * The specification of the error answers, made from the table in wire/errors.ts, so that the two cannot differ: each code
- * that a route can return, in the format of its family.
+ * The specification of the error answers, made from the table in wire/errors.ts, so that the two cannot differ: each
+ * code that a route can return, in the format of its family.
  */
 import type { OpenAPIV3 } from 'openapi-types';
 import { errorBody, errorTable, GatewayError } from '../../wire/errors.ts';
@@ -91,7 +91,9 @@ export const errorSchemas: Record<string, Schema> = {
   },
 };
 
-/** Returns whether a request to this route can get this error. Codes without a case below are possible on every route. */
+/**
+ * Returns whether a request to this route can get this error. Codes without a case below are possible on every route.
+ */
 function canEndWith(code: ErrorCode, route: Route): boolean {
   switch (code) {
     case 'unknown_route':

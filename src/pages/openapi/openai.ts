@@ -1,6 +1,6 @@
 /**
- * The specification of the bodies of OpenAI's wire format: completions, chat, embeddings and models. It has the fields that
- * clients and engines commonly use; other fields are allowed and passed on unchanged.
+ * The specification of the bodies of OpenAI's wire format: completions, chat, embeddings and models. It has the fields
+ * that clients and engines commonly use; other fields are allowed and passed on unchanged.
  */
 import {
   anyObject,

@@ -67,7 +67,10 @@ export function json(schema: string, examples: Record<string, unknown>): Content
   return { 'application/json': { schema: ref(schema), examples: titled(examples) } };
 }
 
-/** Returns a form body with the named schema and examples by title. In an example, a file's name is in place of its content. */
+/**
+ * Returns a form body with the named schema and examples by title. In an example, a file's name is in place of its
+ * content.
+ */
 export function form(schema: string, examples: Record<string, unknown>): Content {
   return { 'multipart/form-data': { schema: ref(schema), examples: titled(examples) } };
 }

@@ -26,7 +26,9 @@ export const responsesSchemas: Record<string, Schema> = {
         { nullable: true },
       ),
       input: anyOf('A text, or the items of a conversation.', string(), arrayOf(anyObject())),
-      instructions: string('Instructions to the model before the conversation.', { nullable: true }),
+      instructions: string('Instructions to the model before the conversation.', {
+        nullable: true,
+      }),
       max_output_tokens: integer('The maximum number of tokens to generate.', { nullable: true }),
       temperature: number(),
       top_p: number(),

@@ -1,4 +1,4 @@
-/** The simulated engine over HTTP: every route, slots and their queue, the cache, what happens when a client leaves. */
+/** The simulated engine over HTTP: every route, slots and their queue, the cache, and clients that leave. */
 import { afterEach, describe, expect, test } from 'bun:test';
 import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
 import { startDemoEngine } from '../../../src/demo/engine.ts';
@@ -8,12 +8,12 @@ import { RawClient, requestBytes } from '../../support/rawclient.ts';
 
 type Json = Record<string, unknown>;
 
-/** Returns what stands at that path of a JSON value; `undefined` where the path leads nowhere. */
+/** Returns the value at a path of a JSON value; `undefined` if there is none. */
 function at(value: unknown, path: string): unknown {
   return path.split('.').reduce((inner: unknown, key) => (inner as Json | undefined)?.[key], value);
 }
 
-/** The same, of each value. */
+/** Returns the value at a path of each value. */
 function each(values: unknown, path: string): unknown[] {
   return (values as unknown[]).map((value) => at(value, path));
 }
@@ -30,7 +30,7 @@ afterEach(async () => {
   await Promise.all(engines.splice(0).map((engine) => engine.stop()));
 });
 
-/** Resolves once that holds of the engine. */
+/** Resolves when the condition is true. */
 async function until(engine: DemoEngine, holds: () => boolean): Promise<void> {
   while (!holds()) await engine.changed();
 }
@@ -43,7 +43,7 @@ async function askJson(engine: DemoEngine, path: string, body: unknown): Promise
   return (await (await ask(engine, path, body)).json()) as Json;
 }
 
-/** The data of every event, parsed; `[DONE]` as it is. */
+/** Returns the data of every event, parsed; `[DONE]` as text. */
 async function askStream(engine: DemoEngine, path: string, body: Json): Promise<Json[]> {
   const response = await ask(engine, path, { ...body, stream: true });
   expect(response.headers.get('content-type')).toBe('text/event-stream');
@@ -53,7 +53,7 @@ async function askStream(engine: DemoEngine, path: string, body: Json): Promise<
 
 const messages = [{ role: 'user', content: 'Привет! Как дела?' }];
 
-/** A body that every JSON route takes. */
+/** A body that every JSON route accepts. */
 const anyBody = {
   prompt: 'Hello',
   messages,
@@ -77,7 +77,7 @@ function audioForm(fields: Record<string, string> = {}): FormData {
 }
 
 describe('the routes', () => {
-  // The gateway looks a model up in the list itself.
+  // The gateway itself looks a model up, in the engine's list.
   const proxied = routes.filter((route) => !route.path.endsWith('*'));
 
   test.each(proxied.map(({ method, path, body }) => [method, path, body] as const))(
@@ -95,7 +95,7 @@ describe('the routes', () => {
     },
   );
 
-  test('completions: text, usage and timings, plain', async () => {
+  test('completions: a plain answer has text, usage and timings', async () => {
     const answer = await askJson(start(), '/v1/completions', { prompt: 'Hi you', max_tokens: 5 });
     expect(answer).toMatchObject({
       object: 'text_completion',
@@ -107,7 +107,7 @@ describe('the routes', () => {
     expect(at(answer, 'choices.0.text')).toStartWith('🤖 Симу');
   });
 
-  test('completions: the same text streamed, usage with the last chunk, then [DONE]', async () => {
+  test('completions: a stream has the same text, usage in the last chunk, then [DONE]', async () => {
     const body = { prompt: 'Hi you', max_tokens: 5 };
     const plain = await askJson(start(), '/v1/completions', body);
     const events = await askStream(start(), '/v1/completions', body);
@@ -118,14 +118,14 @@ describe('the routes', () => {
     expect(events.at(-1) as unknown).toBe('data: [DONE]');
   });
 
-  test('the answer has 64 tokens and ends by itself when no limit is asked for', async () => {
+  test('without a limit the answer has 64 tokens and the finish reason stop', async () => {
     const answer = await askJson(start(), '/v1/completions', { prompt: 'Hi' });
     expect(at(answer, 'usage.completion_tokens')).toBe(64);
     expect(at(answer, 'choices.0.finish_reason')).toBe('stop');
     expect(at(answer, 'choices.0.text')).toContain('simulated engine without a model');
   });
 
-  test('completions: a list of prompts and n give as many choices, streamed as well', async () => {
+  test('completions: a list of prompts and n set the number of choices, also in a stream', async () => {
     const engine = start({ slots: 2 });
     const body = { prompt: ['Hi', 'you'], n: 2, max_tokens: 3 };
     const plain = await askJson(engine, '/v1/completions', body);
@@ -137,7 +137,7 @@ describe('the routes', () => {
     expect(engine.busySlots()).toBe(0);
   });
 
-  test('chat: the usage chunk comes only when it is asked for', async () => {
+  test('chat: the usage chunk is sent only on request', async () => {
     const engine = start();
     const body = { messages, max_tokens: 3 };
     const without = await askStream(engine, '/v1/chat/completions', body);
@@ -156,7 +156,7 @@ describe('the routes', () => {
     expect(asked.at(-1) as unknown).toBe('data: [DONE]');
   });
 
-  test('responses: its events are counted without a gap and end with the whole', async () => {
+  test('responses: events are numbered without a gap and the last has the complete answer', async () => {
     const body = { input: 'Hi', instructions: 'Be short', max_output_tokens: 3 };
     const events = await askStream(start(), '/v1/responses', body);
     expect(each(events, 'sequence_number')).toEqual([...events.keys()]);
@@ -168,7 +168,7 @@ describe('the routes', () => {
     expect(each(deltas, 'delta').join('')).toBe(at(whole, 'output.0.content.0.text') as string);
   });
 
-  test('messages: the events of Anthropic, in their order', async () => {
+  test('messages: Anthropic’s events, in order', async () => {
     const engine = start();
     const body = { system: 'Be short', messages, max_tokens: 2 };
     const events = await askStream(engine, '/v1/messages', body);
@@ -197,7 +197,7 @@ describe('the routes', () => {
     expect(events.at(-1)).toMatchObject({ tokens_predicted: 2, timings: { predicted_n: 2 } });
   });
 
-  test('transcriptions stream as events of their own', async () => {
+  test('transcriptions have their own events in a stream', async () => {
     const form = audioForm({ stream: 'true' });
     const init = { method: 'POST', body: form };
     const response = await fetch(`${start().url}/v1/audio/transcriptions`, init);
@@ -207,7 +207,7 @@ describe('the routes', () => {
     expect(text).toContain('300');
   });
 
-  test('speech is a WAV file with every byte there is', async () => {
+  test('speech is a WAV file with every byte value', async () => {
     const response = await ask(start(), '/v1/audio/speech', { input: 'Hi' });
     expect(response.headers.get('content-type')).toBe('audio/wav');
     expect(new Set(await response.bytes()).size).toBe(256);
@@ -221,7 +221,7 @@ describe('the routes', () => {
     expect(each(pieces['tokens'], 'piece')).toEqual(['a', ' b']);
   });
 
-  test('a prompt may be tokens, or tokens and texts mixed, and is the same as its text', async () => {
+  test('a prompt may be tokens, or tokens and texts mixed, with the same answer as for its text', async () => {
     const engine = start({ cacheTokens: 0 });
     const { tokens } = await askJson(engine, '/tokenize', { content: 'one two' });
     const asText = await askJson(engine, '/v1/completions', { prompt: 'one two' });
@@ -245,7 +245,7 @@ describe('the routes', () => {
     expect(fromParts).toEqual(fromText as Json);
   });
 
-  test('embeddings are vectors of length 1, the same ones in base64', async () => {
+  test('embeddings are vectors of length 1, with the same values in base64', async () => {
     const engine = start();
     const input = ['one', 'two'];
     const { data } = await askJson(engine, '/v1/embeddings', { input });
@@ -262,7 +262,7 @@ describe('the routes', () => {
     expect(each(results, 'index')).toEqual([1, 0]);
   });
 
-  test('a prober sees llama-server with its slots', async () => {
+  test('looks like llama-server with its slots to a probe', async () => {
     const engine = start({ slots: 3, contextTokens: 512, models: ['tiny', 'other'] });
     const props = (await (await fetch(`${engine.url}/props`)).json()) as Json;
     expect(props).toMatchObject({ total_slots: 3, model_alias: 'tiny' });
@@ -305,7 +305,7 @@ describe('errors', () => {
     expect(await response.json()).toMatchObject({ error: { message: "'file' is required" } });
   });
 
-  test('a prompt that does not fit is what llama-server says of it', async () => {
+  test('a prompt that does not fit gets llama-server’s error', async () => {
     const engine = start({ contextTokens: 10 });
     const response = await ask(engine, '/v1/completions', { prompt: 'word '.repeat(10) });
     expect(response.status).toBe(400);
@@ -317,7 +317,7 @@ describe('errors', () => {
     expect(at(fits, 'choices.0.finish_reason')).toBe('length');
   });
 
-  test('what is not there is a 404, whatever the method', async () => {
+  test('an unknown path is a 404 for every method', async () => {
     const engine = start();
     for (const [method, path] of [
       ['GET', '/nope'],
@@ -330,7 +330,7 @@ describe('errors', () => {
     }
   });
 
-  test('with a key, everything but /health needs it', async () => {
+  test('with a key set, every route except /health needs it', async () => {
     const engine = start({ apiKey: 'sk-engine' });
     const statusOf = async (path: string, headers = {}): Promise<number> => {
       return (await fetch(engine.url + path, { headers })).status;
@@ -344,10 +344,10 @@ describe('errors', () => {
 });
 
 describe('slots', () => {
-  /** Never ends by itself within a test. */
+  /** A request that does not end by itself during a test. */
   const slow = { slots: 1, tokensPerSecond: 0.01 };
 
-  test('a request beyond them waits, and runs when one is free', async () => {
+  test('a request waits when none is free, and runs when one is', async () => {
     const engine = start(slow);
     const first = await RawClient.open(engine.url);
     first.write(requestBytes({ body: { prompt: 'one', stream: true } }));
@@ -363,7 +363,7 @@ describe('slots', () => {
     expect(engine.requests.map((request) => request.state)).toEqual(['aborted', 'done', 'done']);
   });
 
-  test('those that wait are served in the order in which they came', async () => {
+  test('waiting requests are served in the order in which they came', async () => {
     const engine = start(slow);
     const clients = [];
     for (const prompt of ['a', 'b', 'c', 'd']) {
@@ -381,7 +381,7 @@ describe('slots', () => {
     expect(Buffer.from(engine.requests[2]?.body ?? []).toString()).toBe('{"prompt":"c"}');
   });
 
-  test('each choice of an answer takes one', async () => {
+  test('each choice of an answer takes one slot', async () => {
     const engine = start({ ...slow, slots: 3 });
     const client = await RawClient.open(engine.url);
     client.write(requestBytes({ body: { prompt: ['a', 'b'], n: 2, stream: true } }));
@@ -410,7 +410,7 @@ describe('slots', () => {
     }
   });
 
-  test('a client that leaves the queue is never run', async () => {
+  test('a request whose client left the queue never runs', async () => {
     const engine = start(slow);
     const first = await RawClient.open(engine.url);
     first.write(requestBytes({ body: { prompt: 'one' } }));
@@ -424,7 +424,7 @@ describe('slots', () => {
     expect(engine.requests[0]?.state).toBe('running');
   });
 
-  test('a client that half-closes counts as gone', async () => {
+  test('a client that half-closes the connection counts as gone', async () => {
     const engine = start(slow);
     const socket = await Bun.connect({
       hostname: engine.hostname,
@@ -446,7 +446,7 @@ describe('the prefix cache', () => {
   };
   const promptOf = (answer: Json): number => Number(at(answer, 'usage.prompt_tokens'));
 
-  test('a prompt that was computed before is reported as cached, all but its last token', async () => {
+  test('a prompt that was computed before is reported as cached, except its last token', async () => {
     const engine = start();
     const body = { prompt: 'one two three', max_tokens: 1 };
     expect(cachedOf(await askJson(engine, '/v1/completions', body))).toBe(0);
@@ -455,7 +455,7 @@ describe('the prefix cache', () => {
     expect(again['timings']).toMatchObject({ prompt_n: 1, cache_n: cachedOf(again) });
   });
 
-  test('a prompt is held as soon as it is computed, even if its client left then', async () => {
+  test('a prompt is in the cache as soon as it is computed, even if its client then left', async () => {
     const engine = start({ tokensPerSecond: 0.01 });
     const client = await RawClient.open(engine.url);
     client.write(requestBytes({ body: { prompt: 'one two three', stream: true } }));
@@ -466,7 +466,7 @@ describe('the prefix cache', () => {
     expect(cachedOf(answer)).toBe(promptOf(answer) - 1);
   });
 
-  test('the next turn of a chat finds the whole of the last one, the answer included', async () => {
+  test('the next turn of a chat finds all of the previous one, including the answer', async () => {
     const engine = start();
     const first = await askJson(engine, '/v1/chat/completions', { messages, max_tokens: 40 });
     const answer = at(first, 'choices.0.message');
@@ -475,7 +475,7 @@ describe('the prefix cache', () => {
     expect(cachedOf(second)).toBeGreaterThanOrEqual(Number(at(first, 'usage.total_tokens')));
   });
 
-  test('what is cached costs no prefill', async () => {
+  test('cached tokens take no prefill time', async () => {
     const engine = start({ prefillTokensPerSecond: 1000 });
     const body = { prompt: 'one two three', max_tokens: 1 };
     const cold = await askJson(engine, '/v1/completions', body);
@@ -484,7 +484,7 @@ describe('the prefix cache', () => {
     expect(at(warm, 'timings.prompt_ms')).toBe(1);
   });
 
-  test('without room for it, the same request has the same answer, byte for byte', async () => {
+  test('without a cache the same request has the same answer, byte for byte', async () => {
     const engine = start({ cacheTokens: 0 });
     const body = { messages, max_tokens: 20, stream: true };
     const first = await (await ask(engine, '/v1/chat/completions', body)).text();
@@ -494,7 +494,7 @@ describe('the prefix cache', () => {
 });
 
 describe('the engine itself', () => {
-  test('keeps what it received: method, path, headers and the bytes of the body', async () => {
+  test('keeps received requests: method, path, headers and the bytes of the body', async () => {
     const engine = start();
     const body = '{"prompt": "x",  "temperature": 1.0}';
     await fetch(`${engine.url}/v1/completions?a=1`, {
@@ -508,7 +508,7 @@ describe('the engine itself', () => {
     expect(Buffer.from(request?.body ?? []).toString()).toBe(body);
   });
 
-  test('never keeps half a request', async () => {
+  test('keeps only complete requests', async () => {
     const engine = start();
     const client = await RawClient.open(engine.url);
     client.write(requestBytes({ body: { prompt: 'one' } }).subarray(0, -3));
@@ -518,7 +518,7 @@ describe('the engine itself', () => {
     expect(engine.requests.map((request) => request.path)).toEqual(['/health', '/health']);
   });
 
-  test('loading answers 503 everywhere, as llama-server, until it is over', async () => {
+  test('while loading, every path answers llama-server’s 503', async () => {
     const engine = start();
     engine.setLoading(true);
     const error = { message: 'Loading model', type: 'unavailable_error', code: 503 };
@@ -533,7 +533,7 @@ describe('the engine itself', () => {
     expect((await ask(engine, '/v1/completions', anyBody)).status).toBe(200);
   });
 
-  test('failing answers that status where a slot would be taken, and nowhere else', async () => {
+  test('while failing, only paths that take a slot answer the status', async () => {
     const engine = start();
     engine.setFailing(500);
     const statusOf = async (path: string) => (await ask(engine, path, anyBody)).status;
@@ -556,7 +556,7 @@ describe('the engine itself', () => {
     expect(at(answer, 'timings.cache_n')).toBe(0);
   });
 
-  test('stop ends every request, and its port is free for the next engine', async () => {
+  test('stop ends every request, and the port is free for the next engine', async () => {
     using held = holdPort();
     const { port } = held;
     const engine = start({ slots: 1, firstTokenMs: 60_000, port });
@@ -573,12 +573,12 @@ describe('the engine itself', () => {
     expect((await fetch(`${next.url}/health`)).status).toBe(200);
   });
 
-  test('a port that is taken is an error', () => {
+  test('throws if the port is taken', () => {
     const { port } = start();
     expect(() => startDemoEngine({ port })).toThrow('listen');
   });
 
-  test('a process that has stopped its engine ends by itself', async () => {
+  test('a process that has stopped its engine exits by itself', async () => {
     const script = `
       import { startDemoEngine } from './src/demo/engine.ts';
       const engine = startDemoEngine({ firstTokenMs: 600_000, keepAliveSeconds: 600 });

@@ -30,7 +30,7 @@ interface Asked {
   headers?: Record<string, string>;
 }
 
-/** Asks on a raw socket. */
+/** Sends a request on a raw socket. */
 async function ask(fault: string, asked: Asked = {}) {
   const { stream = false, path = '/v1/completions', headers } = asked;
   const client = await RawClient.open(engine.url);
@@ -48,7 +48,7 @@ function fetched(fault: string, stream = false): Promise<Response> {
   });
 }
 
-/** What the same request gets without a fault. */
+/** The answer to the same request without a fault. */
 async function wholeBody(stream: boolean): Promise<string> {
   return (await fetched('', stream)).text();
 }
@@ -57,14 +57,14 @@ async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await engine.changed();
 }
 
-/** Leaves, and sees the engine notice. */
+/** Closes the connection, and waits until the engine notices. */
 async function leave(client: RawClient): Promise<void> {
   client.leave();
   await until(() => engine.requests[0]?.state === 'aborted');
   expect(engine.busySlots()).toBe(0);
 }
 
-/** Lets the engine answer others a few times, so that it had every opportunity to go on with the one in question. */
+/** Sends the engine a few other requests, so that it has had every opportunity to continue the one under test. */
 async function letItGoOn(): Promise<void> {
   for (let i = 0; i < 10; i++) await (await fetch(`${engine.url}/health`)).bytes();
 }
@@ -98,7 +98,7 @@ describe('before the head', () => {
     await until(() => engine.requests[0]?.state === 'done');
   });
 
-  test('refuse resets the connection, refuses all others, and lets those go on that there are', async () => {
+  test('refuse resets the connection, refuses new ones, and does not end other open ones', async () => {
     const earlier = await ask('stall=2', { stream: true });
     await earlier.receives((text) => tokensIn(text) === 2);
     const client = await ask('refuse=60000');
@@ -109,7 +109,7 @@ describe('before the head', () => {
     await leave(earlier);
   });
 
-  test('refuse ends after its time', async () => {
+  test('refuse ends after the given time', async () => {
     await ask('refuse=1');
     const answered = () =>
       fetched('').then(
@@ -172,7 +172,7 @@ describe('in a stream', () => {
     expect(chunks[2]).toMatch(/^data: \{.*[^}\n]$/);
   });
 
-  test('stall=2 sends two tokens and stays', async () => {
+  test('stall=2 sends two tokens and keeps the connection open', async () => {
     const client = await ask('stall=2', { stream: true });
     await client.receives((text) => tokensIn(text) === 2);
     await letItGoOn();
@@ -181,14 +181,14 @@ describe('in a stream', () => {
     await leave(client);
   });
 
-  test('malformed=2 sends an event that is not JSON and goes on', async () => {
+  test('malformed=2 sends an event that is not JSON and continues', async () => {
     const text = await (await fetched('malformed=2', true)).text();
     const events = text.split('\n\n');
     expect(() => JSON.parse(events[2]?.slice('data: '.length) ?? '')).toThrow();
     expect(events.toSpliced(2, 1).join('\n\n')).toBe(await wholeBody(true));
   });
 
-  test('a cut stream ends every choice, those in the queue too', async () => {
+  test('a cut stream ends every choice, including queued ones', async () => {
     const client = await RawClient.open(engine.url);
     clients.push(client);
     const many = { ...body, n: 8, stream: true };
@@ -198,7 +198,7 @@ describe('in a stream', () => {
     expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
   });
 
-  test('a whole stream follows where there are fewer tokens than the fault counts', async () => {
+  test('the stream is complete if it has fewer tokens than the fault’s number', async () => {
     expect(await (await fetched('cut=7', true)).text()).toBe(await wholeBody(true));
   });
 });
@@ -227,7 +227,7 @@ describe('in a plain body', () => {
     },
   );
 
-  test('stall sends half of it and stays', async () => {
+  test('stall sends half of it and keeps the connection open', async () => {
     const client = await ask('stall');
     await client.receives((text) => bodyOf(text).length > 10);
     await letItGoOn();
@@ -237,15 +237,20 @@ describe('in a plain body', () => {
 });
 
 describe('framing', () => {
-  test.each([true, false])('close-delimited is whole, stream: %p', async (stream) => {
-    const client = await ask('close-delimited', { stream });
-    expect(await client.closed).toBe('fin');
-    expect(client.received).not.toMatch(/content-length|transfer-encoding/i);
-    expect(client.received).toContain('\r\nConnection: close\r\n');
-    expect(Buffer.from(bodyOf(client.received), 'latin1').toString()).toBe(await wholeBody(stream));
-  });
+  test.each([true, false])(
+    'close-delimited sends the complete body, stream: %p',
+    async (stream) => {
+      const client = await ask('close-delimited', { stream });
+      expect(await client.closed).toBe('fin');
+      expect(client.received).not.toMatch(/content-length|transfer-encoding/i);
+      expect(client.received).toContain('\r\nConnection: close\r\n');
+      expect(Buffer.from(bodyOf(client.received), 'latin1').toString()).toBe(
+        await wholeBody(stream),
+      );
+    },
+  );
 
-  test('close-delimited-cut=2 ends like that, but without its last event', async () => {
+  test('close-delimited-cut=2 ends without the last event', async () => {
     const client = await ask('close-delimited-cut=2', { stream: true });
     expect(await client.closed).toBe('fin');
     expect(client.received).not.toMatch(/content-length|transfer-encoding/i);
@@ -254,7 +259,7 @@ describe('framing', () => {
     expect(client.received).not.toContain('[DONE]');
   });
 
-  test('split-utf8 sends every byte of a stream as a chunk of its own', async () => {
+  test('split-utf8 sends every byte of a stream as a separate chunk', async () => {
     const client = await ask('split-utf8', { stream: true });
     await client.receives((text) => text.endsWith(lastChunk));
     const chunks = chunksOf(bodyOf(client.received));
@@ -274,7 +279,7 @@ describe('framing', () => {
     await leave(client);
   });
 
-  test('drip ends as it should', async () => {
+  test('drip ends with a complete body', async () => {
     const client = await ask('drip=1', { path: '/tokenize', headers: { Connection: 'close' } });
     expect(await client.closed).toBe('fin');
     expect(bodyOf(client.received)).toBe('{"tokens":[]}');
@@ -292,14 +297,14 @@ describe('framing', () => {
     await leave(client);
   });
 
-  test('split-utf8 sends a plain body byte by byte, under its length', async () => {
+  test('split-utf8 sends a plain body byte by byte, with content-length', async () => {
     const whole = await wholeBody(false);
     const response = await fetched('split-utf8');
     expect(response.headers.get('content-length')).toBe(String(Buffer.byteLength(whole)));
     expect(await response.text()).toBe(whole);
   });
 
-  test('faults combine', async () => {
+  test('faults can be combined', async () => {
     const client = await ask('close-delimited, split-utf8', { stream: true });
     expect(await client.closed).toBe('fin');
     expect(Buffer.from(bodyOf(client.received), 'latin1').toString()).toBe(await wholeBody(true));
@@ -314,7 +319,7 @@ describe('framing', () => {
     expect(gunzipSync(encoded).toString()).toBe(await wholeBody(false));
   });
 
-  test('gzip encodes a stream, an event a chunk', async () => {
+  test('gzip encodes a stream, one event per chunk', async () => {
     const client = await ask('gzip', { stream: true });
     await client.receives((text) => text.endsWith(lastChunk));
     const chunks = chunksOf(bodyOf(client.received));
@@ -324,7 +329,7 @@ describe('framing', () => {
     expect(await (await fetched('gzip', true)).text()).toBe(whole);
   });
 
-  test('gzip shows each event when it is sent, not when the stream ends', async () => {
+  test('gzip lets the client decode each event when it is sent, not when the stream ends', async () => {
     const response = await fetched('gzip, stall=2', true);
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
     let text = '';
@@ -337,7 +342,7 @@ describe('framing', () => {
 describe('huge', () => {
   const bytes = 60_000_000;
 
-  test('a plain body has that many bytes, and is JSON', async () => {
+  test('a plain body has the given number of bytes, and is JSON', async () => {
     const response = await fetched(`huge=${bytes}`);
     expect(response.headers.get('content-length')).toBe(String(bytes));
     const text = await response.text();
@@ -345,7 +350,7 @@ describe('huge', () => {
     expect(JSON.parse(text)).toHaveLength(bytes - 2);
   });
 
-  test('a stream has at least that many bytes, and ends as it should', async () => {
+  test('a stream has at least the given number of bytes, and is complete', async () => {
     const text = await (await fetched(`huge=${bytes}`, true)).text();
     expect(text.length).toBeGreaterThanOrEqual(bytes);
     expect(text.length).toBeLessThan(bytes + 200_000);
@@ -375,7 +380,7 @@ describe('huge', () => {
   test.each([
     ['a plain answer', body],
     ['a stream', { ...body, stream: true }],
-  ])('a client that leaves %s unread frees what it had', async (_name, asked) => {
+  ])('a client that leaves %s unread frees its slot', async (_name, asked) => {
     const client = await RawClient.open(engine.url);
     clients.push(client);
     client.pause();
@@ -400,7 +405,7 @@ describe('error answers', () => {
     expect(response.headers.get('retry-after')).toBe(fault === 'error-429' ? '7' : null);
   });
 
-  test.each([199, 600, 999])('status=%d reaches the wire, however odd', async (status) => {
+  test.each([199, 600, 999])('status=%d is sent, valid or not', async (status) => {
     const client = await ask(`status=${status}`, { headers: { Connection: 'close' } });
     await client.closed;
     expect(client.received).toStartWith(`HTTP/1.1 ${status} `);
@@ -411,7 +416,7 @@ describe('error answers', () => {
     expect([response.status, await response.text()]).toEqual([204, '']);
   });
 
-  test('cors answers as llama.cpp does to an origin', async () => {
+  test('cors answers an origin as llama.cpp does', async () => {
     const headers = { Origin: 'http://page.example' };
     const init = { headers: { 'x-demo-fault': 'cors', ...headers } };
     const response = await fetch(`${engine.url}/v1/models`, init);
@@ -422,7 +427,7 @@ describe('error answers', () => {
   });
 
   test.each(['stal=2', 'cut=x', 'cut=-1', 'toString'])(
-    '%s is no fault: a 400 lists them',
+    '%s is not a fault: a 400 lists all faults',
     async (fault) => {
       const response = await fetched(fault);
       expect(response.status).toBe(400);

@@ -1,10 +1,10 @@
-/** What holds the simulated engine up while it is frozen. */
+/** The gate that stops the simulated engine's work while it is frozen. */
 import { expect, test } from 'bun:test';
 import { Gate } from '../../../src/demo/gate.ts';
 
 const stay = new AbortController().signal;
 
-/** Returns how a promise ended, `open` when it has not. */
+/** Returns how a promise has settled, `open` if it has not. */
 async function stateOf(promise: Promise<void>): Promise<string> {
   const ended = promise.then(
     () => 'passed',
@@ -13,11 +13,11 @@ async function stateOf(promise: Promise<void>): Promise<string> {
   return Promise.race([ended, new Promise<string>((resolve) => setImmediate(resolve, 'open'))]);
 }
 
-test('an open gate lets everything pass', async () => {
+test('an open gate lets tasks pass at once', async () => {
   expect(await stateOf(new Gate().passed(stay))).toBe('passed');
 });
 
-test('a closed one lets it pass when it is opened', async () => {
+test('a closed gate lets tasks pass when it is opened', async () => {
   const gate = new Gate();
   gate.set(false);
   const passing = [gate.passed(stay), gate.passed(stay)];
@@ -28,7 +28,7 @@ test('a closed one lets it pass when it is opened', async () => {
   expect(gate.isOpen).toBe(true);
 });
 
-test('it can be closed again', async () => {
+test('a gate can be closed again', async () => {
   const gate = new Gate();
   gate.set(false);
   gate.set(true);
@@ -36,7 +36,7 @@ test('it can be closed again', async () => {
   expect(await stateOf(gate.passed(stay))).toBe('open');
 });
 
-test('whoever leaves or had left does not wait for it', async () => {
+test('a task that is aborted, before or while it waits, does not wait for the gate', async () => {
   const gate = new Gate();
   gate.set(false);
   const leaving = new AbortController();

@@ -29,7 +29,7 @@ const hasPlainAnswers = (count: number) => (text: string) => {
 const plain = { prompt: 'Hi', max_tokens: 1 };
 
 describe('answers', () => {
-  test('a plain one has the length of its body', async () => {
+  test('a plain answer has content-length', async () => {
     const client = await open();
     client.write(requestBytes({ body: plain }));
     const answer = await client.receives(hasPlainAnswers(1));
@@ -38,7 +38,7 @@ describe('answers', () => {
     expect(answer).not.toContain('Transfer-Encoding');
   });
 
-  test('a streamed one is chunked, an event a chunk, and ends with the last chunk', async () => {
+  test('a streamed answer is chunked, one event per chunk, and ends with the last chunk', async () => {
     const client = await open();
     client.write(requestBytes({ body: { ...plain, max_tokens: 3, stream: true } }));
     const answer = await client.receives((text) => text.endsWith('0\r\n\r\n'));
@@ -49,7 +49,7 @@ describe('answers', () => {
     expect(chunks.at(-1)).toBe('');
   });
 
-  test('fetch reads them, longer than what a socket takes at once', async () => {
+  test('fetch reads an answer that is longer than a socket’s buffer', async () => {
     engine = startDemoEngine();
     const content = 'Привет 🙂 '.repeat(100_000);
     const body = JSON.stringify({ content });
@@ -61,7 +61,7 @@ describe('answers', () => {
 });
 
 describe('connections', () => {
-  test('serve one request after the other, pipelined ones too', async () => {
+  test('serve one request after the other, including pipelined ones', async () => {
     const client = await open();
     client.write(requestBytes({ body: plain }));
     await client.receives(hasPlainAnswers(1));
@@ -84,7 +84,7 @@ describe('connections', () => {
     expect(hasPlainAnswers(1)(client.received)).toBe(true);
   });
 
-  test('end when they were idle for the time that was set', async () => {
+  test('end after being idle for the configured time', async () => {
     const client = await open({ keepAliveSeconds: 0.5 });
     client.write(requestBytes({ body: plain }));
     const answer = await client.receives(hasPlainAnswers(1));
@@ -92,7 +92,7 @@ describe('connections', () => {
     expect(await client.closed).toBe('fin');
   });
 
-  test('an idle time does not end what is being answered', async () => {
+  test('the idle time does not end a request that is being answered', async () => {
     const client = await open({ keepAliveSeconds: 0.5, firstTokenMs: 700 });
     client.write(requestBytes({ body: plain }));
     await client.receives(hasPlainAnswers(1));
@@ -101,7 +101,7 @@ describe('connections', () => {
 });
 
 describe('requests', () => {
-  test('may come a byte at a time', async () => {
+  test('may arrive one byte at a time', async () => {
     const client = await open();
     for (const byte of requestBytes({ body: plain })) {
       client.write(Uint8Array.of(byte));
@@ -122,7 +122,7 @@ describe('requests', () => {
     expect(Buffer.from(engine.requests[0]?.body ?? []).toString()).toBe('{"content":"a b c d"}');
   });
 
-  test('of 25 MB arrive whole', async () => {
+  test('of 25 MB arrive completely', async () => {
     engine = startDemoEngine();
     const prompt_embeds = Buffer.alloc(25_000_000, 'every byte in its place').toString();
     const body = JSON.stringify({ ...plain, prompt_embeds });
@@ -131,7 +131,7 @@ describe('requests', () => {
     expect(Buffer.from(body).equals(engine.requests[0]?.body ?? Buffer.of())).toBe(true);
   });
 
-  test('that expect it get 100 Continue before they send their body', async () => {
+  test('with Expect get 100 Continue before they send their body', async () => {
     const client = await open();
     const request = requestBytes({ headers: { Expect: '100-continue' }, body: plain });
     const bodyAt = request.indexOf('{');
@@ -147,7 +147,7 @@ describe('requests', () => {
     ['no length', 'POST /tokenize HTTP/1.1\r\nContent-Length: many\r\n\r\n'],
     ['no chunk', 'POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n'],
     ['a head without an end', `GET /${'x'.repeat(70_000)}`],
-  ])('that are none end the connection: %s', async (_name, text) => {
+  ])('that are not valid end the connection: %s', async (_name, text) => {
     const client = await open();
     client.write(text);
     await client.closed;
@@ -155,7 +155,7 @@ describe('requests', () => {
     expect(engine.requests).toEqual([]);
   });
 
-  test('of two connections do not wait for one another', async () => {
+  test('on two connections do not wait for each other', async () => {
     const slow = await open({ tokensPerSecond: 0.01 });
     slow.write(requestBytes({ body: { ...plain, max_tokens: 2 } }));
     const client = await another();

@@ -13,7 +13,7 @@ const texts = [
 ];
 
 describe('the tokenizer', () => {
-  test.each(texts)('gives back %j', (text) => {
+  test.each(texts)('returns %j after detokenizing', (text) => {
     expect(detokenize(tokenize(text))).toBe(text);
   });
 
@@ -23,38 +23,38 @@ describe('the tokenizer', () => {
     }
   });
 
-  test('gives a text the same tokens when more follows', () => {
+  test('returns the same tokens for a text when more text follows', () => {
     const prompt = '<|im_start|>user\nСколько стоит?<|im_end|>\n<|im_start|>assistant\n';
     const answer = detokenize(answerTo('Сколько стоит?', 40));
     const both = [...tokenize(prompt), ...tokenize(answer), ...tokenize('<|im_end|>\n')];
     expect(tokenize(`${prompt}${answer}<|im_end|>\n`)).toEqual(both);
   });
 
-  test('gives no text for numbers that are no tokens', () => {
+  test('returns no text for numbers that are not tokens', () => {
     expect(detokenize([-1, 0.5, Number.NaN, 1e12])).toBe('');
   });
 });
 
 describe('an answer', () => {
-  test('has as many tokens as asked for, also far beyond its first sentence', () => {
+  test('has the requested number of tokens, also far beyond its first sentence', () => {
     for (const count of [0, 1, 7, 64, 1000]) expect(answerTo('a b c', count)).toHaveLength(count);
   });
 
-  test('says that it is simulated, takes up the prompt, and is not all ASCII', () => {
+  test('says that it is simulated, repeats words of the prompt, and is not all ASCII', () => {
     const text = detokenize(answerTo('Tell me of llamas', 64));
     expect(text).toContain('simulated engine without a model');
     expect(text).toContain('Tell me of llamas.');
     expect(text).toContain('🤖 Симуляция');
   });
 
-  test('is the same for the same prompt and another one for another', () => {
+  test('is the same for the same prompt and different for another prompt', () => {
     expect(answerTo('one', 50)).toEqual(answerTo('one', 50));
     expect(answerTo('one', 50)).not.toEqual(answerTo('two', 50));
   });
 });
 
 describe('the prefix cache', () => {
-  test('holds every prefix of what was computed', () => {
+  test('holds every prefix of computed prompts', () => {
     const cache = new PrefixCache(100);
     cache.hold([1, 2, 3, 4]);
     expect(cache.lengthOf([1, 2, 3, 4])).toBe(4);
@@ -63,7 +63,7 @@ describe('the prefix cache', () => {
     expect(cache.lengthOf([2, 3])).toBe(0);
   });
 
-  test('counts a shared prefix once and forgets the ends of what was used longest ago', () => {
+  test('counts a shared prefix once and removes the least recently used prefixes, the longest first', () => {
     const cache = new PrefixCache(6);
     cache.hold([1, 2, 3, 4]);
     cache.hold([1, 2, 7, 8]);
@@ -73,7 +73,7 @@ describe('the prefix cache', () => {
     expect(cache.lengthOf([1, 2, 7, 8])).toBe(4);
   });
 
-  test('keeps the beginning of what is larger than itself, and nothing where it has no room', () => {
+  test('keeps the beginning of a prompt that is larger than the cache, and nothing with size 0', () => {
     const small = new PrefixCache(2);
     small.hold([1, 2, 3, 4]);
     expect(small.lengthOf([1, 2, 3, 4])).toBe(2);
@@ -92,7 +92,7 @@ describe('slots', () => {
   });
   const stay = new AbortController().signal;
 
-  test('go to those who wait, first come, first served', async () => {
+  test('go to waiting tasks, first come, first served', async () => {
     const slots = new Slots(1, () => {});
     const order: string[] = [];
     await slots.acquire(task(), stay);
@@ -109,7 +109,7 @@ describe('slots', () => {
     expect([slots.busy, slots.waiting]).toEqual([0, 0]);
   });
 
-  test('never go to one who left the queue', async () => {
+  test('never go to a task that left the queue', async () => {
     const slots = new Slots(1, () => {});
     await slots.acquire(task(), stay);
     const gone = new AbortController();
@@ -122,13 +122,13 @@ describe('slots', () => {
     expect([slots.busy, slots.waiting]).toEqual([1, 0]);
   });
 
-  test('refuse one who was gone before', async () => {
+  test('refuse a task that was aborted before', async () => {
     const slots = new Slots(1, () => {});
     await expect(slots.acquire(task(), AbortSignal.abort('left'))).rejects.toBe('left');
     expect([slots.busy, slots.waiting]).toEqual([0, 0]);
   });
 
-  test('tell of every change', async () => {
+  test('report every change', async () => {
     let changes = 0;
     const slots = new Slots(1, () => changes++);
     await slots.acquire(task(), stay);

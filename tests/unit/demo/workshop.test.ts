@@ -1,4 +1,6 @@
-/** The slots of the simulated engine over time: prefill, a slot whose client has left, a freeze, and what is counted. */
+/**
+ * The slots of the simulated engine over time: prefill, a slot whose client has left, a freeze, and what is counted.
+ */
 import { afterEach, describe, expect, test } from 'bun:test';
 import type { DemoEngine, DemoOptions } from '../../../src/demo/engine.ts';
 import { startDemoEngine } from '../../../src/demo/engine.ts';
@@ -31,7 +33,7 @@ async function begin(engine: DemoEngine, body: object): Promise<RawClient> {
   return client;
 }
 
-/** What `/slots` tells of the slot. */
+/** The slot as `/slots` reports it. */
 interface SlotView {
   is_processing: boolean;
   n_prompt_tokens: number;
@@ -49,7 +51,7 @@ async function textOf(engine: DemoEngine, path: string): Promise<string> {
   return (await fetch(engine.url + path)).text();
 }
 
-/** Lets the engine answer others a few times, so that it had every opportunity to go on. */
+/** Sends the engine a few other requests, so that it has had every opportunity to continue. */
 async function letItGoOn(engine: DemoEngine): Promise<void> {
   for (let i = 0; i < 10; i++) await textOf(engine, '/health');
 }
@@ -57,7 +59,7 @@ async function letItGoOn(engine: DemoEngine): Promise<void> {
 const words = (count: number) => 'word '.repeat(count);
 
 describe('the counters of a slot', () => {
-  test('move while the prompt is read, before there is a token', async () => {
+  test('change during prefill, before the first token', async () => {
     const engine = start({ slots: 1, prefillTokensPerSecond: 100 });
     await begin(engine, { prompt: words(200), stream: true });
     await until(engine, () => engine.busySlots() === 1);
@@ -68,7 +70,7 @@ describe('the counters of a slot', () => {
     expect(slot.next_token).toEqual([{ has_next_token: true, n_decoded: 0 }] as never);
   });
 
-  test('tell what came from the cache apart from what was read', async () => {
+  test('report cached and computed tokens separately', async () => {
     const engine = start({ slots: 1, tokensPerSecond: 0.01 });
     const body = { prompt: 'one two three', stream: true };
     const first = await begin(engine, body);
@@ -86,7 +88,7 @@ describe('the counters of a slot', () => {
 });
 
 describe('a slot whose client has left', () => {
-  test('stays taken for the lag, while the request is over', async () => {
+  test('stays taken for the lag, although the request is over', async () => {
     const engine = start({ slots: 1, tokensPerSecond: 0.01, abortLagMs: 600_000 });
     const client = await begin(engine, { prompt: 'one' });
     await until(engine, () => engine.busySlots() === 1);
@@ -101,7 +103,7 @@ describe('a slot whose client has left', () => {
     expect([engine.busySlots(), engine.waiting()]).toEqual([0, 0]);
   });
 
-  test('is free after it, for the next one in the queue', async () => {
+  test('is free after the lag, for the next request in the queue', async () => {
     const engine = start({ slots: 1, firstTokenMs: 60_000, abortLagMs: 5 });
     const client = await begin(engine, { prompt: 'one' });
     await until(engine, () => engine.busySlots() === 1);
@@ -115,7 +117,7 @@ describe('a slot whose client has left', () => {
     expect(engine.figures.goneMs).toBeLessThan(engine.figures.busyMs);
   });
 
-  test('does not lag when the client stayed to the end', async () => {
+  test('does not lag if the client stayed to the end', async () => {
     const engine = start({ slots: 1, abortLagMs: 600_000 });
     await (await complete(engine, { prompt: 'one' })).json();
     expect(engine.busySlots()).toBe(0);
@@ -123,7 +125,7 @@ describe('a slot whose client has left', () => {
 });
 
 describe('while it is frozen', () => {
-  test('streams stall, and go on afterwards to their end', async () => {
+  test('streams stall, and continue afterwards to their end', async () => {
     const engine = start({ slots: 1, tokensPerSecond: 200 });
     const client = await begin(engine, { prompt: 'one', stream: true, max_tokens: 40 });
     await client.receives((text) => text.includes('data: '));
@@ -137,7 +139,7 @@ describe('while it is frozen', () => {
     await client.receives((text) => text.includes('[DONE]'));
   });
 
-  test('it answers what takes no slot, and begins nothing', async () => {
+  test('it answers routes that take no slot, and starts no run', async () => {
     const engine = start({ slots: 1 });
     engine.setFrozen(true);
     const answer = complete(engine, { prompt: 'one', max_tokens: 1 });
@@ -150,7 +152,7 @@ describe('while it is frozen', () => {
     expect((await answer).status).toBe(200);
   });
 
-  test('a prefill stands still too, and the slot of a client that leaves stays taken', async () => {
+  test('prefill stands still too, and the slot of a client that leaves stays taken', async () => {
     const engine = start({ slots: 1, firstTokenMs: 60_000 });
     const client = await begin(engine, { prompt: words(50) });
     await until(engine, () => engine.busySlots() === 1);
@@ -177,7 +179,7 @@ describe('while it is frozen', () => {
 });
 
 describe('the figures', () => {
-  test('count prompts, what the cache held of them, answers, and the time of slots', async () => {
+  test('count prompt tokens, cached tokens, generated tokens, and the time of slots', async () => {
     const engine = start({ firstTokenMs: 5 });
     const body = { prompt: 'one two three', max_tokens: 4 };
     await (await complete(engine, body)).json();
@@ -196,7 +198,7 @@ describe('the figures', () => {
     expect(metrics).toContain('llamacpp:requests_processing 0\n');
   });
 
-  test('count what was decoded for a client that left, but no prompt that was not read', async () => {
+  test('count the tokens decoded for a client that left, but no prompt that was not computed', async () => {
     const engine = start({ slots: 1, tokensPerSecond: 0.01 });
     const client = await begin(engine, { prompt: 'one', stream: true });
     await client.receives((text) => text.includes('data: '));

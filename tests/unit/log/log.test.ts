@@ -1,5 +1,5 @@
 /**
- * The log: its lines, that no secret leaves in any form, and that a reader who stalls costs lines and nothing else.
+ * The log: its lines, that no secret is written in any form, and that a stalled reader only loses lines.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import {
@@ -35,7 +35,7 @@ const secrets = [
 
 const mask = secretMasker(secrets);
 
-/** How a secret may stand in a text: as it is, in JSON, in JSON within JSON. */
+/** The forms of a secret in a text: plain, in JSON, in JSON within JSON. */
 function forms(secret: string): string[] {
   const inJson = JSON.stringify(secret).slice(1, -1);
   return [...new Set([secret, inJson, JSON.stringify(inJson).slice(1, -1)])];
@@ -49,7 +49,7 @@ describe('secretMasker', () => {
     }
   });
 
-  test('masks the longest of two secrets of which one begins the other', () => {
+  test('masks the longer of two secrets if one is the beginning of the other', () => {
     expect(mask('plainpassword-longer')).toBe('***');
   });
 
@@ -58,9 +58,12 @@ describe('secretMasker', () => {
     ['bearer abcdef123456==, x', 'bearer ***, x'],
     ['key sk-unknown_key-9 here', 'key *** here'],
     ['sk-ant-api03-AbC_dEf', '***'],
-  ])('masks what looks like a key although nobody registered it: %j', (text, masked) => {
-    expect(mask(text)).toBe(masked);
-  });
+  ])(
+    'masks text that looks like a key even if it is not a configured secret: %j',
+    (text, masked) => {
+      expect(mask(text)).toBe(masked);
+    },
+  );
 
   test.each([
     '',
@@ -71,16 +74,16 @@ describe('secretMasker', () => {
     '{"requestId":"4f2a","principal":"00112233/eva"}',
     'sk-…4f2a',
     'Привет',
-  ])('leaves %j alone', (text) => {
+  ])('does not change %j', (text) => {
     expect(mask(text)).toBe(text);
   });
 
-  test('leaves a text alone when there are no secrets', () => {
+  test('does not change a text when there are no secrets', () => {
     expect(secretMasker([])('nothing to hide')).toBe('nothing to hide');
   });
 });
 
-/** Logs with `write` into a file and gives what stands in it. */
+/** Logs with `write` into a file and returns the file's text. */
 async function logged(
   options: { level?: LogLevel; isPretty?: boolean },
   write: (log: Awaited<ReturnType<typeof createLog>>) => void,
@@ -98,7 +101,7 @@ async function logged(
     text = readFileSync(path, 'utf8');
   }
   closeSync(fd);
-  // Without the line that marks the end.
+  // Without the last line, which marks the end.
   return text.slice(0, text.lastIndexOf('\n', text.length - 2) + 1);
 }
 
@@ -128,7 +131,7 @@ describe('createLog', () => {
     });
   });
 
-  test('writes fields of every kind, none, and a line without a message as JSON', async () => {
+  test('writes fields of every type, no fields, and a line without a message as JSON', async () => {
     const text = await logged({}, (log) => {
       log.info({ text: '"\n', absent: undefined, number: NaN, list: [1, { a: true }] }, 'fields');
       log.info({}, 'none');
@@ -164,29 +167,23 @@ describe('createLog', () => {
     expect(text.trimEnd().split('\n').length).toBe(count);
   });
 
-  test.each([false, true])(
-    'shows no secret, wherever it is put (readable form: %p)',
-    async (isPretty) => {
-      const text = await logged({ isPretty }, (log) => {
-        for (const secret of secrets) {
-          log.info(secret);
-          log.info({ value: secret, [secret]: 'as a name' }, `in a message: ${secret}!`);
-          log.info({ nested: [{ deep: { list: [secret] } }] });
-          log.info({ body: JSON.stringify({ key: secret }) });
-          log.error(
-            { err: new Error(`refused ${secret}`, { cause: new Error(secret) }) },
-            'failed',
-          );
-          log.info({ url: `http://engine/${secret}?key=${secret}` });
-          log.info({ headers: { authorization: `Bearer ${secret}` } });
-        }
-      });
-      expect(text.split('\n').length).toBeGreaterThan(secrets.length * 7);
-      for (const form of secrets.flatMap(forms)) expect(text).not.toContain(form);
-    },
-  );
+  test.each([false, true])('shows no secret in any field (readable form: %p)', async (isPretty) => {
+    const text = await logged({ isPretty }, (log) => {
+      for (const secret of secrets) {
+        log.info(secret);
+        log.info({ value: secret, [secret]: 'as a name' }, `in a message: ${secret}!`);
+        log.info({ nested: [{ deep: { list: [secret] } }] });
+        log.info({ body: JSON.stringify({ key: secret }) });
+        log.error({ err: new Error(`refused ${secret}`, { cause: new Error(secret) }) }, 'failed');
+        log.info({ url: `http://engine/${secret}?key=${secret}` });
+        log.info({ headers: { authorization: `Bearer ${secret}` } });
+      }
+    });
+    expect(text.split('\n').length).toBeGreaterThan(secrets.length * 7);
+    for (const form of secrets.flatMap(forms)) expect(text).not.toContain(form);
+  });
 
-  test('writes the readable form with level, message and fields on a line', async () => {
+  test('writes the readable form with level, message and fields on one line', async () => {
     const text = await logged({ isPretty: true }, (log) =>
       log.warn({ code: 'idle_timeout' }, 'request ended'),
     );
@@ -196,14 +193,14 @@ describe('createLog', () => {
     expect(text).not.toStartWith('{');
   });
 
-  test('names the levels of the readable form as LOG_LEVEL does', async () => {
+  test('uses the level names of LOG_LEVEL in the readable form', async () => {
     const text = await logged({ isPretty: true }, (log) => {
       for (const name of ['debug', 'info', 'warn', 'error'] as const) log[name]('x');
     });
     expect(text.match(/[A-Z]+(?=: x)/g)).toEqual(['DEBUG', 'INFO', 'WARNING', 'ERROR']);
   });
 
-  test('writes no colours where no terminal is', async () => {
+  test('writes no colours if the output is not a terminal', async () => {
     const text = await logged({ isPretty: true }, (log) => log.warn({ a: 1 }, 'x'));
     expect(Bun.stripANSI(text)).toBe(text);
   });
@@ -232,7 +229,7 @@ describe('createLog', () => {
 });
 
 describe('LineSink', () => {
-  test('writes lines in their order, many in one write', async () => {
+  test('writes lines in order, many in one write', async () => {
     const path = join(folder, 'batches');
     const fd = openSync(path, 'w');
     let batches = 0;
@@ -264,7 +261,7 @@ describe('LineSink', () => {
     expect(isClosed).toBe(true);
   });
 
-  test('drops what nobody can take any more, and goes on', async () => {
+  test('drops the lines when the reader is gone, and continues', async () => {
     const noSuchFile = 1_000_000;
     let taken = '';
     const sink = new LineSink(noSuchFile, (text) => {
@@ -278,7 +275,7 @@ describe('LineSink', () => {
     expect(taken).toBe('into the void\nagain\n');
   });
 
-  /** A pipe of 64 KB with its two ends; nobody reads it but `drain`. */
+  /** A pipe of 64 KB with its two ends; only `drain` reads it. */
   function pipe(isNonblocking: boolean) {
     const path = join(folder, `pipe-${files++}`);
     Bun.spawnSync(['mkfifo', path]);
@@ -290,7 +287,7 @@ describe('LineSink', () => {
     const parts: Buffer[] = [];
     const buffer = Buffer.alloc(256 * 1024);
 
-    /** Reads until `isEnough` of what has come, or until the pipe's writer is closed. */
+    /** Reads until `isEnough` is true for the text so far, or until the pipe's writer is closed. */
     async function drain(isEnough: (text: string) => boolean): Promise<string> {
       for (;;) {
         try {
@@ -314,11 +311,11 @@ describe('LineSink', () => {
   const line = `${'x'.repeat(1023)}\n`;
 
   test.each([true, false])(
-    'never waits for a reader who stalls, and says afterwards how many lines were lost (non-blocking: %p)',
+    'never waits for a stalled reader, and logs afterwards how many lines were lost (non-blocking: %p)',
     async (isNonblocking) => {
       const { writeEnd, drain, close } = pipe(isNonblocking);
       const sink = new LineSink(writeEnd, (text) => text);
-      // The pipe is full: from here on lines gather, and then they are lost.
+      // The pipe is full: further lines gather, and then they are dropped.
       sink.write(line.repeat(100));
       await sink.close(50);
       const written = 10_000;

@@ -1,6 +1,6 @@
 /**
- * The dashboard's plugin: public, whole, by a strict policy. And the parts of the page that are pure: what it makes of an
- * event stream, of usage, of a form.
+ * The dashboard's plugin: it serves all files without a key, under a strict policy. And the pure parts of the page: how
+ * it reads an event stream, a usage report and a form.
  */
 import { describe, expect, expectTypeOf, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -22,11 +22,11 @@ const sourceOf = (name: string) => readFileSync(join(folder, name), 'utf8');
 const app = dashboard();
 const get = (path: string) => app.handle(new Request(`http://gateway${path}`));
 
-/** A module of the page; to the compiler of the gateway it is but a file. */
+/** Imports a module of the page. For the gateway's compiler it is only a file. */
 const load = async <T>(name: string): Promise<T> => (await import(join(folder, name))) as T;
 
 describe('the plugin', () => {
-  test('serves the page with a policy that allows its own files alone', async () => {
+  test('serves the page with a policy that allows only its own files', async () => {
     const answer = await get('/dashboard');
     expect(answer.status).toBe(200);
     expect(answer.headers.get('content-type')).toBe('text/html; charset=utf-8');
@@ -46,7 +46,7 @@ describe('the plugin', () => {
     ]);
   });
 
-  test('serves every module and style of the folder, and the charts', async () => {
+  test('serves every module and style in the folder, and the chart library', async () => {
     const own = files.filter((name) => /\.(js|css)$/.test(name));
     const wanted = [...own, 'uplot.js', 'uplot.css'].map((name) => `/dashboard/${name}`);
     expect(publicPaths.toSorted()).toEqual(['/dashboard', ...wanted].toSorted());
@@ -59,7 +59,7 @@ describe('the plugin', () => {
     }
   });
 
-  test('names everything by its content, so that it may be kept for ever', async () => {
+  test('adds a content hash to every URL, so that files may be cached for ever', async () => {
     const page = await (await get('/dashboard')).text();
     const addresses = [...page.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path]) => `${path}`);
     const named = addresses.map((address) => address.replace(/\?.*/, ''));
@@ -85,15 +85,15 @@ describe('the plugin', () => {
     expect(page).not.toMatch(/https?:\/\//);
   });
 
-  test.each(scripts)('%s writes text only, and keeps nothing', (name) => {
+  test.each(scripts)('%s writes text only, and stores nothing in the browser', (name) => {
     expect(sourceOf(name)).not.toMatch(
       /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|localStorage|sessionStorage|indexedDB|document\.cookie|setAttribute\('style/,
     );
   });
 });
 
-test('the page expects of the admin API what that gives', () => {
-  // The compiler says so, not this run.
+test('the page’s types match the admin API’s', () => {
+  // The compiler checks this, not the run.
   expectTypeOf<ReturnType<typeof liveView>>().toExtend<Page.Live>();
   expectTypeOf<UsageTotals>().toExtend<Page.UsageRow>();
   expectTypeOf<KeyView>().toExtend<Page.KeyView>();
@@ -117,7 +117,7 @@ describe('events', async () => {
     { event: 'message', data: '[DONE]', comment: '' },
   ];
 
-  test('come out the same wherever the stream is cut', async () => {
+  test('are the same wherever the stream is cut', async () => {
     await forSeeds(100, ({ below }) => {
       const parser = new EventParser();
       const found: Event[] = [];
@@ -131,14 +131,14 @@ describe('events', async () => {
     });
   });
 
-  test('that have not ended are not there yet', () => {
+  test('are returned only when they have ended', () => {
     const parser = new EventParser();
     expect(parser.push('data: x\n')).toEqual([]);
     expect(parser.push('\n')).toHaveLength(1);
   });
 });
 
-test('a connection is tried again ever later, but at most after half a minute', async () => {
+test('waits between reconnections grow, up to 30 s', async () => {
   const { backoffMs } = await load<{ backoffMs(attempt: number, random: number): number }>(
     'feed.js',
   );
@@ -217,7 +217,7 @@ describe('charts', async () => {
     };
   }
 
-  test('have a point for each span, also where nothing happened', () => {
+  test('have a point for each span, including spans without requests', () => {
     const charts = chartsOf([usage(11, 'a'), usage(13, 'a')], { ...range, split: 'key' });
     expect(charts.times).toEqual([600, 660, 720, 780]);
     expect(charts.tokens).toEqual([{ label: 'a', color: 1, values: [0, 15, 0, 15] }]);
@@ -238,12 +238,12 @@ describe('charts', async () => {
     expect(queue).toHaveLength(10);
   });
 
-  test('of keys with one name stay apart', () => {
+  test('show keys with the same name separately', () => {
     const rows = [usage(11, 'a'), usage(11, 'a', { key: 'other' })];
     expect(chartsOf(rows, { ...range, split: 'key' }).tokens).toHaveLength(2);
   });
 
-  test('of everything tell the kinds of tokens apart', () => {
+  test('without a split show the kinds of tokens', () => {
     const { tokens, errors } = chartsOf([usage(11, 'a')], { ...range, split: 'all' });
     expect(tokens.map(({ label, values }) => [label, values[1]])).toEqual([
       ['completion', 5],
@@ -257,13 +257,13 @@ describe('charts', async () => {
     ]);
   });
 
-  test('leave out what is not of their time', () => {
+  test('leave out rows outside their time range', () => {
     const rows = [usage(9, 'a'), usage(99, 'a'), usage(12, 'a', { minute: 'no time' })];
     expect(chartsOf(rows, { ...range, split: 'key' }).tokens).toEqual([]);
     expect(chartsOf([], { ...range, split: 'all' }).tokens[0]?.values).toEqual([0, 0, 0, 0]);
   });
 
-  test('stand on one another', () => {
+  test('are stacked', () => {
     const line = (values: number[]) => ({ label: '', color: 1, values });
     expect(stacked([line([1, 2]), line([3, 0])])).toEqual([
       [1, 2],
@@ -272,7 +272,7 @@ describe('charts', async () => {
   });
 });
 
-test('totals are sorted by number or by name, those without a value last', async () => {
+test('totals are sorted by number or name, rows without a value last', async () => {
   type Row = { n: number | null; name: string };
   const { sorted } = await load<{
     sorted(rows: Row[], value: (row: Row) => unknown, isDescending: boolean): Row[];
@@ -297,7 +297,7 @@ describe('the form of a key', async () => {
     policyOf(form: Form): Record<string, unknown>;
   }>('keyform.js');
 
-  test('that is empty limits nothing', () => {
+  test('without values sets no limits', () => {
     expect(policyOf({ ...formOf(undefined), name: 'alice' })).toEqual({
       name: 'alice',
       limits: {
@@ -314,7 +314,7 @@ describe('the form of a key', async () => {
     });
   });
 
-  test('gives back what a key has, and leaves its end alone', () => {
+  test('returns the values of a key, and does not change when it expires', () => {
     const key = {
       name: 'web',
       limits: {
@@ -342,7 +342,7 @@ describe('the form of a key', async () => {
 describe('the playground', async () => {
   const { piecesOf } = await load<{ piecesOf(data: string): object[] }>('chat.js');
 
-  test('reads text, thoughts and counts', () => {
+  test('reads text, reasoning and token counts', () => {
     const delta = (value: object) => JSON.stringify({ choices: [{ delta: value }] });
     expect(piecesOf(delta({ content: 'Hi' }))).toEqual([{ kind: 'text', text: 'Hi' }]);
     expect(piecesOf(delta({ content: null, reasoning_content: 'Hm' }))).toEqual([
@@ -358,12 +358,12 @@ describe('the playground', async () => {
     expect(piecesOf('[DONE]')).toEqual([]);
   });
 
-  test('hears of a failure inside the stream', () => {
+  test('throws for an error inside the stream', () => {
     const data = '{"error":{"message":"The engine is gone.","code":"upstream_reset"}}';
     expect(() => piecesOf(data)).toThrow('The engine is gone.');
   });
 
-  test('tells how fast an answer came', async () => {
+  test('shows the speed of an answer', async () => {
     const { figuresOf } = await load<{ figuresOf(run: object): string }>('playground.js');
     const run = { askedAt: 1_000, firstAt: 1_120, now: 3_120, pieces: 41, tokens: undefined };
     expect(figuresOf(run)).toBe('first token 120 ms, ~41 tokens, 20 tokens/s');
@@ -374,10 +374,10 @@ describe('the playground', async () => {
   });
 });
 
-test('an error says what the gateway said, or what else came', async () => {
+test('an error has the gateway’s message, or the start of another body', async () => {
   const { messageOf } = await load<{ messageOf(text: string, status: number): string }>('api.js');
   expect(messageOf('{"error":{"message":"No."}}', 403)).toBe('No.');
   expect(messageOf('{"error":"No."}', 403)).toBe('No.');
   expect(messageOf('<html>Bad gateway', 502)).toBe('<html>Bad gateway');
-  expect(messageOf('', 502)).toBe('The answer was 502.');
+  expect(messageOf('', 502)).toBe('The gateway answered with status 502.');
 });

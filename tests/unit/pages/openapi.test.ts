@@ -1,5 +1,5 @@
 /**
- * The specification is complete and true: every route, every error, and examples that keep to their schemas.
+ * The specification is complete and correct: every route, every error, and examples that match their schemas.
  */
 import { describe, expect, test } from 'bun:test';
 import { errorBody, errorTable, GatewayError, type ErrorCode } from '../../../src/wire/errors.ts';
@@ -16,7 +16,7 @@ interface Json {
 }
 
 const { operations, document } = specification('1.2.3', true);
-/** As it leaves the process. */
+/** The specification as it is served. */
 const whole = JSON.parse(JSON.stringify({ operations, document })) as Json;
 const root = whole['document'] as Json;
 
@@ -26,7 +26,7 @@ function resolve(ref: string): Json | undefined {
   return steps.reduce<Json | undefined>((at, step) => at?.[step], root);
 }
 
-/** Returns what `value` refers to, or itself. */
+/** Returns the object that `value` references, or `value` itself. */
 function target(value: Json): Json {
   const ref = value['$ref'] as unknown;
   if (typeof ref !== 'string') return value;
@@ -42,7 +42,9 @@ function* objectsIn(value: unknown): Generator<Json> {
   for (const child of Object.values(value)) yield* objectsIn(child);
 }
 
-/** Says where `value` does not keep to `schema`; of JSON Schema it knows what the specification uses. */
+/**
+ * Returns where `value` does not match `schema`. It knows only the JSON Schema keywords that the specification uses.
+ */
 function problems(schema: Json, value: unknown, at = '$'): string[] {
   const { type, nullable, properties = {}, required, items, anyOf, ...rest } = target(schema);
   const values = rest['enum'] as unknown as unknown[] | undefined;
@@ -80,7 +82,7 @@ interface Answer {
   description: string;
 }
 
-/** Returns an operation, its answers with every reference followed. */
+/** Returns an operation, with all references in its answers resolved. */
 function operationAt(method: string, path: string) {
   const operation = (whole['operations'] as unknown as Json[]).find(
     (one) => String(one['method']) === method && String(one['path']) === path,
@@ -103,13 +105,13 @@ const everyOperation = operations.map(({ method, path }) => ({
   ...operationAt(method, path),
 }));
 
-/** Returns the examples of an error answer: code to body. */
+/** Returns the examples of an error answer: body by code. */
 function errorsOf(answer: Answer | undefined): Record<string, unknown> {
   const examples = answer?.content['application/json']?.['examples'] ?? {};
   return Object.fromEntries(Object.entries(examples).map(([code, { value }]) => [code, value]));
 }
 
-/** What is about another route than the one that is described, or is told to the log alone. */
+/** Codes of other routes than a completion, and the code that appears only in the log. */
 const neverOfARoute: ErrorCode[] = [
   'unknown_route',
   'client_closed_request',
@@ -124,7 +126,7 @@ const everyCode = (Object.keys(errorTable) as ErrorCode[]).filter(
 const open = ['/', '/health', '/ready', '/docs', '/redoc', '/openapi.json'];
 
 describe('routes', () => {
-  test('every route of the table is described, and nothing else but what needs no key', () => {
+  test('every route of the table is described, and otherwise only routes that need no key', () => {
     const described = operations.map(({ method, path }) => `${method} ${path}`);
     const expected = routes.map(({ method, path }) => `${method} ${path.replace('*', '{id}')}`);
     const known = [...expected, ...open.map((path) => `GET ${path}`)];
@@ -133,7 +135,7 @@ describe('routes', () => {
     expect(others.filter((each) => !/ \/(usage|metrics|admin\/.+)$/.test(each))).toEqual([]);
   });
 
-  test('what only the operator may is described where there is one', () => {
+  test('the operator’s routes are described if there is an operator', () => {
     const { operations: few, document: small } = specification('1.2.3');
     const paths = few.map(({ path }) => path);
     expect(paths).toContain('/usage');
@@ -151,7 +153,7 @@ describe('routes', () => {
     }
   });
 
-  test('every operation has an id of its own, a good answer, and a tag that is explained', () => {
+  test('every operation has a unique id, a success answer, and a tag that is described', () => {
     const ids = operations.map(({ operation }) => operation.operationId);
     expect(new Set(ids).size).toBe(ids.length);
     const tags = (document.tags ?? []).map(({ name }) => name);
@@ -163,7 +165,7 @@ describe('routes', () => {
     }
   });
 
-  test('every part of a path in braces is a parameter', () => {
+  test('every part of a path in braces is documented as a parameter', () => {
     for (const { path, operation } of operations) {
       const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
       const parameters = (operation.parameters ?? []).filter((one) => 'in' in one);
@@ -172,8 +174,8 @@ describe('routes', () => {
     }
   });
 
-  test('what streams shows its event stream beside JSON', () => {
-    // The live view of the operator is a stream and nothing else.
+  test('routes that stream show an event stream and JSON', () => {
+    // The operator's live view is only a stream.
     const streaming = everyOperation.filter(
       ({ name, answers }) =>
         name !== 'GET /admin/live' &&
@@ -202,7 +204,7 @@ describe('routes', () => {
 });
 
 describe('keys', () => {
-  test('what needs no key says so, and everything else asks for one of the two schemes', () => {
+  test('public routes need no key, and all others need one of the two schemes', () => {
     for (const { path, operation } of operations) {
       expect([path, operation.security]).toEqual([
         path,
@@ -221,7 +223,7 @@ describe('keys', () => {
 });
 
 describe('errors', () => {
-  test('a completion shows every error that a request can end with, as it is sent', () => {
+  test('a completion shows every error that a request can get, as it is sent', () => {
     const { answers } = operationAt('POST', '/v1/completions');
     const shown: string[] = [];
     for (const [status, answer] of answers) {
@@ -236,7 +238,7 @@ describe('errors', () => {
     expect(shown.toSorted()).toEqual(everyCode.toSorted());
   });
 
-  test('every proxied route shows what can befall any request', () => {
+  test('every proxied route shows the errors that any request can get', () => {
     const any = everyCode.filter((code) => errorTable[code].status >= 500);
     const anywhere = ['missing_api_key', 'invalid_api_key', ...any].filter(
       (code) => code !== 'first_byte_timeout' && code !== 'idle_timeout',
@@ -249,7 +251,7 @@ describe('errors', () => {
     }
   });
 
-  test('a route without a body shows no error of bodies, and one that parses none no error of JSON', () => {
+  test('a route without a body shows no body errors, and one without JSON no JSON errors', () => {
     const models = operationAt('GET', '/v1/models').answers;
     expect(['400', '408', '413'].filter((status) => models.has(status))).toEqual([]);
     const { answers } = operationAt('POST', '/v1/audio/transcriptions');
@@ -257,7 +259,7 @@ describe('errors', () => {
     expect(Object.keys(errorsOf(answers.get('400')))).toEqual(['model_required']);
   });
 
-  test('whatever runs a model shows what may be wrong with its name', () => {
+  test('every route that runs a model shows the errors about its name', () => {
     for (const { method, path, generates } of routes) {
       if (!generates) continue;
       const { answers } = operationAt(method, path);
@@ -266,13 +268,13 @@ describe('errors', () => {
     }
   });
 
-  test('whoever is told to wait can be told that there is no place, or none in time', () => {
+  test('an audio route shows the errors of the queue', () => {
     const { answers } = operationAt('POST', '/v1/audio/transcriptions');
     const shown = Object.keys(errorsOf(answers.get('503')));
     expect(shown).toEqual(expect.arrayContaining(['queue_full', 'queue_timeout']));
   });
 
-  test('routes of Anthropic’s show errors in the form of Anthropic’s', () => {
+  test('Anthropic’s routes show errors in Anthropic’s format', () => {
     for (const path of ['/v1/messages', '/v1/messages/count_tokens']) {
       const { answers } = operationAt('POST', path);
       expect(errorsOf(answers.get('401'))['missing_api_key']).toEqual({
@@ -283,7 +285,7 @@ describe('errors', () => {
     }
   });
 
-  test('error answers name the headers that go with them', () => {
+  test('error answers list their headers', () => {
     const { answers } = operationAt('POST', '/v1/completions');
     for (const [status, { headers }] of answers) {
       expect(headers).toContain('x-request-id');
@@ -295,7 +297,7 @@ describe('errors', () => {
     expect(answers.get('504')?.headers).toContain('x-should-retry');
   });
 
-  test('whatever is described shows that a path takes no other method, and which it takes', () => {
+  test('every operation shows the 405 with its Allow header', () => {
     for (const { name, answers } of everyOperation) {
       expect([name, ...Object.keys(errorsOf(answers.get('405')))]).toEqual([
         name,
@@ -323,7 +325,7 @@ describe('what the operator sends and gets', () => {
     budgets: null,
   };
 
-  test('a change may take everything away but the name', () => {
+  test('a change may remove every setting except the name', () => {
     const change = schemaOf('KeyChange');
     for (const limits of [null, cleared]) {
       expect(problems(change, { ...nothing, limits })).toEqual([]);
@@ -335,7 +337,7 @@ describe('what the operator sends and gets', () => {
     expect(JSON.stringify(change)).not.toContain('date-time');
   });
 
-  test('a key, a group of the usage and an entry of the audit log are what is given', () => {
+  test('a key, a usage group and an audit entry match the answers of the admin API', () => {
     const { record } = issueKey(fullPolicy, Date.now());
     const view = JSON.parse(JSON.stringify(keyView(record, Date.now())));
     expect(problems(schemaOf('Key'), view)).toEqual([]);
@@ -352,7 +354,7 @@ describe('what the operator sends and gets', () => {
     expect(problems(schemaOf('AuditEntry'), { at: 'now' })).toContain('$: actor is missing');
   });
 
-  test('what writes to the store can find it unavailable, and a report is one at a time', () => {
+  test('writes to the store show that it may be unavailable, and a report that only one runs at a time', () => {
     const statuses = (method: string, path: string) => [
       ...operationAt(method, path).answers.keys(),
     ];
@@ -376,7 +378,7 @@ describe('what the operator sends and gets', () => {
 });
 
 describe('schemas', () => {
-  test('every reference resolves, and every named part is referred to or spoken of', () => {
+  test('every reference resolves, and every named part is referenced or mentioned', () => {
     const referred = new Set<string>();
     const text: string[] = [];
     for (const object of objectsIn(whole)) {
@@ -396,7 +398,7 @@ describe('schemas', () => {
     }
   });
 
-  test('every example keeps to its schema', () => {
+  test('every example matches its schema', () => {
     let count = 0;
     for (const { name, answers, body } of everyOperation) {
       const contents = [body ?? {}, ...[...answers.values()].map(({ content }) => content)];
@@ -424,7 +426,7 @@ describe('schemas', () => {
     }
   });
 
-  test('an example that does not keep to its schema is noticed', () => {
+  test('an example that does not match its schema is detected', () => {
     const schema = { $ref: '#/components/schemas/CompletionRequest' } as unknown as Json;
     expect(problems(schema, { max_tokens: 1 })).toEqual(['$: none of its shapes']);
     expect(problems(schema, { prompt: 'a', max_tokens: '1' })).toEqual([
@@ -433,7 +435,7 @@ describe('schemas', () => {
     expect(problems(schema, { prompt: { text: 'a' } })).toEqual(['$.prompt: none of its shapes']);
   });
 
-  test('objects take unknown fields, and none needs a model', () => {
+  test('objects allow unknown fields, and none requires a model', () => {
     for (const object of objectsIn(root['components']?.['schemas'])) {
       const { type, properties, required, additionalProperties } = object as unknown as Record<
         string,

@@ -8,7 +8,7 @@ import { preflight } from '../../../src/http/cors.ts';
 const page = 'https://chat.example.org';
 
 describe('corsHeaders', () => {
-  test('lets any page read when any may', () => {
+  test('lets any page read when all origins are allowed', () => {
     const headers = corsHeaders(['*']);
     for (const origin of [page, 'null']) {
       expect(headers(origin)).toEqual({
@@ -18,11 +18,11 @@ describe('corsHeaders', () => {
     }
   });
 
-  test('says nothing to who is no page', () => {
+  test('adds no header to an answer to a request without an origin', () => {
     expect(corsHeaders(['*'])(null)).toEqual({});
   });
 
-  test('lets a listed page read, and tells caches that it depends on the origin', () => {
+  test('lets a listed page read, and tells caches that the answer varies by origin', () => {
     const headers = corsHeaders(['https://other.example.org', page]);
     expect(headers(page)).toEqual({
       'access-control-allow-origin': page,
@@ -39,7 +39,7 @@ describe('corsHeaders', () => {
     `${page}.evil.example`,
     `${page}:8443`,
     'http://chat.example.org',
-  ])('tells %j nothing when other pages are listed', (origin) => {
+  ])('does not let %j read when other pages are listed', (origin) => {
     expect(corsHeaders([page])(origin)).toEqual({ vary: 'Origin' });
   });
 
@@ -59,7 +59,7 @@ describe('corsHeaders', () => {
   });
 });
 
-test('an answer in JSON is kept by no cache, and read by the pages that may', async () => {
+test('a JSON answer is not cached, and allowed pages may read it', async () => {
   const request = new Request('http://gateway/', { headers: { origin: page } });
   const answer = answering(corsHeaders([page]))(request, { a: 1 }, 201);
   expect([answer.status, await answer.json()]).toEqual([201, { a: 1 }]);
@@ -86,7 +86,7 @@ describe('preflight', () => {
     return { status: answer.status, headers: answer.headers };
   }
 
-  test('answers any page when any may call', async () => {
+  test('allows any page when all origins are allowed', async () => {
     const { status, headers } = await ask(['*']);
     expect(status).toBe(204);
     expect(headers.get('access-control-allow-origin')).toBe('*');
@@ -94,7 +94,7 @@ describe('preflight', () => {
     expect(Number(headers.get('access-control-max-age'))).toBeGreaterThan(0);
   });
 
-  test('says nothing of what may be read: the answer itself does', async () => {
+  test('does not list exposed headers: the answer itself does', async () => {
     const { headers } = await ask(['*']);
     expect(headers.has('access-control-expose-headers')).toBe(false);
   });

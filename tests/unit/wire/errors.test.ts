@@ -1,5 +1,6 @@
 /**
- * The gateway's own errors: the status of every code, the envelope of every family, and which ones a client may repeat.
+ * The gateway's own errors: the status of every code, the format of every family, and which requests a client may
+ * retry.
  */
 import { describe, expect, test } from 'bun:test';
 import {
@@ -11,7 +12,7 @@ import {
   type ErrorCode,
 } from '../../../src/wire/errors.ts';
 
-/** Status, OpenAI type, Anthropic type, and whether a repeat by the client's SDK can help. */
+/** Status, OpenAI type, Anthropic type, and whether the client's SDK may retry. */
 const expected: Record<ErrorCode, [number, string, string, boolean]> = {
   invalid_json: [400, 'invalid_request_error', 'invalid_request_error', true],
   missing_field: [400, 'invalid_request_error', 'invalid_request_error', true],
@@ -80,7 +81,7 @@ describe.each(rows)('$code', ({ code, row: [status, openaiType, anthropicType, i
     });
   });
 
-  test('says whether a repeat only adds load, and whose error it is', () => {
+  test('tells the SDK whether to retry, and that the error is the gateway’s', () => {
     const headers = errorHeaders(error);
     expect(headers['x-gateway-error']).toBe(code);
     expect(headers['x-should-retry']).toBe(isRetryable ? undefined : 'false');
@@ -149,7 +150,7 @@ describe('errorFrame', () => {
   });
 
   test.each(['openai', 'responses', 'anthropic'] as const)(
-    'is one frame of %s, whatever its message holds',
+    'is one frame of %s, whatever its message contains',
     (family) => {
       expect(errorFrame(error, family).split('\n\n')).toHaveLength(2);
       expect(errorFrame(error, family)).not.toContain('[DONE]');

@@ -24,7 +24,7 @@ const hopByHop = {
 describe('upstreamHeaders', () => {
   const none = { 'accept-encoding': 'identity', 'x-request-id': 'id-1' };
 
-  test('passes names and values on as they are', () => {
+  test('passes names and values on unchanged', () => {
     const passing = {
       'content-type': 'application/json; charset="UTF-8"',
       accept: 'text/event-stream, */*;q=0.1',
@@ -43,18 +43,15 @@ describe('upstreamHeaders', () => {
     });
   });
 
-  test.each(Object.entries(hopByHop))(
-    'keeps back %s, which speaks of one connection',
-    (name, value) => {
-      expect(
-        upstreamHeaders(
-          new Headers({ [name]: value }),
-          { id: 'id-1', traceparent: undefined },
-          undefined,
-        ),
-      ).toEqual(none);
-    },
-  );
+  test.each(Object.entries(hopByHop))('drops the hop-by-hop header %s', (name, value) => {
+    expect(
+      upstreamHeaders(
+        new Headers({ [name]: value }),
+        { id: 'id-1', traceparent: undefined },
+        undefined,
+      ),
+    ).toEqual(none);
+  });
 
   test.each([
     ['host', 'gateway.example'],
@@ -67,7 +64,7 @@ describe('upstreamHeaders', () => {
     ['x-queue-feedback', 'true'],
     ['origin', 'https://chat.example'],
     ['x-conversation-id', 'c-1'],
-  ])('keeps back %s', (name, value) => {
+  ])('drops %s', (name, value) => {
     expect(
       upstreamHeaders(
         new Headers({ [name]: value }),
@@ -77,7 +74,7 @@ describe('upstreamHeaders', () => {
     ).toEqual(none);
   });
 
-  test('keeps back what the Connection header names', () => {
+  test('drops the headers that the Connection header names', () => {
     const headers = {
       connection: 'close, X-Private ,x-other',
       'x-private': '1',
@@ -92,7 +89,7 @@ describe('upstreamHeaders', () => {
     });
   });
 
-  test('keeps its own headers when the Connection header names them', () => {
+  test('keeps the headers that the gateway sets when the Connection header names them', () => {
     const headers = { connection: 'authorization, x-request-id, accept-encoding' };
     expect(
       upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
@@ -102,7 +99,7 @@ describe('upstreamHeaders', () => {
     });
   });
 
-  test("sets its own id, encoding and key in place of the client's", () => {
+  test("sets the gateway's id, encoding and key instead of the client's", () => {
     const headers = {
       'x-request-id': 'of the client',
       'accept-encoding': 'gzip, br',
@@ -118,7 +115,7 @@ describe('upstreamHeaders', () => {
 });
 
 describe('answerHeaders', () => {
-  test('passes names and values on as they are, and every cookie apart', () => {
+  test('passes names and values on unchanged, with every cookie as a separate header', () => {
     const headers = new Headers({
       'content-type': 'text/event-stream; charset=utf-8',
       'content-encoding': 'gzip',
@@ -143,11 +140,11 @@ describe('answerHeaders', () => {
     ['x-gateway-error', 'upstream_reset'],
     ['access-control-allow-origin', '*'],
     ['access-control-allow-credentials', 'true'],
-  ])('keeps back %s', (name, value) => {
+  ])('drops %s', (name, value) => {
     expect(answerHeaders(new Headers({ [name]: value })).toJSON()).toEqual({});
   });
 
-  test('keeps back what the Connection header names', () => {
+  test('drops the headers that the Connection header names', () => {
     const headers = new Headers({ connection: 'X-Private', 'x-private': '1', 'x-kept': '2' });
     expect(answerHeaders(headers).toJSON()).toEqual({ 'x-kept': '2' });
   });
@@ -159,7 +156,7 @@ describe('requestIdOf', () => {
   });
 
   test.each([undefined, '', 'x'.repeat(129), 'two words', 'a,b', 'a"b', 'a/b', '\xe9', 'a:b'])(
-    'makes one in place of %j',
+    'makes a new id instead of %j',
     (id) => {
       const headers = new Headers(id === undefined ? {} : { 'x-request-id': id });
       const [one, two] = [requestIdOf(headers), requestIdOf(headers)];

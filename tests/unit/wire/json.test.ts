@@ -1,6 +1,6 @@
 /**
- * JSON read and edited in its bytes, held against JSON.parse on random documents. Documents are built together with what
- * they must mean, so that no second parser has to be trusted.
+ * JSON read and edited in its bytes, compared with JSON.parse on random documents. Each document is built together with
+ * its expected value, so that no second parser has to be trusted.
  */
 import { describe, expect, test } from 'bun:test';
 import { GatewayError } from '../../../src/wire/errors.ts';
@@ -30,7 +30,7 @@ const scalars = [
   String.raw`"\ud83d\ude00 \u0000 \/"`,
 ];
 
-/** Key literals with what they mean; some escape a plain letter. */
+/** Key literals and their values; some escape a plain letter. */
 const keys = [
   ['"model"', 'model'],
   ['"usage"', 'usage'],
@@ -48,7 +48,9 @@ function space(random: Random): string {
   return random.oneIn(3) ? random.pick([' ', '\n', '\t', '\r\n  ', '  ']) : '';
 }
 
-/** A value's text; every value of a key that is written `"usage"` goes to `usages`, in the order of its beginning. */
+/**
+ * Returns a value's text; adds every value of a key written `"usage"` to `usages`, in the order in which they begin.
+ */
 function valueText(random: Random, depth: number, usages: string[]): string {
   const kind = depth === 0 ? 0 : random.below(4);
   if (kind < 2) return random.pick(scalars);
@@ -72,7 +74,7 @@ function valueText(random: Random, depth: number, usages: string[]): string {
 
 interface Member {
   key: string;
-  /** What stands before the value: separator, white space, key, colon. */
+  /** The text before the value: separator, white space, key, colon. */
   before: string;
   value: string;
 }
@@ -85,7 +87,7 @@ function members(random: Random): Member[] {
   });
 }
 
-/** White space belongs to what surrounds a value. */
+/** A value's bytes do not include the white space around it. */
 function objectText(list: readonly Member[], opening: string, edits: Record<string, unknown> = {}) {
   const inside = list.map(({ key, before, value }) => {
     const after = value.slice(value.trimEnd().length);
@@ -97,7 +99,7 @@ function objectText(list: readonly Member[], opening: string, edits: Record<stri
 const newValues = [7, 1.5, 'ё"\\', null, true, [], { include_usage: true }, [{ a: [1] }]];
 
 describe('editJson', () => {
-  test('changes the values of the keys it is given, every time they stand there, and no other byte', async () => {
+  test('changes every value of the given keys, and no other byte', async () => {
     await forSeeds(cases, (random) => {
       const list = members(random);
       const opening = space(random);
@@ -108,7 +110,7 @@ describe('editJson', () => {
     });
   });
 
-  test('adds the keys that are missing behind the opening brace, and changes no other byte', async () => {
+  test('adds missing keys after the opening brace, and changes no other byte', async () => {
     await forSeeds(cases, (random) => {
       const list = members(random);
       const opening = space(random);
@@ -123,25 +125,25 @@ describe('editJson', () => {
     });
   });
 
-  test('gives equal bytes when there is nothing to edit', async () => {
+  test('returns equal bytes when there is nothing to edit', async () => {
     await forSeeds(200, (random) => {
       const text = objectText(members(random), space(random));
       expect(textOf(editJson(Buffer.from(text), {}))).toBe(text);
     });
   });
 
-  test('keeps bytes that are no UTF-8 as they are', () => {
+  test('does not change bytes that are not UTF-8', () => {
     const broken = Buffer.from('{"a":"\xff\xc3","n":1.0}', 'latin1');
     const edited = Buffer.from(editJson(broken, { n: 2 }));
     expect(edited.toString('latin1')).toBe('{"a":"\xff\xc3","n":2}');
   });
 
-  test('takes no name that every object inherits for an edit', () => {
+  test('does not treat names that every object inherits as edits', () => {
     const text = '{"constructor":1.0,"toString":2.0}';
     expect(textOf(editJson(Buffer.from(text), {}))).toBe(text);
   });
 
-  test('edits a view into a larger buffer without looking beyond it', () => {
+  test('edits a view into a larger buffer without reading beyond it', () => {
     const large = Buffer.from('{"x":0}{"n":1.0}{"n":3}');
     expect(textOf(editJson(large.subarray(7, 16), { n: 2 }))).toBe('{"n":2}');
   });
@@ -150,28 +152,25 @@ describe('editJson', () => {
 describe('a byte order mark', () => {
   const marked = Buffer.from('\ufeff {"model":"a","n":1.0}');
 
-  test('is passed over where the object is read', () => {
+  test('is skipped when the object is read', () => {
     expect(parseObject(marked)).toEqual({ model: 'a', n: 1 });
     expect(spans(marked).map(({ key }) => key)).toEqual(['model', 'n']);
   });
 
-  test('stays where it is when the object is edited', () => {
+  test('is kept when the object is edited', () => {
     const edited = editJson(marked, { model: 'b', stream: true });
     expect(textOf(edited)).toBe('\ufeff {"stream":true,"model":"b","n":1.0}');
   });
 
-  test.each(['\ufeff', '\ufeff\ufeff{}', '{}\ufeff', '\ufeff[]'])(
-    'makes no object of %j',
-    (text) => {
-      expect(() => parseObject(Buffer.from(text))).toThrow(
-        expect.objectContaining({ code: 'invalid_json' }),
-      );
-    },
-  );
+  test.each(['\ufeff', '\ufeff\ufeff{}', '{}\ufeff', '\ufeff[]'])('refuses %j', (text) => {
+    expect(() => parseObject(Buffer.from(text))).toThrow(
+      expect.objectContaining({ code: 'invalid_json' }),
+    );
+  });
 });
 
 describe('spans', () => {
-  test('gives the members of an object in their order, each with the bytes of its value', async () => {
+  test('returns the members of an object in order, each with the bytes of its value', async () => {
     await forSeeds(cases, (random) => {
       const list = members(random);
       const bytes = Buffer.from(objectText(list, space(random)));
@@ -184,7 +183,7 @@ describe('spans', () => {
     });
   });
 
-  test('gives the elements of an array, and those of a value within', async () => {
+  test('returns the elements of an array, and those of a nested value', async () => {
     await forSeeds(cases, (random) => {
       const elements = Array.from({ length: random.below(6) }, () => valueText(random, 3, []));
       const inside = elements.map((element) => space(random) + element + space(random)).join(',');
@@ -197,13 +196,13 @@ describe('spans', () => {
     });
   });
 
-  test.each(['', ' ', '1', '"{}"', 'null', '{}', ' [ ] '])('gives none of %j', (text) => {
+  test.each(['', ' ', '1', '"{}"', 'null', '{}', ' [ ] '])('returns none for %j', (text) => {
     expect(spans(Buffer.from(text))).toEqual([]);
   });
 });
 
 describe('lastValueOf', () => {
-  test('gives the value of the last such key at any depth', async () => {
+  test('returns the value of the last such key at any depth', async () => {
     await forSeeds(cases, (random) => {
       const usages: string[] = [];
       const text = valueText(random, 5, usages);
@@ -214,17 +213,17 @@ describe('lastValueOf', () => {
     });
   });
 
-  test('looks past a string that only reads like the key', () => {
+  test('ignores a string value that equals the key', () => {
     const bytes = Buffer.from('{"usage":{"prompt_tokens":3},"object":"usage"}');
     expect(lastValueOf(bytes, 'usage')).toEqual({ prompt_tokens: 3 });
   });
 
-  test('does not take the end of a longer key for the key', () => {
+  test('ignores a longer key that ends like the key', () => {
     const bytes = Buffer.from(String.raw`{"usage":1,"my \"usage":2}`);
     expect(lastValueOf(bytes, 'usage')).toBe(1);
   });
 
-  test('does not take what a text quotes for the key', () => {
+  test('ignores the key inside a quoted text', () => {
     const text = JSON.stringify({ usage: 1, content: '"usage": 2' });
     expect(lastValueOf(Buffer.from(text), 'usage')).toBe(1);
   });
@@ -235,14 +234,14 @@ describe('lastValueOf', () => {
   });
 
   test.each(['', '"usage"', '{"usage":', '{"usage":{"a":1', '{"usage":"x', '{"usage":1x}'])(
-    'gives undefined for %j, which was cut or is no JSON',
+    'returns undefined for %j, which is cut or not JSON',
     (text) => {
       expect(lastValueOf(Buffer.from(text), 'usage')).toBeUndefined();
     },
   );
 });
 
-describe('bytes that are no JSON', () => {
+describe('bytes that are not JSON', () => {
   function scan(bytes: Uint8Array): void {
     for (const { start, end } of spans(bytes)) {
       if (start < 0 || start > end || end > bytes.length) throw new Error(`[${start}, ${end})`);
@@ -250,7 +249,7 @@ describe('bytes that are no JSON', () => {
     lastValueOf(bytes, 'usage');
   }
 
-  test('never make the scanner throw or leave the bytes', async () => {
+  test('never make the scanner throw or read beyond the bytes', async () => {
     await forSeeds(3_000, (random) => {
       const bytes = Buffer.from(
         Array.from({ length: random.below(80) }, () =>
@@ -277,7 +276,7 @@ describe('bytes that are no JSON', () => {
     });
   });
 
-  test('never make the scanner throw where JSON is cut or one byte of it is wrong', async () => {
+  test('never make the scanner throw when JSON is cut or one of its bytes is wrong', async () => {
     await forSeeds(cases, (random) => {
       const bytes = Buffer.from(objectText(members(random), space(random)));
       if (random.oneIn(2)) return scan(bytes.subarray(0, random.below(bytes.length)));
@@ -297,7 +296,7 @@ describe('bytes that are no JSON', () => {
 });
 
 describe('parseObject', () => {
-  test('gives the members of an object', () => {
+  test('returns the members of an object', () => {
     expect(parseObject(Buffer.from(' {"prompt":"Да","n":[1]}\n'))).toEqual({
       prompt: 'Да',
       n: [1],
@@ -335,7 +334,7 @@ describe('parseObject', () => {
     expect((thrown as GatewayError).message).not.toContain('secretword');
   });
 
-  test('ends with an answer on nesting without end', () => {
+  test('refuses very deep nesting with a GatewayError', () => {
     const bytes = Buffer.alloc(4 * 1024 * 1024, '{"a":');
     expect(() => parseObject(bytes)).toThrow(GatewayError);
   });

@@ -1,5 +1,5 @@
 /**
- * One model looked up in an engine's list, as the bytes in which the engine describes it.
+ * Looking one model up in an engine's list, which returns the engine's own bytes.
  */
 import { describe, expect, test } from 'bun:test';
 import { textOf } from '../../../src/wire/json.ts';
@@ -21,14 +21,14 @@ describe('findModel by a name without its tag', () => {
   );
   const latest = '{"id":"llama3:latest"}';
 
-  test('finds what Ollama takes for it, and the name itself first', () => {
+  test('finds the name with Ollama’s tag, but prefers the name itself', () => {
     expect(find('llama3', tagged)).toBe(latest);
     expect(find('qwen', tagged)).toBe('{"id":"qwen"}');
     expect(() => find('llama3:8b', tagged)).toThrow();
     expect(() => find('llama', tagged)).toThrow();
   });
 
-  test('finds it for whoever may use it by either name, and for nobody else', () => {
+  test('finds it for keys that may use either name, and for no other key', () => {
     for (const allowed of [['llama3'], ['llama3:latest']]) {
       expect(textOf(findModel(tagged, 'llama3', allowed))).toBe(latest);
     }
@@ -49,7 +49,7 @@ describe('findModel', () => {
       '{"meta":{"id":"nested"},"id":"org/name:Q4_K_M", "size":12345678901234567890}',
     ],
     ['модель', '{"id":"модель"}'],
-  ])('gives the entry of %j as the engine wrote it', (id, entry) => {
+  ])('returns the entry of %j as the engine wrote it', (id, entry) => {
     expect(find(id)).toBe(entry);
   });
 
@@ -61,7 +61,7 @@ describe('findModel', () => {
   });
 
   test.each(['', 'qwen3', 'decoy', 'nested', 'model', 'text', 'QWEN3-8B', '"qwen3-8b"'])(
-    'finds no %j',
+    'does not find %j',
     (id) => {
       expect(() => find(id)).toThrow(
         expect.objectContaining({ code: 'model_not_found', status: 404, param: 'model' }),

@@ -1,6 +1,6 @@
 /**
- * The model of a form, found and replaced in its bytes. Forms are built beside what they must become, so that no second
- * parser has to be trusted.
+ * The model of a form, found and replaced in its bytes. Forms are built together with the expected result, so that no
+ * second parser has to be trusted.
  */
 import { describe, expect, test } from 'bun:test';
 import { isPlainForm, modelPart, replaceModel } from '../../../src/wire/multipart.ts';
@@ -55,17 +55,17 @@ describe('the boundary', () => {
     expect(replaced(form(named), contentType)).toBe(form(named));
   });
 
-  test('may have a space in it, when it is quoted, and characters that a pattern would read', () => {
+  test('may contain a space when quoted, and characters that are special in a pattern', () => {
     const text = form(named).replaceAll('--B', '--a b.*+(c)');
     expect(valueOf(text, 'multipart/form-data; boundary="a b.*+(c)"')).toBe('whisper-1');
   });
 
-  test('ends nothing where content has a longer word that begins like it, or has it within a line', () => {
+  test('does not end a part when content has a longer word that begins with it, or has it within a line', () => {
     const value = 'a\r\n--Bc\r\nx --B\r\n--B-\r\ny';
     expect(valueOf(form(named, value))).toBe(value);
   });
 
-  test('may have white space behind it, and text in front of the first', () => {
+  test('may be followed by white space, and text may come before the first one', () => {
     const text = `text\r\n--B \t\r\n${named}\r\n\r\nx\r\n--B--`;
     expect(valueOf(text)).toBe('x');
     expect(replaced(text)).toBe(text.replace('\r\nx', '\r\nnew'));
@@ -102,13 +102,13 @@ describe('the part', () => {
     expect(valueOf(`--B\r\n\r\n${named}\r\n\r\nx\r\n--B--`)).toBeUndefined();
   });
 
-  test('within the content of another one is none', () => {
+  test('inside the content of another part is ignored', () => {
     const file = 'Content-Disposition: form-data; name="file"; filename="a"';
     const text = form(file, `${named}\r\n\r\nx\r\n--C\r\n${named}\r\n\r\ny`);
     expect(valueOf(text)).toBeUndefined();
   });
 
-  test('gives its place in the body, and its value as UTF-8', () => {
+  test('is returned with its offsets in the body, and its value as UTF-8', () => {
     const body = Buffer.from(form(named, 'модель'));
     const part = modelPart(body, type);
     expect(part?.value).toBe('модель');
@@ -121,7 +121,7 @@ describe('the part', () => {
     expect(valueOf(form(named, 'x'.repeat(1_001)))).toBeUndefined();
   });
 
-  test('counts only when its end is there', () => {
+  test('counts only when its end has arrived', () => {
     expect(valueOf(`--B\r\n${named}\r\n\r\nx`)).toBeUndefined();
     expect(valueOf(`--B\r\n${named}\r\n\r\nx\r\n`)).toBeUndefined();
     expect(valueOf(`--B\r\n${named}\r\n\r\n--B--`)).toBeUndefined();
@@ -150,7 +150,7 @@ describe('a form without a model', () => {
   });
 
   test.each(['', 'no form', '--A--', 'x--B--', '--B'])(
-    'stays as it is when it is none: %j',
+    'is not changed if it is not a form: %j',
     (text) => {
       expect(replaced(text)).toBe(text);
     },
@@ -177,7 +177,7 @@ function noise(random: Random): string {
   return Buffer.from(words.join('')).toString('latin1');
 }
 
-test('in random forms, the value is found and only its bytes change', async () => {
+test('in random forms the value is found and only its bytes change', async () => {
   await forSeeds(2_000, (random) => {
     const boundary = random.pick(['B', 'x.y+z', '----WebKitFormBoundary7MA4YWxk', "a'b(c)"]);
     const contentType = `multipart/form-data; boundary="${boundary}"`;
@@ -198,7 +198,7 @@ test('in random forms, the value is found and only its bytes change', async () =
   });
 });
 
-test('garbage loses no byte but those of a model', async () => {
+test('garbage loses no bytes except those of a model', async () => {
   await forSeeds(2_000, (random) => {
     const whole = form(named, noise(random)) + form('x', noise(random));
     const from = random.below(whole.length);
@@ -206,7 +206,7 @@ test('garbage loses no byte but those of a model', async () => {
       noise(random) + whole.slice(from, from + random.below(whole.length)) + noise(random);
     const found = modelPart(bytes(text), type);
     const after = replaced(text);
-    // Where something is found it stands between the line breaks that the format wants; else nothing is taken out.
+    // A value that was found is between two line breaks, as the format requires; otherwise nothing was removed.
     if (found !== undefined) {
       expect(text.slice(found.start - 4, found.start)).toBe('\r\n\r\n');
       expect(text.slice(found.end, found.end + 5)).toBe('\r\n--B');
@@ -218,7 +218,7 @@ test('garbage loses no byte but those of a model', async () => {
   });
 });
 
-test('gives up on a form that is made to be slow to read', () => {
+test('gives up on a form that was made to be slow to read', () => {
   const body = (times: number) => `--B\r\n${'\r\n--B\r\n'.repeat(times)}\r\n${form(named)}`;
   expect(valueOf(body(1_000))).toBe('whisper-1');
   expect(valueOf(body(20_000))).toBeUndefined();
@@ -229,7 +229,7 @@ describe('isPlainForm', () => {
   const plain = (text: string, contentType = type) => isPlainForm(Buffer.from(text), contentType);
   const part = '--edge\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n';
 
-  test('is true of a form that every parser reads alike', () => {
+  test('is true for a form that every parser reads in the same way', () => {
     expect(plain(`${part}--edge--\r\n`)).toBe(true);
     expect(plain(`preamble\r\n${part}${part}--edge--`)).toBe(true);
   });
@@ -244,11 +244,11 @@ describe('isPlainForm', () => {
     ['more after its end', `${part}--edge--\r\n${part}`],
     ['nothing but its end', '--edge--\r\n'],
     ['no boundary', 'a'],
-  ])('is false of one with %s', (_, text) => {
+  ])('is false for a form with %s', (_, text) => {
     expect(plain(text)).toBe(false);
   });
 
-  test('is false where no boundary is named', () => {
+  test('is false if no boundary is named', () => {
     expect(plain(`${part}--edge--\r\n`, 'multipart/form-data')).toBe(false);
     expect(plain(`${part}--edge--\r\n`, 'text/plain')).toBe(false);
   });

@@ -1,5 +1,5 @@
 /**
- * What scheduling reads from a body: slots, length, and the chain of hashes that grows with a conversation.
+ * What scheduling reads from a body: slots, prompt length, and the chain of hashes that grows with a conversation.
  */
 import { describe, expect, test } from 'bun:test';
 import { blockBytes, promptFactsOf, unitsOf } from '../../../src/wire/prompt.ts';
@@ -13,7 +13,7 @@ function route(path: string): Route {
 const bytes = (value: unknown) => Buffer.from(JSON.stringify(value));
 const chainOf = (value: unknown) => promptFactsOf(bytes(value)).chain;
 
-/** Counts the leading hashes that two bodies share. */
+/** Returns how many leading hashes two bodies share. */
 function common(one: unknown, other: unknown): number {
   const [a, b] = [chainOf(one), chainOf(other)];
   let count = 0;
@@ -25,7 +25,7 @@ const message = (content: string) => ({ role: 'user', content });
 const long = (letter: string, length = 1_000) => letter.repeat(length);
 
 describe('unitsOf', () => {
-  test('is 0 where nothing is generated, whatever the body says', () => {
+  test('is 0 for a route that generates nothing, whatever the body contains', () => {
     const units = routes
       .filter(({ generates }) => !generates)
       .map((each) => unitsOf(each, { n: 4, content: ['a', 'b'] }));
@@ -40,13 +40,13 @@ describe('unitsOf', () => {
     }
   });
 
-  test('counts the choices, under either name of the number, and what the best are chosen of', () => {
+  test('counts the choices: n, n_cmpl and best_of', () => {
     expect(unitsOf(route('/v1/chat/completions'), { n: 3 })).toBe(3);
     expect(unitsOf(route('/completion'), { prompt: 'a', n_cmpl: 2 })).toBe(2);
     expect(unitsOf(route('/v1/completions'), { prompt: 'a', n: 2, best_of: 5 })).toBe(5);
   });
 
-  test('counts the prompts of a list, in text or in tokens, and their choices', () => {
+  test('counts the prompts of a list, as text or tokens, and their choices', () => {
     const completions = route('/v1/completions');
     expect(unitsOf(completions, { prompt: ['a', 'b', 'c'] })).toBe(3);
     expect(unitsOf(completions, { prompt: [[1, 2], [3]], n: 2 })).toBe(4);
@@ -62,14 +62,14 @@ describe('unitsOf', () => {
     expect(unitsOf(route('/v1/rerank'), { query: 'q', documents: ['a', 'b', 'c'] })).toBe(3);
   });
 
-  test('takes the messages of a conversation for one', () => {
+  test('counts the messages of a conversation as one', () => {
     const fields = { messages: [message('a'), message('b')], input: [message('a'), message('b')] };
     expect(unitsOf(route('/v1/chat/completions'), fields)).toBe(1);
     expect(unitsOf(route('/v1/responses'), fields)).toBe(1);
     expect(unitsOf(route('/v1/messages'), fields)).toBe(1);
   });
 
-  test('stays a whole number from 1 to 4,096, whatever is sent', () => {
+  test('is a whole number from 1 to 4,096, whatever is sent', () => {
     const completions = route('/v1/completions');
     const wrong = [0, -3, 1.5, '7', null, true, {}, [], Number.NaN, Number.POSITIVE_INFINITY];
     for (const n of wrong) expect(unitsOf(completions, { prompt: 'a', n })).toBe(1);
@@ -79,7 +79,7 @@ describe('unitsOf', () => {
 });
 
 describe('the chain', () => {
-  test('of a conversation that goes on begins like the one before', () => {
+  test('of a continued conversation begins with the chain of the earlier one', () => {
     const first = { messages: [message(long('a')), message(long('b'))] };
     const next = { messages: [...first.messages, message(long('c'))] };
     expect(chainOf(first).length).toBe(8);
@@ -87,12 +87,12 @@ describe('the chain', () => {
     expect(chainOf(next).length).toBe(12);
   });
 
-  test('of a prompt that goes on begins like the one before, as text or as a list', () => {
+  test('of a continued prompt begins with the chain of the earlier one, as text or as a list', () => {
     expect(common({ prompt: long('a') }, { prompt: long('a') + long('b') })).toBe(3);
     expect(common({ input: [message(long('a'))] }, { input: [message(long('a')), 'b'] })).toBe(4);
   });
 
-  test('is the same wherever the prompt stands in the body, and whatever else does', () => {
+  test('is the same for any position of the prompt in the body, and for any other fields', () => {
     const messages = [message(long('a'))];
     const one = { model: 'm', messages, temperature: 0.5 };
     const other = { stream: true, seed: 7, messages };
@@ -100,7 +100,7 @@ describe('the chain', () => {
     expect(chainOf(one).length).toBeGreaterThan(0);
   });
 
-  test('differs from the block on in which the prompt differs', () => {
+  test('differs from the first block in which the prompt differs', () => {
     const text = long('a', 10 * blockBytes);
     for (const [at, shared] of [
       [0, 0],
@@ -112,7 +112,7 @@ describe('the chain', () => {
     }
   });
 
-  test('differs from its start when tools, system, instructions or the files around it differ', () => {
+  test('differs from its start when tools, system, instructions or the surrounding files differ', () => {
     const messages = [message(long('a'))];
     for (const name of ['tools', 'system', 'instructions', 'input_extra']) {
       expect(common({ messages }, { messages, [name]: 'x' })).toBe(0);
@@ -121,7 +121,7 @@ describe('the chain', () => {
     }
   });
 
-  test('has whole blocks only, without the closing bracket, and 1,024 at most', () => {
+  test('has only whole blocks, without the closing bracket, and at most 1,024', () => {
     // With its opening quote a prompt of 255 letters fills a block; the closing one does not count.
     const lengths = [0, 1, 254, 255, 510, 511, 512].map(
       (n) => chainOf({ prompt: long('a', n) }).length,
@@ -130,24 +130,24 @@ describe('the chain', () => {
     expect(chainOf({ prompt: long('a', 2 ** 20) }).length).toBe(1_024);
   });
 
-  test('is that of the prefix where the middle is to be filled in', () => {
+  test('is made from the prefix when the middle is to be filled in', () => {
     const one = { input_prefix: long('a'), input_suffix: 'b', prompt: 'c' };
     const other = { input_prefix: long('a') + long('b'), input_suffix: 'd', prompt: 'e' };
     expect(common(one, other)).toBe(3);
   });
 
-  test('goes by the last of two members with one name, as engines do', () => {
+  test('uses the last of two members with the same name, as engines do', () => {
     const twice = Buffer.from(`{"prompt":"${long('b')}","prompt":"${long('a')}"}`);
     expect(promptFactsOf(twice).chain).toEqual(chainOf({ prompt: long('a') }));
   });
 
-  test('is empty where there is no prompt', () => {
+  test('is empty if there is no prompt', () => {
     expect(chainOf({}).length).toBe(0);
     expect(chainOf({ model: 'm', prompt: null }).length).toBe(0);
     expect(chainOf({ query: 'q', documents: [long('a')] }).length).toBe(0);
   });
 
-  test('of any conversation keeps every block when a message is added', async () => {
+  test('keeps every block of a conversation when a message is added', async () => {
     await forSeeds(300, (random) => {
       const messages = Array.from({ length: 1 + random.below(8) }, () => message(anyText(random)));
       const before = { model: 'm', messages };
@@ -163,7 +163,7 @@ function anyText(random: Random): string {
 }
 
 describe('the length of a prompt', () => {
-  test('is that of its bytes as sent, with what comes before it', () => {
+  test('is the number of its bytes as sent, including the preambles', () => {
     const messages = [message('é🙂')];
     const system = 'Be brief.';
     const body = bytes({ model: 'm', system, messages });
@@ -171,12 +171,12 @@ describe('the length of a prompt', () => {
     expect(promptFactsOf(body).bytes).toBe(length);
   });
 
-  test('is 0 where there is none', () => {
+  test('is 0 if there is no prompt', () => {
     expect(promptFactsOf(bytes({})).bytes).toBe(0);
     expect(promptFactsOf(bytes({ model: 'm' })).bytes).toBe(0);
   });
 
-  test('bytes that are no JSON object have none and harm nothing', () => {
+  test('is 0 for bytes that are not a JSON object', () => {
     for (const text of ['', '[', '{"prompt', '{"prompt":', 'null', '{"prompt":"a']) {
       expect(promptFactsOf(Buffer.from(text)).chain.length).toBe(0);
     }

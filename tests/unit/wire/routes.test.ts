@@ -1,5 +1,5 @@
 /**
- * The allow-list, word for word: what is on it, what must never be, and what the gateway knows of each path.
+ * The allow-list: its exact rows, the routes that must never be on it, and the facts about each path.
  */
 import { describe, expect, test } from 'bun:test';
 import { familyOfPath, routes } from '../../../src/wire/routes.ts';
@@ -52,7 +52,7 @@ test("no route is one of an engine's administrative or shared-state ones", () =>
   expect(routes.filter(({ path }) => forbidden.test(path))).toEqual([]);
 });
 
-test('what occupies no slot of an engine is told apart from what generates', () => {
+test('routes that take no slot are marked as not generating', () => {
   expect(paths(routes.filter(({ generates }) => !generates))).toEqual(
     [
       'GET /models',
@@ -70,7 +70,7 @@ test('what occupies no slot of an engine is told apart from what generates', () 
   );
 });
 
-test('bodies are JSON but for uploads of audio and for GET', () => {
+test('bodies are JSON, except audio uploads and GET', () => {
   expect(paths(routes.filter(({ body }) => body === 'multipart'))).toEqual([
     'POST /audio/transcriptions',
     'POST /v1/audio/transcriptions',
@@ -86,7 +86,7 @@ test('only a completion needs a prompt', () => {
   ]);
 });
 
-test('the streams of Responses and of Messages end in their own way', () => {
+test('Responses and Messages have their own families', () => {
   expect(paths(routes.filter(({ family }) => family === 'responses'))).toEqual([
     'POST /responses',
     'POST /v1/responses',
@@ -111,7 +111,7 @@ describe('familyOfPath', () => {
     expect(familyOfPath(path)).toBe(family);
   });
 
-  test('agrees with the table on whose envelope a route has', () => {
+  test('agrees with the table of routes', () => {
     for (const { path, family } of routes) {
       expect(familyOfPath(path) === 'anthropic').toBe(family === 'anthropic');
     }

@@ -1,6 +1,6 @@
 /**
- * The stage of an event stream: where frames end, what is passed on and when, what is held and how much. Random cuts are
- * the fuzz test's business.
+ * Splitting an event stream into frames: where frames end, what is passed on and when, what is held and how much. The
+ * fuzz test covers random cuts.
  */
 import { describe, expect, test } from 'bun:test';
 import { FrameStage, isLastFrame, type FrameObserver } from '../../../src/wire/sse.ts';
@@ -8,7 +8,7 @@ import { bytesOf, transcripts } from '../../support/transcripts.ts';
 
 const megabyte = 1024 * 1024;
 
-/** An observer that keeps what it sees as text; with `unwanted` it drops the frames in which that stands. */
+/** An observer that records frames as text and, with `unwanted`, drops the frames that contain it. */
 function watching(unwanted?: string): FrameObserver & { seen: string[] } {
   const seen: string[] = [];
   const text = (bytes: Uint8Array, start: number, end: number) =>
@@ -24,7 +24,7 @@ function watching(unwanted?: string): FrameObserver & { seen: string[] } {
   };
 }
 
-/** Pushes chunks and gives what each push passed on. */
+/** Pushes chunks; returns what each push passed on. */
 function push(stage: FrameStage, ...chunks: string[]): (string | undefined)[] {
   return chunks.map((chunk) => {
     const passed = stage.push(Buffer.from(chunk));
@@ -33,7 +33,7 @@ function push(stage: FrameStage, ...chunks: string[]): (string | undefined)[] {
 }
 
 describe('without drop', () => {
-  test('passes each chunk on at once, as the very bytes that came', () => {
+  test('passes each chunk on at once, as the same object', () => {
     const stage = new FrameStage(watching());
     const half = Buffer.from('data: hal');
     expect(stage.push(half)).toBe(half);
@@ -42,7 +42,7 @@ describe('without drop', () => {
     expect(stage.end()).toBeUndefined();
   });
 
-  test('shows each frame whole, with its line ends, when it has ended', () => {
+  test('observes each complete frame, with its line ends, when it has ended', () => {
     const watcher = watching();
     const stage = new FrameStage(watcher);
     push(stage, 'data: 1\n');
@@ -53,7 +53,7 @@ describe('without drop', () => {
     expect(watcher.seen).toEqual(['data: 1\n\n', 'id: 2\ndata: 2\n\n', 'data: 3\n\n']);
   });
 
-  test('keeps two CR LF apart from a blank line that is not there', () => {
+  test('does not take one CR LF for a blank line', () => {
     const watcher = watching();
     push(new FrameStage(watcher), 'a\r\nb\r\n', 'c\r\n', '\r\n');
     expect(watcher.seen.length).toBe(1);
@@ -61,7 +61,7 @@ describe('without drop', () => {
 });
 
 describe('a CR LF that is cut between a chunk and the next', () => {
-  test('ends one frame, and leaves no LF to the next one', () => {
+  test('ends one frame, and the LF is not part of the next one', () => {
     const watcher = watching();
     push(new FrameStage(watcher), 'data: 1\r\n\r', '\ndata: 2\r\n\r', '\n');
     expect(watcher.seen.map((frame) => frame.trimEnd())).toEqual(['data: 1', 'data: 2']);
@@ -76,13 +76,13 @@ describe('a CR LF that is cut between a chunk and the next', () => {
     expect(stage.isAtBoundary).toBe(true);
   });
 
-  test('is dropped whole with its frame', () => {
+  test('is dropped completely with its frame', () => {
     const stage = new FrameStage(watching('unwanted'));
     const passed = push(stage, 'data: unwanted\r\n\r', '\n', 'data: 2\r\n\r', '\n');
     expect(passed.join('')).toBe('data: 2\r\n\r\n');
   });
 
-  test('is passed on whole with its frame', () => {
+  test('is passed on completely with its frame', () => {
     const stage = new FrameStage(watching('unwanted'));
     const passed = push(stage, 'data: 1\r\n\r', '\ndata: unwanted\r\n\r\n');
     expect(passed.join('')).toBe('data: 1\r\n\r\n');
@@ -90,7 +90,7 @@ describe('a CR LF that is cut between a chunk and the next', () => {
 });
 
 describe('with drop', () => {
-  test('gives a chunk of whole frames that all pass as it is, without a copy', () => {
+  test('returns a chunk of complete, wanted frames without a copy', () => {
     const stage = new FrameStage({ observe() {}, drop: () => false });
     for (const text of ['data: 1\n\n', 'data: 2\r\n\r\ndata: 3\n\n', ': c\n\n']) {
       const chunk = Buffer.from(text);
@@ -98,7 +98,7 @@ describe('with drop', () => {
     }
   });
 
-  test('leaves out the frames that are asked for and nothing else', () => {
+  test('leaves out the rejected frames and nothing else', () => {
     const watcher = watching('usage');
     const stage = new FrameStage(watcher);
     const passed = push(stage, 'data: 1\n\ndata: usage\n\n: note\n\n', 'data: [DONE]\n\n');
@@ -106,7 +106,7 @@ describe('with drop', () => {
     expect(watcher.seen.length).toBe(4);
   });
 
-  test('holds the beginning of a frame until its end says whether it is wanted', () => {
+  test('holds the beginning of a frame until its end has arrived', () => {
     const stage = new FrameStage(watching('usage'));
     expect(push(stage, 'data: 1\n\ndata: us', 'age', '\n', '\n')).toEqual([
       'data: 1\n\n',
@@ -117,13 +117,13 @@ describe('with drop', () => {
     expect(push(stage, 'data: u', 's\n\n')).toEqual([undefined, 'data: us\n\n']);
   });
 
-  test('gives what is still held when the stream ends inside a frame', () => {
+  test('returns the held bytes when the stream ends inside a frame', () => {
     const stage = new FrameStage(watching('usage'));
     push(stage, 'data: 1\n\nda', 'ta: 2');
     expect(Buffer.from(stage.end() ?? []).toString()).toBe('data: 2');
   });
 
-  test('gives nothing at the end of a stream that ends with a frame', () => {
+  test('returns nothing at the end of a stream that ends with a complete frame', () => {
     const stage = new FrameStage(watching('usage'));
     push(stage, 'data: 1\n\n');
     expect(stage.end()).toBeUndefined();
@@ -151,7 +151,7 @@ describe('isAtBoundary', () => {
 describe('a frame that does not end', () => {
   const unwanted = `data: unwanted ${'x'.repeat(5 * megabyte)}`;
 
-  test('passes unseen once it is longer than 4 MB, and the ones behind it are seen again', () => {
+  test('is passed on unobserved once it is longer than 4 MB; later frames are observed again', () => {
     const watcher = watching('unwanted');
     const stage = new FrameStage(watcher);
     const passed = push(stage, 'data: 1\n\n', unwanted, 'y', '\n\ndata: unwanted\n\ndata: 3\n\n');
@@ -159,7 +159,7 @@ describe('a frame that does not end', () => {
     expect(watcher.seen).toEqual(['data: 1\n\n', 'data: unwanted\n\n', 'data: 3\n\n']);
   });
 
-  test('is no boundary', () => {
+  test('is not a boundary', () => {
     const stage = new FrameStage(watching());
     push(stage, unwanted);
     expect(stage.isAtBoundary).toBe(false);
@@ -169,7 +169,7 @@ describe('a frame that does not end', () => {
     expect(stage.isAtBoundary).toBe(true);
   });
 
-  test('is given up by the bytes that are held, not by the chunks: a drip costs no more memory', () => {
+  test('is limited by bytes, not by chunks: many small chunks need no more memory', () => {
     const stage = new FrameStage(watching('unwanted'));
     const before = heldBytes();
     const drop = new Uint8Array(1).fill(0x78);
@@ -189,7 +189,7 @@ describe('isLastFrame', () => {
     const isLast = frames.map((frame) => isLastFrame(bytesOf([frame])));
     const last = frames.findLastIndex((frame) => frame.includes('data:'));
     const expected = frames.map((_, i) => i === last);
-    // A transcript of mixed line ends is not of one engine, but ends like one.
+    // The transcript with mixed line ends comes from no engine, but ends like one.
     expect(isLast).toEqual(expected);
   });
 
@@ -209,7 +209,7 @@ describe('isLastFrame', () => {
     'data: {"type":"speech.audio.done"}\n\n',
     'data: {"type": "transcript.text.done","text":"x"}\n\n',
     'data: {"error":{"code":500,"message":"slot failed","type":"server_error"}}\n\n',
-  ])('%j is a last one', (frame) => {
+  ])('%j is a last frame', (frame) => {
     expect(isLastFrame(bytesOf([frame]))).toBe(true);
   });
 
@@ -226,11 +226,11 @@ describe('isLastFrame', () => {
     'data: {"content":"x","stop":false}\n\n',
     'data: {"delta":{"content":"{\\"error\\":{}}"}}\n\n',
     'data: {"error":null,"choices":[]}\n\n',
-  ])('%j is none', (frame) => {
+  ])('%j is not a last frame', (frame) => {
     expect(isLastFrame(bytesOf([frame]))).toBe(false);
   });
 
-  test('looks at the frame alone, not at the buffer in which it lies', () => {
+  test('reads only the frame, not the buffer around it', () => {
     const bytes = Buffer.from('data: {"a":1}\n\ndata: [DONE]\n\n');
     expect(isLastFrame(bytes.subarray(0, 15))).toBe(false);
     expect(isLastFrame(bytes.subarray(15))).toBe(true);

@@ -1,5 +1,5 @@
 /**
- * Tokens as engines report them, in each of their shapes; and that nothing is made up where they do not.
+ * Reading token counts in each engine's format; a count that an engine does not report stays absent.
  */
 import { describe, expect, test } from 'bun:test';
 import { FrameStage } from '../../../src/wire/sse.ts';
@@ -13,7 +13,7 @@ function read(text: string | object) {
   return readTokens(bytesOf([typeof text === 'string' ? text : JSON.stringify(text)]));
 }
 
-/** What is known of a stream once it has ended. */
+/** The counts of a stream that has ended. */
 function readStream(name: string) {
   const ends = new StreamEnds();
   new FrameStage(ends).push(bytesOf(transcript(name).frames));
@@ -32,7 +32,7 @@ describe('of a plain answer', () => {
     });
   });
 
-  test('embeddings and ranking, which complete nothing', () => {
+  test('embeddings and ranking, which have no completion tokens', () => {
     expect(read({ usage: { prompt_tokens: 4, total_tokens: 4 } })).toEqual({ promptTokens: 4 });
   });
 
@@ -49,7 +49,7 @@ describe('of a plain answer', () => {
     });
   });
 
-  test('Anthropic, whose cached tokens are counted apart', () => {
+  test('Anthropic, which does not include cached tokens in the prompt', () => {
     const usage = { input_tokens: 25, output_tokens: 15 };
     expect(read({ usage })).toEqual({ promptTokens: 25, completionTokens: 15 });
     expect(read({ usage: { ...usage, cache_read_input_tokens: 100 } })).toEqual({
@@ -59,7 +59,7 @@ describe('of a plain answer', () => {
     });
   });
 
-  test('Anthropic, whose tokens written to a cache are a part of the prompt too', () => {
+  test('Anthropic, which does not include tokens written to a cache either', () => {
     const usage = {
       input_tokens: 5,
       cache_creation_input_tokens: 40,
@@ -111,7 +111,7 @@ describe('of a stream', () => {
   });
 
   test.each([1, 2, 3, 4])(
-    'that was cut behind %d frames says what its beginning says of the prompt, and no more',
+    'that was cut after %d frames has only the prompt counts of its beginning',
     (count) => {
       const ends = new StreamEnds();
       const { frames } = transcript('Anthropic messages');
@@ -137,7 +137,7 @@ describe('stay absent', () => {
     expect(read(text)).toEqual({});
   });
 
-  test('where they come from a chain of prototypes', () => {
+  test('if they come from a prototype', () => {
     expect(read('{"usage":{"__proto__":{"prompt_tokens":19}}}')).toEqual({});
   });
 });
@@ -184,11 +184,11 @@ test.each([
   ['{"choices":[{"delta":{"content":"\\"usage\\":{},\\"choices\\":[]"}}]}', false],
   ['{"usage":{"prompt_tokens":1}}', false],
   ['[DONE]', false],
-])('of %s it is %p that it came for the usage alone', (data, isUsage) => {
+])('isUsageFrame of %s is %p', (data, isUsage) => {
   expect(isUsageFrame(Buffer.from(`data: ${data}\n\n`))).toBe(isUsage);
 });
 
-test('of a list of answers are those of all, where each has them', () => {
+test('of a list of answers are summed if every answer has them', () => {
   const timed = (prompt_n: number, cache_n: number, predicted_n: number) =>
     `{"content":"]","timings":{"prompt_n":${prompt_n},"cache_n":${cache_n},"predicted_n":${predicted_n}}}`;
   expect(read(`[${timed(1, 2, 3)}, ${timed(10, 20, 30)}]`)).toEqual({
@@ -200,7 +200,7 @@ test('of a list of answers are those of all, where each has them', () => {
   expect(read('[]')).toEqual({});
 });
 
-describe('of an answer that is too long to be kept are read', () => {
+describe('of an answer that is too long to keep are read', () => {
   const usage = '"usage":{"prompt_tokens":19,"completion_tokens":3}';
   const filler = `"data":"${'x'.repeat(50_000)}"`;
 

@@ -176,7 +176,7 @@ describe('presentedKey', () => {
     ['nothing', {}, undefined],
     ['another scheme', { authorization: 'Basic eDp5' }, undefined],
     [
-      'another scheme beside x-api-key',
+      'another scheme together with x-api-key',
       { authorization: 'Basic eDp5', 'x-api-key': 'sk-2' },
       'sk-2',
     ],

@@ -185,7 +185,7 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** A failure with a code from `errorTable`. Any code may throw it; http/errorrenderer.ts turns it into an answer. */
+/** A failure with a code from `errorTable`. Thrown anywhere; http/errorrenderer.ts turns it into an answer. */
 export class GatewayError extends Error {
   override readonly name = 'GatewayError';
   readonly status: number;

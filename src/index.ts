@@ -7,15 +7,13 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { version } from '../package.json';
 import {
-  configJsonSchema,
-  ConfigError,
-  describeConfig,
   letsSomebodyIn,
   loadConfig,
   overrideProblems,
   type Config,
   type Sources,
 } from './config/load.ts';
+import { InputError } from './config/problems.ts';
 import { countIssuedKeys } from './stores/sqlite/datadir.ts';
 import { messageOf } from './wire/errors.ts';
 import { demoSettings, invitation } from './demo/invitation.ts';
@@ -43,7 +41,7 @@ Options
 
 type Environment = Record<string, string | undefined>;
 
-/** Ends with what the user did wrong: 2 for bad usage, 1 for everything else. */
+/** Ends the process with a message: 2 if the command was given wrongly, 1 for everything else. */
 function quit(code: 1 | 2, message: string): never {
   process.stderr.write(`llm-gateway: ${message}\n`);
   process.exit(code);
@@ -90,7 +88,7 @@ function readCommandLine(): CommandLine {
   }
 }
 
-/** Reads a file that the user named; `named` says where, for the message. */
+/** Reads a file that the user named; `named` is the setting that names it, for the message. */
 function readText(path: string, named = ''): string {
   try {
     return readFileSync(path, 'utf8');
@@ -99,12 +97,8 @@ function readText(path: string, named = ''): string {
   }
 }
 
-/** Reads the configuration; throws a ConfigError, or what reading the file throws. */
-function read(
-  { config, overrides = {} }: Given,
-  env: Environment,
-  more?: Partial<Sources>,
-): Config {
+/** Reads the configuration. Throws an InputError if it is wrong, or the error of reading its file. */
+function read({ config, overrides = {} }: Given, env: Environment, more: Partial<Sources>): Config {
   return loadConfig({
     env,
     ...(config !== undefined && { file: { path: config, text: readFileSync(config, 'utf8') } }),
@@ -114,17 +108,18 @@ function read(
   });
 }
 
-function load(commandLine: CommandLine, env: Environment, more?: Partial<Sources>): Config {
-  if (commandLine.config !== undefined) readText(commandLine.config);
+/** Reads the configuration; ends with what is wrong with it. */
+function load(given: Given, env: Environment, more: Partial<Sources>): Config {
+  if (given.config !== undefined) readText(given.config);
   try {
-    return read(commandLine, env, { isForStart: true, ...more });
+    return read(given, env, more);
   } catch (error) {
-    if (error instanceof ConfigError) return quit(1, error.message);
+    if (error instanceof InputError) return quit(1, error.message);
     throw error;
   }
 }
 
-/** Reads the certificate and its key, where they are configured. */
+/** Reads the certificate and its key, if they are configured. */
 function readCertificate({ tlsCertFile, tlsKeyFile }: Config) {
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
   return {
@@ -137,7 +132,7 @@ function freshKey(): string {
   return `sk-${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString('base64url')}`;
 }
 
-/** Says whether there are keys, or somebody who can make them. */
+/** Returns whether there are keys, or an operator who can make them. */
 function hasKeys(config: Config): boolean {
   try {
     return letsSomebodyIn(config, countIssuedKeys);
@@ -155,22 +150,22 @@ async function runCommand(name: 'keys' | 'usage', args: string[], env: Environme
   const { Store } = await import('./stores/sqlite/store.ts');
   const code = await run(args, {
     open(file) {
-      const { dataDir } = read(file === undefined ? {} : { config: file }, env);
+      const { dataDir } = load(file === undefined ? {} : { config: file }, env, {});
       if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
-      // Nothing else waits with it.
+      // Waiting for the lock of another process stops nothing else here.
       return Store.open(dataDir, 5_000);
     },
     epochNow: Date.now,
     print,
     printError: (text) => void process.stderr.write(`${text}\n`),
   });
-  // Not `exit`, which would cut what a pipe has not taken yet.
+  // `process.exit` would lose what a pipe has not taken yet.
   process.exitCode = code;
 }
 
 /** Runs the gateway until a signal ends it. */
 async function runServe(commandLine: CommandLine, env: Environment): Promise<never> {
-  const config = load(commandLine, env);
+  const config = load(commandLine, env, { isForStart: true });
   if (!hasKeys(config)) {
     quit(
       1,
@@ -182,7 +177,7 @@ async function runServe(commandLine: CommandLine, env: Environment): Promise<nev
   }
   const { ended } = await serve(config, version, readCertificate(config), {
     file: commandLine.config,
-    load: () => read(commandLine, env),
+    load: () => read(commandLine, env, {}),
   });
   process.exit(await ended);
 }
@@ -191,7 +186,8 @@ async function runServe(commandLine: CommandLine, env: Environment): Promise<nev
 async function runDemo(commandLine: CommandLine, env: Environment): Promise<never> {
   const { startDemoEngine } = await import('./demo/engine.ts');
   const engine = startDemoEngine({ firstTokenMs: 200, tokensPerSecond: 30 });
-  const config = load(commandLine, { ...env, ...demoSettings(engine.url), HOST: '127.0.0.1' });
+  const demoEnv = { ...env, ...demoSettings(engine.url), HOST: '127.0.0.1' };
+  const config = load(commandLine, demoEnv, { isForStart: true });
   const { url, ended } = await serve(config, version, undefined);
   if (url !== undefined) {
     print(
@@ -217,8 +213,10 @@ async function main(env: Environment): Promise<void> {
   if (command === 'serve') return await runServe(commandLine, env);
   if (command === 'demo') return await runDemo(commandLine, env);
   if (command !== 'check-config') quit(2, `unknown command "${command}"\nTry: llm-gateway --help`);
+  const { configJsonSchema, describeConfig } = await import('./config/describe.ts');
   if (commandLine.schema) return print(JSON.stringify(configJsonSchema(), null, 2));
-  print(describeConfig(load(commandLine, env, { countIssuedKeys })).trimEnd());
+  const config = load(commandLine, env, { isForStart: true, countIssuedKeys });
+  print(describeConfig(config).trimEnd());
 }
 
 void main(process.env);

@@ -1,55 +1,25 @@
 /**
  * Takes a new configuration into the running gateway, on SIGHUP or when its file has changed. A wrong one changes
- * nothing, and what cannot change while it runs is said in the log.
+ * nothing. Settings that cannot change while the gateway runs are logged; their rows in config/settings.ts say which.
  */
 import { unwatchFile, watchFile } from 'node:fs';
-import { ConfigError, type Config } from './config/load.ts';
+import type { Config } from './config/load.ts';
+import { InputError } from './config/problems.ts';
+import { needRestart } from './config/settings.ts';
 import { keyOptions, type Parts } from './gateway.ts';
 import type { Secrets } from './config/secrets.ts';
 
 /** How the configuration is read again. */
 export interface Reloading {
-  /** The file that is watched for changes. */
+  /** The file that is watched for changes, if there is one. */
   file: string | undefined;
-  /** Throws a ConfigError when it is wrong. */
+  /** Throws an InputError if it is wrong. */
   load: () => Config;
 }
 
 const fileLookMs = 1_000;
 
-/** What a reload changes; the rest needs a restart. */
-const reloadable = new Set([
-  'upstreams',
-  'llmServerUrl',
-  'llmServerApiKey',
-  'llmServerKind',
-  'upstreamSlots',
-  'defaultModel',
-  'anyModelName',
-  'allowedApiKeys',
-  'trustedUserKeys',
-  'trustedUserHeader',
-  'batchApiKeys',
-  'maxSlotsPerCaller',
-  'maxQueuedRequests',
-  'maxQueuedPerCaller',
-  'maxQueuedBytes',
-  'retryPolicy',
-  'slotReleaseTimeoutMs',
-  'stallTimeoutMs',
-  'isolatePromptCache',
-  'contextPreflight',
-]);
-
-/** Gives the settings that differ and need a restart. */
-function needRestart(before: Config, after: Config): string[] {
-  return Object.keys(after).filter((name) => {
-    const values = [before, after].map((each): unknown => Reflect.get(each, name));
-    return !reloadable.has(name) && !Bun.deepEquals(values[0], values[1]);
-  });
-}
-
-/** Begins to watch; gives what ends that. */
+/** Starts to watch; returns what stops that. */
 export function watchConfig(
   config: Config,
   { file, load }: Reloading,
@@ -67,13 +37,13 @@ export function watchConfig(
       secrets.replace(next);
       keys.replace(next.allowedApiKeys, keyOptions(next));
       pool.reconfigure(next);
-      // Other engines, or other models behind the same names.
+      // Engines may be others now, or have other models behind the same names.
       cache?.clear();
       current = next;
       log.info({ upstreams: next.upstreams.map(({ id }) => id) }, 'configuration reloaded');
       if (restart.length > 0) log.warn({ settings: restart }, 'these need a restart');
     } catch (error) {
-      const problems = error instanceof ConfigError ? error.problems : [String(error)];
+      const problems = error instanceof InputError ? error.problems : [String(error)];
       log.error({ problems }, 'the new configuration is wrong; the old one stays');
     }
   }

@@ -5,7 +5,7 @@
 import { InputError } from '../config/problems.ts';
 import type { KeyPolicy } from './keys.ts';
 import { limitNames, names, rules, type Name, type Values } from './policyrules.ts';
-import { shown } from '../config/settings.ts';
+import { shown } from '../config/problems.ts';
 import { isRecord } from '../wire/json.ts';
 import type { Limits } from '../request/caller.ts';
 

@@ -3,7 +3,7 @@
  * be meant in two ways.
  */
 import { InputError, partsOf } from '../config/problems.ts';
-import { shown } from '../config/settings.ts';
+import { shown } from '../config/problems.ts';
 
 const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 /** A hundred years: whatever is added to or taken from a date stays one. */

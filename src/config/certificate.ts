@@ -1,5 +1,5 @@
 /**
- * Judges a certificate and its private key before anything listens with them. It reads no file and quotes nothing.
+ * Checks a certificate and its private key before the gateway listens with them. It reads no file and quotes nothing.
  */
 
 /** A text in PEM form; `label` names its place in messages. */
@@ -8,7 +8,7 @@ export interface Pem {
   text: string;
 }
 
-/** Gives what is wrong with either, and with both as a pair; what is absent is not judged. */
+/** Returns what is wrong with each, and with both as a pair; one that is absent is not checked. */
 export function certificateProblems(cert: Pem | undefined, key: Pem | undefined): string[] {
   const problems: string[] = [];
   if (cert && !isUsable({ cert: cert.text })) {
@@ -24,14 +24,14 @@ export function certificateProblems(cert: Pem | undefined, key: Pem | undefined)
   return problems;
 }
 
-/** Says whether a server could use it. */
+/** Returns whether a server could use it. */
 function isUsable(options: { cert?: string; key?: string }): boolean {
-  // Loaded here alone: it costs a third of the start-up time, and only HTTPS needs it.
+  // Loaded only here: it costs a third of the start-up time, and only HTTPS needs it.
   const tls = process.getBuiltinModule('node:tls');
   try {
     tls.createSecureContext(options);
     return true;
   } catch {
-    return false; // OpenSSL's reason names its own functions; that it cannot be used is what counts.
+    return false; // OpenSSL's reason names its own functions, which help nobody.
   }
 }

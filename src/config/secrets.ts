@@ -1,11 +1,11 @@
 /**
- * What must not be read anywhere: the secrets of a configuration, and the masks that take them out of texts. It keeps
- * those of the configuration before, too, since a text may be older than a reload.
+ * The secrets of a configuration, and the masks that take them out of texts. After a reload the secrets of the previous
+ * configuration are still masked, since a text may be older.
  */
 import type { Config } from './load.ts';
 import { secretMasker } from '../log/masking.ts';
 
-/** Gives the keys that clients and the operator have. */
+/** Returns the keys that clients, the operator and the reader of metrics have. */
 function keysOf({ allowedApiKeys, adminApiKey, metricsToken }: Config): string[] {
   const others = [adminApiKey, metricsToken];
   return [...allowedApiKeys, ...others.filter((secret) => secret !== undefined)];
@@ -16,7 +16,7 @@ function secretsOf(config: Config): string[] {
   return [...keysOf(config), ...tracing, ...config.upstreams.flatMap(({ apiKey }) => apiKey ?? [])];
 }
 
-/** Gives the names and values of the collector's headers, which stand percent-encoded in the setting. */
+/** Returns the names and decoded values of the collector's headers, whose values are percent-encoded in the setting. */
 export function tracingHeaders({
   otelExporterOtlpHeaders,
 }: Config): [name: string, value: string][] {
@@ -26,7 +26,7 @@ export function tracingHeaders({
     try {
       return [header.slice(0, at).trim(), decodeURIComponent(value)];
     } catch {
-      return [header.slice(0, at).trim(), value]; // A stray percent sign: it stands for itself.
+      return [header.slice(0, at).trim(), value]; // A stray percent sign stands for itself.
     }
   });
 }
@@ -42,13 +42,13 @@ export class Secrets {
     this.#maskKeys = secretMasker(keysOf(config));
   }
 
-  /** Takes every secret out of a text. */
+  /** Returns a text with every secret masked. */
   readonly mask = (text: string): string => this.#maskAll(text);
 
-  /** The same without the keys of engines: those can be words that stand in the names of models. */
+  /** The same without the keys of engines: such a key can be a word that is in the name of a model. */
   readonly maskKeys = (text: string): string => this.#maskKeys(text);
 
-  /** Takes out those of this configuration as well, from now on. */
+  /** From now on masks the secrets of this configuration and of the one before. */
   replace(next: Config): void {
     this.#maskAll = secretMasker([...secretsOf(this.#current), ...secretsOf(next)]);
     this.#maskKeys = secretMasker([...keysOf(this.#current), ...keysOf(next)]);

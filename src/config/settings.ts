@@ -1,11 +1,11 @@
 /**
- * The table of settings and all that is said from it: the type of the configuration, its redacted print, the README's
- * table, the JSON Schema. It reads no source (config.ts does) and never shows a secret's value.
+ * The table of settings, and the type of the configuration that it gives. values.ts reads it; describe.ts writes the
+ * print, the README's table and the JSON Schema from it.
  */
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
-import { maskKey } from '../log/masking.ts';
+import { oneOf, propertyOf, row, type Extras, type Values } from './row.ts';
+import { engineKinds } from '../wire/kinds.ts';
 
-// A schema's `description` says which values it allows, a setting's description what they are for.
 // 2 ** 31 - 1 ms (24.8 days) is the longest delay of a timer: a longer one would fire at once.
 const milliseconds = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 });
 const pemFile = Type.String({ pattern: '^[^\\r\\n]+$', description: 'the path of a PEM file' });
@@ -23,20 +23,12 @@ const adminKey = Type.String({
   description: 'at least 16 visible ASCII characters without space',
 });
 
-function oneOf<const T extends readonly string[]>(...values: T) {
-  return Type.Unsafe<T[number]>(Type.Union(values.map((value) => Type.Literal(value))));
-}
-
-interface Extras {
-  /** Its value stands in no message and no print, and `<NAME>_FILE` may name a file that holds it. */
-  secret?: boolean;
-  /** Turns a given string into what is checked and kept; its Error says why it cannot, without the string. */
-  decode?: (text: string) => string;
-}
-
 const secret = { secret: true } as const;
+/** A change takes effect while the gateway runs. */
+const reloadable = { isReloadable: true } as const;
 const lowerCase = { decode: (text: string) => text.toLowerCase() } as const;
 
+/** Makes a row of a setting, whose key in the YAML file is the name of its variable in lower case. */
 function setting<const Env extends string, S extends TSchema, D extends Static<S> | undefined>(
   env: Env,
   schema: S,
@@ -44,8 +36,10 @@ function setting<const Env extends string, S extends TSchema, D extends Static<S
   description: string,
   extras: Extras = {},
 ) {
-  const { secret = false, decode = (text: string) => text } = extras;
-  return { env, schema, default: fallback, description, secret, decode };
+  const key = env.toLowerCase() as Lowercase<Env>;
+  // A variable can only hold a text, so a list is one as well.
+  const isSplit = schema['type'] === 'array';
+  return { ...row(key, schema, fallback, description, { isSplit, ...extras }), env };
 }
 
 const onOff = oneOf('off', 'on');
@@ -55,7 +49,7 @@ function timeout<const Env extends string>(env: Env, fallback: number, descripti
 }
 
 /**
- * Gives the base of an inference server's URL: without `/v1`, `/v1/completions`, `/v1/chat/completions` and slashes at
+ * Returns the base of an inference server's URL: without `/v1`, `/v1/completions`, `/v1/chat/completions` and slashes at
  * its end, with its path prefix. Throws an Error that says what is wrong and never quotes the URL.
  */
 export function serverBaseUrl(text: string): string {
@@ -71,7 +65,7 @@ export function serverBaseUrl(text: string): string {
   return url.origin + path.replace(/\/+$/, '');
 }
 
-/** Gives a time zone that the runtime knows; throws an Error where it does not. */
+/** Returns a time zone that the runtime knows; throws an Error if it knows none of this name. */
 function knownTimeZone(text: string): string {
   // The default, known without the runtime's tables, which take longer to load than all else that a start does.
   if (text === 'UTC') return text;
@@ -101,7 +95,7 @@ export const settings = [
     clientKeys,
     [],
     'Keys of the clients, comma-separated. Without one `bun run start` prints a fresh one and stops.',
-    secret,
+    { ...secret, ...reloadable },
   ),
   setting(
     'LLM_SERVER_URL',
@@ -111,20 +105,21 @@ export const settings = [
     ),
     ['http://localhost:8080/v1/completions'],
     'The inference server; several, comma-separated, are used side by side.',
-    { decode: serverBaseUrl },
+    { decode: serverBaseUrl, ...reloadable },
   ),
   setting(
     'LLM_SERVER_API_KEY',
     Type.String({ pattern: '^[!-~]+$', description: 'visible ASCII characters without space' }),
     undefined,
     'Key that the inference server wants from the gateway.',
-    secret,
+    { ...secret, ...reloadable },
   ),
   setting(
     'LLM_SERVER_KIND',
-    oneOf('auto', 'llama.cpp', 'vllm', 'sglang', 'ollama', 'openai'),
+    oneOf('auto', ...engineKinds),
     'auto',
     'Kind of the inference server; auto asks it.',
+    reloadable,
   ),
   setting(
     'UPSTREAM_SLOTS',
@@ -138,49 +133,56 @@ export const settings = [
     ),
     'auto',
     'How many requests an inference server runs at once; auto asks it.',
+    reloadable,
   ),
   setting(
     'DEFAULT_MODEL',
     Type.String({ pattern: '^[^\\r\\n]{1,200}$', description: 'the name of a model or an alias' }),
     undefined,
     'Model of a request that names none, where several are served.',
+    reloadable,
   ),
   setting(
     'ANY_MODEL_NAME',
     onOff,
     'on',
     'Whether a single server with a single model takes any model name, as llama-server does.',
+    reloadable,
   ),
   setting(
     'MAX_SLOTS_PER_CALLER',
     Type.Integer({ minimum: 0, maximum: 65_536 }),
     0,
     'Slots that one caller may hold at once; 0 is no limit.',
+    reloadable,
   ),
   setting(
     'BATCH_API_KEYS',
     clientKeys,
     [],
     'Those of ALLOWED_API_KEYS whose requests always wait behind interactive ones, comma-separated.',
-    secret,
+    { ...secret, ...reloadable },
   ),
   setting(
     'MAX_QUEUED_REQUESTS',
     Type.Integer({ minimum: 0, maximum: 1_000_000 }),
     10_000,
     'Requests that may wait for a slot in all.',
+    reloadable,
   ),
   setting(
     'MAX_QUEUED_PER_CALLER',
     Type.Integer({ minimum: 0, maximum: 1_000_000 }),
     1_000,
     'Requests of one caller that may wait for a slot.',
+    reloadable,
   ),
   setting(
     'MAX_QUEUED_BYTES',
     Type.Integer({ minimum: 0, maximum: 2 ** 40 }),
     268_435_456,
     'Bodies of waiting requests in all, in bytes.',
+    reloadable,
   ),
   timeout('QUEUE_TIMEOUT_MS', 300_000, 'Longest wait for a slot'),
   setting(
@@ -200,30 +202,35 @@ export const settings = [
     oneOf('never', 'unsent', 'resets'),
     'unsent',
     'What is tried again at another server: unsent is what provably did not run, resets also connections that broke before the first byte.',
+    reloadable,
   ),
   setting(
     'SLOT_RELEASE_TIMEOUT_MS',
     milliseconds,
     5_000,
     'Longest wait until an engine says that the slot of an ended request is idle, in milliseconds.',
+    reloadable,
   ),
   setting(
     'STALL_TIMEOUT_MS',
     milliseconds,
     30_000,
     'Least time without any progress after which a server gets no new requests, in milliseconds; 0 is never.',
+    reloadable,
   ),
   setting(
     'CONTEXT_PREFLIGHT',
     onOff,
     'off',
     'Whether prompts are counted by the server and refused before they wait when they cannot fit.',
+    reloadable,
   ),
   setting(
     'ISOLATE_PROMPT_CACHE',
     onOff,
     'off',
     'Whether llama.cpp must compute every prompt anew (cache_prompt: false), so that no key can use what another left in a cache.',
+    reloadable,
   ),
   setting(
     'LOG_LEVEL',
@@ -275,14 +282,14 @@ export const settings = [
     }),
     undefined,
     'Header in which a key of TRUSTED_USER_KEYS names its user, such as x-openwebui-user-id.',
-    lowerCase,
+    { ...lowerCase, ...reloadable },
   ),
   setting(
     'TRUSTED_USER_KEYS',
     clientKeys,
     [],
     'Those of ALLOWED_API_KEYS that may name their user, comma-separated.',
-    secret,
+    { ...secret, ...reloadable },
   ),
   setting(
     'DATA_DIR',
@@ -406,122 +413,22 @@ export const settings = [
   setting('TLS_KEY_FILE', pemFile, undefined, 'Private key of the certificate.'),
 ] as const;
 
-type Setting = (typeof settings)[number];
 /** Any row of the table, for code that treats all alike. */
-export type Row = ReturnType<typeof setting>;
-export const rows: readonly Row[] = settings;
+export type SettingRow = ReturnType<typeof setting>;
+export const rows: readonly SettingRow[] = settings;
 
-type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
-  ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
-  : Lowercase<Name>;
+/** The settings under their names in camelCase; `undefined` if an optional one is not set. */
+export type Settings = Values<(typeof settings)[number]>;
 
-/** The settings under their names in camelCase; `undefined` where an optional one is not set. */
-export type Settings = {
-  readonly [S in Setting as CamelCase<S['env']>]: undefined extends S['default']
-    ? Static<S['schema']> | undefined
-    : Static<S['schema']>;
-};
-
-/** Gives the property of the configuration that a variable stands for. */
-export function propertyOf(env: string): string {
-  return env.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
-}
-
-/** Gives the value of a variable, where the code has its name but not its type. */
+/** Returns the value of a variable, for code that has its name but not its type. */
 export function valueOf(config: Settings, env: string): unknown {
   return (config as Record<string, unknown>)[propertyOf(env)];
 }
 
-export function isList(row: Row): boolean {
-  return row.schema['type'] === 'array';
-}
-
-/** Gives the schema of one value: of the setting, or of an entry where the setting is a list. */
-export function valueSchema(row: Row): TSchema {
-  return isList(row) ? row.schema['items'] : row.schema;
-}
-
-/** Gives the words that a schema allows; none where it allows more than words. */
-export function wordsOf(schema: TSchema): string[] {
-  const options: TSchema[] = schema['anyOf'] ?? [];
-  return options.map((option) => option['const']).filter((word) => word !== undefined);
-}
-
-/** Says whether a schema allows whole numbers. */
-export function takesInteger(schema: TSchema): boolean {
-  return [schema, ...(schema['anyOf'] ?? [])].some((option) => option['type'] === 'integer');
-}
-
-/** Says which values a schema allows. */
-export function allowed(schema: TSchema): string {
-  if (schema['anyOf'] && !schema.description)
-    return `one of ${wordsOf(schema).join(', ')} (in any case)`;
-  if (schema['type'] !== 'integer') return schema.description ?? '';
-  return `a whole number from ${schema['minimum']} to ${schema['maximum']}`;
-}
-
-/** Gives what a message may say of a value: nothing of a hidden one, nor of what may be a URL with credentials. */
-export function shown(value: unknown, hidden: boolean): string {
-  if (value === null) return 'nothing';
-  if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'a mapping';
-  if (typeof value !== 'string') return hidden ? `a ${typeof value} without quotes` : `${value}`;
-  if (hidden || value.length > 80 || /[@?#\r\n]/.test(value)) {
-    return `${value.length} characters (not shown)`;
-  }
-  return JSON.stringify(value);
-}
-
-/** Gives settings in the form of the YAML file, one line each, all but some; secrets as comments, masked. */
-export function describeSettings(config: Settings, left: readonly string[]): string {
-  const told = rows.filter(({ env }) => !left.includes(env));
-  const lines = told.map(({ env, secret }) => {
-    const value = valueOf(config, env);
-    const set = [value ?? []].flat();
-    if (set.length === 0 && value !== undefined && !secret) return `${env.toLowerCase()}: []`;
-    if (set.length === 0) return `${env.toLowerCase()}: # not set`;
-    if (!secret) return `${env.toLowerCase()}: ${Bun.YAML.stringify(value)}`;
-    const hints = set.map((key) => maskKey(String(key))).join(', ');
-    return `${env.toLowerCase()}: # ${set.length} ${set.length === 1 ? 'key' : 'keys'}: ${hints}`;
+/** Returns the names of the settings that differ and take effect only after a restart, in camelCase. */
+export function needRestart(before: Settings, after: Settings): string[] {
+  const changed = rows.filter(({ env, isReloadable }) => {
+    return !isReloadable && !Bun.deepEquals(valueOf(before, env), valueOf(after, env));
   });
-  return `${lines.join('\n')}\n`;
-}
-
-/**
- * Gives the JSON Schema of the YAML file: strings may hold `${NAME}`, lists may be comma-separated.
- * @param more what else it may have
- */
-export function settingsJsonSchema(more: Record<string, TSchema>): object {
-  const properties: Record<string, TSchema> = {};
-  const filledIn = Type.String({ pattern: '\\$\\{' });
-  for (const row of rows) {
-    const key = row.env.toLowerCase();
-    const value = valueSchema(row);
-    const lowerCase = wordsOf(value).map((word) => Type.Literal(word.toLowerCase()));
-    const one = Type.Union([value, ...lowerCase, filledIn]);
-    properties[key] = Type.Union(isList(row) ? [Type.Array(one), Type.String()] : one.anyOf, {
-      description: `${row.description} Allowed: ${allowed(value)}.`,
-      ...(row.default === undefined || row.secret ? {} : { default: row.default }),
-    });
-    if (row.secret) {
-      properties[`${key}_file`] = Type.String({ description: `A file that holds ${key}.` });
-    }
-  }
-  return {
-    $schema: 'https://json-schema.org/draft/2020-12/schema',
-    title: 'LLM Gateway',
-    type: 'object',
-    properties: { ...properties, ...more },
-    additionalProperties: false,
-  };
-}
-
-/** Gives the README's table of settings. */
-export function settingsMarkdown(): string {
-  const lines = rows.map((row) => {
-    const fallback = [row.default ?? []].flat().join(',');
-    const names = row.secret ? `\`${row.env}\`, \`${row.env}_FILE\`` : `\`${row.env}\``;
-    const use = `${row.description} Allowed: ${allowed(valueSchema(row))}.`;
-    return `| ${names} | ${fallback && `\`${fallback}\``} | ${use} |`;
-  });
-  return ['| Setting | Default | What it is |', '| --- | --- | --- |', ...lines, ''].join('\n');
+  return changed.map(({ key }) => propertyOf(key));
 }

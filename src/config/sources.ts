@@ -1,84 +1,52 @@
 /**
- * Where the values of settings come from: the command line, the environment, a YAML file and the files that these name.
- * It judges no value, reads nothing by itself (`readFile` is an argument) and never quotes a secret.
+ * Where values come from: the command line, the environment, a YAML file, and the files that these name. It judges no
+ * value, reads nothing by itself (`readFile` is an argument) and never quotes a secret.
  */
 import type { Pem } from './certificate.ts';
-import { shown, type Row } from './settings.ts';
+import { InputError, shown } from './problems.ts';
+import type { Row } from './row.ts';
+import { isRecord } from '../wire/json.ts';
 import { readYaml } from './yaml.ts';
 
-/** The configuration is wrong: one line for every problem, with its variable or path, what was found, what is allowed. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-
-  constructor(readonly problems: string[]) {
-    super(`The configuration is wrong:\n${problems.map((problem) => `- ${problem}`).join('\n')}`);
-  }
-}
-
-function fail(problem: string): never {
-  throw new ConfigError([problem]);
-}
-
-/** Gives what `work` gives; or adds its problems to `problems` and gives undefined. */
-export function attempt<T>(problems: string[], work: () => T): T | undefined {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    problems.push(...error.problems);
-    return undefined;
-  }
-}
-
-type Environment = Record<string, string | undefined>;
-
-export interface Sources {
-  env: Environment;
-  /** The YAML file, when there is one. */
-  file?: { path: string; text: string };
-  /** From the command line, under the names of the environment. */
-  overrides?: Record<string, string>;
-  /** Reads a file named by a `*_FILE` variable; may throw. */
-  readFile: (path: string) => string;
-  /** Whether a gateway is to start with it: then the files of HTTPS are judged, too. */
-  isForStart?: true;
-  /**
-   * Counts the keys that were issued into a DATA_DIR; throws an Error where that cannot be used. Where this is given, a
-   * configuration that lets nobody in is wrong.
-   */
-  countIssuedKeys?: (dataDir: string) => number;
-}
+export type Environment = Record<string, string | undefined>;
+/** Returns the text of a file that a `*_file` key names; throws if it cannot be read. */
+export type ReadFile = (path: string) => string;
 
 /** A value as a source gave it. `label` names its place in messages; a `hidden` one is not quoted there. */
 export interface Found {
   label: string;
-  /** `undefined` where `problems` say why there is none. */
+  /** `undefined` if `problems` say why there is none. */
   value: unknown;
   hidden: boolean;
   problems?: readonly string[];
 }
 
-/** Looks a variable up in one source, under its name in the environment. */
-export type Layer = (name: string) => Found | undefined;
+/** Returns what one source has under a key of the YAML file. */
+export type Layer = (key: string) => Found | undefined;
 
-/** Gives what the environment says; a blank variable is none. */
+function fail(problem: string): never {
+  throw new InputError([problem]);
+}
+
+/** Returns the layer of the environment, whose names are the keys in capitals; a blank variable counts as not set. */
 export function environmentLayer(env: Environment): Layer {
-  return (name) => {
-    const value = env[name]?.trim();
-    return value ? { label: name, value, hidden: false } : undefined;
+  return (key) => {
+    const label = key.toUpperCase();
+    const value = env[label]?.trim();
+    return value ? { label, value, hidden: false } : undefined;
   };
 }
 
-/** Gives what the command line says, which has options for the names of the environment. */
+/** Returns the layer of the command line, whose options are given under the names of the environment. */
 export function overrideLayer(overrides: Record<string, string>): Layer {
-  return (name) => {
-    const value = overrides[name];
-    const label = `--${name.toLowerCase().replaceAll('_', '-')}`;
+  return (key) => {
+    const value = overrides[key.toUpperCase()];
+    const label = `--${key.replaceAll('_', '-')}`;
     return value === undefined ? undefined : { label, value, hidden: false };
   };
 }
 
-/** Gives `text` with every `${NAME}` filled in from `env`; `$${` stands for a plain `${`. Adds to `problems`. */
+/** Returns `text` with every `${NAME}` filled in from `env`; `$${` stands for a plain `${`. Adds to `problems`. */
 export function interpolate(text: string, env: Environment, problems: string[]): string {
   return text.replace(/\$?\$\{([^}]*)\}?/g, (whole, name: string) => {
     if (whole.startsWith('$$')) return whole.slice(1);
@@ -92,12 +60,19 @@ export function interpolate(text: string, env: Environment, problems: string[]):
   });
 }
 
-/** Gives what the YAML file says, whose keys are the names in lower case, filled in from `env`. */
-export function fileLayer(path: string, values: Map<string, unknown>, env: Environment): Layer {
-  return (name) => {
-    const key = name.toLowerCase();
-    const label = `${path}: ${key}`;
-    const given = values.get(key) ?? '';
+/**
+ * Returns the layer of a mapping in the YAML file, filled in from `env`. What a variable gave may be a secret, so it is
+ * hidden.
+ * @param prefix what stands before a key in messages
+ */
+export function mappingLayer(
+  mapping: ReadonlyMap<string, unknown>,
+  prefix: string,
+  env: Environment,
+): Layer {
+  return (key) => {
+    const label = `${prefix}${key}`;
+    const given = mapping.get(key) ?? '';
     if (given === '') return undefined;
     const problems: string[] = [];
     let hidden = false;
@@ -106,30 +81,33 @@ export function fileLayer(path: string, values: Map<string, unknown>, env: Envir
       hidden ||= item.includes('${');
       return interpolate(item, env, problems);
     };
-    const value = Array.isArray(given) ? given.map(fill) : fill(given);
+    const value = fillEach(given, fill);
     if (problems.length === 0) return { label, value, hidden };
-    const told = problems.map((text) => `${label}: ${text}`);
-    return { label, value: undefined, hidden, problems: told };
+    const placed = problems.map((problem) => `${label}: ${problem}`);
+    return { label, value: undefined, hidden, problems: placed };
   };
 }
 
-/** Gives the entries of a YAML file under their keys; adds to `problems`. Throws a ConfigError when it is no mapping. */
-export function parseFile(path: string, text: string, problems: string[]): Map<string, unknown> {
-  const reading = readYaml(text);
-  const told = reading.problems.map((problem) => `${path}: ${problem}`);
-  if (reading.value === undefined) throw new ConfigError(told);
-  problems.push(...told);
-  const entries = reading.value ?? {};
-  if (typeof entries === 'object' && !Array.isArray(entries))
-    return new Map(Object.entries(entries));
-  return fail(`${path}: found ${shown(entries, true)}; allowed is a mapping of settings`);
+/** Returns a value with each text in it filled in: the value itself, or those in a list or a mapping. */
+function fillEach(given: unknown, fill: (item: unknown) => unknown): unknown {
+  if (Array.isArray(given)) return given.map(fill);
+  if (!isRecord(given)) return fill(given);
+  return Object.fromEntries(Object.entries(given).map(([name, item]) => [name, fill(item)]));
 }
 
-/** Gives the content of the file that a `*_FILE` variable names. Throws a ConfigError without it. */
-export function readNamed(
-  { label, value: path, hidden }: Found,
-  readFile: Sources['readFile'],
-): Pem {
+/** Returns what a YAML file has under each key; adds to `problems`. Throws an InputError if it is no mapping. */
+export function parseFile(path: string, text: string, problems: string[]): Map<string, unknown> {
+  const reading = readYaml(text);
+  const placed = reading.problems.map((problem) => `${path}: ${problem}`);
+  if (reading.value === undefined) throw new InputError(placed);
+  problems.push(...placed);
+  const mapping = reading.value ?? {};
+  if (isRecord(mapping)) return new Map(Object.entries(mapping));
+  return fail(`${path}: found ${shown(mapping, true)}; allowed is a mapping of settings`);
+}
+
+/** Returns the content of the file that a value names. Throws an InputError if there is none. */
+export function readNamed({ label, value: path, hidden }: Found, readFile: ReadFile): Pem {
   if (typeof path !== 'string') {
     return fail(`${label}: found ${shown(path, hidden)}; allowed is the path of a file`);
   }
@@ -145,19 +123,19 @@ export function readNamed(
   return { label: `${label}, ${file}`, text };
 }
 
-/** What one layer gives for a setting: the value, or the file that holds it. */
+/** What one layer has for a row: the value, or the file that holds it. */
 interface Given {
   direct: Found | undefined;
   file: Found | undefined;
 }
 
 /**
- * Gives what the first layer gives that has something; adds to `problems` what could not be filled in, in whichever
- * layer: a `${NAME}` that is not set is a mistake also where another source wins over it.
+ * Returns what the first layer that has something has. Adds to `problems` what could not be filled in, in every layer: a
+ * `${NAME}` that is not set is a mistake even if another source wins.
  */
-export function find(row: Row, layers: Layer[], problems: string[]): Given | undefined {
+export function find(row: Row, layers: readonly Layer[], problems: string[]): Given | undefined {
   const given = layers.map((layer) => {
-    return { direct: layer(row.env), file: row.secret ? layer(`${row.env}_FILE`) : undefined };
+    return { direct: layer(row.key), file: row.secret ? layer(`${row.key}_file`) : undefined };
   });
   for (const { direct, file } of given) {
     problems.push(...(direct?.problems ?? []), ...(file?.problems ?? []));
@@ -165,11 +143,11 @@ export function find(row: Row, layers: Layer[], problems: string[]): Given | und
   return given.find(({ direct, file }) => direct ?? file);
 }
 
-/** Gives the value itself. Throws a ConfigError when it is given twice, or its file cannot be read. */
-export function resolve(row: Row, { direct, file }: Given, readFile: Sources['readFile']): Found {
+/** Returns the value itself. Throws an InputError if it is given twice, or if its file cannot be read. */
+export function resolve(row: Row, { direct, file }: Given, readFile: ReadFile): Found {
   if (direct && file) fail(`${direct.label} and ${file.label} are both set; keep one of them`);
   if (direct) return { ...direct, hidden: direct.hidden || row.secret };
-  if (file?.value === undefined) return { label: row.env, value: undefined, hidden: true };
+  if (file?.value === undefined) return { label: row.key, value: undefined, hidden: true };
   const { label, text } = readNamed(file, readFile);
   return { label, value: text, hidden: true };
 }

@@ -1,17 +1,17 @@
 /**
- * Reads the text of a YAML file and says in which line and column a mistake is. It never quotes the text, which may hold
- * secrets, and takes one document whose keys stand once each. A library does it, since the runtime's own parser says no
- * place and lets a key stand twice.
+ * Reads the text of a YAML file and reports the line and column of each mistake. It never quotes the text, which may hold
+ * secrets, and takes one document in which no key stands twice. A library parses it, since the runtime's own parser
+ * reports no place and accepts a key that stands twice.
  */
 import type { Document, YAMLError } from 'yaml';
 
-/** What was read, and each problem with its place; `value` is `undefined` where the text is no YAML. */
+/** What was read, and each problem with its place; `value` is `undefined` if the text is no YAML. */
 export interface Reading {
   value: unknown;
   problems: string[];
 }
 
-/** Said in place of the library's words, where those quote the text or speak of its functions. */
+/** Our words for mistakes for which the library's quote the text or name its functions. */
 const words: Readonly<Record<string, string>> = {
   BAD_DIRECTIVE: 'a line that begins with % is a directive, and there is none like this',
   BAD_DQ_ESCAPE: 'no such escape; a plain backslash between double quotes is written \\\\',
@@ -24,20 +24,20 @@ const words: Readonly<Record<string, string>> = {
 };
 
 /**
- * Gives what a YAML text says, and what is wrong with it: the first mistake that makes it no YAML, since what looks wrong
- * behind it may be its consequence; else each key that stands twice.
+ * Returns what a YAML text says, and what is wrong with it: the first mistake that makes it no YAML, since what looks
+ * wrong behind that may only follow from it; otherwise each key that stands twice.
  */
 export function readYaml(text: string): Reading {
-  // Loaded here alone: it costs milliseconds, and most starts have no file.
+  // Loaded only here: it costs milliseconds, and most starts have no file.
   const yaml = require('yaml') as typeof import('yaml');
   const lines = new yaml.LineCounter();
   const document = yaml.parseDocument(text, {
     lineCounter: lines,
-    // They quote the text.
+    // Pretty errors quote the text.
     prettyErrors: false,
     logLevel: 'error',
     merge: true,
-    // 1.0 and 4 are names of models as well.
+    // 1.0 and 4 can be names of models.
     stringKeys: true,
   });
   const tell = (offset: number, problem: string) => {
@@ -46,7 +46,7 @@ export function readYaml(text: string): Reading {
   };
   const told = ({ pos, code, message }: YAMLError) => tell(pos[0], words[code] ?? message);
 
-  // Its warnings are of tags and directives that are passed over, and with a tag a part of what was meant.
+  // A warning is a mistake too: the library ignores an unknown tag or directive, and so a part of what was meant.
   const mistakes = [...document.errors, ...document.warnings];
   const broken = mistakes.find(({ code }) => code !== 'DUPLICATE_KEY');
   if (broken) return { value: undefined, problems: [told(broken)] };
@@ -58,11 +58,12 @@ export function readYaml(text: string): Reading {
   try {
     return { value: document.toJS(), problems: mistakes.map(told) };
   } catch {
-    return { value: undefined, problems: ['its aliases stand for too much'] }; // Its own limit of them.
+    // The library limits how much aliases can expand to.
+    return { value: undefined, problems: ['its aliases stand for too much'] };
   }
 }
 
-/** Gives where the first alias stands that has no anchor before it. */
+/** Returns the offset of the first alias that has no anchor before it. */
 function findLostAlias(document: Document, { visit }: typeof import('yaml')): number | undefined {
   let place: number | undefined;
   visit(document, {

@@ -5,8 +5,7 @@ import { expect, test } from 'bun:test';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { scripts } from '../../package.json';
-import { settingsMarkdown } from '../../src/config/load.ts';
-import { upstreamsMarkdown } from '../../src/config/upstreams.ts';
+import { settingsMarkdown, upstreamsMarkdown } from '../../src/config/describe.ts';
 
 const root = join(import.meta.dir, '../..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');

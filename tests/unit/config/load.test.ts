@@ -2,13 +2,9 @@
  * The settings: where each comes from, what each refuses, and that no secret is ever shown.
  */
 import { describe, expect, test } from 'bun:test';
-import {
-  ConfigError,
-  describeConfig,
-  loadConfig,
-  overrideProblems,
-} from '../../../src/config/load.ts';
-import type { Config } from '../../../src/config/load.ts';
+import { describeConfig } from '../../../src/config/describe.ts';
+import { loadConfig, overrideProblems, type Config } from '../../../src/config/load.ts';
+import { InputError } from '../../../src/config/problems.ts';
 import { makePem } from '../../support/pem.ts';
 
 type Sources = Parameters<typeof loadConfig>[0];
@@ -38,7 +34,7 @@ function problemsOf(
   try {
     load(sources, files);
   } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
+    if (error instanceof InputError) return error.problems;
     throw error;
   }
   throw new Error('the configuration was accepted');
@@ -379,6 +375,7 @@ describe('the rules', () => {
     ['QUEUE_FEEDBACK', ['on', 'off'], ['always']],
     ['CONTEXT_PREFLIGHT', ['on', 'off'], ['true']],
     ['ISOLATE_PROMPT_CACHE', ['on', 'off'], ['true']],
+    ['OTEL_TRACES_SAMPLER_ARG', ['0', '0.25', '1'], ['-1', '1.1', '.5', '1e-1', 'half']],
     ['RETRY_POLICY', ['never', 'unsent', 'Resets'], ['always']],
     [
       'LLM_SERVER_URL',
@@ -542,8 +539,11 @@ describe('the rules', () => {
   });
 
   test('puts every problem into the message of the error', () => {
-    const error = new ConfigError(['one', 'two']);
-    expect(error.message).toBe('The configuration is wrong:\n- one\n- two');
+    expect(() => load({ env: { HOST: 'two hosts', PORT: 'x' } })).toThrow(
+      'The configuration is wrong:\n' +
+        '- HOST: found "two hosts"; allowed is a host name or IP address\n' +
+        '- PORT: found "x"; allowed is a whole number from 0 to 65535',
+    );
   });
 });
 
@@ -769,7 +769,7 @@ describe('secrets', () => {
         );
         printed++;
       } catch (error) {
-        if (!(error instanceof ConfigError)) throw error;
+        if (!(error instanceof InputError)) throw error;
         output = `${error.message}\n${error.stack}\n${Bun.inspect(error)}`;
         refused++;
       }

@@ -1,6 +1,6 @@
-/** What people give: words between commas, and an error that says all that is wrong. */
+/** Problems of input: the error that carries all of them, and what a message quotes of a value. */
 import { expect, test } from 'bun:test';
-import { InputError, partsOf } from '../../../src/config/problems.ts';
+import { attempt, InputError, partsOf, shown } from '../../../src/config/problems.ts';
 
 test('words stand between commas, with whatever space around them', () => {
   expect(partsOf('a, b/c:q4 ,,d e,')).toEqual(['a', 'b/c:q4', 'd e']);
@@ -11,4 +11,52 @@ test('an error has one line for every problem', () => {
   const { problems, message } = new InputError(['one', 'two']);
   expect(problems).toEqual(['one', 'two']);
   expect(message).toBe('one\ntwo');
+});
+
+test('an error with a heading lists its problems below it', () => {
+  expect(new InputError(['one', 'two'], 'All wrong:').message).toBe('All wrong:\n- one\n- two');
+});
+
+test('an attempt gives what comes out, or adds the problems', () => {
+  const problems = ['before'];
+  expect(attempt(problems, () => 5)).toBe(5);
+  const failing = () => {
+    throw new InputError(['one', 'two']);
+  };
+  expect(attempt(problems, failing)).toBeUndefined();
+  expect(problems).toEqual(['before', 'one', 'two']);
+});
+
+test('an attempt throws on what is no problem of input', () => {
+  const work = () => {
+    throw new TypeError('of another kind');
+  };
+  expect(() => attempt([], work)).toThrow(TypeError);
+});
+
+test.each([
+  [null, 'nothing'],
+  [[], 'an empty list'],
+  [['secret'], 'a list'],
+  [{ a: 'secret' }, 'a mapping'],
+  [5, '5'],
+  [true, 'true'],
+  ['a "b"', '"a \\"b\\""'],
+  ['a'.repeat(80), `"${'a'.repeat(80)}"`],
+  ['a'.repeat(81), '81 characters (not shown)'],
+  ['http://user:secret@engine', '25 characters (not shown)'],
+  ['http://engine?secret', '20 characters (not shown)'],
+  ['http://engine#secret', '20 characters (not shown)'],
+  ['two\nlines', '9 characters (not shown)'],
+])('%j is shown as %s', (value, text) => {
+  expect(shown(value, false)).toBe(text);
+});
+
+test.each([
+  ['secret', '6 characters (not shown)'],
+  [12_345, 'a number without quotes'],
+  [true, 'a boolean without quotes'],
+  [null, 'nothing'],
+])('of a hidden %j only %s is shown', (value, text) => {
+  expect(shown(value, true)).toBe(text);
 });

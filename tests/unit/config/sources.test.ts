@@ -1,28 +1,21 @@
 /** Where values come from: which source wins, what is filled in, and what is told of sources that lose. */
 import { describe, expect, test } from 'bun:test';
 import {
-  attempt,
-  ConfigError,
   environmentLayer,
-  fileLayer,
   find,
   interpolate,
+  mappingLayer,
   overrideLayer,
   parseFile,
   readNamed,
   resolve,
 } from '../../../src/config/sources.ts';
-import { rows, type Row } from '../../../src/config/settings.ts';
+import type { Row } from '../../../src/config/row.ts';
+import { rows } from '../../../src/config/settings.ts';
+import { problemsOf } from '../../support/problemsof.ts';
 
-const rowOf = (env: string) => rows.find((row) => row.env === env) as Row;
+const rowOf = (key: string) => rows.find((row) => row.key === key) as Row;
 const env = { NAME: 'x', EMPTY: '', API: 'y', LLM_SERVER_API_KEY: ' engine-key ' };
-
-/** Gives what is refused, each problem. */
-function problemsOf(work: () => unknown): string[] {
-  const problems: string[] = [];
-  expect(attempt(problems, work)).toBeUndefined();
-  return problems;
-}
 
 describe('filling in', () => {
   test.each([
@@ -42,29 +35,38 @@ describe('filling in', () => {
 });
 
 describe('a layer', () => {
-  const file = fileLayer(
-    'f',
+  const file = mappingLayer(
     new Map<string, unknown>([
       ['host', '${GONE}'],
       ['port', 7],
       ['log_level', ''],
+      ['list', ['${NAME}', 1]],
+      ['mapping', { a: '${NAME}', b: '$${c}' }],
+      ['plain', ['x']],
     ]),
+    'f: ',
     env,
   );
 
   test('gives a value with its place, and nothing where it has none', () => {
-    expect(environmentLayer(env)('LLM_SERVER_API_KEY')).toMatchObject({ value: 'engine-key' });
-    expect(environmentLayer(env)('EMPTY')).toBeUndefined();
-    expect(overrideLayer({ LOG_LEVEL: '' })('LOG_LEVEL')).toMatchObject({
+    expect(environmentLayer(env)('llm_server_api_key')).toMatchObject({ value: 'engine-key' });
+    expect(environmentLayer(env)('empty')).toBeUndefined();
+    expect(overrideLayer({ LOG_LEVEL: '' })('log_level')).toMatchObject({
       label: '--log-level',
       value: '',
     });
-    expect(file('PORT')).toEqual({ label: 'f: port', value: 7, hidden: false });
-    expect(file('LOG_LEVEL')).toBeUndefined();
+    expect(file('port')).toEqual({ label: 'f: port', value: 7, hidden: false });
+    expect(file('log_level')).toBeUndefined();
+  });
+
+  test('fills in each text of a list and of a mapping, and hides what a variable gave', () => {
+    expect(file('list')).toEqual({ label: 'f: list', value: ['x', 1], hidden: true });
+    expect(file('mapping')).toMatchObject({ value: { a: 'x', b: '${c}' }, hidden: true });
+    expect(file('plain')).toEqual({ label: 'f: plain', value: ['x'], hidden: false });
   });
 
   test('gives no value but the reason where a variable is not set', () => {
-    expect(file('HOST')).toEqual({
+    expect(file('host')).toEqual({
       label: 'f: host',
       value: undefined,
       hidden: true,
@@ -75,15 +77,15 @@ describe('a layer', () => {
   test('that comes first wins; what is wrong with the others is told all the same', () => {
     const problems: string[] = [];
     const layers = [overrideLayer({ HOST: 'a' }), environmentLayer({ HOST: 'b' }), file];
-    const given = find(rowOf('HOST'), layers, problems);
+    const given = find(rowOf('host'), layers, problems);
     expect(given?.direct?.value).toBe('a');
     expect(problems).toEqual(['f: host: ${GONE} is not set in the environment']);
-    expect(find(rowOf('LOG_LEVEL'), layers, problems)).toBeUndefined();
+    expect(find(rowOf('log_level'), layers, problems)).toBeUndefined();
   });
 });
 
 describe('a secret', () => {
-  const row = rowOf('LLM_SERVER_API_KEY');
+  const row = rowOf('llm_server_api_key');
   const direct = { label: 'KEY', value: 'k', hidden: false };
   const file = { label: 'KEY_FILE', value: '/run/k', hidden: false };
 
@@ -123,13 +125,4 @@ test('a file is one mapping, and its mistakes are told with its path', () => {
   expect(problemsOf(() => parseFile('f', '- a', []))).toEqual([
     'f: found a list; allowed is a mapping of settings',
   ]);
-});
-
-test('what is no problem of the configuration is thrown on', () => {
-  const problems: string[] = [];
-  const work = () => {
-    throw new TypeError('of another kind');
-  };
-  expect(() => attempt(problems, work)).toThrow(TypeError);
-  expect(new ConfigError(['one', 'two']).message).toBe('The configuration is wrong:\n- one\n- two');
 });

@@ -1,63 +1,24 @@
-/** What an entry of the upstreams may have: its JSON Schema and its table. */
-import { describe, expect, test } from 'bun:test';
-import { Value } from '@sinclair/typebox/value';
-import { upstreamsJsonSchema, upstreamsMarkdown } from '../../../src/config/upstreamfields.ts';
+/** The table of what an upstream can have. */
+import { expect, test } from 'bun:test';
+import { upstreamFields } from '../../../src/config/upstreamfields.ts';
 
-describe('an entry', () => {
-  test('as a JSON Schema takes what is read, and refuses what is not', () => {
-    const schema = JSON.parse(JSON.stringify(upstreamsJsonSchema));
-    const { items } = schema;
-    expect(items.required).toEqual(['url']);
-    expect(Object.keys(items.properties)).toEqual([
-      'url',
-      'id',
-      'api_key',
-      'api_key_file',
-      'kind',
-      'models',
-      'aliases',
-      'slots',
-      'weight',
-      'drain',
-    ]);
-    for (const property of Object.values<{ description: string }>(items.properties)) {
-      expect(property.description).toEndWith('.');
-    }
-    const check = (entry: object) =>
-      Value.Check(upstreamsJsonSchema, [{ url: 'http://a', ...entry }]);
-    const good = [
-      {},
-      { slots: 4 },
-      { slots: '${N}' },
-      { slots: { x: '${N}' } },
-      { drain: '${YES}' },
-      { models: ['x'] },
-      { aliases: { a: 'x' } },
-      { kind: 'vllm' },
-      { api_key_file: 'x' },
-      { weight: 0.5 },
-    ];
-    for (const entry of good) expect([entry, check(entry)]).toEqual([entry, true]);
-    const bad = [
-      { slots: 0 },
-      { slots: { x: 0 } },
-      { drain: 'yes' },
-      { models: [] },
-      { models: 'x' },
-      { aliases: { a: 1 } },
-      { kind: 'tgi' },
-      { weight: 0 },
-      { name: 'x' },
-      { url: undefined },
-    ];
-    for (const entry of bad) expect([entry, check(entry)]).toEqual([entry, false]);
-  });
+const [url] = upstreamFields;
 
-  test('as a table has a line for each key, with its default and what it allows', () => {
-    const lines = upstreamsMarkdown().trimEnd().split('\n');
-    expect(lines).toHaveLength(2 + 9);
-    for (const line of lines) expect(line.split('|')).toHaveLength(5);
-    expect(lines.at(-1)).toStartWith('| `drain` | `false` | ');
-    expect(lines[4]).toStartWith('| `api_key`, `api_key_file` |  | ');
-  });
+test('names each key once, and what it is for in a sentence', () => {
+  const keys = upstreamFields.map(({ key }) => key);
+  expect(new Set(keys).size).toBe(keys.length);
+  for (const { description } of upstreamFields) expect(description).toEndWith('.');
+});
+
+test('wants a URL alone, and takes its key as a secret alone', () => {
+  const keysWith = (name: 'isRequired' | 'secret') =>
+    upstreamFields.filter((field) => field[name]).map(({ key }) => key);
+  expect(keysWith('isRequired')).toEqual(['url']);
+  expect(keysWith('secret')).toEqual(['api_key']);
+});
+
+test('takes one server by URL, as its base', () => {
+  expect(url.decode('http://A:8080/v1/completions')).toBe('http://a:8080');
+  expect(() => url.decode('http://a,http://b')).toThrow('several servers are several entries');
+  expect(() => url.decode('http://a?key')).toThrow('use api_key for a key');
 });

@@ -1,0 +1,288 @@
+/** What is written from the tables: the print, the README's tables and the JSON Schema, and that these agree. */
+import { describe, expect, test } from 'bun:test';
+import type { TSchema } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
+import {
+  configJsonSchema,
+  describeConfig,
+  describeUpstreams,
+  settingsMarkdown,
+  upstreamsJsonSchema,
+  upstreamsMarkdown,
+} from '../../../src/config/describe.ts';
+import { loadConfig, type Config } from '../../../src/config/load.ts';
+import { settings } from '../../../src/config/settings.ts';
+import { readUpstreams, type UpstreamSettings } from '../../../src/config/upstreams.ts';
+
+const readFile = () => '';
+
+function load(env: Record<string, string>): Config {
+  return loadConfig({ env, readFile });
+}
+
+/** Gives the configuration that the print of one gives when it is the file. */
+function printedAndLoaded(config: Config): Config {
+  return loadConfig({ env: {}, file: { path: 'f', text: describeConfig(config) }, readFile });
+}
+
+describe('what is said of the settings', () => {
+  test('prints the effective configuration, one line a setting, with secrets masked', () => {
+    const env = {
+      ALLOWED_API_KEYS: 'sk-test-key-1,sk-0123456789abcdef',
+      LLM_SERVER_API_KEY: 'EMPTY',
+      PORT: '8000',
+      CORS_ALLOWED_ORIGINS: 'https://a.example,https://b.example',
+    };
+    const [text = '', upstreams] = describeConfig(load(env)).split(/^upstreams:\n/m);
+    const lines = text.trimEnd().split('\n');
+    const keys = settings.map(({ env: name }) => name.toLowerCase());
+    // The list of upstreams says where the servers are.
+    expect(lines.map((line) => line.split(':', 1)[0] as string)).toEqual(
+      keys.filter((key) => key !== 'llm_server_url'),
+    );
+    expect(lines).toContain('allowed_api_keys: # 2 keys: …-1, sk-…cdef');
+    expect(lines).toContain('llm_server_api_key: # 1 key: …');
+    expect(lines).toContain('trusted_user_keys: # not set');
+    expect(lines).toContain('batch_api_keys: # not set');
+    expect(lines).toContain('port: 8000');
+    expect(upstreams).toStartWith('  - url: http://localhost:8080\n    id: engine\n');
+    expect(upstreams).toContain('\n    api_key: # …\n');
+  });
+
+  test('prints every upstream with its own settings, in place of the URLs', () => {
+    const env = {
+      LLM_SERVER_URL: 'http://a:8080/v1,http://b:8080',
+      LLM_SERVER_API_KEY: 'sk-0123456789abcdef',
+      UPSTREAM_SLOTS: '4',
+    };
+    const text = describeConfig(load(env));
+    const [, first, second, ...others] = text.split('  - url: ');
+    expect(first).toStartWith('http://a:8080\n    id: engine-1\n    api_key: # sk-…cdef\n');
+    expect(second).toStartWith('http://b:8080\n    id: engine-2\n    api_key: # sk-…cdef\n');
+    for (const entry of [first, second]) expect(entry).toContain('\n    slots: 4\n');
+    expect(others).toEqual([]);
+    expect(text).not.toContain('llm_server_url');
+  });
+
+  test('prints what loads again as the same configuration, but for the secrets', () => {
+    const env = {
+      HOST: '::',
+      ALLOWED_API_KEYS: 'sk-test-key-1',
+      CORS_ALLOWED_ORIGINS: '*,https://b.example',
+      LOG_FORMAT: 'json',
+      DEFAULT_MODEL: 'a: b',
+      DATA_DIR: '12',
+    };
+    const config = load(env);
+    expect(printedAndLoaded(config)).toEqual({ ...config, allowedApiKeys: [] });
+  });
+
+  test('prints upstreams of URLs as a list that loads again', () => {
+    const env = {
+      LLM_SERVER_URL: 'http://a:8080,https://b.example/team/v1',
+      LLM_SERVER_KIND: 'vLLM',
+      UPSTREAM_SLOTS: 'unbounded',
+    };
+    const config = load(env);
+    expect(config.upstreams).toHaveLength(2);
+    expect(printedAndLoaded(config)).toEqual({
+      ...config,
+      llmServerUrl: load({}).llmServerUrl,
+    });
+  });
+
+  test('prints a list of upstreams as one that loads again, but for the keys', () => {
+    const config = loadConfig({
+      env: { THEIR_KEY: 'sk-0123456789abcdef' },
+      file: {
+        path: 'f',
+        text: `
+upstreams:
+  - url: http://a:8080/v1
+    api_key: \${THEIR_KEY}
+    kind: vLLM
+    models: ['m: 1', '12', 'true']
+    aliases: {gpt-4: 'm: 1', '#x': '12'}
+    slots: {'m: 1': 4, '12': 2}
+    weight: 0.5
+  - url: http://b:8080
+    id: spare
+    slots: unbounded
+    drain: true
+`,
+      },
+      readFile,
+    });
+    const text = describeConfig(config);
+    expect(text).toContain('    api_key: # sk-…cdef\n');
+    expect(text).toContain('    api_key: # not set\n');
+    const [first, second] = config.upstreams;
+    expect(first?.apiKey).toBe('sk-0123456789abcdef');
+    expect(printedAndLoaded(config)).toEqual({
+      ...config,
+      upstreams: [{ ...first, apiKey: undefined }, second],
+    } as Config);
+  });
+
+  test('gives a table of all settings for the README', () => {
+    const lines = settingsMarkdown().trimEnd().split('\n');
+    expect(lines).toHaveLength(settings.length + 2);
+    expect(lines.every((line) => line.split('|').length === 5)).toBe(true);
+    for (const [index, { env, description }] of settings.entries()) {
+      expect(lines[index + 2]).toStartWith(`| \`${env}\``);
+      expect(lines[index + 2]).toContain(description);
+    }
+    expect(lines).toContain(
+      '| `UPSTREAM_SLOTS` | `auto` | How many requests an inference server runs at once; auto asks it. Allowed: auto, unbounded, or a whole number from 1 to 65536. |',
+    );
+    expect(lines).toContain(
+      '| `PORT` | `12000` | Port to listen on; 0 takes any free one. Allowed: a whole number from 0 to 65535. |',
+    );
+  });
+});
+
+function accepted(list: unknown): UpstreamSettings[] {
+  const { upstreams, problems } = readUpstreams(list, 'f', { env: {}, readFile, slots: 'auto' });
+  expect(problems).toEqual([]);
+  return upstreams;
+}
+
+describe('what is printed of upstreams', () => {
+  const list = accepted([
+    {
+      url: 'http://a',
+      api_key: 'sk-secret-of-entry',
+      aliases: { 'say "x": y': 'x' },
+      slots: { x: 2 },
+    },
+    { url: 'http://b', models: ['x', '#y', 'no'], weight: 0.5, drain: true },
+  ]);
+
+  test('is a list that reads as the same one, but for the keys', () => {
+    const text = describeUpstreams(list);
+    const { upstreams } = Bun.YAML.parse(text) as { upstreams: unknown };
+    expect(accepted(upstreams)).toEqual(
+      list.map((upstream) => ({ ...upstream, apiKey: undefined })),
+    );
+  });
+
+  test('has keys as masked comments', () => {
+    const text = describeUpstreams(list);
+    expect(text).not.toContain('secret');
+    expect(text).toContain('    api_key: # sk-…ntry\n');
+    expect(text).toContain('    api_key: # not set\n');
+  });
+});
+
+describe('the JSON Schema', () => {
+  const schema = configJsonSchema() as {
+    additionalProperties: boolean;
+    properties: Record<string, TSchema>;
+  };
+  const accepts = (key: string, value: unknown) =>
+    Value.Check(schema.properties[key] as TSchema, value);
+
+  test('knows the keys of the file and no others', () => {
+    const keys = settings.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]));
+    expect(Object.keys(schema.properties)).toEqual([
+      ...keys.map((key) => key.toLowerCase()),
+      'upstreams',
+    ]);
+    expect(schema.additionalProperties).toBe(false);
+  });
+
+  test('is plain JSON', () => {
+    const plain: unknown = JSON.parse(JSON.stringify(schema));
+    expect(plain).toMatchObject({
+      $schema: 'https://json-schema.org/draft/2020-12/schema',
+      type: 'object',
+      properties: { port: { default: 12_000, anyOf: [{ type: 'integer', maximum: 65_535 }, {}] } },
+    });
+  });
+
+  test('accepts the defaults, variables, lists in both forms and words in lower case', () => {
+    for (const { env, default: fallback } of settings) {
+      if (fallback !== undefined) expect(accepts(env.toLowerCase(), fallback)).toBe(true);
+      expect(accepts(env.toLowerCase(), '${NAME}')).toBe(true);
+    }
+    expect(accepts('log_level', 'debug')).toBe(true);
+    expect(accepts('allowed_api_keys', ['${KEY}', 'sk-test-key-1'])).toBe(true);
+    expect(accepts('allowed_api_keys', 'sk-test-key-1,sk-test-key-2')).toBe(true);
+    expect(accepts('upstream_slots', 4)).toBe(true);
+    expect(accepts('llm_server_url', ['http://a:8080', 'http://${ENGINE}:8080'])).toBe(true);
+    expect(accepts('llm_server_url', 'http://a:8080,http://b:8080')).toBe(true);
+    const upstream = { url: 'http://${ENGINE}:8080', models: ['m'], slots: { m: 4 }, weight: 0.5 };
+    expect(accepts('upstreams', [upstream, { url: 'http://b', slots: 'auto' }])).toBe(true);
+  });
+
+  test('refuses what the file may not hold', () => {
+    expect(accepts('port', 70_000)).toBe(false);
+    expect(accepts('log_level', 'loud')).toBe(false);
+    expect(accepts('allowed_api_keys', ['short'])).toBe(false);
+    expect(accepts('host', 5)).toBe(false);
+    expect(accepts('upstream_slots', 0)).toBe(false);
+    expect(accepts('upstreams', [])).toBe(false);
+    expect(accepts('upstreams', [{ id: 'a' }])).toBe(false);
+    expect(accepts('upstreams', [{ url: 'http://a', colour: 'red' }])).toBe(false);
+    expect(accepts('upstreams', 'http://a')).toBe(false);
+  });
+});
+
+describe('an upstream', () => {
+  test('as a JSON Schema takes what is read, and refuses what is not', () => {
+    const schema = JSON.parse(JSON.stringify(upstreamsJsonSchema));
+    const { items } = schema;
+    expect(items.required).toEqual(['url']);
+    expect(Object.keys(items.properties)).toEqual([
+      'url',
+      'id',
+      'api_key',
+      'api_key_file',
+      'kind',
+      'models',
+      'aliases',
+      'slots',
+      'weight',
+      'drain',
+    ]);
+    for (const property of Object.values<{ description: string }>(items.properties)) {
+      expect(property.description).toEndWith('.');
+    }
+    const check = (entry: object) =>
+      Value.Check(upstreamsJsonSchema, [{ url: 'http://a', ...entry }]);
+    const good = [
+      {},
+      { slots: 4 },
+      { slots: '${N}' },
+      { slots: { x: '${N}' } },
+      { drain: '${YES}' },
+      { models: ['x'] },
+      { aliases: { a: 'x' } },
+      { kind: 'vllm' },
+      { api_key_file: 'x' },
+      { weight: 0.5 },
+    ];
+    for (const entry of good) expect([entry, check(entry)]).toEqual([entry, true]);
+    const bad = [
+      { slots: 0 },
+      { slots: { x: 0 } },
+      { drain: 'yes' },
+      { models: [] },
+      { models: 'x' },
+      { aliases: { a: 1 } },
+      { kind: 'tgi' },
+      { weight: 0 },
+      { name: 'x' },
+      { url: undefined },
+    ];
+    for (const entry of bad) expect([entry, check(entry)]).toEqual([entry, false]);
+  });
+
+  test('as a table has a line for each key, with its default and what it allows', () => {
+    const lines = upstreamsMarkdown().trimEnd().split('\n');
+    expect(lines).toHaveLength(2 + 9);
+    for (const line of lines) expect(line.split('|')).toHaveLength(5);
+    expect(lines.at(-1)).toStartWith('| `drain` | `false` | ');
+    expect(lines[4]).toStartWith('| `api_key`, `api_key_file` |  | ');
+  });
+});

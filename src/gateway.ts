@@ -8,7 +8,6 @@ import type { AppOptions } from './http/app.ts';
 import { ResponseCache } from './cache/cache.ts';
 import { type Config } from './config/load.ts';
 import { corsHeaders } from './wire/cors.ts';
-import { KeyRing, type KeyOptions } from './accounts/keys.ts';
 import { Ledger } from './accounts/ledger.ts';
 import { Limiter } from './stores/memory/limits.ts';
 import { LiveRequests } from './request/inflight.ts';
@@ -21,6 +20,7 @@ import { Store } from './stores/sqlite/store.ts';
 import type { Tracing } from './observe/tracing.ts';
 import { maskKey } from './log/masking.ts';
 import { observedBy } from './request/observer.ts';
+import { KeyRing, type KeyOptions } from './accounts/keyring.ts';
 
 export interface Making {
   config: Config;

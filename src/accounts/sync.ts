@@ -3,7 +3,6 @@
  * changed in the store into the running gateway, and decides nothing itself.
  */
 import { messageOf } from '../wire/errors.ts';
-import type { KeyRing } from './keys.ts';
 import type { Limiter } from '../stores/memory/limits.ts';
 import type { Moment } from './limits.ts';
 import type { LiveRequests } from '../request/inflight.ts';
@@ -12,6 +11,7 @@ import type { Store } from '../stores/sqlite/store.ts';
 import type { Ledger } from './ledger.ts';
 import { spentTokens, type UsageRow } from './usage.ts';
 import type { Caller } from '../request/caller.ts';
+import type { KeyRing } from './keyring.ts';
 
 export interface AccountsOptions {
   store: Store;

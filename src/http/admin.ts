@@ -6,9 +6,8 @@ import { Elysia } from 'elysia';
 import type { Accounts } from '../accounts/sync.ts';
 import { answering, type CorsHeaders } from '../wire/cors.ts';
 import { GatewayError, messageOf } from '../wire/errors.ts';
-import { presentedKey } from '../wire/headers.ts';
 import { parseObject } from '../wire/json.ts';
-import { issueKey, isOneOf, rotateKey, type IssuedKey } from '../accounts/keys.ts';
+import { issueKey, rotateKey, type IssuedKey } from '../accounts/keys.ts';
 import { keyView } from '../accounts/keyview.ts';
 import type { LiveRequests } from '../request/inflight.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
@@ -19,6 +18,7 @@ import { parseDuration } from '../accounts/timespan.ts';
 import type { Store } from '../stores/sqlite/store.ts';
 import { usageColumns } from '../accounts/usage.ts';
 import type { Caller } from '../request/caller.ts';
+import { operatorAuth } from './auth.ts';
 import { reading, readSmall, readObject, parametersOf } from './input.ts';
 import { type UsageReader, usageFor } from './usage.ts';
 
@@ -88,7 +88,6 @@ function written<T>(write: () => T, state = 'Nothing has changed'): T {
 /** The plugin with everything under `/admin`. */
 export function admin(options: AdminOptions) {
   const { store, adminKey, live, feed, epochNow, corsHeaders, mask, log, accounts } = options;
-  const isAdmin = isOneOf([adminKey]);
   const answer = answering(corsHeaders);
 
   function view(record: IssuedKey) {
@@ -141,11 +140,7 @@ export function admin(options: AdminOptions) {
   }
 
   return new Elysia({ name: 'admin' })
-    .derive(function deriveAdmin({ request }) {
-      const presented = presentedKey(request.headers);
-      if (presented === undefined) throw new GatewayError('missing_api_key');
-      if (!isAdmin(presented)) throw new GatewayError('invalid_api_key');
-    })
+    .use(operatorAuth(adminKey))
     .get('/admin/keys', function listKeys({ request }) {
       return answer(request, { data: store.keys().map(view) });
     })

@@ -5,14 +5,13 @@
 import { Elysia } from 'elysia';
 import type { Accounts } from '../accounts/sync.ts';
 import { admin } from './admin.ts';
+import { metricsAuth } from './auth.ts';
 import { dashboard } from '../pages/dashboard.ts';
 import { docs } from '../pages/docs.ts';
-import { presentedKey } from '../wire/headers.ts';
 import { info, type InfoOptions } from './info.ts';
-import { isOneOf } from '../accounts/keys.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
-import { metrics as metricsRoute, type Metrics } from '../observe/metrics.ts';
+import type { Metrics } from '../observe/metrics.ts';
 import { withReadableUrl, noModel } from './paths.ts';
 import type { TimeoutSetter } from './client.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
@@ -64,18 +63,18 @@ export function createApp(options: AppOptions) {
   return app;
 }
 
-/** `/metrics`, where anybody may read it. */
+/** `GET /metrics`, if any secret may read it. */
 function scraping({ metrics, adminKey, metricsToken }: AppOptions) {
   const secrets = [adminKey, metricsToken].filter((secret) => secret !== undefined);
   if (secrets.length === 0) return new Elysia({ name: 'no metrics' });
-  const isReader = isOneOf(secrets);
-  return metricsRoute({
-    metrics,
-    isAllowed: ({ headers }) => isReader(presentedKey(headers) ?? ''),
-  });
+  return new Elysia({ name: 'metrics' })
+    .use(metricsAuth(secrets))
+    .get('/metrics', function scrape() {
+      return metrics.answer();
+    });
 }
 
-/** `/admin` and the page on it, where there is an operator. */
+/** `/admin` and its page, if there is an operator. */
 function administration(options: AppOptions) {
   const { adminKey } = options;
   if (adminKey === undefined) return new Elysia({ name: 'no admin' });

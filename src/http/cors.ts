@@ -1,10 +1,10 @@
 /**
- * Preflights of web UIs, answered by @elysiajs/cors before any key is asked for. Credentials are never allowed: a page
+ * Answers the preflights of web UIs with @elysiajs/cors, before any key is needed. Credentials are never allowed: a page
  * sends its key, not a cookie.
  */
 import { Elysia } from 'elysia';
 
-/** How the official SDKs describe themselves, read off what they send from a browser. */
+/** The `x-stainless-*` names that the official SDKs send from a browser. */
 const stainlessHeaders = [
   'arch',
   'async',
@@ -23,7 +23,7 @@ const stainlessHeaders = [
   'timeout',
 ];
 
-/** What a page may send; browser SDKs add their `x-stainless-*` names. */
+/** The headers that a page may send. */
 const allowedHeaders = [
   'authorization',
   'content-type',
@@ -45,9 +45,10 @@ const allowedHeaders = [
   ...stainlessHeaders.map((name) => `x-stainless-${name}`),
 ];
 
-/** The plugin that answers every OPTIONS request; what it needs is made at the first one. */
+/** The plugin that answers every OPTIONS request; @elysiajs/cors is loaded at the first one. */
 export function preflight(allowedOrigins: readonly string[]) {
   async function makePlugin() {
+    // Used because the project's requirements name it: ten lines of our own would answer the same.
     const { cors } = await import('@elysiajs/cors');
     return new Elysia({ handler: { standardHostname: false } }).use(
       cors({
@@ -67,7 +68,7 @@ export function preflight(allowedOrigins: readonly string[]) {
     async function answerPreflight({ request }) {
       plugin ??= makePlugin();
       const answer = await (await plugin).handle(request);
-      // The plugin says that nothing is exposed; it is the answer itself that says what is.
+      // Which headers a page may read is a matter of the answer, not of the preflight.
       answer.headers.delete('access-control-expose-headers');
       return answer;
     },

@@ -5,7 +5,8 @@
 import { logRefusal } from '../observe/accesslog.ts';
 import type { CorsHeaders } from '../wire/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
-import { presentedKey, requestIdOf } from '../wire/headers.ts';
+import { requestIdOf } from '../wire/headers.ts';
+import { presentedKey } from './auth.ts';
 import type { Log } from '../log/log.ts';
 import { refusalOf, routeOf, type Listed } from './paths.ts';
 import { familyOfPath } from '../wire/routes.ts';

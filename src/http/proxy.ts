@@ -3,10 +3,10 @@
  * client the reader of the answer; what becomes of a run stands in relay/exchange.ts.
  */
 import { Elysia } from 'elysia';
-import { auth } from './auth.ts';
+import { clientAuth } from './auth.ts';
 import { Client, type TimeoutSetter } from './client.ts';
 import { Runs, type RunOptions } from '../relay/runs.ts';
-import type { KeyRing } from '../accounts/keys.ts';
+import type { KeyRing } from '../accounts/keyring.ts';
 import { routes } from '../wire/routes.ts';
 
 export interface ProxyOptions extends RunOptions {
@@ -19,7 +19,7 @@ export interface ProxyOptions extends RunOptions {
  */
 export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null) {
   const runs = new Runs(options);
-  const plugin = new Elysia({ name: 'proxy' }).use(auth(options));
+  const plugin = new Elysia({ name: 'proxy' }).use(clientAuth(options));
   for (const route of routes) {
     plugin.route(
       route.method,

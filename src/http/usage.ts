@@ -4,16 +4,16 @@
 import { Elysia } from 'elysia';
 import { type CorsHeaders, answering } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
-import { KeyRing } from '../accounts/keys.ts';
 import {
   type UsageColumn,
   type UsageReport,
   type UsageStore,
   usageReport,
 } from '../accounts/usage.ts';
-import { auth } from './auth.ts';
+import { clientAuth } from './auth.ts';
 import { endOf, parametersOf, reading } from './input.ts';
 import { readSpan } from '../accounts/timespan.ts';
+import { KeyRing } from '../accounts/keyring.ts';
 
 export interface UsageReader {
   store: Pick<UsageStore, 'usage'>;
@@ -51,7 +51,7 @@ export function ownUsage(options: OwnUsageOptions) {
   /** Keys that a report is being made for: one at a time, since each reads many rows. */
   const busy = new Set<string>();
   return new Elysia({ name: 'usage' })
-    .use(auth(options))
+    .use(clientAuth(options))
     .get('/usage', async function reportOwnUsage({ request, caller: { keyId } }) {
       if (busy.has(keyId)) {
         throw new GatewayError('too_many_concurrent', {

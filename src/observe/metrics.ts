@@ -1,13 +1,9 @@
 /**
  * What Prometheus may know of the gateway: counts of the requests that have ended, the state of things when it asks,
- * GET /metrics and a loopback port for it. Label values are bounded in number; principals are never among them, and
- * nothing is answered without leave. Until the first scrape only numbers are added up; nothing else is loaded or runs.
+ * and a loopback port for it. Label values are bounded in number, and principals are never among them. Until the first scrape only numbers are added up; nothing else is loaded or runs.
  */
-import { Elysia } from 'elysia';
-import { GatewayError } from '../wire/errors.ts';
 import { loadExporter, type Exporter } from './prometheus.ts';
 import { processFamilies, stateFamilies, type Parts } from './gauges.ts';
-import { presentedKey } from '../wire/headers.ts';
 import { routes } from '../wire/routes.ts';
 import { Count, Distribution, LabelValues, other } from './series.ts';
 import type { Settlement } from '../request/settlement.ts';
@@ -175,20 +171,6 @@ export class Metrics implements RequestObserver {
       headers: { 'content-type': registry.contentType, 'cache-control': 'no-store' },
     });
   }
-}
-
-/**
- * The plugin with `GET /metrics`; it throws `missing_api_key` or `invalid_api_key`.
- * @param options.isAllowed whether a request shows a key that may read it
- */
-export function metrics(options: { metrics: Metrics; isAllowed: (request: Request) => boolean }) {
-  return new Elysia({ name: 'metrics' }).get('/metrics', function scrape({ request }) {
-    if (options.isAllowed(request)) return options.metrics.answer();
-    const isMissing = presentedKey(request.headers) === undefined;
-    throw new GatewayError(isMissing ? 'missing_api_key' : 'invalid_api_key', {
-      message: '/metrics takes METRICS_TOKEN or ADMIN_API_KEY as "Authorization: Bearer <token>".',
-    });
-  });
 }
 
 /** How long a scrape that is under way may take when the server stops. */

@@ -125,6 +125,7 @@ function once<T>(make: () => Promise<T>): () => Promise<T> {
 
 /** Resolves to the specification as JSON. The swagger plugin writes it from an app whose routes do nothing. */
 async function writeSpecification(version: string, hasOperator: boolean): Promise<string> {
+  // Used because the project's requirements name it: `{ openapi: '3.0.3', ...document, paths }` is the same text.
   const { swagger } = await import('@elysiajs/swagger');
   const { specification } = await import('./openapi.ts');
   const { operations, document } = specification(version, hasOperator);

@@ -105,14 +105,5 @@ export function requestIdOf(headers: Headers): string {
   return given !== null && validRequestId.test(given) ? given : crypto.randomUUID();
 }
 
-/** Returns the API key of a request. Bearer wins over `x-api-key`; any other scheme counts as no key. */
-export function presentedKey(headers: Headers): string | undefined {
-  const authorization = headers.get('authorization');
-  if (authorization !== null && authorization.slice(0, 7).toLowerCase() === 'bearer ') {
-    return authorization.slice(7).trim() || undefined;
-  }
-  return headers.get('x-api-key')?.trim() || undefined;
-}
-
 /** The user agent of the gateway's own requests, so that they differ from clients' requests in an engine's log. */
 export const watchAgent = 'llm-gateway-watch';

@@ -16,7 +16,7 @@ const folders: readonly { name: string; may?: 'serve' | 'connect'; is: string }[
   { name: 'cli', is: 'one file a command' },
   { name: 'pages', may: 'serve', is: 'what a browser gets' },
   { name: 'relay', may: 'connect', is: 'one request to one engine and back' },
-  { name: 'observe', may: 'serve', is: 'who watches and changes nothing' },
+  { name: 'observe', may: 'connect', is: 'who watches and changes nothing' },
   { name: 'stores', is: 'implementations of the contracts of accounts and scheduling' },
   { name: 'scheduling', is: 'who runs when and where' },
   { name: 'accounts', is: 'who may use how much, and what was used' },

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import pino from 'pino';
 import { Accounts } from '../../../src/accounts/sync.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
-import { issueKey, KeyRing, type KeyPolicy } from '../../../src/accounts/keys.ts';
+import { issueKey, type KeyPolicy } from '../../../src/accounts/keys.ts';
 import { Ledger } from '../../../src/accounts/ledger.ts';
 import { Limiter } from '../../../src/stores/memory/limits.ts';
 import { isUnlimited, type Reservation } from '../../../src/accounts/limits.ts';
@@ -17,6 +17,7 @@ import { until } from '../../support/wait.ts';
 import { forSeeds } from '../../support/random.ts';
 import { plainPolicy, settlement, usageRow } from '../../support/samples.ts';
 import type { Budget } from '../../../src/request/caller.ts';
+import { KeyRing } from '../../../src/accounts/keyring.ts';
 
 const epoch = Date.UTC(2026, 10, 5, 13, 30);
 

@@ -4,8 +4,8 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { runKeys } from '../../../src/cli/keys.ts';
-import { KeyRing } from '../../../src/accounts/keys.ts';
 import { epoch, openTerminal } from '../../support/terminal.ts';
+import { KeyRing } from '../../../src/accounts/keyring.ts';
 
 const hourMs = 3_600_000;
 

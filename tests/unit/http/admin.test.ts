@@ -8,7 +8,6 @@ import pino from 'pino';
 import { admin } from '../../../src/http/admin.ts';
 import { corsHeaders } from '../../../src/wire/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../../../src/wire/errors.ts';
-import { KeyRing } from '../../../src/accounts/keys.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { LiveRequests } from '../../../src/request/inflight.ts';
 import { LiveFeed } from '../../../src/observe/liveview.ts';
@@ -17,6 +16,7 @@ import { Store } from '../../../src/stores/sqlite/store.ts';
 import { rowOf } from '../../../src/accounts/usage.ts';
 import { until } from '../../support/wait.ts';
 import { ownUsage } from '../../../src/http/usage.ts';
+import { KeyRing } from '../../../src/accounts/keyring.ts';
 
 const adminKey = 'sk-operator-of-this-gateway';
 const epoch = Date.parse('2026-11-24T12:00:00Z');

@@ -3,15 +3,8 @@
  * Records are made up; the exposition is read back as Prometheus reads it.
  */
 import { afterEach, describe, expect, test } from 'bun:test';
-import { Elysia } from 'elysia';
-import { GatewayError } from '../../../src/wire/errors.ts';
 import type { Phase } from '../../../src/request/live.ts';
-import {
-  metrics,
-  Metrics,
-  metricsServer,
-  type MetricsServer,
-} from '../../../src/observe/metrics.ts';
+import { Metrics, metricsServer, type MetricsServer } from '../../../src/observe/metrics.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import { caller, settlement, upstream } from '../../support/samples.ts';
 import type { Settlement } from '../../../src/request/settlement.ts';
@@ -244,41 +237,12 @@ test('two gateways in one process do not share their counts', async () => {
   expect(Object.keys(await samplesLike(one, 'requests_total'))).toHaveLength(1);
 });
 
-describe('GET /metrics', () => {
-  const token = 'token-of-the-scraper';
-  const { metrics: source } = stage();
-  const app = new Elysia()
-    .onError(({ error }) =>
-      error instanceof GatewayError
-        ? new Response(error.code, { status: error.status })
-        : new Response(null, { status: 500 }),
-    )
-    .use(
-      metrics({
-        metrics: source,
-        isAllowed: ({ headers }) => headers.get('authorization') === `Bearer ${token}`,
-      }),
-    );
-
-  async function ask(headers: Record<string, string>): Promise<[number, string]> {
-    const answer = await app.handle(new Request('http://gateway/metrics', { headers }));
-    return [answer.status, await answer.text()];
-  }
-
-  test('is refused without a key and with a wrong one', async () => {
-    expect(await ask({})).toEqual([401, 'missing_api_key']);
-    expect(await ask({ authorization: 'Bearer wrong' })).toEqual([403, 'invalid_api_key']);
-    expect(await ask({ 'x-api-key': 'wrong' })).toEqual([403, 'invalid_api_key']);
-  });
-
-  test('answers with the type that Prometheus expects and is not kept', async () => {
-    const headers = { authorization: `Bearer ${token}` };
-    const answer = await app.handle(new Request('http://gateway/metrics', { headers }));
-    expect(answer.status).toBe(200);
-    expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
-    expect(answer.headers.get('cache-control')).toBe('no-store');
-    expect(await answer.text()).toStartWith('# HELP llm_gateway_requests_total ');
-  });
+test('a scrape has the type that Prometheus expects and is not kept', async () => {
+  const answer = await stage().metrics.answer();
+  expect(answer.status).toBe(200);
+  expect(answer.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+  expect(answer.headers.get('cache-control')).toBe('no-store');
+  expect(await answer.text()).toStartWith('# HELP llm_gateway_requests_total ');
 });
 
 describe('the port of its own', () => {

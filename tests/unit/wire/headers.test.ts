@@ -1,13 +1,8 @@
 /**
- * Which headers cross the gateway, in both directions; the request id and the key that a client presents.
+ * Which headers cross the gateway, in both directions, and the request id.
  */
 import { describe, expect, test } from 'bun:test';
-import {
-  answerHeaders,
-  presentedKey,
-  requestIdOf,
-  upstreamHeaders,
-} from '../../../src/wire/headers.ts';
+import { answerHeaders, requestIdOf, upstreamHeaders } from '../../../src/wire/headers.ts';
 
 const hopByHop = {
   connection: 'keep-alive',
@@ -164,28 +159,4 @@ describe('requestIdOf', () => {
       expect(one).not.toBe(two);
     },
   );
-});
-
-describe('presentedKey', () => {
-  test.each<[string, Record<string, string>, string | undefined]>([
-    ['a Bearer key', { authorization: 'Bearer sk-1' }, 'sk-1'],
-    ['a Bearer key in any case', { authorization: 'bEARER sk-1' }, 'sk-1'],
-    ['a Bearer key behind more spaces', { authorization: 'Bearer   sk-1  ' }, 'sk-1'],
-    ['x-api-key', { 'x-api-key': 'sk-2' }, 'sk-2'],
-    ['Bearer before x-api-key', { authorization: 'Bearer sk-1', 'x-api-key': 'sk-2' }, 'sk-1'],
-    ['nothing', {}, undefined],
-    ['another scheme', { authorization: 'Basic eDp5' }, undefined],
-    [
-      'another scheme together with x-api-key',
-      { authorization: 'Basic eDp5', 'x-api-key': 'sk-2' },
-      'sk-2',
-    ],
-    ['a key without a scheme', { authorization: 'sk-1' }, undefined],
-    ['a scheme without a key', { authorization: 'Bearer' }, undefined],
-    ['a scheme and spaces', { authorization: 'Bearer  ' }, undefined],
-    ['an empty x-api-key', { 'x-api-key': '' }, undefined],
-    ['a blank x-api-key', { 'x-api-key': '  ' }, undefined],
-  ])('%s', (_, headers, key) => {
-    expect(presentedKey(new Headers(headers))).toBe(key);
-  });
 });

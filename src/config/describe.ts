@@ -72,7 +72,7 @@ const filledIn = Type.String({ pattern: '\\$\\{' });
 /** The JSON Schema of the list of upstreams. */
 export const upstreamsJsonSchema: TSchema = Type.Array(
   Type.Object(propertiesOf(upstreamFields), { additionalProperties: false }),
-  { minItems: 1, description: 'The upstreams, where they have different settings.' },
+  { minItems: 1, description: 'The upstreams, if they have different settings.' },
 );
 
 /** Returns the JSON Schema of the YAML file, for editors. */

@@ -30,7 +30,7 @@ export const upstreamFields = [
       description: 'an http:// or https:// URL, with or without /v1/completions, without commas',
     }),
     undefined,
-    'The inference server; the one thing that an entry must have.',
+    'The inference server; the only key that is required.',
     { isRequired: true, decode: oneServer },
   ),
   row(
@@ -40,7 +40,7 @@ export const upstreamFields = [
       description: '1 to 64 of the characters A-Z, a-z, 0-9, dot, _ and -',
     }),
     undefined,
-    'Its name in logs and in /health; engine-1, engine-2 and so on by its place in the list, engine where it is the only one.',
+    'Its name in logs and in /health; without it engine-1, engine-2 and so on by its place in the list, or engine if it is the only one.',
   ),
   row(
     'api_key',
@@ -58,7 +58,7 @@ export const upstreamFields = [
       description: 'a list of names of models',
     }),
     undefined,
-    'Its models; without them it is asked (/v1/models).',
+    'Names of its models; without them the gateway asks it (/v1/models).',
   ),
   row(
     'aliases',
@@ -67,7 +67,7 @@ export const upstreamFields = [
       description: 'a mapping of further names to names of models',
     }),
     {},
-    'Names under which its models can be asked for as well.',
+    'Further names under which clients can ask for its models.',
   ),
   row(
     'slots',
@@ -84,7 +84,7 @@ export const upstreamFields = [
       },
     ),
     undefined,
-    'How many requests it runs at once; auto asks it. Without it UPSTREAM_SLOTS counts.',
+    'How many requests it runs at once; auto asks it. Without it UPSTREAM_SLOTS applies.',
   ),
   row(
     'weight',
@@ -94,13 +94,13 @@ export const upstreamFields = [
       description: 'a number above 0, at most 1000',
     }),
     1,
-    'Its share of the requests that could run anywhere, beside that of the others.',
+    'Its share of the requests that could run on any upstream, relative to the weights of the others.',
   ),
   row(
     'drain',
     Type.Boolean({ description: 'true or false' }),
     false,
-    'Whether it gets no new requests, so that it can be taken away when the last one has ended.',
+    'Whether it gets no new requests, so that it can be removed when its last request has ended.',
   ),
 ] as const;
 

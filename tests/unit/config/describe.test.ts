@@ -20,7 +20,7 @@ function load(env: Record<string, string>): Config {
   return loadConfig({ env, readFile });
 }
 
-/** Gives the configuration that the print of one gives when it is the file. */
+/** Returns the configuration that is loaded from the print of another. */
 function printedAndLoaded(config: Config): Config {
   return loadConfig({ env: {}, file: { path: 'f', text: describeConfig(config) }, readFile });
 }
@@ -59,7 +59,7 @@ describe('what is said of the settings', () => {
     const [, first, second, ...others] = text.split('  - url: ');
     expect(first).toStartWith('http://a:8080\n    id: engine-1\n    api_key: # sk-…cdef\n');
     expect(second).toStartWith('http://b:8080\n    id: engine-2\n    api_key: # sk-…cdef\n');
-    for (const entry of [first, second]) expect(entry).toContain('\n    slots: 4\n');
+    for (const upstream of [first, second]) expect(upstream).toContain('\n    slots: 4\n');
     expect(others).toEqual([]);
     expect(text).not.toContain('llm_server_url');
   });
@@ -248,8 +248,8 @@ describe('an upstream', () => {
     for (const property of Object.values<{ description: string }>(items.properties)) {
       expect(property.description).toEndWith('.');
     }
-    const check = (entry: object) =>
-      Value.Check(upstreamsJsonSchema, [{ url: 'http://a', ...entry }]);
+    const check = (upstream: object) =>
+      Value.Check(upstreamsJsonSchema, [{ url: 'http://a', ...upstream }]);
     const good = [
       {},
       { slots: 4 },
@@ -262,7 +262,7 @@ describe('an upstream', () => {
       { api_key_file: 'x' },
       { weight: 0.5 },
     ];
-    for (const entry of good) expect([entry, check(entry)]).toEqual([entry, true]);
+    for (const upstream of good) expect([upstream, check(upstream)]).toEqual([upstream, true]);
     const bad = [
       { slots: 0 },
       { slots: { x: 0 } },
@@ -275,7 +275,7 @@ describe('an upstream', () => {
       { name: 'x' },
       { url: undefined },
     ];
-    for (const entry of bad) expect([entry, check(entry)]).toEqual([entry, false]);
+    for (const upstream of bad) expect([upstream, check(upstream)]).toEqual([upstream, false]);
   });
 
   test('as a table has a line for each key, with its default and what it allows', () => {

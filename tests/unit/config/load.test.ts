@@ -26,7 +26,7 @@ function yaml(text: string): { path: string; text: string } {
   return { path: 'gateway.yaml', text };
 }
 
-/** Gives the problems of sources that must be refused. */
+/** Returns the problems of sources that must be refused. */
 function problemsOf(
   sources: Partial<Sources>,
   files: Record<string, string> = {},
@@ -609,7 +609,7 @@ describe('upstreams', () => {
     ]);
   });
 
-  test('are those of the file, where it lists them; UPSTREAM_SLOTS counts where an entry says none', () => {
+  test('are those of the file, where it lists them; UPSTREAM_SLOTS applies to one that names none', () => {
     const file = yaml(`${list}    slots: 2\n`);
     expect(load({ file, env: { UPSTREAM_SLOTS: '8' } }).upstreams).toEqual([
       expect.objectContaining({ id: 'engine-1', url: 'http://a:8080', slots: 8 }),
@@ -654,7 +654,7 @@ upstreams:
   });
 
   test.each(['[]', '5', 'http://a:8080', '{url: "http://a:8080"}'])(
-    'refuses what is no list with an entry: %s',
+    'refuses what is no list with an upstream: %s',
     (text) => {
       expect(problemsOf({ file: yaml(`upstreams: ${text}`) })).toEqual([
         expect.stringMatching(

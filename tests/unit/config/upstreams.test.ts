@@ -33,9 +33,9 @@ function accepted(list: unknown, slots?: UpstreamSettings['slots']): UpstreamSet
   return upstreams;
 }
 
-/** Gives the problems of a single entry with a good URL, without their label. */
-function problemsOf(entry: object): string[] {
-  const { problems } = read([{ url: 'http://a', ...entry }]);
+/** Returns the problems of a single upstream with a good URL, without their label. */
+function problemsOf(upstream: object): string[] {
+  const { problems } = read([{ url: 'http://a', ...upstream }]);
   return problems.map((problem) => problem.replaceAll(`${label}[1]`, '@'));
 }
 
@@ -51,7 +51,7 @@ const plain = {
   drain: false,
 } as const satisfies UpstreamSettings;
 
-describe('an entry', () => {
+describe('an upstream', () => {
   test('needs a URL, and has a default for everything else', () => {
     expect(accepted([{ url: 'http://a' }])).toStrictEqual([plain]);
     expect(accepted([{ url: 'http://a', id: null, models: null, slots: '', drain: null }])).toEqual(
@@ -60,7 +60,7 @@ describe('an entry', () => {
   });
 
   test('gives what it has', () => {
-    const entry = {
+    const upstream = {
       url: 'http://A:8080/llm/v1/completions',
       id: 'gpu-1',
       api_key: 'sk-secret-of-entry',
@@ -71,9 +71,9 @@ describe('an entry', () => {
       weight: 0.5,
       drain: true,
     };
-    const { api_key: apiKey, ...others } = entry;
+    const { api_key: apiKey, ...others } = upstream;
     const wanted = { ...others, apiKey, url: 'http://a:8080/llm', kind: 'vllm' };
-    expect(accepted([entry])).toEqual([wanted as UpstreamSettings]);
+    expect(accepted([upstream])).toEqual([wanted as UpstreamSettings]);
   });
 
   test('is named by its place, unless it is the only one or has a name', () => {
@@ -92,7 +92,7 @@ describe('an entry', () => {
   });
 
   test('is filled in from variables, in whatever kind of value', () => {
-    const entry = {
+    const upstream = {
       url: 'http://${HOST}:${N}',
       api_key: '${KEY}',
       models: ['m${N}'],
@@ -101,7 +101,7 @@ describe('an entry', () => {
       weight: '${N}.5',
       drain: '${YES}',
     };
-    expect(accepted([entry])).toEqual([
+    expect(accepted([upstream])).toEqual([
       {
         ...plain,
         url: 'http://gpu:3',
@@ -135,7 +135,7 @@ describe('what is refused', () => {
     });
   });
 
-  test('an entry that is no mapping, by its place', () => {
+  test('an upstream that is no mapping, by its place', () => {
     expect(read([{ url: 'http://a' }, 'http://b', null]).problems).toEqual([
       `${label}[2]: found 8 characters (not shown); allowed is a mapping with a url`,
       `${label}[3]: found nothing; allowed is a mapping with a url`,
@@ -185,8 +185,8 @@ describe('what is refused', () => {
       { aliases: { '': 'x' } },
       '@.aliases: entry 1 of 1, its name: found ""; allowed is the name of a model, at most 200 characters',
     ],
-  ])('%j', (entry, problem) => {
-    expect(problemsOf(entry)).toEqual([problem]);
+  ])('%j', (upstream, problem) => {
+    expect(problemsOf(upstream)).toEqual([problem]);
   });
 
   test.each([
@@ -201,15 +201,15 @@ describe('what is refused', () => {
       'found "http://a,http://b" (several servers are several entries of the list)',
     ],
     [{ url: 7 }, 'found 7'],
-  ])('as a URL: %j', (entry, problem) => {
+  ])('as a URL: %j', (upstream, problem) => {
     const allowed = 'an http:// or https:// URL, with or without /v1/completions, without commas';
-    expect(read([entry])).toEqual({
+    expect(read([upstream])).toEqual({
       upstreams: [],
       problems: [`${label}[1].url: ${problem}; allowed is ${allowed}`],
     });
   });
 
-  test('a key that no entry has, with a near one or all that there are', () => {
+  test('a key that no upstream has, with a near one or all that there are', () => {
     const known =
       'there are url, id, api_key, api_key_file, kind, models, aliases, slots, weight, drain';
     expect(problemsOf({ apiKey: 'x', Weight: 1, name: 'x', 'KEY=sk-1 a': 1 })).toEqual([
@@ -257,8 +257,8 @@ describe('what is refused', () => {
   });
 
   test('a variable that is not set, once for its value', () => {
-    const entry = { slots: '${GONE}', models: ['x', '${GONE}'] };
-    expect(problemsOf(entry)).toEqual([
+    const upstream = { slots: '${GONE}', models: ['x', '${GONE}'] };
+    expect(problemsOf(upstream)).toEqual([
       '@.models: ${GONE} is not set in the environment',
       '@.slots: ${GONE} is not set in the environment',
     ]);
@@ -279,7 +279,7 @@ describe('what is refused', () => {
     ]);
   });
 
-  test('every problem of every entry is told at once', () => {
+  test('every problem of every upstream is told at once', () => {
     const { upstreams, problems } = read([
       { url: 'nowhere', slots: -1, weight: 0 },
       { url: 'http://a' },

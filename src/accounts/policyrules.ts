@@ -6,7 +6,7 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { partsOf } from '../config/problems.ts';
 import type { KeyPolicy } from './keys.ts';
-import { rows } from '../config/settings.ts';
+import { settings } from '../config/settings.ts';
 import { dates, durations, parseDate, parseDuration } from './timespan.ts';
 import type { Budget, Limits, Priority } from '../request/caller.ts';
 
@@ -88,7 +88,8 @@ function acceptBudgets(value: unknown): readonly Budget[] | null {
 const printable = /^[^\p{C}\p{Zl}\p{Zp}]{1,100}$/u;
 
 // A header with a credential must not become a user's name: one rule for all keys.
-const userHeader = rows.find(({ env }) => env === 'TRUSTED_USER_HEADER')?.schema ?? Type.Never();
+const userHeader =
+  settings.find(({ env }) => env === 'TRUSTED_USER_HEADER')?.schema ?? Type.Never();
 
 export const rules: { readonly [N in Name]: Rule<Values[N]> } = {
   name: {

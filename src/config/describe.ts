@@ -1,14 +1,13 @@
 /**
- * What people and editors read of the two tables: the print of a configuration, the README's tables, the JSON Schema of
- * the YAML file. It never shows a secret's value.
+ * What people and editors read of the two tables: the print of a configuration, and the JSON Schema of the YAML file. It
+ * never shows a secret's value.
  */
 import { Type, type TSchema } from '@sinclair/typebox';
 import type { Config } from './load.ts';
-import { allowed, keysOf, optionsOf, propertyOf, wordsOf, type Row } from './row.ts';
-import { rows as settings, valueOf } from './settings.ts';
+import { keysOf, useOf, optionsOf, propertyOf, wordsOf, type Row } from './row.ts';
+import { settings, valueOf } from './settings.ts';
 import { upstreamFields, type UpstreamSettings } from './upstreamfields.ts';
 import { maskKey } from '../log/masking.ts';
-import { isRecord } from '../wire/json.ts';
 
 /** Returns the effective configuration in the form of the YAML file; secrets as comments, masked. */
 export function describeConfig(config: Config): string {
@@ -19,7 +18,7 @@ export function describeConfig(config: Config): string {
 }
 
 /** Returns upstreams in the form of the YAML file; keys as comments, masked. */
-export function describeUpstreams(list: readonly UpstreamSettings[]): string {
+function describeUpstreams(list: readonly UpstreamSettings[]): string {
   const upstreams = list.map((upstream) => {
     const values = new Map<string, unknown>(Object.entries(upstream));
     const lines = upstreamFields.map((row) => lineOf(row, values.get(propertyOf(row.key)), String));
@@ -40,37 +39,10 @@ function lineOf({ key, secret }: Row, value: unknown, tell: (hints: string[]) =>
   return `${key}: ${Bun.YAML.stringify(value)}`;
 }
 
-/** Returns the README's table of settings. */
-export function settingsMarkdown(): string {
-  return table('Setting', settings, (key) => key.toUpperCase());
-}
-
-/** Returns the README's table of what an upstream can have. */
-export function upstreamsMarkdown(): string {
-  return table('Key', upstreamFields, (key) => key);
-}
-
-function table(heading: string, rows: readonly Row[], nameOf: (key: string) => string): string {
-  const lines = rows.map((row) => {
-    const names = keysOf(row).map((key) => `\`${nameOf(key)}\``);
-    const fallback = defaultText(row.default);
-    return `| ${names.join(', ')} | ${fallback && `\`${fallback}\``} | ${useOf(row)} |`;
-  });
-  return [`| ${heading} | Default | What it is |`, '| --- | --- | --- |', ...lines, ''].join('\n');
-}
-
-function defaultText(fallback: unknown): string {
-  return isRecord(fallback) ? Bun.YAML.stringify(fallback) : [fallback ?? []].flat().join(',');
-}
-
-function useOf({ description, schema }: Row): string {
-  return `${description} Allowed: ${allowed(schema)}.`;
-}
-
 const filledIn = Type.String({ pattern: '\\$\\{' });
 
 /** The JSON Schema of the list of upstreams. */
-export const upstreamsJsonSchema: TSchema = Type.Array(
+const upstreamsJsonSchema: TSchema = Type.Array(
   Type.Object(propertiesOf(upstreamFields), { additionalProperties: false }),
   { minItems: 1, description: 'The upstreams, if they have different settings.' },
 );

@@ -4,7 +4,7 @@
  */
 import { certificateProblems } from './certificate.ts';
 import { attempt, InputError } from './problems.ts';
-import { rows, settings, valueOf, type Settings } from './settings.ts';
+import { settings, valueOf, type Settings } from './settings.ts';
 import {
   environmentLayer,
   mappingLayer,
@@ -152,7 +152,7 @@ export function loadConfig(sources: Sources): Config {
   let listed: { value: unknown; path: string } | undefined;
   const mapping = file && attempt(problems, () => parseFile(file.path, file.text, problems));
   if (file && mapping) {
-    const known = [upstreamsKey, ...knownKeys(rows)];
+    const known = [upstreamsKey, ...knownKeys(settings)];
     problems.push(...unknownKeys(file.path, mapping.keys(), known));
     const value = mapping.get(upstreamsKey);
     if (value !== undefined) listed = { value, path: file.path };
@@ -163,7 +163,7 @@ export function loadConfig(sources: Sources): Config {
   const { values: config, found } = read;
   // What is not set may stand in a file that could not be read.
   const isFileLost = file !== undefined && mapping === undefined;
-  const lost = rows.filter(({ key }) => isFileLost && !found.has(key));
+  const lost = settings.filter(({ key }) => isFileLost && !found.has(key));
   const broken = new Set(
     [...read.broken, ...lost.map(({ key }) => key)].map((key) => key.toUpperCase()),
   );
@@ -181,7 +181,7 @@ export function loadConfig(sources: Sources): Config {
 export function overrideProblems(overrides: Record<string, string>): string[] {
   const layer = overrideLayer(overrides);
   const problems: string[] = [];
-  for (const row of rows) {
+  for (const row of settings) {
     const found = layer(row.key);
     if (found) accept(row, found, problems);
   }

@@ -66,6 +66,11 @@ export function keysOf({ key, secret }: Row): string[] {
   return secret ? [key, `${key}_file`] : [key];
 }
 
+/** Returns what the value of a row is for and which values it may have, for people. */
+export function useOf({ description, schema }: Row): string {
+  return `${description} Allowed: ${allowed(schema)}.`;
+}
+
 /** Returns the schema that allows some words. */
 export function oneOf<const T extends readonly string[]>(...values: T) {
   return Type.Unsafe<T[number]>(Type.Union(values.map((value) => Type.Literal(value))));

@@ -1,6 +1,6 @@
 /**
  * The table of settings, and the type of the configuration that it gives. values.ts reads it; describe.ts writes the
- * print, the README's table and the JSON Schema from it.
+ * print and the JSON Schema from it.
  */
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { oneOf, propertyOf, row, type Extras, type Values } from './row.ts';
@@ -413,10 +413,6 @@ export const settings = [
   setting('TLS_KEY_FILE', pemFile, undefined, 'Private key of the certificate.'),
 ] as const;
 
-/** Any row of the table, for code that treats all alike. */
-export type SettingRow = ReturnType<typeof setting>;
-export const rows: readonly SettingRow[] = settings;
-
 /** The settings under their names in camelCase; `undefined` if an optional one is not set. */
 export type Settings = Values<(typeof settings)[number]>;
 
@@ -427,7 +423,7 @@ export function valueOf(config: Settings, env: string): unknown {
 
 /** Returns the names of the settings that differ and take effect only after a restart, in camelCase. */
 export function needRestart(before: Settings, after: Settings): string[] {
-  const changed = rows.filter(({ env, isReloadable }) => {
+  const changed = settings.filter(({ env, isReloadable }) => {
     return !isReloadable && !Bun.deepEquals(valueOf(before, env), valueOf(after, env));
   });
   return changed.map(({ key }) => propertyOf(key));

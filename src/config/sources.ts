@@ -47,7 +47,7 @@ export function overrideLayer(overrides: Record<string, string>): Layer {
 }
 
 /** Returns `text` with every `${NAME}` filled in from `env`; `$${` stands for a plain `${`. Adds to `problems`. */
-export function interpolate(text: string, env: Environment, problems: string[]): string {
+function interpolate(text: string, env: Environment, problems: string[]): string {
   return text.replace(/\$?\$\{([^}]*)\}?/g, (whole, name: string) => {
     if (whole.startsWith('$$')) return whole.slice(1);
     if (!/^\$\{[A-Za-z_]\w*\}$/.test(whole)) {

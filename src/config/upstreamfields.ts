@@ -1,6 +1,6 @@
 /**
- * The table of what an upstream in the configuration can have. values.ts reads it; describe.ts writes the print, the
- * README's table and the JSON Schema from it.
+ * The table of what an upstream in the configuration can have. values.ts reads it; describe.ts writes the print
+ * and the JSON Schema from it.
  */
 import { Type } from '@sinclair/typebox';
 import { oneOf, row } from './row.ts';

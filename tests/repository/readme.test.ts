@@ -5,7 +5,9 @@ import { expect, test } from 'bun:test';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { scripts } from '../../package.json';
-import { settingsMarkdown, upstreamsMarkdown } from '../../src/config/describe.ts';
+import { settings } from '../../src/config/settings.ts';
+import { upstreamFields } from '../../src/config/upstreamfields.ts';
+import { settingsMarkdown, upstreamsMarkdown } from '../support/readmetables.ts';
 
 const root = join(import.meta.dir, '../..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
@@ -26,14 +28,34 @@ function between(name: string): string {
 
 test('has the table of settings that the settings give', () => {
   const cells = cellsOf(between('settings'));
-  expect(cells.length).toBeGreaterThan(10);
   expect(cells).toEqual(cellsOf(settingsMarkdown()));
+  expect(cells).toHaveLength(1 + settings.length);
+  expect(cells).toContainEqual([
+    '',
+    '`PORT`',
+    '`12000`',
+    'Port to listen on; 0 takes any free one. Allowed: a whole number from 0 to 65535.',
+    '',
+  ]);
+  expect(cells.map(([, names]) => names)).toContain('`ADMIN_API_KEY`, `ADMIN_API_KEY_FILE`');
 });
 
 test('has the table of what an upstream can have that the list of upstreams gives', () => {
   const cells = cellsOf(between('upstreams'));
-  expect(cells.length).toBeGreaterThan(5);
   expect(cells).toEqual(cellsOf(upstreamsMarkdown()));
+  expect(cells).toHaveLength(1 + upstreamFields.length);
+  expect(cells.map(([, names, fallback]) => [names, fallback])).toEqual([
+    ['Key', 'Default'],
+    ['`url`', ''],
+    ['`id`', ''],
+    ['`api_key`, `api_key_file`', ''],
+    ['`kind`', '`auto`'],
+    ['`models`', ''],
+    ['`aliases`', '`{}`'],
+    ['`slots`', ''],
+    ['`weight`', '`1`'],
+    ['`drain`', '`false`'],
+  ]);
 });
 
 test('names only commands that there are', () => {

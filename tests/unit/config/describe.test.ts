@@ -1,15 +1,8 @@
-/** What is written from the tables: the print, the README's tables and the JSON Schema, and that these agree. */
+/** What is written from the tables: the print and the JSON Schema. */
 import { describe, expect, test } from 'bun:test';
 import type { TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import {
-  configJsonSchema,
-  describeConfig,
-  describeUpstreams,
-  settingsMarkdown,
-  upstreamsJsonSchema,
-  upstreamsMarkdown,
-} from '../../../src/config/describe.ts';
+import { configJsonSchema, describeConfig } from '../../../src/config/describe.ts';
 import { loadConfig, type Config } from '../../../src/config/load.ts';
 import { settings } from '../../../src/config/settings.ts';
 import { readUpstreams, type UpstreamSettings } from '../../../src/config/upstreams.ts';
@@ -123,22 +116,6 @@ upstreams:
       upstreams: [{ ...first, apiKey: undefined }, second],
     } as Config);
   });
-
-  test('gives a table of all settings for the README', () => {
-    const lines = settingsMarkdown().trimEnd().split('\n');
-    expect(lines).toHaveLength(settings.length + 2);
-    expect(lines.every((line) => line.split('|').length === 5)).toBe(true);
-    for (const [index, { env, description }] of settings.entries()) {
-      expect(lines[index + 2]).toStartWith(`| \`${env}\``);
-      expect(lines[index + 2]).toContain(description);
-    }
-    expect(lines).toContain(
-      '| `UPSTREAM_SLOTS` | `auto` | How many requests an inference server runs at once; auto asks it. Allowed: auto, unbounded, or a whole number from 1 to 65536. |',
-    );
-    expect(lines).toContain(
-      '| `PORT` | `12000` | Port to listen on; 0 takes any free one. Allowed: a whole number from 0 to 65535. |',
-    );
-  });
 });
 
 function accepted(list: unknown): UpstreamSettings[] {
@@ -159,7 +136,7 @@ describe('what is printed of upstreams', () => {
   ]);
 
   test('is a list that reads as the same one, but for the keys', () => {
-    const text = describeUpstreams(list);
+    const text = describeConfig({ ...load({}), upstreams: list });
     const { upstreams } = Bun.YAML.parse(text) as { upstreams: unknown };
     expect(accepted(upstreams)).toEqual(
       list.map((upstream) => ({ ...upstream, apiKey: undefined })),
@@ -167,21 +144,21 @@ describe('what is printed of upstreams', () => {
   });
 
   test('has keys as masked comments', () => {
-    const text = describeUpstreams(list);
+    const text = describeConfig({ ...load({}), upstreams: list });
     expect(text).not.toContain('secret');
     expect(text).toContain('    api_key: # sk-…ntry\n');
     expect(text).toContain('    api_key: # not set\n');
   });
 });
 
-describe('the JSON Schema', () => {
-  const schema = configJsonSchema() as {
-    additionalProperties: boolean;
-    properties: Record<string, TSchema>;
-  };
-  const accepts = (key: string, value: unknown) =>
-    Value.Check(schema.properties[key] as TSchema, value);
+const schema = configJsonSchema() as {
+  additionalProperties: boolean;
+  properties: Record<string, TSchema>;
+};
+const accepts = (key: string, value: unknown) =>
+  Value.Check(schema.properties[key] as TSchema, value);
 
+describe('the JSON Schema', () => {
   test('knows the keys of the file and no others', () => {
     const keys = settings.flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env]));
     expect(Object.keys(schema.properties)).toEqual([
@@ -226,12 +203,9 @@ describe('the JSON Schema', () => {
     expect(accepts('upstreams', [{ url: 'http://a', colour: 'red' }])).toBe(false);
     expect(accepts('upstreams', 'http://a')).toBe(false);
   });
-});
 
-describe('an upstream', () => {
-  test('as a JSON Schema takes what is read, and refuses what is not', () => {
-    const schema = JSON.parse(JSON.stringify(upstreamsJsonSchema));
-    const { items } = schema;
+  test('takes of an upstream what is read, and refuses what is not', () => {
+    const { items } = JSON.parse(JSON.stringify(schema.properties['upstreams']));
     expect(items.required).toEqual(['url']);
     expect(Object.keys(items.properties)).toEqual([
       'url',
@@ -248,8 +222,7 @@ describe('an upstream', () => {
     for (const property of Object.values<{ description: string }>(items.properties)) {
       expect(property.description).toEndWith('.');
     }
-    const check = (upstream: object) =>
-      Value.Check(upstreamsJsonSchema, [{ url: 'http://a', ...upstream }]);
+    const check = (upstream: object) => accepts('upstreams', [{ url: 'http://a', ...upstream }]);
     const good = [
       {},
       { slots: 4 },
@@ -276,13 +249,5 @@ describe('an upstream', () => {
       { url: undefined },
     ];
     for (const upstream of bad) expect([upstream, check(upstream)]).toEqual([upstream, false]);
-  });
-
-  test('as a table has a line for each key, with its default and what it allows', () => {
-    const lines = upstreamsMarkdown().trimEnd().split('\n');
-    expect(lines).toHaveLength(2 + 9);
-    for (const line of lines) expect(line.split('|')).toHaveLength(5);
-    expect(lines.at(-1)).toStartWith('| `drain` | `false` | ');
-    expect(lines[4]).toStartWith('| `api_key`, `api_key_file` |  | ');
   });
 });

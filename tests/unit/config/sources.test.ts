@@ -3,7 +3,6 @@ import { describe, expect, test } from 'bun:test';
 import {
   environmentLayer,
   find,
-  interpolate,
   mappingLayer,
   overrideLayer,
   parseFile,
@@ -11,10 +10,10 @@ import {
   resolve,
 } from '../../../src/config/sources.ts';
 import type { Row } from '../../../src/config/row.ts';
-import { rows } from '../../../src/config/settings.ts';
+import { settings } from '../../../src/config/settings.ts';
 import { problemsOf } from '../../support/problemsof.ts';
 
-const rowOf = (key: string) => rows.find((row) => row.key === key) as Row;
+const rowOf = (key: string) => settings.find((row) => row.key === key) as Row;
 const env = { NAME: 'x', EMPTY: '', API: 'y', LLM_SERVER_API_KEY: ' engine-key ' };
 
 describe('filling in', () => {
@@ -23,14 +22,14 @@ describe('filling in', () => {
     ['$${NAME} $NAME', '${NAME} $NAME', []],
     [
       '${EMPTY}${GONE}',
-      '',
+      undefined,
       ['${EMPTY} is not set in the environment', '${GONE} is not set in the environment'],
     ],
-    ['${a b}', '', ['a ${ that is not of the form ${NAME}; write $${ for a plain ${']],
+    ['${a b}', undefined, ['a ${ that is not of the form ${NAME}; write $${ for a plain ${']],
   ])('%j', (text, filled, wrong) => {
-    const problems: string[] = [];
-    expect(interpolate(text, env, problems)).toBe(filled);
-    expect(problems).toEqual(wrong);
+    const { value, problems } = mappingLayer(new Map([['it', text]]), '', env)('it') ?? {};
+    expect(problems ?? []).toEqual(wrong.map((problem) => `it: ${problem}`));
+    expect(value).toBe(filled as string);
   });
 });
 

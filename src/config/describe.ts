@@ -21,14 +21,20 @@ export function describeConfig(config: Config): string {
 function describeUpstreams(list: readonly UpstreamSettings[]): string {
   const upstreams = list.map((upstream) => {
     const values = new Map<string, unknown>(Object.entries(upstream));
-    const lines = upstreamFields.map((row) => lineOf(row, values.get(propertyOf(row.key)), String));
+    const lines = upstreamFields.map((row) =>
+      lineOf(row, values.get(propertyOf(row.key)), hintsAlone),
+    );
     return `  - ${lines.join('\n    ')}\n`;
   });
   return `upstreams:\n${upstreams.join('')}`;
 }
 
+function hintsAlone(hints: readonly string[]): string {
+  return hints.join(', ');
+}
+
 function countedHints(hints: readonly string[]): string {
-  return `${hints.length} ${hints.length === 1 ? 'key' : 'keys'}: ${hints.join(', ')}`;
+  return `${hints.length} ${hints.length === 1 ? 'key' : 'keys'}: ${hintsAlone(hints)}`;
 }
 
 /** @param tell writes the hints of a secret's values */

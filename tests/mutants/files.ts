@@ -15,6 +15,7 @@ export const files: readonly string[] = [
   'stores/memory/counters',
   'accounts/calendar',
   'accounts/keys',
+  'accounts/keyring',
   'engines/prefixes',
   'engines/breaker',
   'engines/retry',

@@ -184,6 +184,18 @@ describe('a key of the store', () => {
     expect(ending.isRevoked('other')).toBe(false);
   });
 
+  test('ends at once when this process revokes it, whatever the store says afterwards', () => {
+    const ending = new KeyRing([], options);
+    ending.replaceIssued([record]);
+    ending.revoke(record.id);
+    for (let round = 0; round < 2; round++) {
+      expect(find(key, null, now, ending)).toBe('key_revoked');
+      expect(find(`${key}x`, null, now, ending)).toBe('invalid_api_key');
+      expect(ending.isRevoked(record.id)).toBe(true);
+      ending.replaceIssued([record]);
+    }
+  });
+
   test('keeps its old secret for the grace of a rotation, and no longer', () => {
     const rotated = new KeyRing([], options);
     const { key: fresh, change } = rotateKey(record, dayMs, now);

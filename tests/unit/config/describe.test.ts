@@ -192,6 +192,22 @@ describe('the JSON Schema', () => {
     expect(accepts('upstreams', [upstream, { url: 'http://b', slots: 'auto' }])).toBe(true);
   });
 
+  test('has a default where there is one, but none of a secret', () => {
+    const defaultOf = (key: string): unknown => schema.properties[key]?.['default'];
+    expect(defaultOf('llm_server_url')).toEqual(['http://localhost:8080/v1/completions']);
+    for (const key of ['allowed_api_keys', 'default_model']) {
+      expect(schema.properties[key]).not.toHaveProperty('default');
+    }
+  });
+
+  test('has each word once, and in lower case as well', () => {
+    const wordsOf = (key: string) =>
+      schema.properties[key]?.['anyOf'].flatMap((option: TSchema) => option['const'] ?? []);
+    expect(wordsOf('log_format')).toEqual(['auto', 'json', 'pretty']);
+    const levels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'];
+    expect(wordsOf('log_level')).toEqual([...levels, ...levels.map((word) => word.toLowerCase())]);
+  });
+
   test('refuses what the file may not hold', () => {
     expect(accepts('port', 70_000)).toBe(false);
     expect(accepts('log_level', 'loud')).toBe(false);
@@ -243,6 +259,7 @@ describe('the JSON Schema', () => {
       { models: [] },
       { models: 'x' },
       { aliases: { a: 1 } },
+      { aliases: '${N}' },
       { kind: 'tgi' },
       { weight: 0 },
       { name: 'x' },

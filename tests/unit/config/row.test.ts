@@ -9,6 +9,7 @@ import {
   optionsOf,
   propertyOf,
   row,
+  useOf,
   wordsOf,
 } from '../../../src/config/row.ts';
 
@@ -30,6 +31,10 @@ test('a row is neither secret, split, required nor reloadable, and decodes nothi
 test('a secret has a second key, for the file that holds it', () => {
   expect(keysOf(plain)).toEqual(['max_size']);
   expect(keysOf(hidden)).toEqual(['key', 'key_file']);
+});
+
+test('people read what a row is for and which values it allows', () => {
+  expect(useOf(plain)).toBe('Size. Allowed: a whole number from 1 to 9.');
 });
 
 test('the defaults stand under the keys in camelCase', () => {

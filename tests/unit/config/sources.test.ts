@@ -25,6 +25,7 @@ describe('filling in', () => {
       undefined,
       ['${EMPTY} is not set in the environment', '${GONE} is not set in the environment'],
     ],
+    ['x${NAME', undefined, ['a ${ that is not of the form ${NAME}; write $${ for a plain ${']],
     ['${a b}', undefined, ['a ${ that is not of the form ${NAME}; write $${ for a plain ${']],
   ])('%j', (text, filled, wrong) => {
     const { value, problems } = mappingLayer(new Map([['it', text]]), '', env)('it') ?? {};
@@ -111,6 +112,36 @@ describe('a secret', () => {
       'KEY_FILE: found 5; allowed is the path of a file',
     ]);
   });
+
+  test('cannot be read: the code of the failure is told, and the path unless a variable gave it', () => {
+    const failing = (cause: unknown) => () => {
+      throw cause;
+    };
+    const denied = failing(Object.assign(new Error('denied: /run/k'), { code: 'EACCES' }));
+    expect(problemsOf(() => readNamed(file, denied))).toEqual([
+      'KEY_FILE: cannot read the file "/run/k" (EACCES)',
+    ]);
+    expect(problemsOf(() => readNamed({ ...file, hidden: true }, denied))).toEqual([
+      'KEY_FILE: cannot read the file (EACCES)',
+    ]);
+    for (const cause of [new Error('no code'), { code: 'no error' }]) {
+      expect(problemsOf(() => readNamed(file, failing(cause)))).toEqual([
+        'KEY_FILE: cannot read the file "/run/k"',
+      ]);
+    }
+  });
+
+  test('may be named by a key of its own, and has no value where that could not be filled in', () => {
+    const layer = mappingLayer(new Map([['llm_server_api_key_file', '${GONE}']]), 'f: ', env);
+    const problems: string[] = [];
+    const given = find(row, [layer], problems);
+    expect(problems).toEqual(['f: llm_server_api_key_file: ${GONE} is not set in the environment']);
+    const unread = () => {
+      throw new Error('it reads a file');
+    };
+    expect(given && resolve(row, given, unread).value).toBeUndefined();
+    expect(given?.file?.label).toBe('f: llm_server_api_key_file');
+  });
 });
 
 test('a file is one mapping, and its mistakes are told with its path', () => {
@@ -121,6 +152,12 @@ test('a file is one mapping, and its mistakes are told with its path', () => {
   ]);
   expect(problems).toEqual(['f: line 3, column 1: this key stands there already']);
   expect(parseFile('f', '', []).size).toBe(0);
+  expect(problemsOf(() => parseFile('f', 'a: [', []))).toEqual([
+    expect.stringMatching(/^f: line 1, column \d+: /),
+  ]);
+  expect(problemsOf(() => parseFile('f', 'secret', []))).toEqual([
+    'f: found 6 characters (not shown); allowed is a mapping of settings',
+  ]);
   expect(problemsOf(() => parseFile('f', '- a', []))).toEqual([
     'f: found a list; allowed is a mapping of settings',
   ]);

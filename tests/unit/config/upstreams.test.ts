@@ -242,9 +242,9 @@ describe('what is refused', () => {
       { id: 'a b', url: 'http://a' },
       { id: 'c d', slots: 0 },
     ];
-    expect(
-      read(list).problems.map((problem) => problem.replace(/: (found|not set).*/, '')),
-    ).toEqual([
+    const { upstreams, problems } = read(list);
+    expect(upstreams).toEqual([]);
+    expect(problems.map((problem) => problem.replace(/: (found|not set).*/, ''))).toEqual([
       `${label}[1].weight`,
       `${label}[2].url`,
       `${label}[3].id`,
@@ -254,6 +254,16 @@ describe('what is refused', () => {
       `${label}[2].id: repeats that of ${label}[1]`,
       `${label}[3].url: repeats that of ${label}[1]`,
     ]);
+  });
+
+  test('an id that is refused, which does not become the default one', () => {
+    const list = [
+      { id: 'a b', url: 'http://a' },
+      { id: 'engine-1', url: 'http://b' },
+    ];
+    const { upstreams, problems } = read(list);
+    expect(upstreams.map(({ url }) => url)).toEqual(['http://b']);
+    expect(problems).toEqual([expect.stringContaining(`${label}[1].id: found "a b"`)]);
   });
 
   test('a variable that is not set, once for its value', () => {

@@ -19,7 +19,8 @@ function read(each: Row, value: unknown, hidden = false): unknown {
 describe('a text', () => {
   test.each([
     [small, ' 7 ', 7],
-    [Type.Number({ description: 'a number' }), '0.5', 0.5],
+    [Type.Integer({ minimum: 1, maximum: 99 }), '42', 42],
+    [Type.Number({ description: 'a number' }), '0.25', 0.25],
     [Type.Number({ description: 'a number' }), '12', 12],
     [Type.Boolean({ description: 'true or false' }), 'True', true],
     [Type.Boolean({ description: 'true or false' }), 'FALSE', false],
@@ -69,8 +70,9 @@ describe('a list', () => {
 
   test('is a list, or a text where the row is split', () => {
     expect(read(rowOf(names), ['a', 'b'])).toEqual(['a', 'b']);
-    expect(read(rowOf(names, { isSplit: true }), 'a, b,\n\r\nc')).toEqual(['a', 'b', 'c']);
+    expect(read(rowOf(names, { isSplit: true }), 'a, b,\n\r\n , c')).toEqual(['a', 'b', 'c']);
     expect(read(rowOf(names), 'a')).toEqual(['@: found "a"; allowed is a name']);
+    expect(read(rowOf(name), ['a'])).toEqual(['@: found a list; allowed is a name']);
   });
 
   test('is told of by the place of each wrong entry', () => {
@@ -164,6 +166,7 @@ describe('a table', () => {
     const known = knownKeys(rows);
     expect(known).toEqual(['max_size', 'name', 'api_key', 'api_key_file']);
     const keys = ['name', 'maxSize', 'colour', 'KEY=secret a', '-name'];
+    expect(unknownKeys('f', ['colour'], known)).toEqual(['f: no setting is called "colour"']);
     expect(unknownKeys('f', keys, known, '; look again')).toEqual([
       'f: no setting is called "maxSize"; did you mean max_size?',
       'f: no setting is called "colour"; look again',

@@ -204,20 +204,3 @@ function loadFromMetrics(text: string, names: MetricNames): EngineLoad | undefin
 export function reusesConnections(kind: EngineKind): boolean {
   return kind !== 'llama.cpp' && kind !== 'unknown';
 }
-
-/** What `fetch` calls a connection that was never made. */
-const unreachable = new Set([
-  'ECONNREFUSED',
-  'ConnectionRefused',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EADDRNOTAVAIL',
-  'FailedToOpenSocket',
-]);
-
-/** Says whether a failure of `fetch` means that no connection was made, so that the engine has seen nothing. */
-export function isUnreachable(thrown: unknown): boolean {
-  return thrown instanceof Error && 'code' in thrown && unreachable.has(String(thrown.code));
-}

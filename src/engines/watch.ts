@@ -3,7 +3,8 @@
  * and whenever something happened. It asks cheap endpoints only and never for a generation, and judges nothing: what it
  * hears it reports.
  */
-import { healthPathOf, isUnreachable, readHealth, readLoad, sightEngine } from './probe.ts';
+import { failureOf } from './failure.ts';
+import { healthPathOf, readHealth, readLoad, sightEngine } from './probe.ts';
 import type { EngineAnswer, EngineLoad } from './probe.ts';
 import { modelIdsOf } from '../wire/modellist.ts';
 import type { Log } from '../log/log.ts';
@@ -263,9 +264,9 @@ export class Watch {
       return { status: response.status, headers: response.headers, text, json: parsed(text) };
     } catch (error) {
       // Slow is not away, nor is one that resets what it does not know: only a connection that was never made is.
-      if (isUnreachable(error)) throw error;
-      const isSlow = error instanceof Error && error.name === 'TimeoutError';
-      if (!isAnswered && !isSlow && path === healthPathOf(upstream.kind)) broke();
+      const failure = failureOf(error);
+      if (failure === 'unreachable') throw error;
+      if (!isAnswered && failure !== 'slow' && path === healthPathOf(upstream.kind)) broke();
       return undefined;
     }
   }

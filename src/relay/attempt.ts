@@ -3,13 +3,12 @@
  * about trying again.
  */
 import type { Edits } from '../scheduling/charges.ts';
-import { isUnreachable } from '../engines/probe.ts';
 import { upstreamHeaders } from '../wire/headers.ts';
 import { editJson } from '../wire/json.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { replaceModel } from '../wire/multipart.ts';
 import type { Lease } from '../scheduling/pool.ts';
-import { isLoadingModel, type RetryFailure } from '../engines/retry.ts';
+import { isLoadingModel } from '../engines/retry.ts';
 import type { Route } from '../wire/routes.ts';
 import { isLookup, modelsPath } from '../wire/modellist.ts';
 
@@ -28,7 +27,7 @@ export interface Attempt {
   isRead: boolean;
 }
 
-/** Asks the engine. Fails with what `fetch` fails with. */
+/** Asks the engine. Rejects with what `fetch` rejects with, which engines/failure.ts can read. */
 export function attempt(options: Attempt): Promise<Response> {
   const { lease, request, search, headers, body, edits, isRead } = options;
   const { route } = request;
@@ -46,14 +45,7 @@ export function attempt(options: Attempt): Promise<Response> {
   });
 }
 
-/** Says what a failure of `fetch` shows of the engine; `undefined` where nothing certain. */
-export function failureOf(thrown: unknown): RetryFailure | undefined {
-  if (isUnreachable(thrown)) return 'unreachable';
-  const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
-  return code === 'ECONNRESET' || code === 'EPIPE' ? 'reset' : undefined;
-}
-
-/** No engine says in more that it is loading. */
+/** A longer body does not say that the engine is loading its model. */
 const maxNoticeBytes = 4_096;
 
 /** What a 503 says: that the model is being loaded, which is no answer to the request, or something of the engine's own. */
@@ -74,7 +66,7 @@ export async function readUnavailable(answer: Response): Promise<Unavailable> {
   };
 }
 
-/** Gives the body with what has to be changed in it; the same bytes where nothing has. */
+/** Returns the body with its edits; the same bytes where there are none. */
 function edited(route: Route, body: Bytes, edits: Edits | undefined, headers: Headers): Bytes {
   if (edits === undefined) return body;
   if (route.body === 'json') return editJson(body, edits) as Bytes;

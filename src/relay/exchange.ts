@@ -4,7 +4,7 @@
  * nothing of logs, usage or metrics, which hear of it by `observer`, nor of who reads the answer: that is the reader's.
  */
 import { answerClient } from './answer.ts';
-import { attempt, failureOf, readUnavailable } from './attempt.ts';
+import { attempt, readUnavailable } from './attempt.ts';
 import { explainFailure, shuttingDown } from './failure.ts';
 import { Holdings, type HoldingOptions } from './holdings.ts';
 import { withFeedback } from './queuefeedback.ts';
@@ -14,6 +14,7 @@ import { answerTokens, refusalOf, standingHeaders } from '../accounts/quota.ts';
 import { isUnlimited } from '../accounts/limits.ts';
 import { replay, type ResponseCache } from '../cache/cache.ts';
 import { Filling } from '../cache/recording.ts';
+import { failureOf } from '../engines/failure.ts';
 import type { Upstream } from '../engines/upstream.ts';
 import { inspect, readBody, type BodySource } from '../request/body.ts';
 import type { Caller } from '../request/caller.ts';
@@ -266,7 +267,8 @@ export class Exchange {
     if (code === 'connect_timeout') pool.missed(upstream, false);
     else if (failure === 'unreachable') pool.missed(upstream, true);
     else if (failure === 'reset') pool.wasReset(upstream, job);
-    return failure !== undefined && !code && pool.mayRetry(upstream, failure, job);
+    const isTransient = failure === 'unreachable' || failure === 'reset';
+    return isTransient && code === undefined && pool.mayRetry(upstream, failure, job);
   }
 
   #answerWith(answer: Response): Response | Promise<Response> {

@@ -1,9 +1,9 @@
 /**
- * Why an exchange with an engine failed, in the gateway's own words. It names a failure by its code, and keeps the
- * message of the runtime, which can hold addresses, for the log alone.
+ * The error that a client is told when an exchange with an engine has failed. It names the failure by its code, and keeps
+ * the error of the runtime, whose message can hold addresses, for the log alone.
  */
-import { isUnreachable } from '../engines/probe.ts';
-import { GatewayError } from '../wire/errors.ts';
+import { failureOf, type EngineFailure } from '../engines/failure.ts';
+import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import type { LiveRequest } from '../request/live.ts';
 
 /** The request has not run: another gateway, or this one in a moment, can take it. */
@@ -11,9 +11,18 @@ export function shuttingDown(): GatewayError {
   return new GatewayError('shutting_down', { headers: { 'retry-after': '1' } });
 }
 
-const badCertificate = /CERT|TLS|SSL|SIGNATURE/;
+const codes: Record<EngineFailure, ErrorCode> = {
+  unreachable: 'upstream_unreachable',
+  certificate: 'upstream_unreachable',
+  reset: 'upstream_reset',
+  slow: 'upstream_malformed',
+  malformed: 'upstream_malformed',
+};
 
-/** Turns what `fetch` or the body of an answer threw into the error that the client is told. */
+/**
+ * Returns the error for what `fetch` or the body of an answer threw: for a request that was ended from outside the reason
+ * of that, whatever broke then.
+ */
 export function explainFailure(thrown: unknown, request: LiveRequest): GatewayError {
   if (request.code !== undefined) {
     if (request.code !== 'shutting_down') {
@@ -29,10 +38,5 @@ export function explainFailure(thrown: unknown, request: LiveRequest): GatewayEr
     });
   }
   if (thrown instanceof GatewayError) return thrown;
-  const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : '';
-  if (isUnreachable(thrown) || badCertificate.test(code)) {
-    return new GatewayError('upstream_unreachable', { cause: thrown });
-  }
-  const isReset = code === 'ECONNRESET' || code === 'EPIPE';
-  return new GatewayError(isReset ? 'upstream_reset' : 'upstream_malformed', { cause: thrown });
+  return new GatewayError(codes[failureOf(thrown)], { cause: thrown });
 }

@@ -1,0 +1,57 @@
+/**
+ * The error that a client is told: the reason for which its request was ended, or what the engine's failure was.
+ */
+import { describe, expect, test } from 'bun:test';
+import { explainFailure, shuttingDown } from '../../../src/relay/failure.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
+import { GatewayError, type ErrorCode } from '../../../src/wire/errors.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+import { caller } from '../../support/samples.ts';
+
+function inFlight(code?: ErrorCode): LiveRequest {
+  const request = new LiveRequest('id', routes[0] as Route, caller, 0);
+  if (code !== undefined) request.abort(code);
+  return request;
+}
+
+describe('a request that nobody ended', () => {
+  test.each<[string, ErrorCode]>([
+    ['ECONNREFUSED', 'upstream_unreachable'],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'upstream_unreachable'],
+    ['ECONNRESET', 'upstream_reset'],
+    ['Malformed_HTTP_Response', 'upstream_malformed'],
+  ])('%s is %s, with its cause for the log', (code, expected) => {
+    const thrown = Object.assign(new Error('http://10.0.0.7'), { code });
+    const error = explainFailure(thrown, inFlight());
+    expect(error).toMatchObject({ code: expected, cause: thrown });
+    expect(error.message).not.toContain('10.0.0.7');
+  });
+
+  test('is told an error of the gateway as it is', () => {
+    const error = new GatewayError('model_not_found');
+    expect(explainFailure(error, inFlight())).toBe(error);
+  });
+});
+
+describe('a request that was ended', () => {
+  test('is told why, whatever broke then', () => {
+    const thrown = Object.assign(new Error('broken'), { code: 'ECONNRESET' });
+    expect(explainFailure(thrown, inFlight('idle_timeout')).code).toBe('idle_timeout');
+  });
+
+  test('is told when a repeat has a chance, where what was thrown knows', () => {
+    const knows = new GatewayError('queue_timeout', { headers: { 'retry-after': '7' } });
+    expect(explainFailure(knows, inFlight('queue_timeout'))).toBe(knows);
+    expect(explainFailure(knows, inFlight('key_revoked')).code).toBe('key_revoked');
+  });
+
+  test('by a shutdown may be repeated at once only where no engine had it', () => {
+    const queued = inFlight('shutting_down');
+    queued.queued(1);
+    expect(explainFailure(undefined, queued).headers).toEqual(shuttingDown().headers);
+    const sent = inFlight('shutting_down');
+    const upstream = { id: 'engine', provenAt: 0 };
+    sent.sent({ upstream, model: undefined, units: 1, isPartial: false }, 2);
+    expect(explainFailure(undefined, sent).headers).toMatchObject({ 'x-should-retry': 'false' });
+  });
+});

@@ -10,8 +10,8 @@ import type { Upstream, UpstreamState } from '../engines/upstream.ts';
 const phases: readonly Phase[] = ['body', 'queued', 'prefill', 'decode'];
 const states: readonly UpstreamState[] = ['unknown', 'up', 'away', 'loading', 'stalled', 'drained'];
 
-/** The parts whose state is read. */
-export interface Parts {
+/** What the state is read of. */
+export interface Observed {
   live: Iterable<{ readonly phase: Phase }>;
   pool: Pick<Pool, 'upstreams' | 'queued'>;
   /** How far the store is behind, in milliseconds and in rows; absent where nothing is stored. */
@@ -19,8 +19,8 @@ export interface Parts {
   version: string;
 }
 
-/** What is read off the parts when it is asked for. */
-export function stateFamilies({ live, pool, ledger, version }: Parts): Family[] {
+/** Returns the families of the gateway's state. */
+export function stateFamilies({ live, pool, ledger, version }: Observed): Family[] {
   function* inFlight(): Iterable<Sample> {
     const counts = new Map(phases.map((phase) => [phase, 0]));
     for (const { phase } of live) counts.set(phase, (counts.get(phase) ?? 0) + 1);
@@ -81,7 +81,7 @@ export function stateFamilies({ live, pool, ledger, version }: Parts): Family[] 
   ];
 }
 
-/** What every Prometheus client tells of its process, under the names that all of them use. */
+/** Returns what every Prometheus client tells of its process, under the names that all of them use. */
 export function processFamilies(): Family[] {
   const startedAt = Date.now() / 1000 - process.uptime();
 

@@ -12,7 +12,7 @@ function requestView(request: LiveRequest, now: number) {
   const seconds = (now - firstByteAt) / 1000;
   return {
     id,
-    key: caller.keyId,
+    keyId: caller.keyId,
     name: caller.name,
     principal: caller.principal,
     route: route.path,

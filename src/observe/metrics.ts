@@ -1,11 +1,13 @@
 /**
- * What Prometheus may know of the gateway: counts of the requests that have ended, the state of things when it asks,
- * and a loopback port for it. Label values are bounded in number, and principals are never among them. Until the first scrape only numbers are added up; nothing else is loaded or runs.
+ * What Prometheus may know of the gateway: counts of the requests that have ended, the state at the time of a scrape,
+ * and a loopback port for it. Label values are bounded in number, and principals are never among them. Until the first
+ * scrape only numbers are added up; nothing else is loaded or runs.
  */
-import { loadExporter, type Exporter } from './prometheus.ts';
-import { processFamilies, stateFamilies, type Parts } from './gauges.ts';
+import { EventLoopLag } from './eventloop.ts';
+import { processFamilies, stateFamilies, type Observed } from './gauges.ts';
+import { textFormat, textOf } from './prometheus.ts';
 import { routes } from '../wire/routes.ts';
-import { Count, Distribution, LabelValues, other } from './series.ts';
+import { Count, Distribution, LabelValues, other, type Family } from './series.ts';
 import type { Settlement } from '../request/settlement.ts';
 import type { RequestObserver } from '../request/observer.ts';
 
@@ -93,15 +95,17 @@ function requestFamilies() {
 
 /** Adds up what has ended, and writes it and the present state in Prometheus' text format. */
 export class Metrics implements RequestObserver {
-  readonly #parts: Parts;
+  readonly #observed: Observed;
   readonly #models = new LabelValues();
   readonly #upstreams = new LabelValues();
   readonly #keys = new LabelValues();
   readonly #sums = requestFamilies();
-  #exporter: Promise<Exporter> | undefined;
+  /** What else is read at a scrape; made at the first one. */
+  #state: readonly Family[] | undefined;
+  #lag: Promise<EventLoopLag> | undefined;
 
-  constructor(parts: Parts) {
-    this.#parts = parts;
+  constructor(observed: Observed) {
+    this.#observed = observed;
   }
 
   started(): void {}
@@ -143,10 +147,10 @@ export class Metrics implements RequestObserver {
     this.#sums.outputToken.observe(perToken, model);
   }
 
-  /** Gives the label of a model. Clients may call a single model what they like: only what an engine has gets a name. */
+  /** Returns the label of a model. Clients may call a single model what they like: only what an engine has gets a name. */
   #modelOf(model: string | undefined, id: string): string {
     if (model !== undefined && this.#models.has(model)) return model;
-    const upstream = this.#parts.pool.upstreams.find((known) => known.id === id);
+    const upstream = this.#observed.pool.upstreams.find((known) => known.id === id);
     const names = upstream?.models;
     const isOurs =
       names === undefined ||
@@ -159,16 +163,13 @@ export class Metrics implements RequestObserver {
 
   /** Answers a scrape. */
   async answer(): Promise<Response> {
-    this.#exporter ??= loadExporter([
-      ...Object.values(this.#sums),
-      ...stateFamilies(this.#parts),
-      ...processFamilies(),
-    ]);
-    const { registry, lag } = await this.#exporter;
-    const text = await registry.metrics();
+    this.#lag ??= EventLoopLag.watch();
+    const lag = await this.#lag;
+    this.#state ??= [...stateFamilies(this.#observed), ...processFamilies(), ...lag.families];
+    const text = textOf([...Object.values(this.#sums), ...this.#state]);
     lag.reset();
     return new Response(text, {
-      headers: { 'content-type': registry.contentType, 'cache-control': 'no-store' },
+      headers: { 'content-type': textFormat, 'cache-control': 'no-store' },
     });
   }
 }
@@ -183,7 +184,7 @@ export interface MetricsServer {
   stop(): Promise<void>;
 }
 
-/** Serves `/metrics` on a port of 127.0.0.1 to whoever is on this machine; throws when it cannot listen there. */
+/** Serves `/metrics` on a port of 127.0.0.1 to everybody on this machine. Throws when it cannot listen there. */
 export function metricsServer(options: { metrics: Metrics; port: number }): MetricsServer {
   const server = Bun.serve({
     hostname: loopback,

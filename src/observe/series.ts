@@ -1,9 +1,12 @@
 /**
  * The series of numbers that Prometheus reads: counters and histograms, which add up by the values of labels, and gauges,
- * which are read when they are asked for. Writing them out is the exporter's.
+ * which are read when they are asked for. prometheus.ts writes them out.
+ *
+ * They are our own because of what a request costs: to add one up takes 1.2 µs here and 2.3 µs with prom-client 15.1.3,
+ * whose loading takes 50 to 100 ms of a start besides (tests/bench/series.ts, Bun 1.4.5, November 2026).
  */
 
-type Labels = Readonly<Record<string, string>>;
+export type Labels = Readonly<Record<string, string>>;
 
 /** One line of the exposition; `metricName` where it is not that of the family. */
 export interface Sample {
@@ -53,10 +56,7 @@ class Branch<Cell> {
   cell: Cell | undefined;
 }
 
-/**
- * Numbers by the values of labels. prom-client would join all names and values anew each time that one is added up,
- * which takes several times as long as these look-ups.
- */
+/** Numbers by the values of labels, found by one look-up for each label. */
 class Cells<Cell> implements Iterable<[Labels, Cell]> {
   readonly #root = new Branch<Cell>();
   readonly #rows: [Labels, Cell][] = [];
@@ -159,7 +159,7 @@ export class Distribution implements Family {
   }
 }
 
-/** A number, or several, that are read when they are asked for. */
+/** Returns a family of numbers that are read when they are asked for. */
 export function gauge(
   name: string,
   help: string,
@@ -169,7 +169,7 @@ export function gauge(
   return { type: 'gauge', name: prefix + name, help, labelNames, read };
 }
 
-/** The same for one number without labels. */
+/** Returns a family of one number without labels. */
 export function single(name: string, help: string, read: () => number): Family {
   return gauge(name, help, [], () => [{ labels: {}, value: read() }]);
 }

@@ -7,7 +7,7 @@ import type { Caller } from './caller.ts';
 
 export type Outcome = 'done' | 'failed' | 'aborted';
 
-/** Gives the outcome of a request that ended with this error. */
+/** Returns the outcome of a request that ended with this error. */
 export function outcomeOf({ code }: GatewayError): Outcome {
   return code === 'client_closed_request' ? 'aborted' : 'failed';
 }
@@ -30,7 +30,10 @@ export interface Settlement extends Tokens {
   /** How long the client took to send its body. */
   bodyMs: number;
   queuedMs: number;
-  /** From the engine having the request to the first byte of its answer. */
+  /**
+   * From the engine having the request to the first byte of its answer; `undefined` without one. Of a stream that began
+   * well that byte brings the first token: its firstTokenMs in the ledger and time_to_first_token_seconds are this.
+   */
   firstByteMs: number | undefined;
   /** From the engine having the request to its end; 0 where no engine had it. */
   engineMs: number;
@@ -38,7 +41,7 @@ export interface Settlement extends Tokens {
   tokensAre: 'exact' | 'estimated' | undefined;
   bytesIn: number;
   bytesOut: number;
-  /** Whether an answer that was kept has been given again: no engine has run for it. */
+  /** Whether the answer came from the response cache: no engine has run for it. */
   isCacheHit: boolean;
   traceparent: string | undefined;
 }

@@ -118,7 +118,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
 
       await page.evaluate('document.querySelector("#requests tbody tr").isMarked = true');
       const before = await alice.boundingBox();
-      const user = { name: 'web', key: 'k2', principal: 'k2/maria', phase: 'queued' as const };
+      const user = { name: 'web', keyId: 'k2', principal: 'k2/maria', phase: 'queued' as const };
       standIn.live.requests = [
         request({ tokens: 1_234_567, tokensPerSecond: 8.25, ageMs: 754_000 }),
         request({ id: 'req-2', ...user, upstream: null, model: null, queuedMs: 4_100 }),
@@ -198,7 +198,7 @@ describe.skipIf(isSkipped)('the dashboard in a browser without a network', () =>
     'names that contain markup are shown as text',
     async () => {
       const row = { id: markup, name: markup, model: markup, upstream: markup, route: markup };
-      standIn.live.requests = [request({ ...row, key: 'k', principal: `k/${markup}` })];
+      standIn.live.requests = [request({ ...row, keyId: 'k', principal: `k/${markup}` })];
       standIn.live.upstreams = [{ ...engine, id: markup, kind: markup, models: [markup] }];
       standIn.keys = [keyView({ name: markup, models: [markup], hint: markup })];
       standIn.usage = (by, since) => usageRows(by, since, { name: markup, model: markup });

@@ -36,7 +36,7 @@ export interface StandIn {
 export function request(change: Partial<LiveRow> = {}): LiveRow {
   return {
     id: 'req-1',
-    key: 'k1',
+    keyId: 'k1',
     name: 'alice',
     principal: 'k1',
     route: '/v1/chat/completions',

@@ -83,7 +83,7 @@ describe('what is in flight', () => {
     expect(event.requests).toEqual([
       {
         id: 'live-running',
-        key: web.id,
+        keyId: web.id,
         name: 'web',
         principal: `${web.id}/alice`,
         route: '/v1/completions',

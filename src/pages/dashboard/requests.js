@@ -21,11 +21,11 @@ const phaseWords = {
 
 /**
  * Returns the user that a trusted key named; `undefined` if the key named none.
- * @param {{ key: string, principal: string }} row
+ * @param {{ keyId: string, principal: string }} row
  */
-export function userOf({ key, principal }) {
-  if (principal === key) return undefined;
-  return principal.startsWith(`${key}/`) ? principal.slice(key.length + 1) : principal;
+export function userOf({ keyId, principal }) {
+  if (principal === keyId) return undefined;
+  return principal.startsWith(`${keyId}/`) ? principal.slice(keyId.length + 1) : principal;
 }
 
 /**
@@ -78,7 +78,7 @@ function makeRow(stop) {
   function update(row) {
     shown = row;
     setName(caller, row.name);
-    setName(user, userOf(row) ?? row.key);
+    setName(user, userOf(row) ?? row.keyId);
     setName(model, row.model ?? '–');
     setName(route, row.route);
     setText(badge, phaseWords[row.phase] ?? row.phase);

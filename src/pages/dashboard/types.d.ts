@@ -7,7 +7,7 @@ export type Phase = 'body' | 'queued' | 'prefill' | 'decode';
 
 export interface LiveRow {
   id: string;
-  key: string;
+  keyId: string;
   name: string;
   principal: string;
   route: string;

@@ -57,7 +57,7 @@ describe('the view of what is in flight', () => {
     expect(requests).toHaveLength(4);
     expect(body).toEqual({
       id: 'r1',
-      key: '00112233',
+      keyId: '00112233',
       name: 'alice',
       principal: '00112233/eva',
       route: chat.path,

@@ -1,29 +1,27 @@
 /**
- * The exposition that Prometheus reads, as prom-client writes it of our series.
+ * The text that Prometheus reads of our series.
  */
 import { expect, test } from 'bun:test';
-import { loadExporter } from '../../../src/observe/prometheus.ts';
+import { textOf } from '../../../src/observe/prometheus.ts';
 import { Count, Distribution, gauge, type Family } from '../../../src/observe/series.ts';
-import { until } from '../../support/wait.ts';
 
-/** Gives the lines about names that begin like that. */
-async function linesOf(families: readonly Family[], start = 'llm_gateway_'): Promise<string[]> {
-  const { registry } = await loadExporter(families);
-  const text = await registry.metrics();
-  return text.split('\n').filter((line) => line.replace(/^# (HELP|TYPE) /, '').startsWith(start));
+/** Returns the lines about names that begin like that. */
+function linesOf(families: readonly Family[], start = 'llm_gateway_'): string[] {
+  const lines = textOf(families).split('\n');
+  return lines.filter((line) => line.replace(/^# (HELP|TYPE) /, '').startsWith(start));
 }
 
-test('a counter and a histogram are written with their help and type', async () => {
+test('a counter and a histogram are written with their help and type', () => {
   const count = new Count('hits_total', 'Hits.', ['key']);
   count.add(2, 'alice');
   const wait = new Distribution('wait_seconds', 'Wait.', [0.5, 1], []);
   wait.observe(750);
-  expect(await linesOf([count, wait], 'llm_gateway_hits')).toEqual([
+  expect(linesOf([count, wait], 'llm_gateway_hits')).toEqual([
     '# HELP llm_gateway_hits_total Hits.',
     '# TYPE llm_gateway_hits_total counter',
     'llm_gateway_hits_total{key="alice"} 2',
   ]);
-  expect(await linesOf([count, wait], 'llm_gateway_wait')).toEqual([
+  expect(linesOf([count, wait], 'llm_gateway_wait')).toEqual([
     '# HELP llm_gateway_wait_seconds Wait.',
     '# TYPE llm_gateway_wait_seconds histogram',
     'llm_gateway_wait_seconds_bucket{le="0.5"} 0',
@@ -34,50 +32,51 @@ test('a counter and a histogram are written with their help and type', async () 
   ]);
 });
 
-test('no value of a label breaks a line', async () => {
+test('no value of a label breaks a line', () => {
   const count = new Count('hits_total', 'Hits.', ['key']);
   count.add(1, 'a"b\\c\nd');
-  expect(await linesOf([count])).toContain('llm_gateway_hits_total{key="a\\"b\\\\c\\nd"} 1');
+  expect(linesOf([count])).toContain('llm_gateway_hits_total{key="a\\"b\\\\c\\nd"} 1');
 });
 
-test('what is not there any more is not written any more', async () => {
+test('what is not there any more is not written any more', () => {
   let upstreams = ['a', 'b'];
   const state = gauge('slots', 'Slots.', ['upstream'], () =>
     upstreams.map((upstream) => ({ labels: { upstream }, value: 4 })),
   );
-  const { registry } = await loadExporter([state]);
-  expect(await registry.metrics()).toContain('upstream="a"');
+  expect(textOf([state])).toContain('upstream="a"');
   upstreams = ['b'];
-  const text = await registry.metrics();
+  const text = textOf([state]);
   expect(text).not.toContain('upstream="a"');
   expect(text).toContain('llm_gateway_slots{upstream="b"} 4');
 });
 
-test('the lag of the event loop is measured, and is 0 before the first sample', async () => {
-  const { registry, lag } = await loadExporter([]);
-  async function lags(): Promise<number[]> {
-    const values = ['mean', 'max'].map(async (which) => {
-      const name = `llm_gateway_event_loop_lag_${which}_seconds`;
-      return (await registry.getSingleMetric(name)?.get())?.values[0]?.value ?? Number.NaN;
-    });
-    return Promise.all(values);
-  }
-  expect(await lags()).toEqual([0, 0]);
-  const sampled = () => until('there is a sample', () => lag.count > 0);
-  await sampled();
-  lag.reset();
-  const endsAt = performance.now() + 250;
-  while (performance.now() < endsAt);
-  await sampled();
-  // The timer that was due within 100 ms came after 250.
-  const [mean = 0, max = 0] = await lags();
-  expect(max).toBeGreaterThan(0.1);
-  expect(mean).toBeGreaterThan(0);
+test('no help breaks a line', () => {
+  const count = new Count('hits_total', 'Hits\\and\nmisses.', []);
+  expect(linesOf([count])[0]).toBe('# HELP llm_gateway_hits_total Hits\\\\and\\nmisses.');
 });
 
-test('two of them share nothing', async () => {
+test('what is no number is written as Prometheus calls it', () => {
+  const values = [Number.NaN, Infinity, -Infinity, 1e21, 0.1];
+  const odd = values.map((value) => gauge('odd', 'Odd.', [], () => [{ labels: {}, value }]));
+  const written = odd.flatMap((family) => linesOf([family]).slice(2));
+  expect(written.map((line) => line.split(' ')[1])).toEqual([
+    'NaN',
+    '+Inf',
+    '-Inf',
+    '1e+21',
+    '0.1',
+  ]);
+});
+
+test('a text ends with the end of its last line, and none begins with a blank', () => {
+  const text = textOf([new Count('hits_total', 'Hits.', []), new Count('misses_total', 'No.', [])]);
+  expect(text.endsWith('llm_gateway_misses_total 0\n')).toBe(true);
+  expect(text.split('\n').slice(0, -1)).not.toContain('');
+});
+
+test('two of them share nothing', () => {
   const [one, two] = [new Count('hits_total', 'One.', []), new Count('hits_total', 'Two.', [])];
   one.add(1);
-  expect(await linesOf([one])).toContain('llm_gateway_hits_total 1');
-  expect(await linesOf([two])).toContain('llm_gateway_hits_total 0');
+  expect(linesOf([one])).toContain('llm_gateway_hits_total 1');
+  expect(linesOf([two])).toContain('llm_gateway_hits_total 0');
 });

@@ -4,7 +4,7 @@
 import { describe, expect, test } from 'bun:test';
 import { failureOf, type EngineFailure } from '../../../src/engines/failure.ts';
 import { headOf, startUpstream, type Wire } from '../../support/rawengine.ts';
-import { holdPort } from '../../support/port.ts';
+import { holdPort } from '../../support/heldport.ts';
 
 /** An error with that code, as the runtime throws them. */
 function error(code: string): Error {

@@ -157,7 +157,7 @@ describe('a run is refused', () => {
     expect(stage.engine.requests).toEqual([]);
   });
 
-  test('by the limits of its caller, which a run that is over gives back', async () => {
+  test('by the limits of its caller, which an answer tells of', async () => {
     await using stage = await startRuns(answerAll);
     const caller = { limits: { requestsPerMinute: 1 } };
     const answer = await stage.run({ caller });

@@ -4,7 +4,14 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { GatewayError } from '../../../src/wire/errors.ts';
-import { editJson, lastValueOf, parseObject, spans, textOf } from '../../../src/wire/json.ts';
+import {
+  editJson,
+  isRecord,
+  lastValueOf,
+  parseObject,
+  spans,
+  textOf,
+} from '../../../src/wire/json.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
 
 const cases = 1_500;
@@ -338,4 +345,9 @@ describe('parseObject', () => {
     const bytes = Buffer.alloc(4 * 1024 * 1024, '{"a":');
     expect(() => parseObject(bytes)).toThrow(GatewayError);
   });
+});
+
+test('only an object that is no list is a record', () => {
+  expect([{}, { a: 1 }].map(isRecord)).toEqual([true, true]);
+  expect([null, undefined, [], 'a', 1, true].map(isRecord)).not.toContain(true);
 });

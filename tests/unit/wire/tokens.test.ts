@@ -4,10 +4,8 @@
 import { describe, expect, test } from 'bun:test';
 import { FrameStage } from '../../../src/wire/sse.ts';
 import { StreamEnds } from '../../../src/relay/lastframes.ts';
-import { routes, type Route } from '../../../src/wire/routes.ts';
 import { Edges, readTokens } from '../../../src/wire/tokens.ts';
 import { bytesOf, transcript } from '../../support/transcripts.ts';
-import { isUsageFrame, usageEdit } from '../../../src/relay/usageinjection.ts';
 
 function read(text: string | object) {
   return readTokens(bytesOf([typeof text === 'string' ? text : JSON.stringify(text)]));
@@ -140,52 +138,6 @@ describe('stay absent', () => {
   test('if they come from a prototype', () => {
     expect(read('{"usage":{"__proto__":{"prompt_tokens":19}}}')).toEqual({});
   });
-});
-
-describe('usageEdit', () => {
-  const [completions, chat] = routes;
-  const streamed = { stream: true };
-  const asked = { stream_options: { include_usage: true } };
-
-  test('asks an engine that counts streams on demand', () => {
-    for (const kind of ['vllm', 'sglang', 'ollama', 'openai'] as const) {
-      expect(usageEdit(chat as Route, streamed, kind)).toEqual(asked);
-      expect(usageEdit(completions as Route, streamed, kind)).toEqual(asked);
-    }
-  });
-
-  test('keeps the other options', () => {
-    const fields = { ...streamed, stream_options: { include_usage: null, x: 1.5 } };
-    expect(usageEdit(chat as Route, fields, 'vllm')).toEqual({
-      stream_options: { include_usage: true, x: 1.5 },
-    });
-    expect(usageEdit(chat as Route, { ...streamed, stream_options: null }, 'vllm')).toEqual(asked);
-  });
-
-  test.each([
-    ['llama.cpp, which counts by itself', chat, streamed, 'llama.cpp'],
-    ['an engine of which nothing is known', chat, streamed, 'unknown'],
-    ['a request without a stream', chat, {}, 'vllm'],
-    ['a stream that is no boolean', chat, { stream: 'true' }, 'vllm'],
-    ['a client that asked', chat, { ...streamed, ...asked }, 'vllm'],
-    ['options that are none', chat, { ...streamed, stream_options: ['x'] }, 'vllm'],
-    ['another route', routes.find(({ path }) => path === '/v1/messages'), streamed, 'vllm'],
-  ] as const)('asks nothing of %s', (_, route, fields, kind) => {
-    expect(usageEdit(route as Route, fields, kind)).toBeUndefined();
-  });
-});
-
-test.each([
-  ['{"choices":[],"usage":{"prompt_tokens":1}}', true],
-  ['{"usage":{"prompt_tokens":1},"choices": [ ] }', true],
-  ['{"choices":[],"usage":null}', false],
-  ['{"choices":[]}', false],
-  ['{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}', false],
-  ['{"choices":[{"delta":{"content":"\\"usage\\":{},\\"choices\\":[]"}}]}', false],
-  ['{"usage":{"prompt_tokens":1}}', false],
-  ['[DONE]', false],
-])('isUsageFrame of %s is %p', (data, isUsage) => {
-  expect(isUsageFrame(Buffer.from(`data: ${data}\n\n`))).toBe(isUsage);
 });
 
 test('of a list of answers are summed if every answer has them', () => {

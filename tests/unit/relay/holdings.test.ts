@@ -1,0 +1,158 @@
+/**
+ * What a request holds: given back once, in one order, however it ends.
+ */
+import { describe, expect, test } from 'bun:test';
+import { Filling } from '../../../src/cache/recording.ts';
+import { Holdings, type HoldingOptions } from '../../../src/relay/holdings.ts';
+import { LiveRequests } from '../../../src/request/inflight.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
+import type { Settlement } from '../../../src/request/settlement.ts';
+import type { LeaseEnd } from '../../../src/scheduling/pool.ts';
+import { errorBody, GatewayError } from '../../../src/wire/errors.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+import { readerThat } from '../../support/runstage.ts';
+import { caller } from '../../support/samples.ts';
+
+type Reservation = Parameters<Holdings['reserved']>[0];
+type Held = Parameters<Holdings['leased']>[0];
+
+/** A request that an engine has had since 100, with a lease and a reservation; now is 200. */
+function start({ isHead = false } = {}) {
+  const live = new LiveRequests();
+  const order: string[] = [];
+  const ends: LeaseEnd[] = [];
+  const used: (number | undefined)[] = [];
+  const records: { record: Settlement; cause: unknown }[] = [];
+  const options = {
+    live,
+    limits: {
+      settle(_: Reservation, tokens: number | undefined) {
+        order.push('limits');
+        used.push(tokens);
+      },
+    },
+    observer: {
+      started() {},
+      isLong() {},
+      settled(record: Settlement, cause: unknown) {
+        order.push('observer');
+        records.push({ record, cause });
+      },
+    },
+    now: () => 200,
+    epochNow: () => 1_000_200,
+  } as unknown as HoldingOptions; // No more of the limits is used.
+  const request = new LiveRequest('id', routes[0] as Route, caller, 0);
+  const reader = { ...readerThat(), letGo: () => void order.push('reader') };
+  const holdings = new Holdings(options, request, reader, isHead);
+  const upstream = { id: 'engine', provenAt: 0 };
+  live.add(request);
+  request.sent({ upstream, model: 'm', units: 1, isPartial: false }, 100);
+  holdings.leased({
+    release(end: LeaseEnd) {
+      order.push('lease');
+      ends.push(end);
+    },
+  } as Held);
+  holdings.reserved({} as Reservation);
+  return { live, order, ends, used, records, request, holdings };
+}
+
+describe('a request that ends', () => {
+  test('lets go of its reader first, and is recorded last', () => {
+    const { holdings, order, live } = start();
+    holdings.settle('done');
+    expect(order).toEqual(['reader', 'lease', 'limits', 'observer']);
+    expect(live.size).toBe(0);
+  });
+
+  test('does so once', () => {
+    const { holdings, order } = start();
+    holdings.settle('done');
+    holdings.settle('aborted', new GatewayError('client_closed_request'));
+    expect(order).toHaveLength(4);
+  });
+
+  test('tells its lease what came of it', () => {
+    const { holdings, request, ends } = start();
+    request.answered(200);
+    request.received(10, 150);
+    request.told({ promptTokens: 3 });
+    holdings.settle('done');
+    expect(ends).toEqual([{ outcome: 'done', tokens: { promptTokens: 3 }, firstByteMs: 50 }]);
+  });
+
+  test('was not served where the engine refused it', () => {
+    const { holdings, request, ends } = start();
+    request.answered(400);
+    holdings.settle('done');
+    expect(ends[0]?.outcome).toBe('unserved');
+  });
+
+  test('corrects what was reserved to what was used', () => {
+    const { holdings, request, used } = start();
+    request.answered(200);
+    request.told({ promptTokens: 30, completionTokens: 12 });
+    holdings.settle('done');
+    expect(used).toEqual([42]);
+  });
+
+  test('ends the collecting of its answer', () => {
+    const { holdings } = start();
+    const results: unknown[] = [];
+    const filling = new Filling({
+      maxBytes: 100,
+      reserve: () => true,
+      settled: (result) => results.push(result),
+    });
+    holdings.fills(filling);
+    expect(holdings.filling).toBe(filling);
+    holdings.settle('aborted', new GatewayError('client_closed_request'));
+    expect(results).toEqual(['left']);
+  });
+});
+
+describe('a request that fails', () => {
+  test('before any answer has the status and the envelope of its error, and the cause for the log', () => {
+    const { holdings, records } = start();
+    const cause = new Error('why');
+    const error = new GatewayError('upstream_reset', { cause });
+    holdings.settle('failed', error);
+    expect(records[0]).toMatchObject({
+      record: {
+        status: 502,
+        code: 'upstream_reset',
+        bytesOut: errorBody(error, 'openai').length,
+      },
+      cause,
+    });
+  });
+
+  test('in the middle of its answer keeps the status and the bytes that have gone out', () => {
+    const { holdings, request, records } = start();
+    request.answered(200);
+    request.received(7, 150);
+    holdings.settle('failed', new GatewayError('upstream_reset'));
+    expect(records[0]?.record).toMatchObject({ status: 200, code: 'upstream_reset', bytesOut: 7 });
+  });
+
+  test.each([
+    ['whose reader has left', 'client_closed_request', false],
+    ['of which only the headers are wanted', 'upstream_reset', true],
+  ] as const)('%s gets no envelope', (_, code, isHead) => {
+    const { holdings, records } = start({ isHead });
+    holdings.settle('failed', new GatewayError(code));
+    expect(records[0]?.record.bytesOut).toBe(0);
+  });
+});
+
+test('a lease that is given back for another try is not released again', () => {
+  const { holdings, ends } = start();
+  holdings.giveBack('unserved');
+  holdings.settle('failed', new GatewayError('no_healthy_upstream'));
+  expect(ends.map(({ outcome }) => outcome)).toEqual(['unserved']);
+});
+
+test('the moment is that of both clocks', () => {
+  expect(start().holdings.moment()).toEqual({ ms: 200, epochMs: 1_000_200 });
+});

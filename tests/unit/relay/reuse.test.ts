@@ -1,0 +1,68 @@
+/**
+ * Who shares which answers of the response cache.
+ */
+import { expect, test } from 'bun:test';
+import { ResponseCache } from '../../../src/cache/cache.ts';
+import { Filling, type Kept } from '../../../src/cache/recording.ts';
+import { reuse, type Reuse } from '../../../src/relay/reuse.ts';
+import type { Caller } from '../../../src/request/caller.ts';
+import { LiveRequest } from '../../../src/request/live.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+import { caller } from '../../support/samples.ts';
+import { jobOf } from '../../support/schedulingworld.ts';
+
+const fields = { prompt: 'Hi', temperature: 0 };
+
+function start() {
+  const cache = new ResponseCache({ maxBytes: 1e6, ttlMs: 1_000, now: () => 0 });
+  return function look(more: Partial<Reuse> = {}, who: Partial<Caller> = {}) {
+    const request = new LiveRequest('id', routes[0] as Route, { ...caller, ...who }, 0);
+    const body = Buffer.from(JSON.stringify(more.fields ?? fields));
+    const asked = { cache, isCacheShared: false, request, job: jobOf('k'), search: '' };
+    return reuse({ ...asked, headers: new Headers(), body, fields, ...more });
+  };
+}
+
+/** Keeps an answer for what was found missing. */
+async function keep(found: Promise<Kept | Filling> | undefined): Promise<void> {
+  const filling = await found;
+  if (!(filling instanceof Filling)) throw new Error('it is kept already');
+  filling.open(new Response('x', { headers: { 'content-length': '1' } }));
+  filling.add(Buffer.from('x'));
+  filling.end('done');
+}
+
+const isKept = async (found: Promise<Kept | Filling> | undefined) =>
+  !((await found) instanceof Filling);
+
+test('the same key gets what it asked for before', async () => {
+  const look = start();
+  await keep(look());
+  expect(await isKept(look())).toBe(true);
+  expect(await isKept(look({ search: '?x=1' }))).toBe(false);
+});
+
+test('another key does so only where keys share answers, and may use the same models', async () => {
+  const other = { keyId: 'other', principal: 'other' };
+  const look = start();
+  await keep(look());
+  expect(await isKept(look({}, other))).toBe(false);
+  const shared = { isCacheShared: true };
+  await keep(look(shared));
+  expect(await isKept(look(shared, other))).toBe(true);
+  expect(await isKept(look(shared, { ...other, models: ['m'] }))).toBe(false);
+});
+
+test('what no engine would answer the same way again is not looked for', () => {
+  expect(start()({ fields: { prompt: 'Hi' } })).toBeUndefined();
+});
+
+test('a request that is ended does not wait for an equal one', async () => {
+  const look = start();
+  const first = look();
+  const request = new LiveRequest('id-2', routes[0] as Route, caller, 0);
+  const second = look({ request });
+  request.abort('total_timeout');
+  expect(await second?.catch((error: unknown) => error)).toMatchObject({ code: 'total_timeout' });
+  expect(await first).toBeInstanceOf(Filling);
+});

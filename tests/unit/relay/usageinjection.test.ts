@@ -1,0 +1,79 @@
+/**
+ * Which engines are asked for the usage of a stream, and that the frame which comes of it alone does not reach the client.
+ */
+import { describe, expect, test } from 'bun:test';
+import { endsOf, isUsageFrame, usageEdit } from '../../../src/relay/usageinjection.ts';
+import { FrameStage } from '../../../src/wire/sse.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+
+describe('usageEdit', () => {
+  const [completions, chat] = routes;
+  const streamed = { stream: true };
+  const asked = { stream_options: { include_usage: true } };
+
+  test('asks an engine that counts streams on demand', () => {
+    for (const kind of ['vllm', 'sglang', 'ollama', 'openai'] as const) {
+      expect(usageEdit(chat as Route, streamed, kind)).toEqual(asked);
+      expect(usageEdit(completions as Route, streamed, kind)).toEqual(asked);
+    }
+  });
+
+  test('keeps the other options', () => {
+    const fields = { ...streamed, stream_options: { include_usage: null, x: 1.5 } };
+    expect(usageEdit(chat as Route, fields, 'vllm')).toEqual({
+      stream_options: { include_usage: true, x: 1.5 },
+    });
+    expect(usageEdit(chat as Route, { ...streamed, stream_options: null }, 'vllm')).toEqual(asked);
+  });
+
+  test.each([
+    ['llama.cpp, which counts by itself', chat, streamed, 'llama.cpp'],
+    ['an engine of which nothing is known', chat, streamed, 'unknown'],
+    ['a request without a stream', chat, {}, 'vllm'],
+    ['a stream that is no boolean', chat, { stream: 'true' }, 'vllm'],
+    ['a client that asked', chat, { ...streamed, ...asked }, 'vllm'],
+    ['options that are none', chat, { ...streamed, stream_options: ['x'] }, 'vllm'],
+    ['another route', routes.find(({ path }) => path === '/v1/messages'), streamed, 'vllm'],
+  ] as const)('asks nothing of %s', (_, route, fields, kind) => {
+    expect(usageEdit(route as Route, fields, kind)).toBeUndefined();
+  });
+});
+
+test.each([
+  ['{"choices":[],"usage":{"prompt_tokens":1}}', true],
+  ['{"usage":{"prompt_tokens":1},"choices": [ ] }', true],
+  ['{"choices":[],"usage":null}', false],
+  ['{"choices":[]}', false],
+  ['{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}', false],
+  ['{"choices":[{"delta":{"content":"\\"usage\\":{},\\"choices\\":[]"}}]}', false],
+  ['{"usage":{"prompt_tokens":1}}', false],
+  ['[DONE]', false],
+])('of %s it is %p that it came for the usage alone', (data, isUsage) => {
+  expect(isUsageFrame(Buffer.from(`data: ${data}\n\n`))).toBe(isUsage);
+});
+
+describe('a stream', () => {
+  const text = 'data: {"choices":[{"text":"a"}],"usage":{"prompt_tokens":1}}\n\n';
+  const usage = 'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n';
+  const done = 'data: [DONE]\n\n';
+
+  test.each([
+    ['loses the frame that only the gateway has asked for', true, text + done],
+    ['keeps it where its client has asked', false, text + usage + done],
+  ])('%s', (_, hidesUsage, expected) => {
+    const ends = endsOf(hidesUsage);
+    const stage = new FrameStage(ends);
+    const passed = stage.push(Buffer.from(text + usage + done));
+    expect(Buffer.from(passed ?? []).toString()).toBe(expected);
+    // It is counted and read all the same.
+    expect(ends.frames).toBe(3);
+    expect(Buffer.from(ends.lastFrames()).toString()).toBe(text + usage + done);
+  });
+
+  test('sees frames of which others stand before or behind in one chunk', () => {
+    const bytes = Buffer.from(text + usage + done);
+    const start = text.length;
+    expect(isUsageFrame(bytes, start, start + usage.length)).toBe(true);
+    expect(isUsageFrame(bytes, 0, start)).toBe(false);
+  });
+});

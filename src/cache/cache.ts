@@ -3,22 +3,22 @@
  * identical requests that come while it is under way. It refuses what did not end well, what would not fit, and what an
  * engine answers from more than the request; it opens no socket, and no key gets what another asked for unless told so.
  *
- * Whoever comes while the same is being answered waits until that is whole and gets it at once: the first answer goes at
- * the pace of its own client, which nobody else should have to share. When that client leaves, its exchange with the
+ * A request that comes while an equal one is being answered waits until that answer is whole and gets it at once: the
+ * first one goes at the pace of its own client, which others should not have to share. When that client leaves, its exchange with the
  * engine ends like any other, and the next in line asks anew.
  */
 import type { CacheKey } from './key.ts';
-import { Filling, type Kept, type Result } from './recording.ts';
+import { Recording, type Kept, type Result } from './recording.ts';
 import { setRealTimer, type SetTimer } from '../request/timer.ts';
 
-/** Gives what was kept in the place of an engine's answer, for whoever passes that on. */
+/** Returns a kept answer as an engine's answer, to be passed on like one. */
 export function replay({ headers, bytes }: Kept): Response {
   const all = new Headers(headers);
   all.set('content-length', String(bytes.length));
   return new Response(bytes, { headers: all });
 }
 
-export interface CacheOptions {
+interface CacheOptions {
   /** Bounds what is kept and what is being collected together, their bookkeeping included. */
   maxBytes: number;
   /** How long an answer is kept, in milliseconds; 0 shares only what is under way. */
@@ -29,10 +29,10 @@ export interface CacheOptions {
 }
 
 /** Who asks for an answer. */
-export interface Asker {
+interface Asker {
   /**
-   * Those of one line wait for one another: its principal and class. Whoever waited for somebody of another line would
-   * wait at that one's place in the queue for the engine.
+   * Its principal and class. Only requests of one line wait for one another: one that waited for another line's would
+   * wait at that line's place in the queue for the engine.
    */
   line: string;
   /** Of the body that stays in memory while it waits. */
@@ -40,7 +40,7 @@ export interface Asker {
   signal: AbortSignal;
 }
 
-interface Entry extends Kept {
+interface Stored extends Kept {
   sizeBytes: number;
   expiresAt: number;
 }
@@ -51,23 +51,23 @@ interface Flight {
   result: Promise<Result>;
 }
 
-/** About what an entry costs beside its body and headers, and one that waits beside its own. */
+/** Approximate size of the bookkeeping of a kept answer, and of a request that waits. */
 const overheadBytes = 1_024;
 /** Shares of all bytes: for one answer, for those that are being collected, for the bodies of those that wait. */
 const answerShare = 1 / 8;
-const fillingShare = 1 / 2;
+const recordingShare = 1 / 2;
 const waitingShare = 1 / 8;
 /** Nobody waits for an answer that has been under way for longer: its client may not be reading. */
 const maxFlightMs = 60_000;
-/** For so many that failed to come nobody waits in a row. */
+/** After this many leaders in a row left without an answer, ask the engine instead of waiting again. */
 const maxLeaders = 3;
 
 /** What is kept, least recently used first, and what is under way. */
 export class ResponseCache {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, Stored>();
   readonly #flights = new Map<string, Flight>();
   #keptBytes = 0;
-  #fillingBytes = 0;
+  #recordingBytes = 0;
   #waitingBytes = 0;
   /** Counts the times that it was cleared: what was begun before that is not kept. */
   #age = 0;
@@ -79,7 +79,7 @@ export class ResponseCache {
 
   /** Of what is kept and what is being collected; never more than `maxBytes`. */
   get bytes(): number {
-    return this.#keptBytes + this.#fillingBytes;
+    return this.#keptBytes + this.#recordingBytes;
   }
 
   /** How many answers are kept. */
@@ -96,10 +96,13 @@ export class ResponseCache {
   }
 
   /**
-   * Gives the answer that is kept, or that came while this waited; else the right to ask the engine and the duty to
-   * `end` what it gives. Rejects with the signal's reason.
+   * Returns the answer that is kept, or that came while this waited; else the right to ask the engine and the duty to
+   * `end` the recording. Rejects with the signal's reason.
    */
-  async enter({ key, isFresh }: CacheKey, { line, bytes, signal }: Asker): Promise<Kept | Filling> {
+  async enter(
+    { key, isFresh }: CacheKey,
+    { line, bytes, signal }: Asker,
+  ): Promise<Kept | Recording> {
     const id = `${line} ${key}`;
     for (let leaders = 0; ; leaders++) {
       signal.throwIfAborted();
@@ -127,12 +130,12 @@ export class ResponseCache {
   }
 
   /** @param id the flight that it becomes, for others to wait for */
-  #begin(key: string, id: string | undefined): Filling {
+  #begin(key: string, id: string | undefined): Recording {
     const age = this.#age;
     const { promise, resolve } = Promise.withResolvers<Result>();
     const flight = { since: this.options.now(), result: promise };
     if (id !== undefined) this.#flights.set(id, flight);
-    return new Filling({
+    return new Recording({
       maxBytes: Math.floor(this.options.maxBytes * answerShare),
       reserve: (bytes) => this.#reserve(bytes),
       settled: (result) => {
@@ -172,8 +175,8 @@ export class ResponseCache {
 
   #reserve(bytes: number): boolean {
     const { maxBytes } = this.options;
-    if (bytes > 0 && this.#fillingBytes + bytes > maxBytes * fillingShare) return false;
-    this.#fillingBytes += bytes;
+    if (bytes > 0 && this.#recordingBytes + bytes > maxBytes * recordingShare) return false;
+    this.#recordingBytes += bytes;
     this.#evict();
     return true;
   }
@@ -198,7 +201,7 @@ export class ResponseCache {
     }
   }
 
-  #drop(key: string, entry: Entry): void {
+  #drop(key: string, entry: Stored): void {
     this.#entries.delete(key);
     this.#keptBytes -= entry.sizeBytes;
   }

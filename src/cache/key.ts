@@ -22,14 +22,14 @@ export interface CacheKeyOptions {
   body: Uint8Array;
   fields: Fields;
   /**
-   * Requests of different scopes share nothing. By key, not by principal: whoever holds a key that speaks for several
+   * Requests of different scopes share nothing. By key, not by principal: the holder of a key that speaks for several
    * users reads all their answers anyway.
    */
   scope: string;
 }
 
 const embedding = /\/embeddings?$/;
-/** Beside the body these can change an answer; what says who or how somebody asks does not. */
+/** Headers that can change an answer; those about who asks, or how, cannot. */
 const telling = /^(accept|content-type|anthropic-.*|openai-.*)$/;
 /** What these name lies outside the request. */
 const outside = [

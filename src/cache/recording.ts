@@ -15,7 +15,7 @@ export interface Kept {
 }
 
 /** The end of an event stream, as the relay sees it. */
-export interface StreamEnding {
+interface StreamEnding {
   readonly lastFrame: Uint8Array | undefined;
   lastFrames(): Uint8Array;
 }
@@ -51,10 +51,10 @@ function isKeepable({ status, headers }: Response, ending: StreamEnding | undefi
 export type Result = Kept | 'left' | 'unkept';
 
 /** How an answer in the making asks for memory and says what came of it. */
-export interface Keeper {
+interface Keeper {
   /** Of one answer, in bytes. */
   maxBytes: number;
-  /** Takes so many bytes more, or gives back where it is negative; `false` when there are no more. */
+  /** Takes so many more bytes, or gives them back if negative. Returns `false` when there are no more. */
   reserve(bytes: number): boolean;
   /** Called once. */
   settled(result: Result): void;
@@ -63,7 +63,7 @@ export interface Keeper {
 const firstCapacityBytes = 4_096;
 
 /** It collects a copy of what goes to the client. */
-export class Filling {
+export class Recording {
   #headers: Headers | undefined;
   #ending: StreamEnding | undefined;
   /** The first `#length` bytes of a buffer that grows. */

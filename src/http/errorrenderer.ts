@@ -1,5 +1,5 @@
 /**
- * The one renderer of errors: the envelope of the path's wire family, and a line in the log where nobody else has a
+ * The one renderer of errors: the envelope of the path's wire family, and a line in the log if no other part has a
  * record of the request. What an error means to its client stands in errors.ts.
  */
 import { logRefusal } from '../observe/accesslog.ts';
@@ -29,7 +29,7 @@ export interface RendererOptions {
   now: () => number;
 }
 
-/** Gives the hook that answers whatever fails, and what must hear of each request when it arrives. */
+/** Returns the hook that answers whatever fails, and what must hear of each request when it arrives. */
 export function errorRenderer({ log, corsHeaders, routes, now }: RendererOptions) {
   // Of the latest alone: nearly all that is refused is so before another one can arrive, and to keep the time of every
   // request for the few others is not worth what it costs.

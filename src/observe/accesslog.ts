@@ -12,8 +12,8 @@ import type { RequestObserver } from '../request/observer.ts';
 
 type Level = 'info' | 'warn' | 'error';
 
-/** Gives the level of a request that ended with this code. */
-export function levelOf(code: ErrorCode | undefined): Level {
+/** Returns the level of a request that ended with this code. */
+function levelOf(code: ErrorCode | undefined): Level {
   if (code === undefined) return 'info';
   const { status } = errorTable[code];
   if (status === 500 || status === 502) return 'error';
@@ -24,15 +24,15 @@ export function levelOf(code: ErrorCode | undefined): Level {
 const plainName = /^[\w.:/@+-]{1,64}$/;
 const maxPathLength = 200;
 
-/** Says whether some engine serves a model under that name. */
-export type IsServed = (model: string) => boolean;
+/** Returns whether some engine serves a model under that name. */
+type IsServed = (model: string) => boolean;
 
 function nameOf(model: string | undefined, isServed: IsServed): string | undefined {
   if (model === undefined || plainName.test(model) || isServed(model)) return model;
   return 'unknown';
 }
 
-/** Gives what may be shown of the key that a request presents, right or wrong. */
+/** Returns what may be shown of the key that a request presents, right or wrong. */
 function hintOf(presented: string | undefined): string | undefined {
   if (presented === undefined) return undefined;
   const id = issuedIdOf(presented);
@@ -55,7 +55,7 @@ function causeOf(cause: unknown): string | undefined {
 }
 
 /** A request that was refused before it had a caller, or that no route takes. */
-export interface Refusal {
+export interface Refused {
   requestId: string;
   /** The key that it presents. */
   presented: string | undefined;
@@ -69,8 +69,8 @@ export interface Refusal {
   totalMs: number | undefined;
 }
 
-/** Logs a refusal. */
-export function logRefusal(log: Log, refusal: Refusal): void {
+/** Logs a refused request. */
+export function logRefusal(log: Log, refusal: Refused): void {
   const { requestId, presented, method, path, route, error, bytesOut, totalMs } = refusal;
   const { status, code } = error;
   log[levelOf(code)](

@@ -9,10 +9,7 @@ import { single, type Family } from './series.ts';
 const resolutionMs = 100;
 
 /** What is used of the runtime's histogram; nanoseconds. */
-export type Delays = Pick<
-  ReturnType<typeof monitorEventLoopDelay>,
-  'count' | 'mean' | 'max' | 'reset'
->;
+type Delays = Pick<ReturnType<typeof monitorEventLoopDelay>, 'count' | 'mean' | 'max' | 'reset'>;
 
 export class EventLoopLag {
   readonly families: readonly Family[];

@@ -61,7 +61,7 @@ export class LiveFeed {
   #isClosed = false;
   readonly #viewers = new Set<ReadableStreamDefaultController<Uint8Array>>();
 
-  /** @param view gives what is to be shown now */
+  /** @param view returns what is to be shown now */
   constructor(private readonly view: () => object) {}
 
   get viewers(): number {
@@ -69,8 +69,8 @@ export class LiveFeed {
   }
 
   /**
-   * Gives a stream of events; the first is there at once. Throws `shutting_down` once it is closed.
-   * @param gone aborted when whoever watches has left
+   * Returns a stream of events; the first is there at once. Throws `shutting_down` once it is closed.
+   * @param gone aborted when the viewer has left
    */
   open(gone: AbortSignal): ReadableStream<Uint8Array> {
     if (this.#isClosed) throw new GatewayError('shutting_down');
@@ -106,7 +106,7 @@ export class LiveFeed {
     return Buffer.from(`event: live\ndata: ${JSON.stringify(this.view())}\n\n`);
   }
 
-  /** Says whether it was still watching. */
+  /** Returns whether it was still watching. */
   #leave(viewer: ReadableStreamDefaultController<Uint8Array>): boolean {
     const wasThere = this.#viewers.delete(viewer);
     if (this.#viewers.size === 0) {

@@ -36,7 +36,7 @@ import type { Settlement } from '../request/settlement.ts';
 import type { RequestObserver } from '../request/observer.ts';
 
 /** The values of OTEL_TRACES_SAMPLER; one that is `parentbased` does as the client's `traceparent` says, if there is one. */
-export type SamplerName =
+type SamplerName =
   | 'always_on'
   | 'always_off'
   | 'traceidratio'
@@ -54,10 +54,10 @@ export interface TracingOptions {
   sampler: SamplerName;
   /** Which part of the traces is kept, from 0 to 1; only the samplers by ratio read it. */
   sampleRatio: number;
-  /** Gives the kind of an upstream: its `gen_ai.provider.name`. */
+  /** Returns the kind of an upstream: its `gen_ai.provider.name`. */
   kindOf: (upstream: string) => string | undefined;
   log: Log;
-  /** Gives the milliseconds since 1970 of a time on the clock of the requests. */
+  /** Returns the milliseconds since 1970 of a time on the clock of the requests. */
   epochOf: (monotonicMs: number) => number;
 }
 
@@ -103,7 +103,7 @@ function samplerOf({ sampler, sampleRatio }: TracingOptions): Sampler {
   return name === sampler ? root : new ParentBasedSampler({ root });
 }
 
-/** Gives the context of a `traceparent`; one that is not valid, or none, begins a new trace. */
+/** Returns the context of a `traceparent`; one that is not valid, or none, begins a new trace. */
 function contextOf(traceparent: string | undefined): Context {
   const parent = traceparent === undefined ? null : parseTraceParent(traceparent);
   if (parent === null) return ROOT_CONTEXT;
@@ -206,7 +206,7 @@ interface Part {
   to: number;
 }
 
-/** Gives what a request has gone through, from its times. */
+/** Returns what a request has gone through, from its times. */
 function partsOf(request: LiveRequest, record: Settlement): Part[] {
   const { phase, queuedAt, sentAt, firstByteAt } = request;
   const endedAt = request.startedAt + record.totalMs;

@@ -1,7 +1,7 @@
 /**
- * The answer to the client, made from the engine's: status and headers as they came but for the documented few, the
- * body whole where it is small and relayed where it is not. It answers nothing before the first byte of a body is
- * there, so that a failure until then can still be told by a status.
+ * The answer to the client, made from the engine's: status and headers as they came but for the documented few, a small
+ * body read whole, any other passed on as it comes. It answers nothing before the first byte of a body is there, so that
+ * a failure until then can still have a status.
  */
 import { StreamEnds } from './lastframes.ts';
 import { GatewayError, type Family } from '../wire/errors.ts';
@@ -20,9 +20,9 @@ export interface AnswerOptions {
   request: LiveRequest;
   reader: Reader;
   /** Settles the request when the body has ended or failed, and knows whether the answer is collected for the cache. */
-  holdings: Pick<Holdings, 'settle' | 'filling'>;
+  holdings: Pick<Holdings, 'settle' | 'recording'>;
   corsHeaders: Readonly<Record<string, string>>;
-  /** The gateway's own, beside those of every answer. */
+  /** Further headers of the gateway's own, such as how the caller stands with its limits. */
   moreHeaders: Readonly<Record<string, string>>;
   /** Returns what the client gets of the engine's list of models: one of them, or those that its key may use. */
   pick: ((list: Uint8Array) => Uint8Array) | undefined;
@@ -33,7 +33,7 @@ export interface AnswerOptions {
   now: () => number;
 }
 
-/** An answer up to this size is read whole: it keeps its length, and a cut one becomes a true 502. */
+/** An answer up to this size is read whole: it keeps its length, and one that is cut becomes a 502. */
 const maxWholeBytes = 1024 * 1024;
 
 const nullBodyStatuses = new Set([204, 205, 304]);
@@ -103,9 +103,9 @@ async function answerWhole(
   request.told(readTokens(bytes), isList(bytes));
   const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
   request.received(isHead ? 0 : found.length, now());
-  const { filling } = holdings;
-  filling?.open(upstream);
-  filling?.add(bytes);
+  const { recording } = holdings;
+  recording?.open(upstream);
+  recording?.add(bytes);
   holdings.settle('done');
   return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
 }
@@ -133,7 +133,7 @@ async function answerInParts(
   }
   const ends = isEventStream && !isEncoded ? endsOf(hidesUsage) : undefined;
   const edges = isEventStream || isEncoded ? undefined : new Edges();
-  holdings.filling?.open(upstream, ends);
+  holdings.recording?.open(upstream, ends);
   const passing = new Passing(options, ends, edges, isCloseDelimited);
   return new Response(relay(reader, first, passing), { status, headers });
 }
@@ -162,7 +162,7 @@ class Passing implements Passage {
   }
 
   passed(bytes: Uint8Array): void {
-    this.options.holdings.filling?.add(bytes);
+    this.options.holdings.recording?.add(bytes);
     this.edges?.add(bytes);
   }
 
@@ -197,7 +197,7 @@ function headersFor(
   for (const name in moreHeaders) headers.set(name, moreHeaders[name] as string);
   headers.set('x-request-id', request.id);
   if (request.isCacheHit) headers.set('x-gateway-cache', 'hit');
-  else if (holdings.filling !== undefined) headers.set('x-gateway-cache', 'miss');
+  else if (holdings.recording !== undefined) headers.set('x-gateway-cache', 'miss');
   headers.set('x-gateway-queue-ms', String(Math.round(request.queuedMs)));
   if (request.route.family === 'anthropic' && !headers.has('request-id')) {
     headers.set('request-id', request.id);

@@ -13,7 +13,7 @@ import { usageEdit } from './usageinjection.ts';
 import { answerTokens, refusalOf, standingHeaders } from '../accounts/quota.ts';
 import { isUnlimited } from '../accounts/limits.ts';
 import { replay, type ResponseCache } from '../cache/cache.ts';
-import { Filling } from '../cache/recording.ts';
+import { Recording } from '../cache/recording.ts';
 import { failureOf } from '../engines/failure.ts';
 import type { Upstream } from '../engines/upstream.ts';
 import { inspect, readBody, type BodySource } from '../request/body.ts';
@@ -194,8 +194,8 @@ export class Exchange {
     if (reusing === undefined) return await this.#run(sent);
     const found = await reusing;
     request.waited(now());
-    if (found instanceof Filling) {
-      this.#holdings.fills(found);
+    if (found instanceof Recording) {
+      this.#holdings.collects(found);
       return await this.#run(sent);
     }
     request.reused(now());

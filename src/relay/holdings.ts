@@ -4,7 +4,7 @@
  */
 import type { LimitStore, Moment, Reservation } from '../accounts/limits.ts';
 import { usedTokens } from '../accounts/quota.ts';
-import type { Filling } from '../cache/recording.ts';
+import type { Recording } from '../cache/recording.ts';
 import type { LiveRequests } from '../request/inflight.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { RequestObserver } from '../request/observer.ts';
@@ -25,7 +25,7 @@ export interface HoldingOptions {
 export class Holdings {
   #lease: Lease | undefined;
   #reservation: Reservation | undefined;
-  #filling: Filling | undefined;
+  #recording: Recording | undefined;
 
   /** @param isHead whether the client wants the headers of its answer alone */
   constructor(
@@ -35,9 +35,9 @@ export class Holdings {
     private readonly isHead: boolean,
   ) {}
 
-  /** Collects the answer for the response cache; `undefined` where that does not want it. */
-  get filling(): Filling | undefined {
-    return this.#filling;
+  /** Collects the answer for the response cache; `undefined` if that does not keep it. */
+  get recording(): Recording | undefined {
+    return this.#recording;
   }
 
   reserved(reservation: Reservation): void {
@@ -48,8 +48,8 @@ export class Holdings {
     this.#lease = lease;
   }
 
-  fills(filling: Filling): void {
-    this.#filling = filling;
+  collects(recording: Recording): void {
+    this.#recording = recording;
   }
 
   /** Ends the lease, if one is held. */
@@ -66,7 +66,7 @@ export class Holdings {
   }
 
   /**
-   * Gives everything back and settles the request; does nothing the second time.
+   * Returns everything back and settles the request; does nothing the second time.
    * @param error what the reader is told, or would have been
    */
   settle(outcome: Outcome, error?: GatewayError): void {
@@ -74,7 +74,7 @@ export class Holdings {
     const { live, limits, observer, now } = this.options;
     if (!live.remove(request)) return;
     this.reader.letGo();
-    this.#filling?.end(outcome);
+    this.#recording?.end(outcome);
     this.giveBack(outcome === 'done' && request.status >= 400 ? 'unserved' : outcome);
     if (error !== undefined && request.status === 0) request.failed(error);
     const record = request.settlement(outcome, error?.code, now());

@@ -11,7 +11,7 @@ import { setRealTimer, type SetTimer } from '../request/timer.ts';
 export interface FeedbackOptions {
   /** What the client would have got without feedback. */
   answer: Promise<Response>;
-  /** How long the client is told nothing, and how often it is told something from then on, in milliseconds. */
+  /** How long nothing is sent, and how often a comment is sent from then on, in milliseconds. */
   afterMs: number;
   everyMs: number;
   /** The place in the queue and how long the wait may still be; `undefined` for a request that has left the queue. */
@@ -40,7 +40,7 @@ const maxErrorBytes = 64 * 1024;
 const maxQuotedChars = 500;
 
 /**
- * Gives the answer itself when it comes within `afterMs`, or throws what it throws; else an event stream that begins
+ * Returns the answer itself when it comes within `afterMs`, or throws what it throws; else an event stream that begins
  * with comments and goes on with the answer.
  */
 export async function withFeedback(options: FeedbackOptions): Promise<Response> {
@@ -109,7 +109,7 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
     controller.error();
   }
 
-  /** Says that it still waits, or opens what has come. */
+  /** Writes that it still waits, or opens the answer. */
   async function proceed(controller: Controller): Promise<void> {
     // The first comment does not wait: the headers leave with it.
     const settled = hasBegun ? await wait.atMost(everyMs) : wait.settled;
@@ -170,7 +170,7 @@ function discard(body: { cancel(): Promise<void> } | undefined): void {
   body?.cancel().catch(() => {}); // It has failed already, and is not wanted.
 }
 
-/** Gives what came of the wait as the rest of an event stream; `undefined` where the client has left. */
+/** Returns what came of the wait as the rest of an event stream; `undefined` where the client has left. */
 async function eventsOf(settled: Settled, family: Family): Promise<Body | undefined> {
   if ('error' in settled) {
     const { error } = settled;
@@ -255,7 +255,7 @@ function parse(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Gives an engine's error as an event: as it is where the family's clients know it as one, else wrapped. */
+/** Returns an engine's error as an event: as it is where the family's clients know it as one, else wrapped. */
 function engineErrorFrame(status: number, text: string, family: Family): string {
   const body = parse(text);
   const line = text.trim().replace(/[\r\n]+/g, ' ');

@@ -3,7 +3,7 @@
  */
 import type { ResponseCache } from '../cache/cache.ts';
 import { cacheKeyOf } from '../cache/key.ts';
-import type { Filling, Kept } from '../cache/recording.ts';
+import type { Recording, Kept } from '../cache/recording.ts';
 import type { Job } from '../request/job.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { Fields } from '../wire/json.ts';
@@ -24,7 +24,7 @@ export interface Reuse {
  * Returns a kept answer, or the duty to collect one; `undefined` where the answer to such a request may not be kept.
  * May wait for an equal request of the same caller; rejects with the reason of the request's signal.
  */
-export function reuse(options: Reuse): Promise<Kept | Filling> | undefined {
+export function reuse(options: Reuse): Promise<Kept | Recording> | undefined {
   const { cache, isCacheShared, request, job, search, headers, body, fields } = options;
   const { route, caller, signal } = request;
   // Also by the models of the key: what one may not use must not come from another that may.

@@ -1,6 +1,6 @@
 /**
- * Starts runs: a run takes one request through the chain, whoever asked for it and whoever reads its answer. One timer
- * looks at the deadlines of all of them, and none runs while no request is in flight.
+ * Starts runs: a run takes one request through the chain, for any asker and any reader. One timer checks the deadlines of
+ * all of them; it is off while no request is in flight.
  */
 import { isUnproven, overdue, type Deadlines } from '../request/deadlines.ts';
 import { LiveRequest } from '../request/live.ts';

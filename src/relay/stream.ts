@@ -1,7 +1,7 @@
 /**
  * Passes an engine's answer on to the client: bytes as they come, read only as fast as the client takes them, with an
- * ending that is true. A stream that breaks ends with its family's error event where that can be read as one, and with
- * a reset everywhere else. What was cut looks whole only where nothing could tell: bytes that just end by closing.
+ * ending that is true. A stream that breaks ends with its family's error event if a client can read that as one, else
+ * with a reset. A cut body looks whole only if nothing could tell: bytes that end by the closing of the connection.
  */
 import type { StreamEnds } from './lastframes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
@@ -10,11 +10,11 @@ import { FrameStage, isLastFrame } from '../wire/sse.ts';
 import { outcomeOf, type Outcome } from '../request/settlement.ts';
 
 /** Reads the chunks of the engine's body. */
-export interface ChunkReader {
+interface ChunkReader {
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
 }
 
-/** The answer that is passed on, and who hears what becomes of it. */
+/** An answer that is passed on, and what is reported of it. */
 export interface Passage {
   readonly family: Family;
   /** Watches the frames; `undefined` for a body that is no event stream or is encoded. */
@@ -25,11 +25,11 @@ export interface Passage {
   readonly signal: AbortSignal;
   /** So many bytes have come from the engine. */
   received(bytes: number): void;
-  /** Sees those of the engine's bytes that go to the client. */
+  /** These of the engine's bytes go to the client. */
   passed(bytes: Uint8Array): void;
   /** Turns what the reader threw into the error that the client is told. */
   explain(error: unknown): GatewayError;
-  /** Nobody reads the answer any more; aborts the exchange where that follows. */
+  /** The client reads the answer no more; this may abort the exchange. */
   left(): void;
   /** Called once, before the body ends. */
   finished(outcome: Outcome, error?: GatewayError): void;

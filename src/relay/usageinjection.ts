@@ -12,7 +12,7 @@ import { StreamEnds } from './lastframes.ts';
 const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
 
 /**
- * Gives what has to be in a body so that its stream counts its tokens; `undefined` where it does so by itself or the
+ * Returns what has to be in a body so that its stream counts its tokens; `undefined` where it does so by itself or the
  * client has asked already.
  * @param kind of the engine; one of an unknown kind is asked for nothing that it may not know
  */
@@ -30,8 +30,8 @@ export function usageEdit(
   return { stream_options: { ...options, include_usage: true } };
 }
 
-/** Says whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
-export function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+/** Returns whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
+function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
   // Most chunks are one frame. A view of a part costs an ArrayBuffer, a search beyond it the rest of the chunk each time.
   const isWhole = start === 0 && end === bytes.length;
   const frame = isWhole ? bytes : bytes.subarray(start, end);

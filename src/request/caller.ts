@@ -29,7 +29,7 @@ export interface Caller {
   principal: string;
   /** The end of the key, for people: `sk-…4f2a`. */
   hint: string;
-  /** What share of the engines' time is this caller's, beside others of the same class. */
+  /** The caller's share of the engines' time, relative to others of the same class. */
   weight: number;
   /** The best class that its requests can have. */
   priority: Priority;

@@ -1,5 +1,5 @@
 /**
- * What a request has cost in tokens: as the engine said it where that is the whole truth, else estimated and marked so.
+ * What a request has cost in tokens: the engine's own counts if they are complete, else an estimate that is marked so.
  * Pure decision; it reads no answer.
  */
 import type { Tokens } from '../wire/tokens.ts';
@@ -25,7 +25,7 @@ export type Cost = Tokens & { tokensAre: 'exact' | 'estimated' | undefined };
 
 const unknown: Cost = { tokensAre: undefined };
 
-/** Gives the cost of a request that an engine had. */
+/** Returns the cost of a request that an engine had. */
 export function costOf(evidence: Evidence): Cost {
   const { said, isPartial, outcome, isRefused, frames, promptEstimate } = evidence;
   const hasSaid = said.promptTokens !== undefined || said.completionTokens !== undefined;

@@ -22,9 +22,9 @@ export interface Job {
   readonly bytes: number;
   /** Approximate size of the prompt in bytes; that of the whole body when the prompt was not located. */
   readonly promptBytes: number;
-  /** The blocks of its prompt; `undefined` where that does not matter. */
+  /** The blocks of its prompt; `undefined` if there is no choice of engines. */
   readonly chain: Uint32Array | undefined;
-  /** What the client calls its conversation; `undefined` where that does not matter. */
+  /** The client's own name of the conversation; `undefined` without one, or if there is no choice of engines. */
   readonly session: string | undefined;
   /** How many tokens of the answer have gone to the client; `undefined` for an answer that comes whole. */
   served(): number | undefined;

@@ -153,7 +153,7 @@ class Live {
     this.upstream = upstream;
     this.model = model;
     this.isPartial = isPartial;
-    // No engine reads more than its context, whatever a body holds beside text.
+    // No engine reads more than its context, however much of a body is no text.
     const most = (upstream.contextTokens ?? Infinity) * Math.max(1, units);
     this.promptEstimate = Math.min(this.promptEstimate, most);
   }
@@ -190,7 +190,7 @@ class Live {
     if (ofAll) this.isPartial = false;
   }
 
-  /** Its client is told of that error in place of an answer. */
+  /** Its client gets that error in place of an answer. */
   failed({ status }: GatewayError): void {
     this.status = status;
   }
@@ -263,6 +263,6 @@ class Live {
   }
 }
 
-/** One request in flight, as everybody sees it: fields to read, and methods for whoever takes it a step further. */
+/** A request in flight as others see it: its fields can be read only, its methods are its transitions. */
 export type LiveRequest = Readonly<Live>;
 export const LiveRequest: new (...made: ConstructorParameters<typeof Live>) => LiveRequest = Live;

@@ -1,10 +1,10 @@
 /**
- * Who hears of every request: logs, metrics, traces and the ledger implement this contract.
+ * The contract of logs, metrics, traces and the ledger: each is told of every request.
  */
 import type { LiveRequest } from './live.ts';
 import type { Settlement } from './settlement.ts';
 
-/** Hears of every request; must not throw. */
+/** Is told of every request; must not throw. */
 export interface RequestObserver {
   started(request: LiveRequest): void;
   /** It has been open for long and goes on. */
@@ -13,7 +13,7 @@ export interface RequestObserver {
   settled(record: Settlement, cause: unknown): void;
 }
 
-/** Makes one observer of several, who hear in that order. */
+/** Returns one observer that tells several, in that order. */
 export function observedBy(...observers: readonly RequestObserver[]): RequestObserver {
   return {
     started(request) {

@@ -20,7 +20,7 @@ export interface Settlement extends Tokens {
   model: string | undefined;
   upstream: string | undefined;
   /**
-   * What the client got, or would have got: 499 when it had left before the answer began. Beside feedback of the queue,
+   * What the client got, or would have got: 499 when it had left before the answer began. With feedback of the queue,
    * which begins with a 200, the status that the end would have had.
    */
   status: number;

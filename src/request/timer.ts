@@ -2,7 +2,7 @@
  * A timer that is called off by what it returns; tests hand in one of their own.
  */
 
-/** Calls back once after `ms` milliseconds; gives what calls that off. */
+/** Calls back once after `ms` milliseconds. Returns a function that calls it off. */
 export type SetTimer = (callback: () => void, ms: number) => () => void;
 
 /** Calls back once, by the clock. */

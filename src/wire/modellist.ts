@@ -7,14 +7,14 @@ import { spans, textOf } from './json.ts';
 import type { Route } from './routes.ts';
 
 /** A model in an engine's list; its JSON object is at the byte offsets `[start, end)`. */
-interface Entry {
+interface Listed {
   id: string;
   start: number;
   end: number;
 }
 
 /** Returns the entries of a list that have an id. */
-function entriesOf(list: Uint8Array): Entry[] {
+function entriesOf(list: Uint8Array): Listed[] {
   const data = spans(list).find(({ key }) => key === 'data');
   const entries = data ? spans(list, data.start) : [];
   return entries.flatMap(({ start, end }) => {
@@ -45,7 +45,7 @@ export function listedNames(name: string): string[] {
  * Returns the bytes of a model's entry in the list, found by a name that its engine accepts. Throws `model_not_found`.
  * @param allowed the names that the key may use; `undefined` for all
  */
-export function findModel(list: Uint8Array, name: string, allowed?: readonly string[]): Uint8Array {
+function findModel(list: Uint8Array, name: string, allowed?: readonly string[]): Uint8Array {
   const entries = entriesOf(list);
   const [found] = listedNames(name).flatMap(
     (listed) => entries.find(({ id }) => id === listed) ?? [],
@@ -58,7 +58,7 @@ export function findModel(list: Uint8Array, name: string, allowed?: readonly str
 }
 
 /** Returns the list reduced to the models with one of these names, in the engine's own bytes. */
-export function onlyModels(list: Uint8Array, names: readonly string[]): Uint8Array {
+function onlyModels(list: Uint8Array, names: readonly string[]): Uint8Array {
   const entries = entriesOf(list).filter(({ id }) => names.includes(id));
   return listIn(entries.map(({ start, end }) => list.subarray(start, end)));
 }
@@ -80,7 +80,7 @@ export function listOf(ids: readonly string[]): Uint8Array {
 }
 
 /** Returns the entries whose id is not empty. */
-function namedIn(list: Uint8Array): Entry[] {
+function namedIn(list: Uint8Array): Listed[] {
   return entriesOf(list).filter(({ id }) => id !== '');
 }
 

@@ -61,7 +61,7 @@ function bytesIn(parts: readonly Span[]): number {
 }
 
 /** The length of a prompt, and hashes that identify its beginning. */
-export interface PromptFacts {
+interface PromptFacts {
   /** Length in bytes, including the preambles. */
   bytes: number;
   /** One hash for each prefix of whole blocks of 256 bytes. */

@@ -1,10 +1,10 @@
 /**
  * The response cache: how much is held and for how long, and that identical requests wait for one another and never for
- * good. What may be kept is tested with the filling, and under which key with the key.
+ * good. What may be kept is tested with the recording, and under which key with the key.
  */
 import { describe, expect, test } from 'bun:test';
 import { replay, ResponseCache } from '../../../src/cache/cache.ts';
-import { Filling, type Kept } from '../../../src/cache/recording.ts';
+import { Recording, type Kept } from '../../../src/cache/recording.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
 
 const day = 86_400_000;
@@ -33,25 +33,25 @@ function world({ maxBytes = 1_000_000, ttlMs = day } = {}) {
       return { entered, leave: () => leaving.abort(new Error('left')) };
     },
     /** Enters where nothing is kept and nothing under way. */
-    async lead(name: string, more = {}): Promise<Filling> {
+    async lead(name: string, more = {}): Promise<Recording> {
       return leading(await this.enter(name, more).entered);
     },
     async isKept(name: string): Promise<boolean> {
       const entered = await this.enter(name, { line: `${Math.random()}` }).entered;
-      if (!(entered instanceof Filling)) return true;
+      if (!(entered instanceof Recording)) return true;
       entered.end('failed');
       return false;
     },
   };
 }
 
-function leading(entered: Kept | Filling): Filling {
-  if (!(entered instanceof Filling)) throw new Error('it got an answer');
+function leading(entered: Kept | Recording): Recording {
+  if (!(entered instanceof Recording)) throw new Error('it got an answer');
   return entered;
 }
 
-function textOf(entered: Kept | Filling): string {
-  if (entered instanceof Filling) throw new Error('it has to ask the engine');
+function textOf(entered: Kept | Recording): string {
+  if (entered instanceof Recording) throw new Error('it has to ask the engine');
   return Buffer.from(entered.bytes).toString();
 }
 
@@ -64,10 +64,10 @@ async function settle(): Promise<void> {
 }
 
 /** Fills in a whole plain answer. */
-function fill(filling: Filling, text: string): void {
-  filling.open(plain());
-  filling.add(Buffer.from(text));
-  filling.end('done');
+function fill(recording: Recording, text: string): void {
+  recording.open(plain());
+  recording.add(Buffer.from(text));
+  recording.end('done');
 }
 
 describe('what is kept', () => {
@@ -124,14 +124,14 @@ describe('memory', () => {
 
   test('is not spent on an answer larger than an eighth of it', async () => {
     const w = world({ maxBytes: 80_000 });
-    const filling = await w.lead('a');
-    filling.open(plain());
-    filling.add(Buffer.alloc(10_000));
+    const recording = await w.lead('a');
+    recording.open(plain());
+    recording.add(Buffer.alloc(10_000));
     expect(w.cache.bytes).toBe(10_000);
-    filling.add(Buffer.alloc(1));
+    recording.add(Buffer.alloc(1));
     expect(w.cache.bytes).toBe(0);
-    filling.add(Buffer.alloc(1));
-    filling.end('done');
+    recording.add(Buffer.alloc(1));
+    recording.end('done');
     expect([w.cache.size, w.cache.bytes]).toEqual([0, 0]);
     // What it costs beside its bytes counts, too.
     fill(await w.lead('b'), 'x'.repeat(9_500));
@@ -142,13 +142,15 @@ describe('memory', () => {
 
   test('is spent on answers in the making by half at most', async () => {
     const w = world({ maxBytes: 80_000 });
-    const fillings = await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map((name) => w.lead(name)));
-    for (const filling of fillings) {
-      filling.open(plain());
-      filling.add(Buffer.alloc(8_000));
+    const recordings = await Promise.all(
+      ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => w.lead(name)),
+    );
+    for (const recording of recordings) {
+      recording.open(plain());
+      recording.add(Buffer.alloc(8_000));
     }
     expect(w.cache.bytes).toBe(40_000);
-    for (const filling of fillings) filling.end('done');
+    for (const recording of recordings) recording.end('done');
     expect(w.cache.size).toBe(5);
   });
 
@@ -227,10 +229,10 @@ describe('identical requests', () => {
   });
 
   test('go on each by itself when the first has failed, or its answer cannot be kept', async () => {
-    const failing: ((filling: Filling) => void)[] = [
-      (filling) => filling.end('failed'),
-      (filling) => filling.open(plain({}, 500)),
-      (filling) => (filling.open(plain()), filling.add(Buffer.alloc(200_000))),
+    const failing: ((recording: Recording) => void)[] = [
+      (recording) => recording.end('failed'),
+      (recording) => recording.open(plain({}, 500)),
+      (recording) => (recording.open(plain()), recording.add(Buffer.alloc(200_000))),
     ];
     for (const fail of failing) {
       const w = world();
@@ -239,7 +241,7 @@ describe('identical requests', () => {
       await settle();
       fail(first);
       const alone = (await Promise.all(others)).map(leading);
-      fill(alone[0] as Filling, 'x');
+      fill(alone[0] as Recording, 'x');
       expect(await w.isKept('a')).toBe(true);
     }
   });
@@ -254,7 +256,7 @@ describe('identical requests', () => {
       leader = leading(await next);
     }
     const alone = await Promise.all(others.slice(3));
-    expect(alone.every((entered) => entered instanceof Filling)).toBe(true);
+    expect(alone.every((entered) => entered instanceof Recording)).toBe(true);
     expect(w.timers.size).toBe(0);
   });
 
@@ -328,29 +330,29 @@ describe('identical requests', () => {
 interface Asking {
   scope: string;
   name: string;
-  result: Kept | Filling | 'left' | undefined;
+  result: Kept | Recording | 'left' | undefined;
   leave(): void;
 }
 
 /** Does something to an answer in the making; gives whether it has ended. */
-function advance(random: Random, filling: Filling, { scope, name }: Asking): boolean {
+function advance(random: Random, recording: Recording, { scope, name }: Asking): boolean {
   const text = `${scope} ${name} `;
   switch (random.below(8)) {
     case 0:
-      filling.end('failed');
+      recording.end('failed');
       return true;
     case 1:
-      filling.end('aborted');
+      recording.end('aborted');
       return true;
     case 2:
-      filling.open(plain({}, random.pick([200, 404, 500])));
+      recording.open(plain({}, random.pick([200, 404, 500])));
       return false;
     case 3:
-      fill(filling, text);
+      fill(recording, text);
       return true;
     default:
-      filling.open(plain());
-      filling.add(Buffer.from(text.repeat(1 + random.below(600))));
+      recording.open(plain());
+      recording.add(Buffer.from(text.repeat(1 + random.below(600))));
       return false;
   }
 }
@@ -375,7 +377,7 @@ test('under any order of events it holds no more than it may, mixes up nobody, a
       const asking: Asking = { scope, name, result: undefined, leave };
       askings.add(asking);
       asking.result = await entered.catch(() => 'left' as const);
-      if (asking.result instanceof Filling) return;
+      if (asking.result instanceof Recording) return;
       askings.delete(asking);
       if (asking.result === 'left') return;
       hits++;
@@ -387,7 +389,7 @@ test('under any order of events it holds no more than it may, mixes up nobody, a
       w.clock.now += random.below(200);
       const asking = askings.size === 0 ? undefined : random.pick([...askings]);
       if (asking === undefined || random.oneIn(3)) asked.push(ask());
-      else if (asking.result instanceof Filling) {
+      else if (asking.result instanceof Recording) {
         if (advance(random, asking.result, asking)) askings.delete(asking);
       } else if (random.oneIn(4)) asking.leave();
       else if (random.oneIn(50)) w.cache.clear();
@@ -399,7 +401,7 @@ test('under any order of events it holds no more than it may, mixes up nobody, a
     for (let rounds = 0; askings.size > 0; rounds++) {
       await settle();
       for (const asking of askings) {
-        if (!(asking.result instanceof Filling)) continue;
+        if (!(asking.result instanceof Recording)) continue;
         asking.result.end(random.pick(['failed', 'aborted']));
         askings.delete(asking);
       }

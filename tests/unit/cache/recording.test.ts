@@ -2,14 +2,14 @@
  * An answer in the making for the response cache: what of it is kept, what is refused, and the memory that it asks for.
  */
 import { describe, expect, test } from 'bun:test';
-import { Filling, type Kept, type Result } from '../../../src/cache/recording.ts';
+import { Recording, type Kept, type Result } from '../../../src/cache/recording.ts';
 import { StreamEnds } from '../../../src/relay/lastframes.ts';
 import { FrameStage } from '../../../src/wire/sse.ts';
 
 /** Makes one, with what came of it, the bytes that it holds, and how often it said what came of it. */
 function making(maxBytes = 100_000, limitBytes = Number.POSITIVE_INFINITY) {
   const seen = { result: undefined as Result | undefined, bytes: 0, settled: 0 };
-  const filling = new Filling({
+  const recording = new Recording({
     maxBytes,
     reserve(bytes) {
       if (bytes > 0 && seen.bytes + bytes > limitBytes) return false;
@@ -21,7 +21,7 @@ function making(maxBytes = 100_000, limitBytes = Number.POSITIVE_INFINITY) {
       seen.settled++;
     },
   });
-  return { filling, seen };
+  return { recording, seen };
 }
 
 function textOf(result: Result | undefined): string {
@@ -33,18 +33,22 @@ const plain = (headers = {}, status = 200) =>
   new Response('', { status, headers: { 'content-length': '1', ...headers } });
 
 /** Fills in an event stream as the relay would. */
-function stream(filling: Filling, chunks: string[], outcome: 'done' | 'aborted' | 'failed'): void {
+function stream(
+  recording: Recording,
+  chunks: string[],
+  outcome: 'done' | 'aborted' | 'failed',
+): void {
   const ends = new StreamEnds();
   const stage = new FrameStage(ends);
-  filling.open(plain({ 'content-type': 'text/event-stream' }), ends);
-  for (const chunk of chunks) filling.add(stage.push(Buffer.from(chunk)) as Uint8Array);
-  filling.end(outcome);
+  recording.open(plain({ 'content-type': 'text/event-stream' }), ends);
+  for (const chunk of chunks) recording.add(stage.push(Buffer.from(chunk)) as Uint8Array);
+  recording.end(outcome);
 }
 
 describe('what is kept', () => {
   test('has the bytes and headers of the answer, but for the connection and cookies', () => {
-    const { filling, seen } = making();
-    filling.open(
+    const { recording, seen } = making();
+    recording.open(
       plain({
         'content-type': 'application/json',
         'set-cookie': 'a=b',
@@ -53,9 +57,9 @@ describe('what is kept', () => {
         'x-engine': '2',
       }),
     );
-    filling.add(Buffer.from('{"a":'));
-    filling.add(Buffer.from('"ä"}'));
-    filling.end('done');
+    recording.add(Buffer.from('{"a":'));
+    recording.add(Buffer.from('"ä"}'));
+    recording.end('done');
     const kept = seen.result as Kept;
     expect(textOf(kept)).toBe('{"a":"ä"}');
     // It holds no memory beside those.
@@ -64,12 +68,12 @@ describe('what is kept', () => {
   });
 
   test('does not change when the chunk that it came from is used again', () => {
-    const { filling, seen } = making();
+    const { recording, seen } = making();
     const chunk = Buffer.from('hello');
-    filling.open(plain());
-    filling.add(chunk);
+    recording.open(plain());
+    recording.add(chunk);
     chunk.fill(0);
-    filling.end('done');
+    recording.end('done');
     expect(textOf(seen.result)).toBe('hello');
   });
 
@@ -82,24 +86,24 @@ describe('what is kept', () => {
   ];
   for (const [name, chunks] of streams) {
     test(`is a whole stream ${name}`, () => {
-      const { filling, seen } = making();
-      stream(filling, chunks, 'done');
+      const { recording, seen } = making();
+      stream(recording, chunks, 'done');
       expect(textOf(seen.result)).toBe(chunks.join(''));
     });
   }
 
   test('is a stream whose client left once it had the last frame', () => {
-    const { filling, seen } = making();
-    stream(filling, [whole], 'aborted');
+    const { recording, seen } = making();
+    stream(recording, [whole], 'aborted');
     expect(textOf(seen.result)).toBe(whole);
   });
 
   test('is an answer without a length whose framing tells its end', () => {
     for (const name of ['transfer-encoding', 'content-type']) {
-      const { filling, seen } = making();
+      const { recording, seen } = making();
       const value = name === 'content-type' ? 'application/json' : 'chunked';
-      filling.open(new Response('', { headers: { [name]: value } }));
-      filling.end('done');
+      recording.open(new Response('', { headers: { [name]: value } }));
+      recording.end('done');
       expect(textOf(seen.result)).toBe('');
     }
   });
@@ -115,28 +119,28 @@ describe('what is not kept', () => {
   ];
   for (const [name, head] of heads) {
     test(name, () => {
-      const { filling, seen } = making();
-      filling.open(head);
-      filling.add(Buffer.from('x'));
-      filling.end('done');
+      const { recording, seen } = making();
+      recording.open(head);
+      recording.add(Buffer.from('x'));
+      recording.end('done');
       expect(seen).toEqual({ result: 'unkept', bytes: 0, settled: 1 });
     });
   }
 
   for (const outcome of ['failed', 'aborted'] as const) {
     test(`a plain answer that ${outcome}`, () => {
-      const { filling, seen } = making();
-      filling.open(plain());
-      filling.add(Buffer.from('x'));
-      filling.end(outcome);
+      const { recording, seen } = making();
+      recording.open(plain());
+      recording.add(Buffer.from('x'));
+      recording.end(outcome);
       const result = outcome === 'aborted' ? 'left' : 'unkept';
       expect(seen).toEqual({ result, bytes: 0, settled: 1 });
     });
   }
 
   test('an answer whose head never came', () => {
-    const { filling, seen } = making();
-    filling.end('done');
+    const { recording, seen } = making();
+    recording.end('done');
     expect(seen.result).toBe('unkept');
   });
 
@@ -157,8 +161,8 @@ describe('what is not kept', () => {
   ];
   for (const [name, chunks, outcome] of streams) {
     test(`a stream ${name}`, () => {
-      const { filling, seen } = making();
-      stream(filling, chunks, outcome);
+      const { recording, seen } = making();
+      stream(recording, chunks, outcome);
       expect(seen.result).toBe('unkept');
     });
   }
@@ -169,10 +173,10 @@ describe('what is not kept', () => {
     '{"status":"failed"}',
   ]) {
     test(`a failure under status 200: ${body}`, () => {
-      const { filling, seen } = making();
-      filling.open(plain());
-      filling.add(Buffer.from(body));
-      filling.end('done');
+      const { recording, seen } = making();
+      recording.open(plain());
+      recording.add(Buffer.from(body));
+      recording.end('done');
       expect(seen.result).toBe('unkept');
     });
   }
@@ -180,36 +184,36 @@ describe('what is not kept', () => {
 
 describe('memory', () => {
   test('is asked for as it grows, and given back once at the end', () => {
-    const { filling, seen } = making();
-    filling.open(plain());
+    const { recording, seen } = making();
+    recording.open(plain());
     const held: number[] = [];
     for (let i = 0; i < 5; i++) {
-      filling.add(Buffer.alloc(3_000, 'x'));
+      recording.add(Buffer.alloc(3_000, 'x'));
       held.push(seen.bytes);
     }
     expect(held).toEqual([4_096, 8_192, 16_384, 16_384, 16_384]);
-    filling.end('done');
-    filling.end('failed');
-    filling.add(Buffer.from('late'));
+    recording.end('done');
+    recording.end('failed');
+    recording.add(Buffer.from('late'));
     expect([seen.bytes, seen.settled]).toEqual([0, 1]);
     expect(textOf(seen.result)).toBe('x'.repeat(15_000));
   });
 
   test('has a bound for one answer', () => {
-    const { filling, seen } = making(10_000);
-    filling.open(plain());
-    filling.add(Buffer.alloc(10_000));
+    const { recording, seen } = making(10_000);
+    recording.open(plain());
+    recording.add(Buffer.alloc(10_000));
     expect(seen).toEqual({ result: undefined, bytes: 10_000, settled: 0 });
-    filling.add(Buffer.alloc(1));
+    recording.add(Buffer.alloc(1));
     expect(seen).toEqual({ result: 'unkept', bytes: 0, settled: 1 });
   });
 
   test('can be refused to it', () => {
-    const { filling, seen } = making(100_000, 5_000);
-    filling.open(plain());
-    filling.add(Buffer.alloc(4_000));
-    filling.add(Buffer.alloc(4_000));
-    filling.end('done');
+    const { recording, seen } = making(100_000, 5_000);
+    recording.open(plain());
+    recording.add(Buffer.alloc(4_000));
+    recording.add(Buffer.alloc(4_000));
+    recording.end('done');
     expect(seen).toEqual({ result: 'unkept', bytes: 0, settled: 1 });
   });
 });

@@ -4,8 +4,6 @@
 import { describe, expect, test } from 'bun:test';
 import { Catalog, type CatalogOptions, type Served } from '../../../src/engines/catalog.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
-import { textOf } from '../../../src/wire/json.ts';
-import { mergeModels, modelIdsOf, onlyModels } from '../../../src/wire/modellist.ts';
 import { forSeeds } from '../../support/random.ts';
 
 function served(upstream: string, models?: string[], aliases: Record<string, string> = {}): Served {
@@ -324,100 +322,5 @@ describe('a caller that may use some models only', () => {
 
   test('is told which', () => {
     expect(() => catalog(two).resolve('large', true, ['small', 'fast'])).toThrow('small, fast');
-  });
-});
-
-describe('onlyModels', () => {
-  test('keeps the entries of those names in their own bytes', () => {
-    const [a, b] = ['{"id":"a", "n":1.0}', '{ "id":"b"}'];
-    const list = Buffer.from(`{"models":[1],"data":[${a},${b},{"id":"c"}],"object":"list"}`);
-    const only = (...names: string[]) => textOf(onlyModels(list, names));
-    expect(only('a', 'b')).toBe(`{"object":"list","data":[${a},${b}]}`);
-    expect(only('b', 'x')).toBe(`{"object":"list","data":[${b}]}`);
-    expect(only('x')).toBe('{"object":"list","data":[]}');
-  });
-});
-
-describe('modelIdsOf', () => {
-  test('gives the names in a list, each once', () => {
-    const list =
-      '{"object":"list","models":[{"id":"z"}],"data":[{"id":"a","created":1.0},{"id":"b"},{"id":"a"}]}';
-    expect(modelIdsOf(Buffer.from(list))).toEqual(['a', 'b']);
-    expect(modelIdsOf(Buffer.from(String.raw`{"data":[{"id":"org\/м"}]}`))).toEqual(['org/м']);
-  });
-
-  test('leaves out what has no name', () => {
-    const list = '{"data":[{"id":1},{},null,"a",["id"],{"id":""},{"id":"b"},{"id":"c"';
-    expect(modelIdsOf(Buffer.from(list))).toEqual(['b']);
-  });
-
-  test.each([
-    '',
-    '{}',
-    '[]',
-    'null',
-    '{"data":null}',
-    '{"data":{"id":"x"}}',
-    '{"data":"x"}',
-    '<html>',
-    '{"data":[',
-  ])('gives none of %j', (text) => {
-    expect(modelIdsOf(Buffer.from(text))).toEqual([]);
-  });
-});
-
-describe('mergeModels', () => {
-  function merged(...lists: [string, Record<string, string>?][]): string {
-    return textOf(
-      mergeModels(lists.map(([list, aliases = {}]) => ({ list: Buffer.from(list), aliases }))),
-    );
-  }
-
-  test('keeps the bytes of each entry, and the first of those with the same id', () => {
-    const one = '{"id":"a", "size":12345678901234567890,"x":1.0}';
-    const two = String.raw`{ "meta":{"n":[1,2]},"id":"b\/\u043c" }`;
-    const text = merged([`{"data":[ ${one} ]}`], [`{"object":"list","data":[{"id":"a"},${two}]}`]);
-    expect(text).toBe(`{"object":"list","data":[${one},${two}]}`);
-  });
-
-  test('puts the aliases behind the models, each once, and none that is the name of a model', () => {
-    const text = merged(
-      ['{"data":[{"id":"a"}]}', { fast: 'a', b: 'a' }],
-      ['{"data":[{"id":"b"}]}', { fast: 'b', 'say "hi"': 'b' }],
-    );
-    const alias = (id: string) => ({ id, object: 'model', owned_by: 'llm-gateway' });
-    expect(JSON.parse(text)).toEqual({
-      object: 'list',
-      data: [{ id: 'a' }, { id: 'b' }, alias('fast'), alias('say "hi"')],
-    });
-  });
-
-  test('gives an empty list of nothing', () => {
-    expect(merged()).toBe('{"object":"list","data":[]}');
-    expect(merged(['<html>'], ['{"data":null}'])).toBe('{"object":"list","data":[]}');
-  });
-
-  test('is JSON whatever the lists were', async () => {
-    const pieces = [
-      '{"data":[',
-      '{"id":"a"}',
-      '{"id":"b"',
-      '}',
-      ']',
-      ',',
-      '"',
-      '{',
-      '[',
-      'x',
-      '\\',
-      '1',
-    ];
-    await forSeeds(2_000, (random) => {
-      const noise = () =>
-        Array.from({ length: random.below(9) }, () => random.pick(pieces)).join('');
-      const text = merged([`{"data":[${noise()}`], [noise(), { fast: 'a' }]);
-      const { data } = JSON.parse(text) as { data: { id: string }[] };
-      expect(data.map(({ id }) => id)).toEqual([...new Set(data.map(({ id }) => id))]);
-    });
   });
 });

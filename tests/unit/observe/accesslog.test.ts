@@ -3,7 +3,7 @@
  */
 import { describe, expect, test } from 'bun:test';
 import pino from 'pino';
-import { accessLog, levelOf, logRefusal } from '../../../src/observe/accesslog.ts';
+import { accessLog, logRefusal } from '../../../src/observe/accesslog.ts';
 import { errorTable, GatewayError, type ErrorCode } from '../../../src/wire/errors.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { routes } from '../../../src/wire/routes.ts';
@@ -75,13 +75,20 @@ const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
   total_timeout: 'warn',
 };
 
-describe('levelOf', () => {
-  test.each(Object.keys(errorTable) as ErrorCode[])('%s', (code) => {
-    expect(levelOf(code)).toBe(levels[code]);
+describe('the level of a request that has ended', () => {
+  const numbers = { info: 30, warn: 40, error: 50 };
+  function levelOf(code: ErrorCode | undefined): unknown {
+    const { lines, observer } = logging();
+    observer.settled(settlement({ code }), undefined);
+    return lines[0]?.['level'];
+  }
+
+  test.each(Object.keys(errorTable) as ErrorCode[])('with %s', (code) => {
+    expect(levelOf(code)).toBe(numbers[levels[code]]);
   });
 
-  test('of a request that ended well is info', () => {
-    expect(levelOf(undefined)).toBe('info');
+  test('well is info', () => {
+    expect(levelOf(undefined)).toBe(numbers.info);
   });
 });
 

@@ -8,7 +8,7 @@ import type { Family } from '../../../src/observe/series.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import { upstream } from '../../support/samples.ts';
 
-/** Gives every sample under its name and labels, as they will be written, without the prefix. */
+/** Returns every sample under its name and labels, as they will be written, without the prefix. */
 function samplesOf(families: readonly Family[]): [string, number][] {
   return families.flatMap(({ name, read }) =>
     Array.from(read(), ({ labels, value }): [string, number] => {
@@ -23,7 +23,7 @@ function stage(ledger?: { lagMs: number; waiting: number; isFailing?: boolean })
   const live: { phase: Phase }[] = [];
   const pool = { upstreams: [upstream('engine')], queued: 0 };
   const families = stateFamilies({ live, pool, version: '1.2.3', ...(ledger && { ledger }) });
-  /** Gives the samples whose names begin like that, as they are now. */
+  /** Returns the samples whose names begin like that, as they are now. */
   const samplesLike = (start: string) =>
     Object.fromEntries(samplesOf(families).filter(([name]) => name.startsWith(start)));
   return { live, pool, samplesLike };

@@ -103,7 +103,7 @@ describe('the view of what is in flight', () => {
   });
 });
 
-/** Gives what a stream has now, as text; `undefined` at its end. */
+/** Returns what a stream has now, as text; `undefined` at its end. */
 async function next(reader: {
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
 }) {

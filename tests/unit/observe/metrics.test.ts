@@ -27,7 +27,7 @@ async function textOf(source: Metrics): Promise<string> {
   return (await source.answer()).text();
 }
 
-/** Gives every sample under its name and labels, as they are written, without the prefix. */
+/** Returns every sample under its name and labels, as they are written, without the prefix. */
 async function samplesOf(source: Metrics): Promise<Record<string, number>> {
   const lines = (await textOf(source)).matchAll(
     /^(?:llm_gateway_)?([a-z]\S*?(?:\{.*\})?) (\S+)$/gm,
@@ -35,7 +35,7 @@ async function samplesOf(source: Metrics): Promise<Record<string, number>> {
   return Object.fromEntries(Array.from(lines, ([, name, value]) => [name, Number(value)]));
 }
 
-/** Gives the samples whose names begin like that. */
+/** Returns the samples whose names begin like that. */
 async function samplesLike(source: Metrics, start: string): Promise<Record<string, number>> {
   const all = Object.entries(await samplesOf(source));
   return Object.fromEntries(all.filter(([name]) => name.startsWith(start)));

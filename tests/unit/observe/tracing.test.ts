@@ -92,7 +92,7 @@ function take(tracing: Tracing, course: Course = {}): LiveRequest {
   return started;
 }
 
-/** Gives the spans of one request, by name; `server` is the request's own. */
+/** Returns the spans of one request, by name; `server` is the request's own. */
 async function spansOf(course: Course = {}, more: Partial<TracingOptions> = {}) {
   const { collector, tracing } = stage(more);
   take(tracing, course);

@@ -23,7 +23,7 @@ function start(more: Partial<AnswerOptions> = {}, path = '/v1/chat/completions')
     request,
     reader: readerThat(),
     holdings: {
-      filling: undefined,
+      recording: undefined,
       settle: (outcome: Outcome, error?: GatewayError) =>
         void settled.push({ outcome, code: error?.code }),
     },

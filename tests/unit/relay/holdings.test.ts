@@ -2,7 +2,7 @@
  * What a request holds: given back once, in one order, however it ends.
  */
 import { describe, expect, test } from 'bun:test';
-import { Filling } from '../../../src/cache/recording.ts';
+import { Recording } from '../../../src/cache/recording.ts';
 import { Holdings, type HoldingOptions } from '../../../src/relay/holdings.ts';
 import { LiveRequests } from '../../../src/request/inflight.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
@@ -100,13 +100,13 @@ describe('a request that ends', () => {
   test('ends the collecting of its answer', () => {
     const { holdings } = start();
     const results: unknown[] = [];
-    const filling = new Filling({
+    const recording = new Recording({
       maxBytes: 100,
       reserve: () => true,
       settled: (result) => results.push(result),
     });
-    holdings.fills(filling);
-    expect(holdings.filling).toBe(filling);
+    holdings.collects(recording);
+    expect(holdings.recording).toBe(recording);
     holdings.settle('aborted', new GatewayError('client_closed_request'));
     expect(results).toEqual(['left']);
   });

@@ -125,7 +125,7 @@ async function failureOf(promise: Promise<unknown>): Promise<unknown> {
   throw new Error('it did not fail');
 }
 
-/** Gives what follows the one comment when that comes of the wait. */
+/** Returns what follows the one comment when that comes of the wait. */
 async function after(settle: Response | GatewayError | Error, family: Family = 'openai') {
   const { answer, reader } = await told({ family });
   await reader.read();
@@ -578,7 +578,7 @@ describe('the official clients', () => {
   const chunk =
     'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n';
 
-  /** Gives a `fetch` whose stream begins with a comment; then the wait is over. */
+  /** Returns a `fetch` whose stream begins with a comment; then the wait is over. */
   function fetchOf(settle: Response | GatewayError, family: Family) {
     return async () => {
       const stage = waiting({

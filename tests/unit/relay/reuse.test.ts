@@ -3,7 +3,7 @@
  */
 import { expect, test } from 'bun:test';
 import { ResponseCache } from '../../../src/cache/cache.ts';
-import { Filling, type Kept } from '../../../src/cache/recording.ts';
+import { Recording, type Kept } from '../../../src/cache/recording.ts';
 import { reuse, type Reuse } from '../../../src/relay/reuse.ts';
 import type { Caller } from '../../../src/request/caller.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
@@ -24,16 +24,16 @@ function start() {
 }
 
 /** Keeps an answer for what was found missing. */
-async function keep(found: Promise<Kept | Filling> | undefined): Promise<void> {
-  const filling = await found;
-  if (!(filling instanceof Filling)) throw new Error('it is kept already');
-  filling.open(new Response('x', { headers: { 'content-length': '1' } }));
-  filling.add(Buffer.from('x'));
-  filling.end('done');
+async function keep(found: Promise<Kept | Recording> | undefined): Promise<void> {
+  const recording = await found;
+  if (!(recording instanceof Recording)) throw new Error('it is kept already');
+  recording.open(new Response('x', { headers: { 'content-length': '1' } }));
+  recording.add(Buffer.from('x'));
+  recording.end('done');
 }
 
-const isKept = async (found: Promise<Kept | Filling> | undefined) =>
-  !((await found) instanceof Filling);
+const isKept = async (found: Promise<Kept | Recording> | undefined) =>
+  !((await found) instanceof Recording);
 
 test('the same key gets what it asked for before', async () => {
   const look = start();
@@ -64,5 +64,5 @@ test('a request that is ended does not wait for an equal one', async () => {
   const second = look({ request });
   request.abort('total_timeout');
   expect(await second?.catch((error: unknown) => error)).toMatchObject({ code: 'total_timeout' });
-  expect(await first).toBeInstanceOf(Filling);
+  expect(await first).toBeInstanceOf(Recording);
 });

@@ -89,7 +89,7 @@ async function drain(reader: {
 const reset = { breaks: 'upstream_reset' } as const;
 const done = 'data: [DONE]\n\n';
 
-/** Gives the data of the last frame of a text. */
+/** Returns the data of the last frame of a text. */
 function lastData(text: string): Record<string, unknown> {
   return JSON.parse(text.slice(text.lastIndexOf('data: ') + 6));
 }

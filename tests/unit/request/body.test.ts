@@ -116,7 +116,7 @@ describe('readBody', () => {
     }
   });
 
-  /** Gives the code of the error with which a reading ends. `expect(…).rejects` would hold up the sockets meanwhile. */
+  /** Returns the code of the error with which a reading ends. `expect(…).rejects` would hold up the sockets meanwhile. */
   async function codeOf({ result }: Reading): Promise<unknown> {
     try {
       return `${(await result).length} bytes`;

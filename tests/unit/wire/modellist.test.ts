@@ -1,9 +1,11 @@
 /**
- * Looking one model up in an engine's list, which returns the engine's own bytes.
+ * Engines' lists of models: one looked up, some left out, several made one, always in the engines' own bytes.
  */
 import { describe, expect, test } from 'bun:test';
 import { textOf } from '../../../src/wire/json.ts';
-import { findModel } from '../../../src/wire/modellist.ts';
+import { mergeModels, modelIdsOf, pickOf } from '../../../src/wire/modellist.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
+import { forSeeds } from '../../support/random.ts';
 
 const list = Buffer.from(
   `{"object":"list", "models":[{"id":"decoy"}],
@@ -11,11 +13,15 @@ const list = Buffer.from(
    {"object":"model"}, "text", {"id":"модель"} ]}`,
 );
 
-function find(id: string, bytes: Uint8Array = list): string {
-  return textOf(findModel(bytes, id));
+const lookup = routes.find(({ path }) => path === '/v1/models/*') as Route;
+
+/** Looks a model up as a client does, whose key may use the models that are allowed; `undefined` for all. */
+function find(id: string, bytes: Uint8Array = list, allowed?: readonly string[]): string {
+  const pick = pickOf(lookup, `/v1/models/${encodeURIComponent(id)}`, allowed);
+  return textOf(pick?.(bytes) ?? new Uint8Array());
 }
 
-describe('findModel by a name without its tag', () => {
+describe('a look-up by a name without its tag', () => {
   const tagged = Buffer.from(
     '{"data":[{"id":"llama3:latest"},{"id":"qwen:latest","n":1.0},{"id":"qwen"}]}',
   );
@@ -30,18 +36,18 @@ describe('findModel by a name without its tag', () => {
 
   test('finds it for keys that may use either name, and for no other key', () => {
     for (const allowed of [['llama3'], ['llama3:latest']]) {
-      expect(textOf(findModel(tagged, 'llama3', allowed))).toBe(latest);
+      expect(find('llama3', tagged, allowed)).toBe(latest);
     }
     for (const allowed of [[], ['qwen'], ['llama3:8b']]) {
-      expect(() => findModel(tagged, 'llama3', allowed)).toThrow(
+      expect(() => find('llama3', tagged, allowed)).toThrow(
         expect.objectContaining({ code: 'model_not_found' }),
       );
     }
-    expect(() => findModel(tagged, 'llama3:latest', ['llama3'])).toThrow();
+    expect(() => find('llama3:latest', tagged, ['llama3'])).toThrow();
   });
 });
 
-describe('findModel', () => {
+describe('a look-up', () => {
   test.each([
     ['qwen3-8b', '{"id":"qwen3-8b","created":1.0}'],
     [
@@ -82,5 +88,102 @@ describe('findModel', () => {
     expect(() => find('y', Buffer.from(text))).toThrow(
       expect.objectContaining({ code: 'model_not_found' }),
     );
+  });
+});
+
+describe('a list for a key that may use some models', () => {
+  test('keeps the entries of those names in their own bytes', () => {
+    const [a, b] = ['{"id":"a", "n":1.0}', '{ "id":"b"}'];
+    const list = Buffer.from(`{"models":[1],"data":[${a},${b},{"id":"c"}],"object":"list"}`);
+    const models = routes.find(({ path }) => path === '/v1/models') as Route;
+    const only = (...names: string[]) =>
+      textOf(pickOf(models, '/v1/models', names)?.(list) ?? new Uint8Array());
+    expect(only('a', 'b')).toBe(`{"object":"list","data":[${a},${b}]}`);
+    expect(only('b', 'x')).toBe(`{"object":"list","data":[${b}]}`);
+    expect(only('x')).toBe('{"object":"list","data":[]}');
+  });
+});
+
+describe('modelIdsOf', () => {
+  test('gives the names in a list, each once', () => {
+    const list =
+      '{"object":"list","models":[{"id":"z"}],"data":[{"id":"a","created":1.0},{"id":"b"},{"id":"a"}]}';
+    expect(modelIdsOf(Buffer.from(list))).toEqual(['a', 'b']);
+    expect(modelIdsOf(Buffer.from(String.raw`{"data":[{"id":"org\/м"}]}`))).toEqual(['org/м']);
+  });
+
+  test('leaves out what has no name', () => {
+    const list = '{"data":[{"id":1},{},null,"a",["id"],{"id":""},{"id":"b"},{"id":"c"';
+    expect(modelIdsOf(Buffer.from(list))).toEqual(['b']);
+  });
+
+  test.each([
+    '',
+    '{}',
+    '[]',
+    'null',
+    '{"data":null}',
+    '{"data":{"id":"x"}}',
+    '{"data":"x"}',
+    '<html>',
+    '{"data":[',
+  ])('gives none of %j', (text) => {
+    expect(modelIdsOf(Buffer.from(text))).toEqual([]);
+  });
+});
+
+describe('mergeModels', () => {
+  function merged(...lists: [string, Record<string, string>?][]): string {
+    return textOf(
+      mergeModels(lists.map(([list, aliases = {}]) => ({ list: Buffer.from(list), aliases }))),
+    );
+  }
+
+  test('keeps the bytes of each entry, and the first of those with the same id', () => {
+    const one = '{"id":"a", "size":12345678901234567890,"x":1.0}';
+    const two = String.raw`{ "meta":{"n":[1,2]},"id":"b\/\u043c" }`;
+    const text = merged([`{"data":[ ${one} ]}`], [`{"object":"list","data":[{"id":"a"},${two}]}`]);
+    expect(text).toBe(`{"object":"list","data":[${one},${two}]}`);
+  });
+
+  test('puts the aliases behind the models, each once, and none that is the name of a model', () => {
+    const text = merged(
+      ['{"data":[{"id":"a"}]}', { fast: 'a', b: 'a' }],
+      ['{"data":[{"id":"b"}]}', { fast: 'b', 'say "hi"': 'b' }],
+    );
+    const alias = (id: string) => ({ id, object: 'model', owned_by: 'llm-gateway' });
+    expect(JSON.parse(text)).toEqual({
+      object: 'list',
+      data: [{ id: 'a' }, { id: 'b' }, alias('fast'), alias('say "hi"')],
+    });
+  });
+
+  test('gives an empty list of nothing', () => {
+    expect(merged()).toBe('{"object":"list","data":[]}');
+    expect(merged(['<html>'], ['{"data":null}'])).toBe('{"object":"list","data":[]}');
+  });
+
+  test('is JSON whatever the lists were', async () => {
+    const pieces = [
+      '{"data":[',
+      '{"id":"a"}',
+      '{"id":"b"',
+      '}',
+      ']',
+      ',',
+      '"',
+      '{',
+      '[',
+      'x',
+      '\\',
+      '1',
+    ];
+    await forSeeds(2_000, (random) => {
+      const noise = () =>
+        Array.from({ length: random.below(9) }, () => random.pick(pieces)).join('');
+      const text = merged([`{"data":[${noise()}`], [noise(), { fast: 'a' }]);
+      const { data } = JSON.parse(text) as { data: { id: string }[] };
+      expect(data.map(({ id }) => id)).toEqual([...new Set(data.map(({ id }) => id))]);
+    });
   });
 });

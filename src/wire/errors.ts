@@ -175,7 +175,7 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable;
 
-interface ErrorDetails {
+export interface ErrorDetails {
   /** What happened, the figure, and what to do. Never contains a key, a prompt or an internal address. */
   message?: string;
   /** The field at fault, for 400s. */

@@ -64,7 +64,7 @@ const maxLeaders = 3;
 
 /** What is kept, least recently used first, and what is under way. */
 export class ResponseCache {
-  readonly #entries = new Map<string, Stored>();
+  readonly #stored = new Map<string, Stored>();
   readonly #flights = new Map<string, Flight>();
   #keptBytes = 0;
   #recordingBytes = 0;
@@ -84,13 +84,13 @@ export class ResponseCache {
 
   /** How many answers are kept. */
   get size(): number {
-    return this.#entries.size;
+    return this.#stored.size;
   }
 
   /** Forgets everything, for instance because other engines serve now. */
   clear(): void {
     this.#age++;
-    this.#entries.clear();
+    this.#stored.clear();
     this.#keptBytes = 0;
     this.#flights.clear();
   }
@@ -120,13 +120,13 @@ export class ResponseCache {
   }
 
   #get(key: string): Kept | undefined {
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return undefined;
-    this.#drop(key, entry);
-    if (this.options.now() >= entry.expiresAt) return undefined;
-    this.#entries.set(key, entry);
-    this.#keptBytes += entry.sizeBytes;
-    return entry;
+    const stored = this.#stored.get(key);
+    if (stored === undefined) return undefined;
+    this.#drop(key, stored);
+    if (this.options.now() >= stored.expiresAt) return undefined;
+    this.#stored.set(key, stored);
+    this.#keptBytes += stored.sizeBytes;
+    return stored;
   }
 
   /** @param id the flight that it becomes, for others to wait for */
@@ -186,23 +186,23 @@ export class ResponseCache {
     let sizeBytes = overheadBytes + bytes.length;
     for (const [name, value] of headers) sizeBytes += name.length + value.length;
     if (sizeBytes > maxBytes * answerShare) return;
-    const before = this.#entries.get(key);
+    const before = this.#stored.get(key);
     if (before !== undefined) this.#drop(key, before);
-    this.#entries.set(key, { headers, bytes, sizeBytes, expiresAt: now() + ttlMs });
+    this.#stored.set(key, { headers, bytes, sizeBytes, expiresAt: now() + ttlMs });
     this.#keptBytes += sizeBytes;
     this.#evict();
   }
 
   /** Lets go of what was not used for longest until the rest fits. */
   #evict(): void {
-    for (const [key, entry] of this.#entries) {
+    for (const [key, stored] of this.#stored) {
       if (this.bytes <= this.options.maxBytes) return;
-      this.#drop(key, entry);
+      this.#drop(key, stored);
     }
   }
 
-  #drop(key: string, entry: Stored): void {
-    this.#entries.delete(key);
-    this.#keptBytes -= entry.sizeBytes;
+  #drop(key: string, stored: Stored): void {
+    this.#stored.delete(key);
+    this.#keptBytes -= stored.sizeBytes;
   }
 }

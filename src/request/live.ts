@@ -17,7 +17,7 @@ import type { Outcome, Settlement } from './settlement.ts';
 export type Phase = 'body' | 'queued' | 'prefill' | 'decode';
 
 /** What a request was given to run. */
-export interface Sent {
+interface SentTo {
   upstream: {
     readonly id: string;
     readonly provenAt: number;
@@ -37,7 +37,7 @@ class Live {
   phase: Phase = 'body';
   model: string | undefined;
   /** Where it runs, and when that last proved that it takes connections. */
-  upstream: Sent['upstream'] | undefined;
+  upstream: SentTo['upstream'] | undefined;
   /** Whether the client asked for a stream, or the engine answers with one. */
   stream = false;
   status = 0;
@@ -146,7 +146,7 @@ class Live {
   }
 
   /** An engine gets it now. */
-  sent({ upstream, model, units, isPartial }: Sent, now: number): void {
+  sent({ upstream, model, units, isPartial }: SentTo, now: number): void {
     this.waited(now);
     this.phase = 'prefill';
     this.sentAt = now;

@@ -3,20 +3,20 @@
  * that matters, before they are started.
  */
 import { accessLog } from './observe/accesslog.ts';
-import { Accounts } from './accounts/sync.ts';
+import { AccountSync } from './accounts/sync.ts';
+import { Calendar } from './accounts/calendar.ts';
 import type { AppOptions } from './http/app.ts';
 import { ResponseCache } from './cache/cache.ts';
 import { type Config } from './config/load.ts';
 import { corsHeaders } from './wire/cors.ts';
 import { Ledger } from './accounts/ledger.ts';
-import { Limiter } from './stores/memory/limits.ts';
 import { LiveRequests } from './request/inflight.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
 import type { Log } from './log/log.ts';
 import { Metrics } from './observe/metrics.ts';
 import { Pool } from './scheduling/pool.ts';
 import { tracingHeaders, type Secrets } from './config/secrets.ts';
-import { Store } from './stores/sqlite/store.ts';
+import { openStores, type Stores } from './stores/open.ts';
 import type { Tracing } from './observe/tracing.ts';
 import { maskKey } from './log/masking.ts';
 import { observedBy } from './request/observer.ts';
@@ -28,13 +28,16 @@ export interface Making {
   log: Log;
   secrets: Secrets;
   isDraining: () => boolean;
+  /** Opens where keys, usage and limits are kept. */
+  open?: typeof openStores | undefined;
 }
 
-/** What the app is made of, and what has to be ended beside it. */
+/** What the app is made of, and what has to be ended as well. */
 export interface Parts extends AppOptions {
   pool: Pool;
   cache: ResponseCache | undefined;
   tracing: Tracing | undefined;
+  stores: Stores;
 }
 
 /** Gives what a ring must know of a configuration's keys. */
@@ -43,26 +46,29 @@ export function keyOptions(config: Config): KeyOptions {
   return { trusted, batch, userHeader, hintOf: maskKey };
 }
 
-/** Makes the parts. Throws an Error that names the file of the store where that cannot be opened. */
+/** Makes the parts. Throws an Error that names the file of the store if that cannot be opened. */
 export async function makeParts({
   config,
   version,
   log,
   secrets,
   isDraining,
+  open = openStores,
 }: Making): Promise<Parts> {
   const now = () => performance.now();
   const epochNow = Date.now;
   const startedAt = now();
-  const store = Store.open(config.dataDir === 'none' ? undefined : config.dataDir);
+  const calendar = new Calendar(config.budgetTimeZone);
+  const stores = await open(config.dataDir === 'none' ? undefined : config.dataDir, calendar);
+  const { accounts: accountStore, usage, limits } = stores;
   const live = new LiveRequests();
   const pool = new Pool({ settings: config, log, now });
-  const limits = new Limiter(config.budgetTimeZone);
   const keys = new KeyRing(config.allowedApiKeys, keyOptions(config));
   const { responseCacheBytes: maxBytes, responseCacheTtlMs: ttlMs } = config;
   const { usageRetentionDays: retentionDays } = config;
   const mask = secrets.maskKeys;
-  const ledger = new Ledger({ store, log, epochNow, mask, retentionDays });
+  const latestUuid = await usage.latestUuid();
+  const ledger = new Ledger({ store: usage, log, epochNow, mask, latestUuid, retentionDays });
   const metrics = new Metrics({ live, pool, ledger, version });
   const tracing = await startTracing(config, version, pool, log);
   return {
@@ -74,7 +80,9 @@ export async function makeParts({
     epochNow,
     keys,
     limits,
-    store,
+    stores,
+    accountStore,
+    usage,
     mask,
     metrics,
     tracing,
@@ -92,7 +100,18 @@ export async function makeParts({
       ledger,
       metrics,
     ),
-    accounts: new Accounts({ store, keys, limits, ledger, live, log, now, epochNow }),
+    accounts: new AccountSync({
+      accounts: accountStore,
+      usage,
+      limits,
+      keys,
+      ledger,
+      live,
+      log,
+      calendar,
+      now,
+      epochNow,
+    }),
     feed: new LiveFeed(() => {
       return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
     }),

@@ -14,7 +14,7 @@ import {
   type Sources,
 } from './config/load.ts';
 import { InputError } from './config/problems.ts';
-import { countIssuedKeys } from './stores/sqlite/datadir.ts';
+import { countIssuedKeys, openLedger } from './stores/open.ts';
 import { messageOf } from './wire/errors.ts';
 import { demoSettings, invitation } from './demo/invitation.ts';
 import { serve } from './serve.ts';
@@ -147,13 +147,12 @@ async function runCommand(name: 'keys' | 'usage', args: string[], env: Environme
     name === 'keys'
       ? (await import('./cli/keys.ts')).runKeys
       : (await import('./cli/usage.ts')).runUsage;
-  const { Store } = await import('./stores/sqlite/store.ts');
   const code = await run(args, {
-    open(file) {
+    async open(file) {
       const { dataDir } = load(file === undefined ? {} : { config: file }, env, {});
       if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
       // Waiting for the lock of another process stops nothing else here.
-      return Store.open(dataDir, 5_000);
+      return await openLedger(dataDir, 5_000);
     },
     epochNow: Date.now,
     print,

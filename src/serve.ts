@@ -9,6 +9,7 @@ import { createLog, LineSink, type Log } from './log/log.ts';
 import { metricsServer, type MetricsServer } from './observe/metrics.ts';
 import { makeParts, type Parts } from './gateway.ts';
 import { watchConfig, type Reloading } from './reload.ts';
+import type { openStores } from './stores/open.ts';
 import { Secrets } from './config/secrets.ts';
 
 export interface Running {
@@ -84,12 +85,14 @@ function explainPlace(error: unknown, { hostname, port, chosenBy }: Place, log: 
  * Starts the gateway. Resolves when it listens or has failed to start.
  * @param certificate PEM texts for HTTPS; `undefined` for HTTP
  * @param reloading how to read the configuration again, on SIGHUP or when its file has changed
+ * @param open opens where keys, usage and limits are kept, in place of what stores/open.ts does
  */
 export async function serve(
   config: Config,
   version: string,
   certificate: Certificate | undefined,
   reloading?: Reloading,
+  open?: typeof openStores,
 ): Promise<Running> {
   const secrets = new Secrets(config);
   const sink = new LineSink(process.stdout.fd, secrets.mask);
@@ -117,14 +120,16 @@ export async function serve(
   }
 
   const isDraining = () => drained !== undefined;
-  const making = { config, version, log, secrets, isDraining };
+  const making = { config, version, log, secrets, isDraining, open };
   const parts = await makeParts(making).catch(async (error: unknown) => {
     log.error({ reason: String(error) }, 'the store cannot be opened (DATA_DIR)');
     await end(1);
     return undefined;
   });
   if (parts === undefined) return { url: undefined, ended: ended.promise };
-  const { live, pool, now, feed, accounts, tracing } = parts;
+  const { live, pool, now, feed, accounts, stores, tracing } = parts;
+  // Before it listens: no key is refused because it is not read yet.
+  await accounts.start();
 
   const app = createApp(parts);
   let scrapes: MetricsServer | undefined;
@@ -135,6 +140,7 @@ export async function serve(
     if (place) explainPlace(error, place, log);
     await app.server?.stop(true);
     await accounts.close();
+    await stores.close();
     await end(1);
     return { url: undefined, ended: ended.promise };
   }
@@ -162,6 +168,7 @@ export async function serve(
     pool.close();
     await scrapes?.stop();
     await accounts.close();
+    await stores.close();
     await tracing?.close();
     unwatch?.();
     log.info('stopped');
@@ -169,7 +176,6 @@ export async function serve(
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void drain(signal));
 
-  accounts.start();
   const url = String(app.server?.url ?? '').replace(/\/$/, '');
   const upstreams = config.upstreams.map((upstream) => upstream.url);
   log.info({ url, version, upstreams }, 'listening');

@@ -1,18 +1,22 @@
 /**
  * The usage ledger: a row for every request that has ended, written in batches aside from traffic. A store that fails
  * costs log lines and memory up to a bound, never a request.
+ *
+ * A row gets its uuid when it is about to be written, and keeps it when writing fails: a batch that is written again,
+ * because nobody knows whether the store took it, counts once.
  */
 import { messageOf } from '../wire/errors.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { Log } from '../log/log.ts';
-import { rowOf, type UsageRow, type UsageStore } from './usage.ts';
+import { rowOf, type NewRow, type UsageRow, type UsageStore } from './usage.ts';
+import { Uuids } from './uuids.ts';
 import type { Caller } from '../request/caller.ts';
 import type { Settlement } from '../request/settlement.ts';
 import type { RequestObserver } from '../request/observer.ts';
 
 /** Rows of one transaction: some milliseconds of work, and the event loop has its turn before the next. */
 const batchRows = 1_000;
-/** Rows that wait for a store that fails. */
+/** How many rows wait for a store that fails. */
 export const maxWaitingRows = 100_000;
 /** How long after a failure the store is tried again. */
 const retryMs = 1_000;
@@ -32,19 +36,22 @@ export interface LedgerOptions {
   epochNow: () => number;
   /** Takes keys out of a text: clients put them in wrong places, such as the name of a model. */
   mask: (text: string) => string;
+  /** The highest uuid in the store; `undefined` if it has none. */
+  latestUuid?: string | undefined;
   /** How long rows are kept; 0 for ever. */
   retentionDays: number;
   /** How long a row waits for others. */
   flushMs?: number;
 }
 
-/** Gives every request that has ended to the store. */
+/** Hands every request that has ended to the store. */
 export class Ledger implements RequestObserver {
-  /** Called with every row as soon as it is there, and with who sent the request. */
-  onRow: ((row: UsageRow, caller: Caller) => void) | undefined;
+  /** Called with every row as soon as it is there, and with the caller of its request. */
+  onRow: ((row: NewRow, caller: Caller) => void) | undefined;
   readonly #options: LedgerOptions;
   readonly #flushMs: number;
-  #rows: UsageRow[] = [];
+  readonly #uuids: Uuids;
+  #rows: NewRow[] = [];
   #writing: Promise<void> | undefined;
   #isFailing = false;
   /** Rows lost since the store began to fail. */
@@ -56,6 +63,7 @@ export class Ledger implements RequestObserver {
   constructor(options: LedgerOptions) {
     this.#options = options;
     this.#flushMs = options.flushMs ?? 500;
+    this.#uuids = new Uuids(options.epochNow, options.latestUuid);
     if (options.retentionDays > 0) this.#dropIn(0);
   }
 
@@ -64,12 +72,27 @@ export class Ledger implements RequestObserver {
     return this.#rows.length;
   }
 
-  /** Those rows. Each row is either here or in the store, as long as the store answers at once. */
-  get waitingRows(): readonly UsageRow[] {
+  /** Those rows; a batch that is being written is among them. */
+  get waitingRows(): readonly NewRow[] {
     return this.#rows;
   }
 
-  /** For how long the oldest of them has waited. */
+  /**
+   * Returns a uuid that parts the rows: every row that is written and no longer waits has a lower one, and every row
+   * that waits or is still to come has this one or a higher one.
+   */
+  part(): string {
+    const [oldest] = this.#rows;
+    return oldest === undefined ? this.#uuids.next() : this.#uuidOf(oldest);
+  }
+
+  /** Returns the uuid of a row; rows get theirs in the order in which they came. */
+  #uuidOf(row: NewRow): string {
+    row.uuid ??= this.#uuids.next();
+    return row.uuid;
+  }
+
+  /** For how long the oldest of them has waited, in milliseconds. */
   get lagMs(): number {
     const [oldest] = this.#rows;
     return oldest === undefined ? 0 : Math.max(0, this.#options.epochNow() - oldest.at);
@@ -125,7 +148,6 @@ export class Ledger implements RequestObserver {
     if (batch.length === 0) return;
     try {
       const written = this.#options.store.insertUsage(batch.map((row) => this.#masked(row)));
-      // To await what is there at once would leave the rows here and in the store meanwhile.
       if (written !== undefined) await written;
     } catch (error) {
       this.#fail(error);
@@ -137,15 +159,18 @@ export class Ledger implements RequestObserver {
     this.#flushIn(this.#rows.length >= batchRows ? 0 : this.#flushMs);
   }
 
-  /** Gives a row as it may lie on a disk. Of many rows at once, aside from the requests. */
-  #masked(row: UsageRow): UsageRow {
+  /** Returns a row as it may lie on a disk: clients have named some of it. */
+  #masked(row: NewRow): UsageRow {
     const { mask } = this.#options;
-    const { requestId, principal, model } = row;
+    const { requestId, principal, user, model, servedModel } = row;
     return {
       ...row,
+      uuid: this.#uuidOf(row),
       requestId: mask(requestId),
       principal: mask(principal),
-      model: model === undefined ? undefined : mask(model),
+      user: user && mask(user),
+      model: model && mask(model),
+      servedModel: servedModel && mask(servedModel),
     };
   }
 

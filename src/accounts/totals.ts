@@ -95,7 +95,7 @@ class Times {
 }
 
 /** One group while it is added up. */
-class Group {
+class GroupSums {
   readonly #columns: { [column in UsageColumn | 'name']?: string | null };
   readonly #firstTokenMs = new Times();
   readonly #queuedMs = new Times();
@@ -153,12 +153,12 @@ function tooMany(): GatewayError {
 }
 
 /** Adds up rows by group; they come latest first. */
-export class Groups {
-  readonly #groups = new Map<string, Group>();
+export class Totals {
+  readonly #groups = new Map<string, GroupSums>();
 
   constructor(private readonly by: readonly UsageColumn[]) {
     // The sum of nothing is one group too.
-    if (by.length === 0) this.#groups.set('[]', new Group({}));
+    if (by.length === 0) this.#groups.set('[]', new GroupSums({}));
   }
 
   add(row: CountedRow): void {
@@ -166,7 +166,7 @@ export class Groups {
     let group = this.#groups.get(id);
     if (group === undefined) {
       if (this.#groups.size >= maxGroups) throw tooMany();
-      group = new Group(this.#columnsOf(row));
+      group = new GroupSums(this.#columnsOf(row));
       this.#groups.set(id, group);
     }
     group.add(row);

@@ -1,22 +1,35 @@
 /**
  * What is kept of usage: one row for every request that has ended, the questions that can be asked of the rows, and the
- * contract of who keeps them. It writes nothing.
+ * contract of the store that keeps them. It writes nothing.
  */
-import type { MaybePromise } from './limits.ts';
+import type { Caller, Priority } from '../request/caller.ts';
+import type { MaybePromise, Spent } from './limits.ts';
 import type { Tokens } from '../wire/tokens.ts';
 import type { Outcome, Settlement } from '../request/settlement.ts';
 
 /** One request that has ended. Times in milliseconds, to a tenth. */
 export interface UsageRow {
+  /** UUIDv7, its own: of the rows that one process writes, a later one has a higher one. */
+  uuid: string;
   /** When it ended, in epoch milliseconds. */
   at: number;
   /** Can be the client's choice, so two rows can have the same. */
   requestId: string;
   keyId: string;
   principal: string;
+  /** The user whom the key has named; `undefined` if the key spoke for itself. */
+  user: string | undefined;
   keyName: string;
   route: string;
+  /** The class in which it waited; `undefined` if it ended before that was known. */
+  priority: Priority | undefined;
+  /** As the client named it; `undefined` if it named none. */
   model: string | undefined;
+  /**
+   * As the latest engine that had the request knows it; if none had it and the client named none, the model that it
+   * waited for. `undefined` if the engine chose for itself.
+   */
+  servedModel: string | undefined;
   upstream: string | undefined;
   status: number;
   code: string | undefined;
@@ -108,16 +121,7 @@ export function usageReport(
   return { since: new Date(since).toISOString(), until: new Date(until).toISOString(), data };
 }
 
-/** Tokens that count for a principal's budgets: prompt and completion, without hits of the response cache. */
-export interface Spent {
-  principal: string;
-  /** Since the beginning of the day. */
-  day: number;
-  /** Since the beginning of the month. */
-  month: number;
-}
-
-/** Gives the tokens of a request that count for its principal's budgets. */
+/** Returns the tokens of a request that count for its principal's budgets. */
 export function spentTokens(request: {
   isCacheHit: boolean;
   promptTokens?: number | undefined;
@@ -126,26 +130,30 @@ export function spentTokens(request: {
   return request.isCacheHit ? 0 : (request.promptTokens ?? 0) + (request.completionTokens ?? 0);
 }
 
-/** What of a key's rows to add up: those up to `lastRow`. */
+/** Which rows of a key to add up. */
 export interface SpentQuery {
   keyId: string;
   /** The beginnings of the day and of the month, in epoch milliseconds. */
   day: number;
   month: number;
-  lastRow: number;
+  /** Only rows with a lower `uuid` than this, and rows that have none. */
+  before: string;
 }
 
-/** Where the ledger is kept: here, or in a database that gateways share. */
+/**
+ * Keeps the ledger, here or for several gateways together. Every method throws or rejects if it fails, and does not take
+ * long to say so.
+ */
 export interface UsageStore {
-  /** All of them or none; throws, or rejects, when it cannot. It does not wait long: the caller tries again. */
+  /** Writes all of these rows or none. A row whose `uuid` is there already is left out: a repeat does no harm. */
   insertUsage(rows: readonly UsageRow[]): MaybePromise<void>;
-  /** In the order of time where that is a column, and then most tokens first. */
+  /** Returns totals in the order of time if that is a column, and then most tokens first. */
   usage(query: UsageQuery): MaybePromise<UsageTotals[]>;
-  /** Gives the number of the latest row: what is written later has a higher one. 0 where there is none. */
-  lastRow(): number;
-  /** What the principals of a key have spent. */
+  /** Returns what each principal of a key has spent. */
   spent(query: SpentQuery): MaybePromise<Spent[]>;
-  /** Deletes some of the rows before that time and gives how many; 0 says that none is left. */
+  /** Returns the highest `uuid` of all rows; `undefined` if there is none. */
+  latestUuid(): MaybePromise<string | undefined>;
+  /** Deletes some of the rows before that time, in epoch milliseconds, and returns how many; 0 if none is left. */
   dropUsageBefore(at: number): MaybePromise<number>;
 }
 
@@ -163,8 +171,16 @@ function tenths(milliseconds: number): number {
   return Math.max(0, Math.round(milliseconds * 10) / 10);
 }
 
-/** Pure: gives the row of a request. Whatever a client or an engine has sent, a store can keep it. */
-export function rowOf(record: Settlement, at: number): UsageRow {
+/** A row that has no `uuid` yet, because nobody has asked for it. */
+export type NewRow = Omit<UsageRow, 'uuid'> & { uuid: string | undefined };
+
+/** Returns the user whom a key has named as its principal. */
+function userOf({ keyId, principal }: Caller): string | undefined {
+  return principal === keyId ? undefined : principal.slice(keyId.length + 1);
+}
+
+/** Pure: returns the row of a request. Whatever a client or an engine has sent, a store can keep it. */
+export function rowOf(record: Settlement, at: number): NewRow {
   const { caller, stream, status, firstByteMs, isCacheHit } = record;
   const isAnswer = stream && status < 400 && !isCacheHit && firstByteMs !== undefined;
   const tokens: { [name in keyof Tokens]-?: number | undefined } = {
@@ -173,13 +189,17 @@ export function rowOf(record: Settlement, at: number): UsageRow {
     completionTokens: countOf(record.completionTokens),
   };
   return {
+    uuid: undefined,
     at: Math.round(at),
     requestId: record.requestId,
     keyId: caller.keyId,
     principal: caller.principal,
+    user: userOf(caller),
     keyName: caller.name.slice(0, maxTextLength),
     route: record.route,
-    model: record.model?.slice(0, maxTextLength),
+    priority: record.priority,
+    model: record.askedModel?.slice(0, maxTextLength),
+    servedModel: record.servedModel?.slice(0, maxTextLength),
     upstream: record.upstream,
     status,
     code: record.code,

@@ -1,17 +1,17 @@
 /**
- * How a command that works on the store is run: its arguments are read, the store is opened and closed, and what is wrong
- * is said. Whoever calls it exits.
+ * Runs a command that works on the stores: reads its arguments, opens and closes the stores, and prints what is wrong. It
+ * returns the exit code and does not exit.
  */
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util';
 import { messageOf } from '../wire/errors.ts';
 import { InputError } from '../config/problems.ts';
-import type { Store } from '../stores/sqlite/store.ts';
+import type { LedgerStores } from '../stores/open.ts';
 import { oneLine } from './table.ts';
 
 /** What a command needs of the process; `print` and `printError` end the line. */
 export interface CommandContext {
-  /** @param config the file that --config names; throws an Error that says why it cannot be opened */
-  open(config: string | undefined): Store;
+  /** @param config the file that --config names; rejects with an Error that says why the stores cannot be opened */
+  open(config: string | undefined): Promise<LedgerStores>;
   /** Epoch milliseconds. */
   epochNow(): number;
   print(text: string): void;
@@ -28,9 +28,9 @@ type Values = Readonly<Record<string, string | boolean | undefined>>;
 
 /** A command that has been read. */
 export interface Call extends CommandContext {
-  store: Store;
+  stores: LedgerStores;
   values: Values;
-  /** The key that it is about, where it is about one. */
+  /** The key that the command is about; empty if it is about none. */
   named: string;
 }
 
@@ -54,15 +54,15 @@ export async function runCommand(
   context: CommandContext,
   title: string,
 ): Promise<ExitCode> {
-  let store: Store | undefined;
+  let stores: LedgerStores | undefined;
   try {
     const { values, named } = read(command, args);
     if (values['help'] === true) {
       context.print(command.help);
       return 0;
     }
-    store = context.open(values['config'] as string | undefined); // As declared.
-    await command.run({ ...context, store, values, named });
+    stores = await context.open(values['config'] as string | undefined); // As declared.
+    await command.run({ ...context, stores, values, named });
     return 0;
   } catch (error) {
     const isMisuse = error instanceof Misuse || error instanceof InputError;
@@ -71,7 +71,7 @@ export async function runCommand(
     if (isMisuse) context.printError(`Try: llm-gateway ${title} --help`);
     return isMisuse ? 2 : 1;
   } finally {
-    store?.close();
+    await stores?.close();
   }
 }
 

@@ -14,14 +14,13 @@ import {
 import { issuedIdOf, issueKey, rotateKey, type IssuedKey } from '../accounts/keys.ts';
 import { keyView, type KeyView } from '../accounts/keyview.ts';
 import { changeFromFlags, policyFlags, policyFromFlags } from '../accounts/policy.ts';
-import type { AuditAction, KeyChange } from '../stores/sqlite/rows.ts';
+import type { AccountStore, AuditAction, KeyChange } from '../accounts/keystore.ts';
 import { parseDuration } from '../accounts/timespan.ts';
-import type { Store } from '../stores/sqlite/store.ts';
 import { none, oneLine, table } from './table.ts';
 import type { Budget, Limits } from '../request/caller.ts';
 
-/** What was asked for cannot be done. */
-class Refusal extends Error {}
+/** What the command asks for cannot be done. */
+class NotDone extends Error {}
 
 const actor = 'cli';
 
@@ -45,12 +44,12 @@ priority interactive, and does not expire.
 ${policyHelp}${commonHelp}`,
   options: policyFlags,
   isAboutKey: false,
-  run({ store, values, epochNow, print, printError }) {
+  async run({ stores, values, epochNow, print, printError }) {
     const { key, record } = issueKey(policyFromFlags(values, epochNow()), epochNow());
-    store.addKey(record, actor);
+    await stores.accounts.addKey(record, actor);
     print(key);
     printError(
-      `This is the key of ${record.name} (${record.id}), kept in ${store.place}. It is shown only this once.`,
+      `This is the key of ${record.name} (${record.id}), kept in ${stores.place}. It is shown only this once.`,
     );
   },
 };
@@ -62,8 +61,8 @@ Lists all keys, the oldest first.
   --json             as JSON${commonHelp}`,
   options: { json: { type: 'boolean' } },
   isAboutKey: false,
-  run({ store, values, epochNow, print }) {
-    const views = store.keys().map((key) => keyView(key, epochNow()));
+  async run({ stores, values, epochNow, print }) {
+    const views = (await stores.accounts.keys()).map((key) => keyView(key, epochNow()));
     if (values['json'] === true) return print(JSON.stringify({ data: views }, null, 2));
     if (views.length === 0)
       return print('There are no keys. Make one: llm-gateway keys add --name NAME');
@@ -78,8 +77,8 @@ Shows what a key may do. KEY is its id, or its name where no other key has it.
   --json             as JSON${commonHelp}`,
   options: { json: { type: 'boolean' } },
   isAboutKey: true,
-  run({ store, values, named, epochNow, print }) {
-    const view = keyView(find(store, named), epochNow());
+  async run({ stores, values, named, epochNow, print }) {
+    const view = keyView(await find(stores.accounts, named), epochNow());
     if (values['json'] === true) return print(JSON.stringify(view, null, 2));
     const rows = Object.entries(view).map(([label, value]) => [label, textOf(label, value)]);
     print(table([], rows));
@@ -94,9 +93,9 @@ has it.
 ${policyHelp}${commonHelp}`,
   options: policyFlags,
   isAboutKey: true,
-  run(call) {
+  async run(call) {
     const { values, epochNow, print } = call;
-    const { name, id } = change(call, 'key_changed', (key) =>
+    const { name, id } = await change(call, 'key_changed', (key) =>
       changeFromFlags(values, key, epochNow()),
     );
     print(`The key of ${name} (${id}) is changed.`);
@@ -110,7 +109,7 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
   --grace TIME       how long the old secret is still accepted, such as 24h or 30m; not at all without this${commonHelp}`,
   options: { grace: { type: 'string' } },
   isAboutKey: true,
-  run(call) {
+  async run(call) {
     const { values, epochNow, print, printError } = call;
     const { grace = '0s' } = values;
     const graceMs = parseDuration(String(grace));
@@ -120,7 +119,7 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
       );
     }
     let made = '';
-    const { name, id, replaced } = change(call, 'key_rotated', (current) => {
+    const { name, id, replaced } = await change(call, 'key_rotated', (current) => {
       const rotated = rotateKey(current, graceMs, epochNow());
       made = rotated.key;
       return rotated.change;
@@ -140,8 +139,8 @@ Ends a key for good, and what it has running. KEY is its id, or its name where n
 ${commonHelp}`,
   options: {},
   isAboutKey: true,
-  run(call) {
-    const { name, id } = change(call, 'key_revoked', () => ({ revokedAt: call.epochNow() }));
+  async run(call) {
+    const { name, id } = await change(call, 'key_revoked', () => ({ revokedAt: call.epochNow() }));
     call.print(`The key of ${name} (${id}) is revoked.`);
   },
 };
@@ -180,10 +179,10 @@ export async function runKeys(args: readonly string[], context: CommandContext):
   return 2;
 }
 
-/** Gives the key with that id, or the only one with that name; one that is revoked does not compete. */
-function find(store: Store, given: string): IssuedKey {
-  const keys = store.keys();
-  // Whoever gives a whole key means its id, and no message may repeat the secret.
+/** Returns the key with that id, or the only one with that name; one that is revoked does not compete. */
+async function find(accounts: AccountStore, given: string): Promise<IssuedKey> {
+  const keys = await accounts.keys();
+  // A whole key stands for its id, and no message may repeat the secret.
   const named = issuedIdOf(given) ?? given;
   const byId = keys.find(({ id }) => id === named);
   if (byId !== undefined) return byId;
@@ -192,26 +191,28 @@ function find(store: Store, given: string): IssuedKey {
   const candidates = living.length > 0 ? living : byName;
   const [only, ...others] = candidates;
   if (only === undefined) {
-    throw new Refusal(`no key is called "${oneLine(named)}"; llm-gateway keys list shows them`);
+    throw new NotDone(`no key is called "${oneLine(named)}"; llm-gateway keys list shows them`);
   }
   if (others.length === 0) return only;
   const ids = candidates.map(({ id }) => id).join(', ');
-  throw new Refusal(`several keys are called "${oneLine(named)}"; name one by its id: ${ids}`);
+  throw new NotDone(`several keys are called "${oneLine(named)}"; name one by its id: ${ids}`);
 }
 
-/** Changes the key that a command is about, where it still can: what is revoked stays so. */
-function change(
-  { store, named, epochNow }: Call,
+/** Changes the key that a command is about, if it still can: what is revoked stays so. */
+async function change(
+  { stores, named, epochNow }: Call,
   action: AuditAction,
   changeOf: (key: IssuedKey) => KeyChange,
-): IssuedKey {
-  const found = find(store, named);
+): Promise<IssuedKey> {
+  const { accounts } = stores;
+  const found = await find(accounts, named);
   function changeLiving(key: IssuedKey): KeyChange {
     if (key.revokedAt === undefined) return changeOf(key);
-    throw new Refusal(`the key of ${key.name} (${key.id}) is revoked already`);
+    throw new NotDone(`the key of ${key.name} (${key.id}) is revoked already`);
   }
-  // It is there still: no key is ever deleted.
-  return store.changeKey(found.id, changeLiving, action, actor, epochNow()) ?? found;
+  // It is still there: no key is ever deleted.
+  const edit = { id: found.id, changeOf: changeLiving, action, actor, at: epochNow() };
+  return (await accounts.changeKey(edit)) ?? found;
 }
 
 const units = [
@@ -220,7 +221,7 @@ const units = [
   ['k', 1e3],
 ] as const;
 
-/** Gives a number as one would type it: 1M, 1.5M or 20k where it is as round as that. */
+/** Returns a number as one would type it: 1M, 1.5M or 20k where it is as round as that. */
 function amountText(amount: number): string {
   const unit = units.find(([, size]) => amount >= size && amount % (size / 10) === 0);
   return unit === undefined ? String(amount) : `${amount / unit[1]}${unit[0]}`;
@@ -245,7 +246,7 @@ function rowOf({ id, name, state, limits, models, expiresAt }: KeyView): string[
   return [id, name, state, limitsText(limits), models?.join(', ') ?? 'all', expiresAt ?? 'never'];
 }
 
-/** Gives a member of a KeyView as text. */
+/** Returns a member of a KeyView as text. */
 function textOf(label: string, value: KeyView[keyof KeyView]): string {
   if (value === null) return { models: 'all', expiresAt: 'never' }[label] ?? none;
   if (typeof value !== 'object') return String(value);

@@ -1,6 +1,6 @@
 /**
- * The command `usage`: adds up what the ledger has, whether or not a gateway runs on it, and prints it as a table, JSON
- * or CSV. It changes nothing.
+ * The command `usage`: adds up the rows of the ledger, whether or not a gateway runs on it, and prints the totals as a
+ * table, JSON or CSV. It changes nothing.
  */
 import {
   commonHelp,
@@ -70,14 +70,14 @@ Adds up what requests have used.
     csv: { type: 'boolean' },
   },
   isAboutKey: false,
-  async run({ store, values, epochNow, print }) {
+  async run({ stores, values, epochNow, print }) {
     const { by, since, until, ...form } = values as Partial<Record<string, string>>; // As declared.
     if (form['json'] && form['csv']) throw new Misuse('--json and --csv exclude each other');
     const span = readSpan(
       { by, since, until },
       { columns: usageColumns, epochMs: epochNow(), prefix: '--' },
     );
-    const data = await store.usage(span);
+    const data = await stores.usage.usage(span);
     if (form['json']) return print(JSON.stringify(usageReport(span, data), null, 2));
     const columns = columnsOf(span.by);
     if (form['csv']) {

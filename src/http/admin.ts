@@ -1,9 +1,9 @@
 /**
- * What the operator may do over HTTP: keys, usage, the requests in flight, the audit log; and what any key may read of
- * its own usage. It is mounted where there is an ADMIN_API_KEY, and shows a key only to whom it has just made it for.
+ * What the operator may do over HTTP: keys, usage, the requests in flight, the audit log. It is mounted if there is an
+ * ADMIN_API_KEY, and shows a key once: in the answer to the request that made it.
  */
 import { Elysia } from 'elysia';
-import type { Accounts } from '../accounts/sync.ts';
+import type { AccountSync } from '../accounts/sync.ts';
 import { answering, type CorsHeaders } from '../wire/cors.ts';
 import { GatewayError, messageOf } from '../wire/errors.ts';
 import { parseObject } from '../wire/json.ts';
@@ -13,9 +13,9 @@ import type { LiveRequests } from '../request/inflight.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import { changeFromJson, policyFromJson } from '../accounts/policy.ts';
-import type { AuditAction, AuditEntry, KeyChange } from '../stores/sqlite/rows.ts';
+import type { AccountStore, AuditAction, AuditEntry, KeyChange } from '../accounts/keystore.ts';
+import type { MaybePromise } from '../accounts/limits.ts';
 import { parseDuration } from '../accounts/timespan.ts';
-import type { Store } from '../stores/sqlite/store.ts';
 import { usageColumns } from '../accounts/usage.ts';
 import type { Caller } from '../request/caller.ts';
 import { operatorAuth } from './auth.ts';
@@ -45,7 +45,7 @@ function auditLimit(text: string | undefined): number {
   throw new GatewayError('invalid_field', { message, param: 'limit' });
 }
 
-/** Gives for how long the old secret of a key that is rotated is still accepted, in milliseconds. */
+/** Returns for how long the old secret of a key that is rotated is still accepted, in milliseconds. */
 function graceOf(body: Record<string, unknown>): number {
   const { grace = '0s', ...others } = body;
   const graceMs = typeof grace === 'string' ? parseDuration(grace) : undefined;
@@ -55,7 +55,7 @@ function graceOf(body: Record<string, unknown>): number {
 }
 
 export interface AdminOptions extends UsageReader {
-  store: Store;
+  accountStore: AccountStore;
   adminKey: string;
   live: LiveRequests;
   feed: LiveFeed;
@@ -63,18 +63,18 @@ export interface AdminOptions extends UsageReader {
   /** Takes keys out of a text. */
   mask: (text: string) => string;
   log: Log;
-  accounts: Pick<Accounts, 'changed' | 'revoke'>;
+  accounts: Pick<AccountSync, 'changed' | 'revoke'>;
 }
 
 const actor = 'admin';
 
 /**
- * Writes to the store. Throws `store_unavailable` where that fails: the disk is full, or another process holds it.
+ * Writes to the store. Throws `store_unavailable` if that fails: the disk is full, or another process holds it.
  * @param state how things stand then
  */
-function written<T>(write: () => T, state = 'Nothing has changed'): T {
+async function written<T>(write: () => MaybePromise<T>, state = 'Nothing has changed'): Promise<T> {
   try {
-    return write();
+    return await write();
   } catch (cause) {
     if (cause instanceof GatewayError) throw cause;
     throw new GatewayError('store_unavailable', {
@@ -87,32 +87,43 @@ function written<T>(write: () => T, state = 'Nothing has changed'): T {
 
 /** The plugin with everything under `/admin`. */
 export function admin(options: AdminOptions) {
-  const { store, adminKey, live, feed, epochNow, corsHeaders, mask, log, accounts } = options;
+  const {
+    accountStore: store,
+    adminKey,
+    live,
+    feed,
+    epochNow,
+    corsHeaders,
+    mask,
+    log,
+    accounts,
+  } = options;
   const answer = answering(corsHeaders);
 
   function view(record: IssuedKey) {
     return keyView(record, epochNow());
   }
 
-  function known(id: string): IssuedKey {
-    const record = store.keys().find((key) => key.id === id);
+  async function known(id: string): Promise<IssuedKey> {
+    const record = (await store.keys()).find((key) => key.id === id);
     if (record === undefined) throw new GatewayError('key_not_found');
     return record;
   }
 
   /**
    * Writes what changes of a key, and has it take effect.
-   * @param failed how things stand where it cannot be written
+   * @param failed how things stand if it cannot be written
    */
-  function write(
+  async function write(
     id: string,
     action: AuditAction,
     changeOf: (key: IssuedKey) => KeyChange,
     failed?: string,
-  ): IssuedKey {
-    const record = written(() => store.changeKey(id, changeOf, action, actor, epochNow()), failed);
+  ): Promise<IssuedKey> {
+    const edit = { id, changeOf, action, actor, at: epochNow() };
+    const record = await written(() => store.changeKey(edit), failed);
     if (record === undefined) throw new GatewayError('key_not_found');
-    accounts.changed();
+    await accounts.changed();
     return record;
   }
 
@@ -121,7 +132,7 @@ export function admin(options: AdminOptions) {
     id: string,
     action: AuditAction,
     changeOf: (key: IssuedKey) => KeyChange,
-  ): IssuedKey {
+  ): Promise<IssuedKey> {
     return write(id, action, function changeLiving(key) {
       if (key.revokedAt === undefined) return changeOf(key);
       const message = 'This key is revoked, which cannot be undone. Make a new one.';
@@ -129,10 +140,10 @@ export function admin(options: AdminOptions) {
     });
   }
 
-  /** What is stopped is stopped: that it cannot be noted is told to the log. */
-  function noteStopped({ keyId, name }: Caller, detail: string): void {
+  /** Notes who was stopped. If it cannot be noted, the log says so: what is stopped stays stopped. */
+  async function noteStopped({ keyId, name }: Caller, detail: string): Promise<void> {
     try {
-      store.note({ at: epochNow(), actor, action: 'request_stopped', keyId, name, detail });
+      await store.note({ at: epochNow(), actor, action: 'request_stopped', keyId, name, detail });
     } catch (error) {
       const what = 'the operator has stopped a request, and the audit log cannot be written';
       log.error({ requestId: detail, keyId, reason: messageOf(error) }, what);
@@ -141,8 +152,8 @@ export function admin(options: AdminOptions) {
 
   return new Elysia({ name: 'admin' })
     .use(operatorAuth(adminKey))
-    .get('/admin/keys', function listKeys({ request }) {
-      return answer(request, { data: store.keys().map(view) });
+    .get('/admin/keys', async function listKeys({ request }) {
+      return answer(request, { data: (await store.keys()).map(view) });
     })
     .post(
       '/admin/keys',
@@ -150,20 +161,20 @@ export function admin(options: AdminOptions) {
         const body = await readObject(request);
         const policy = reading(() => policyFromJson(body, epochNow()));
         const { key, record } = issueKey(policy, epochNow());
-        written(() => store.addKey(record, actor));
-        accounts.changed();
+        await written(() => store.addKey(record, actor));
+        await accounts.changed();
         return answer(request, { ...view(record), key }, 201);
       },
       { parse: 'none' },
     )
-    .get('/admin/keys/:id', function showKey({ request, params }) {
-      return answer(request, view(known(params.id)));
+    .get('/admin/keys/:id', async function showKey({ request, params }) {
+      return answer(request, view(await known(params.id)));
     })
     .patch(
       '/admin/keys/:id',
       async function changeKey({ request, params }) {
         const body = await readObject(request);
-        const record = change(params.id, 'key_changed', (key) =>
+        const record = await change(params.id, 'key_changed', (key) =>
           reading(() => changeFromJson(body, key, epochNow())),
         );
         return answer(request, view(record));
@@ -172,15 +183,15 @@ export function admin(options: AdminOptions) {
     )
     .delete(
       '/admin/keys/:id',
-      function revokeKey({ request, params }) {
-        const record = known(params.id);
+      async function revokeKey({ request, params }) {
+        const record = await known(params.id);
         // A repeat finds it done.
         if (record.revokedAt !== undefined) return answer(request, view(record));
-        // Here at once, also where the store cannot be written.
+        // Here at once, also if the store cannot be written.
         accounts.revoke(params.id);
         const failed = 'The key is refused until this gateway ends';
         const revoke = ({ revokedAt = epochNow() }: IssuedKey) => ({ revokedAt });
-        return answer(request, view(write(params.id, 'key_revoked', revoke, failed)));
+        return answer(request, view(await write(params.id, 'key_revoked', revoke, failed)));
       },
       { parse: 'none' },
     )
@@ -190,7 +201,7 @@ export function admin(options: AdminOptions) {
         const body = await readSmall(request);
         const graceMs = body.length === 0 ? 0 : graceOf(parseObject(body));
         let made = '';
-        const record = change(params.id, 'key_rotated', (current) => {
+        const record = await change(params.id, 'key_rotated', (current) => {
           const rotated = rotateKey(current, graceMs, epochNow());
           made = rotated.key;
           return rotated.change;
@@ -202,9 +213,10 @@ export function admin(options: AdminOptions) {
     .get('/admin/usage', async function reportUsage({ request }) {
       return answer(request, await usageFor(request, options, usageColumns));
     })
-    .get('/admin/audit', function reportAudit({ request }) {
+    .get('/admin/audit', async function reportAudit({ request }) {
       const { limit } = parametersOf(request, ['limit']);
-      return answer(request, { data: store.audit(auditLimit(limit)).map(auditView) });
+      const entries = await store.audit(auditLimit(limit));
+      return answer(request, { data: entries.map(auditView) });
     })
     .get('/admin/live', function watchLive({ request }) {
       return new Response(request.method === 'HEAD' ? null : feed.open(request.signal), {
@@ -219,13 +231,13 @@ export function admin(options: AdminOptions) {
     })
     .delete(
       '/admin/requests/:id',
-      function stopRequest({ request, params }) {
+      async function stopRequest({ request, params }) {
         const { id } = params;
         // A client may give several requests one id.
         const found = [...live].filter((each) => each.id === id);
         if (found.length === 0) throw new GatewayError('request_not_found');
         for (const each of found) each.abort('stopped_by_operator');
-        for (const { caller } of found) noteStopped(caller, mask(id));
+        for (const { caller } of found) await noteStopped(caller, mask(id));
         const headers = {
           ...corsHeaders(request.headers.get('origin')),
           'cache-control': 'no-store',

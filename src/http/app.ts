@@ -3,7 +3,7 @@
  * errors.
  */
 import { Elysia } from 'elysia';
-import type { Accounts } from '../accounts/sync.ts';
+import type { AccountSync } from '../accounts/sync.ts';
 import { admin } from './admin.ts';
 import { metricsAuth } from './auth.ts';
 import { dashboard } from '../pages/dashboard.ts';
@@ -16,15 +16,17 @@ import { withReadableUrl, noModel } from './paths.ts';
 import type { TimeoutSetter } from './client.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
 import { errorRenderer } from './errorrenderer.ts';
-import type { Store } from '../stores/sqlite/store.ts';
+import type { AccountStore } from '../accounts/keystore.ts';
+import type { UsageStore } from '../accounts/usage.ts';
 import { preflight } from './cors.ts';
 import { ownUsage } from './usage.ts';
 
 export interface AppOptions extends ProxyOptions, InfoOptions {
   log: Log;
   allowedOrigins: readonly string[];
-  store: Store;
-  accounts: Accounts;
+  accountStore: AccountStore;
+  usage: UsageStore;
+  accounts: AccountSync;
   feed: LiveFeed;
   metrics: Metrics;
   /** Takes keys out of a text. */

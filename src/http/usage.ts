@@ -16,22 +16,22 @@ import { readSpan } from '../accounts/timespan.ts';
 import { KeyRing } from '../accounts/keyring.ts';
 
 export interface UsageReader {
-  store: Pick<UsageStore, 'usage'>;
+  usage: Pick<UsageStore, 'usage'>;
   /** Epoch milliseconds. */
   epochNow: () => number;
 }
 
-/** Gives the totals that a request asks for; of one key where it is given. */
+/** Returns the totals that a request asks for; of one key if it is given. */
 export async function usageFor(
   request: Request,
-  { store, epochNow }: UsageReader,
+  { usage, epochNow }: UsageReader,
   columns: readonly UsageColumn[],
   keyId?: string,
 ): Promise<UsageReport> {
   const given = parametersOf(request, ['by', 'since', 'until']);
   const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
   try {
-    return usageReport(span, await store.usage({ ...span, keyId, signal: request.signal }));
+    return usageReport(span, await usage.usage({ ...span, keyId, signal: request.signal }));
   } catch (cause) {
     throw endOf(request, cause);
   }

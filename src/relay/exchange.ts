@@ -10,8 +10,8 @@ import { Holdings, type HoldingOptions } from './holdings.ts';
 import { withFeedback } from './queuefeedback.ts';
 import { reuse } from './reuse.ts';
 import { usageEdit } from './usageinjection.ts';
-import { answerTokens, refusalOf, standingHeaders } from '../accounts/quota.ts';
-import { isUnlimited } from '../accounts/limits.ts';
+import { demandOf, limitsUnknown, refusalOf, standingHeaders } from '../accounts/quota.ts';
+import { isUnlimited, type Decision, type MaybePromise } from '../accounts/limits.ts';
 import { replay, type ResponseCache } from '../cache/cache.ts';
 import { Recording } from '../cache/recording.ts';
 import { failureOf } from '../engines/failure.ts';
@@ -116,7 +116,10 @@ export class Exchange {
       const job = jobOf(request, headers, body, fields, pool.upstreams.length > 1);
       const sent: Sent = { job, body, fields };
       request.estimated(job.promptBytes, pool.tokensPerByte);
-      if (route.method === 'POST' && !isUnlimited(caller.limits)) await this.#admit(sent);
+      if (route.method === 'POST' && !isUnlimited(caller.limits)) {
+        const admitting = this.#admit(sent);
+        if (admitting !== undefined) await admitting;
+      }
       request.queued(now());
       return await (this.#isTold ? this.#answerWithFeedback(sent) : this.#answerOnce(sent));
     } catch (thrown) {
@@ -158,22 +161,30 @@ export class Exchange {
     throw refusalOf({ code: 'too_many_concurrent', retryAfterMs: 1_000, standing: {} });
   }
 
-  /** Reserves what the request may need of its caller's limits. Throws the refusal. */
-  async #admit({ job, fields }: Sent): Promise<void> {
-    const { limits } = this.options;
-    const { caller, route, promptEstimate: promptTokens } = this.request;
-    const usual = await limits.usualTokens(caller.principal);
-    const tokens = promptTokens + answerTokens(route, fields ?? {}, usual, job.units);
-    const asked = {
-      principal: caller.principal,
-      limits: caller.limits,
-      tokens,
-      promptTokens: answersInTokens(route) ? promptTokens : undefined,
-    };
-    const admission = await limits.admit(asked, this.#holdings.moment());
-    if (!admission.isAdmitted) throw refusalOf(admission);
-    this.#holdings.reserved(admission.reservation);
-    this.#standing = standingHeaders(admission.standing);
+  /** Reserves what the request may need of its caller's limits; a promise if the store answers later. Throws the refusal. */
+  #admit({ job, fields }: Sent): MaybePromise<void> {
+    const { caller, route, promptEstimate } = this.request;
+    const demand = demandOf(caller, route, fields ?? {}, job.units, promptEstimate);
+    let decision: MaybePromise<Decision>;
+    try {
+      decision = this.options.limits.admit(demand, this.#holdings.moment());
+    } catch (cause) {
+      throw limitsUnknown(cause);
+    }
+    if (!(decision instanceof Promise)) return this.#obey(decision);
+    return decision.then(
+      (decided) => this.#obey(decided),
+      (cause: unknown) => {
+        throw limitsUnknown(cause);
+      },
+    );
+  }
+
+  /** Notes what is reserved. Throws the refusal. */
+  #obey(decision: Decision): void {
+    if (!decision.isAdmitted) throw refusalOf(decision);
+    this.#holdings.reserved(decision.reservation);
+    this.#standing = standingHeaders(decision.standing);
   }
 
   /** Returns what is kept of an earlier answer, or asks an engine. */
@@ -242,10 +253,7 @@ export class Exchange {
     this.#holdings.leased(lease);
     // llama.cpp counts the first of several answers.
     const isPartial = units > 1 && upstream.kind === 'llama.cpp' && answersInTokens(request.route);
-    request.sent(
-      { upstream, model: job.model ?? lease.model, units, isPartial },
-      this.options.now(),
-    );
+    request.sent({ upstream, model: lease.model, units, isPartial }, this.options.now());
   }
 
   #attempt(lease: Lease, { body, fields }: Sent): Promise<Response> {

@@ -9,7 +9,7 @@ import type { LiveRequests } from '../request/inflight.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { RequestObserver } from '../request/observer.ts';
 import type { Reader } from '../request/reader.ts';
-import type { Outcome } from '../request/settlement.ts';
+import type { Outcome, Settlement } from '../request/settlement.ts';
 import type { Lease, LeaseEnd } from '../scheduling/pool.ts';
 import { errorBody, type GatewayError } from '../wire/errors.ts';
 
@@ -71,7 +71,7 @@ export class Holdings {
    */
   settle(outcome: Outcome, error?: GatewayError): void {
     const { request } = this;
-    const { live, limits, observer, now } = this.options;
+    const { live, observer, now } = this.options;
     if (!live.remove(request)) return;
     this.reader.letGo();
     this.#recording?.end(outcome);
@@ -80,8 +80,21 @@ export class Holdings {
     const record = request.settlement(outcome, error?.code, now());
     // Nothing has gone out: the client gets the envelope, which counts for no token.
     if (error !== undefined && record.bytesOut === 0) record.bytesOut = this.#envelopeBytes(error);
-    if (this.#reservation) void limits.settle(this.#reservation, usedTokens(record), this.moment());
+    this.#settleLimits(record);
     observer.settled(record, error?.cause);
+  }
+
+  /** Corrects what was reserved to what was used. If that fails, the store ends the reservation by itself. */
+  #settleLimits(record: Settlement): void {
+    if (this.#reservation === undefined) return;
+    const used = usedTokens(record);
+    try {
+      const settling = this.options.limits.settle(this.#reservation, used, this.moment());
+      // The request has ended; a store that fails says so itself.
+      if (settling !== undefined) settling.catch(() => {});
+    } catch {
+      // As above.
+    }
   }
 
   /** The length in bytes of the answer that tells of the error. */

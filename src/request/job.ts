@@ -47,7 +47,9 @@ export function jobOf(
   if (request.route.body === 'multipart' && body !== undefined) {
     request.asks(modelIn(body, headers.get('content-type') ?? '', request.caller), false);
   }
-  return new RequestJob(request, headers, body, fields, hasChoice);
+  const job = new RequestJob(request, headers, body, fields, hasChoice);
+  request.ranked(job.priority);
+  return job;
 }
 
 /** A job that follows its request: a class, so that none has functions of its own. */

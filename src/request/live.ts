@@ -6,7 +6,7 @@ import { costOf, type Cost } from './cost.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
 import type { Tokens } from '../wire/tokens.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, Priority } from './caller.ts';
 import type { Reader } from './reader.ts';
 import type { Outcome, Settlement } from './settlement.ts';
 
@@ -23,6 +23,7 @@ interface SentTo {
     readonly provenAt: number;
     readonly contextTokens?: number | undefined;
   };
+  /** As the engine knows it. */
   model: string | undefined;
   /** How many answers it asks for; 0 where it generates nothing. */
   units: number;
@@ -35,7 +36,14 @@ class Live {
   /** Of the bag of all of them. */
   place = -1;
   phase: Phase = 'body';
+  /** What people are told: the name that the client used, or else the model that it gets. */
   model: string | undefined;
+  /** The name that the client used. */
+  askedModel: string | undefined;
+  /** The model as its engine knows it; before that, the model that it waits for if the client named none. */
+  servedModel: string | undefined;
+  /** The class in which it waits; `undefined` before its body is read. */
+  priority: Priority | undefined;
   /** Where it runs, and when that last proved that it takes connections. */
   upstream: SentTo['upstream'] | undefined;
   /** Whether the client asked for a stream, or the engine answers with one. */
@@ -108,12 +116,20 @@ class Live {
   /** Its body asks for that model, and for a stream or not. */
   asks(model: string | undefined, stream: boolean): void {
     this.model = model;
+    this.askedModel = model;
     this.stream = stream;
   }
 
   /** It would get that model, where its body names none. */
   wouldGet(model: string | undefined): void {
-    this.model ??= model;
+    if (this.model !== undefined) return;
+    this.model = model;
+    this.servedModel = model;
+  }
+
+  /** It waits in that class. */
+  ranked(priority: Priority): void {
+    this.priority = priority;
   }
 
   /** Its prompt has about so many bytes, each of them about so many tokens. */
@@ -151,7 +167,8 @@ class Live {
     this.phase = 'prefill';
     this.sentAt = now;
     this.upstream = upstream;
-    this.model = model;
+    this.model = this.askedModel ?? model;
+    this.servedModel = model;
     this.isPartial = isPartial;
     // No engine reads more than its context, however much of a body is no text.
     const most = (upstream.contextTokens ?? Infinity) * Math.max(1, units);
@@ -242,6 +259,9 @@ class Live {
       caller: this.caller,
       route: this.route.path,
       model: this.model,
+      askedModel: this.askedModel,
+      servedModel: this.servedModel,
+      priority: this.priority,
       upstream: this.upstream?.id,
       status: this.status,
       code,

@@ -3,7 +3,7 @@
  */
 import type { GatewayError, ErrorCode } from '../wire/errors.ts';
 import type { Tokens } from '../wire/tokens.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, Priority } from './caller.ts';
 
 export type Outcome = 'done' | 'failed' | 'aborted';
 
@@ -17,7 +17,14 @@ export interface Settlement extends Tokens {
   requestId: string;
   caller: Caller;
   route: string;
+  /** What people are told: `askedModel`, or else `servedModel`. */
   model: string | undefined;
+  /** The name that the client used. */
+  askedModel: string | undefined;
+  /** The model as the latest engine knew it; if none had it and the client named none, the model that it waited for. */
+  servedModel: string | undefined;
+  /** The class in which it waited; `undefined` if it ended before its body was read. */
+  priority: Priority | undefined;
   upstream: string | undefined;
   /**
    * What the client got, or would have got: 499 when it had left before the answer began. With feedback of the queue,

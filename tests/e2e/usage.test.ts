@@ -11,6 +11,7 @@ import { startDemoEngine } from '../../src/demo/engine.ts';
 import { ask, requestBytes, send, type Asked, RawClient } from '../support/rawclient.ts';
 import { key, runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer, issueKey } from '../support/operator.ts';
+import { configFile, startWith } from '../support/configfile.ts';
 import { healthOf, untilUpstream, untilIdle } from '../support/gatewayhealth.ts';
 import { randomFrom } from '../support/random.ts';
 import { until } from '../support/wait.ts';
@@ -149,6 +150,34 @@ describe('a request has one row', () => {
     expect(Math.abs(Number(row['at']) - Date.now())).toBeLessThan(30_000);
     expect(Number(row['engineMs'])).toBeGreaterThan(0);
     expect(Number(row['totalMs'])).toBeGreaterThanOrEqual(Number(row['engineMs']));
+  });
+
+  test('with its user, its class, and both names of its model', async () => {
+    using file = configFile({
+      upstreams: [{ url: engine.url, models: ['demo'], aliases: { fast: 'demo' } }],
+    });
+    const data = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
+    await using aliased = await startWith(file, { DATA_DIR: data, ADMIN_API_KEY: adminKey });
+    const { key } = await issueKey(aliased, { name: 'several', userHeader: 'x-user' });
+    const asking = (id: string, model: object, headers: Record<string, string>) =>
+      ask(aliased.url, {
+        body: { ...brief, model: undefined, ...model },
+        headers: { ...bearer(key), 'X-Request-Id': id, ...headers },
+      });
+    await asking('one', { model: 'fast' }, { 'X-User': 'eva/tom', 'X-Priority': 'batch' });
+    await asking('two', {}, {});
+    await asking('three', { model: 'other' }, {});
+    aliased.kill('SIGTERM');
+    await aliased.exited;
+    using rows = new Database(join(data, 'gateway.sqlite'), { readonly: true });
+    const sql = 'SELECT user, priority, model, servedModel, length(uuid) AS bytes FROM usage';
+    const found = rows.query<Row, []>(`${sql} ORDER BY uuid`).all();
+    rmSync(data, { recursive: true });
+    expect(found).toEqual([
+      { user: 'eva/tom', priority: 'batch', model: 'fast', servedModel: 'demo', bytes: 16 },
+      { user: null, priority: 'interactive', model: null, servedModel: 'demo', bytes: 16 },
+      { user: null, priority: 'interactive', model: 'other', servedModel: 'demo', bytes: 16 },
+    ]);
   });
 
   test('when it is streamed', async () => {
@@ -489,9 +518,10 @@ describe('a report', () => {
 
   const isRefused = ({ code }: Row) => code === 'rate_limited' || code === 'queue_full';
 
-  /** Gives the column of the ledger that a column of a report shows. */
+  /** Returns what a column of a report shows of a row. */
   function shown(column: string, row: Row): string | null {
     if (column === 'key') return String(row['keyId']);
+    if (column === 'model') return (row['model'] ?? row['servedModel']) as string | null;
     const at = new Date(Number(row['at'])).toISOString();
     if (column === 'day') return at.slice(0, 10);
     if (column === 'hour') return `${at.slice(0, 13)}:00Z`;

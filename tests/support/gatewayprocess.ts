@@ -29,6 +29,9 @@ export function gatewayCommand(...args: string[]): string[] {
   return binary ? [join(root, binary), ...args] : ['bun', join(root, 'src/index.ts'), ...args];
 }
 
+/** The command that runs the sources with limits that answer late. */
+const lateCommand = ['bun', join(import.meta.dir, 'lategateway.ts')];
+
 /** An environment for a child: nothing of the gateway's or Bun's own is left, and nothing is kept on disk. */
 export function cleanEnvironment(env: Record<string, string> = {}): Record<string, string> {
   const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
@@ -36,8 +39,13 @@ export function cleanEnvironment(env: Record<string, string> = {}): Record<strin
 }
 
 /** Starts a command of the gateway in an environment of its own. */
-export function spawnCommand(args: string[], env: Record<string, string> = {}, cwd = '/tmp') {
-  return Bun.spawn(gatewayCommand(...args), {
+export function spawnCommand(
+  args: string[],
+  env: Record<string, string> = {},
+  cwd = '/tmp',
+  command = gatewayCommand(...args),
+) {
+  return Bun.spawn(command, {
     cwd,
     env: cleanEnvironment(env),
     stdin: 'ignore',
@@ -62,8 +70,18 @@ export async function startGateway(
   env: Record<string, string>,
   args: string[] = [],
 ): Promise<Gateway> {
-  const own = { HOST: '127.0.0.1', PORT: '0', ALLOWED_API_KEYS: key };
-  const child = spawnCommand(args, { ...own, ...env });
+  return await listening(spawnCommand(args, { ...ownSettings, ...env }));
+}
+
+/** Starts a gateway as `startGateway` does, whose limits answer late. */
+export async function startLateGateway(env: Record<string, string>): Promise<Gateway> {
+  return await listening(spawnCommand([], { ...ownSettings, ...env }, '/tmp', lateCommand));
+}
+
+const ownSettings = { HOST: '127.0.0.1', PORT: '0', ALLOWED_API_KEYS: key };
+
+/** Waits until a gateway that has been started listens. */
+async function listening(child: ReturnType<typeof spawnCommand>): Promise<Gateway> {
   const logs: Record<string, unknown>[] = [];
   const output: string[] = [];
   const waiting = new Set<() => void>();
@@ -97,9 +115,9 @@ export async function startGateway(
     }
   }
 
-  const listening = await logged((line) => line['msg'] === 'listening');
+  const { url } = await logged((line) => line['msg'] === 'listening');
   return {
-    url: String(listening['url']),
+    url: String(url),
     pid: child.pid,
     logs,
     output,

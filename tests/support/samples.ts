@@ -6,6 +6,7 @@ import type { KeyPolicy } from '../../src/accounts/keys.ts';
 import { Upstream } from '../../src/engines/upstream.ts';
 import type { UpstreamSettings } from '../../src/config/upstreams.ts';
 import type { UsageRow } from '../../src/accounts/usage.ts';
+import { Uuids } from '../../src/accounts/uuids.ts';
 import type { Caller } from '../../src/request/caller.ts';
 import type { Settlement } from '../../src/request/settlement.ts';
 
@@ -27,6 +28,9 @@ export function settlement(fields: Partial<Settlement> = {}): Settlement {
     caller,
     route: '/v1/chat/completions',
     model: 'qwen',
+    askedModel: 'qwen',
+    servedModel: 'qwen-7b',
+    priority: 'interactive',
     upstream: 'engine',
     status: 200,
     code: undefined,
@@ -49,16 +53,23 @@ export function settlement(fields: Partial<Settlement> = {}): Settlement {
   };
 }
 
-/** A row of the ledger. */
+/** Each higher than the one before. */
+export const uuids = new Uuids(Date.now);
+
+/** A row of the ledger, with a uuid of its own. */
 export function usageRow(fields: Partial<UsageRow> = {}): UsageRow {
   return {
+    uuid: uuids.next(),
     at: Date.UTC(2026, 10, 5, 13, 30),
     requestId: 'request-1',
     keyId: 'k1',
     principal: 'k1/eva',
+    user: 'eva',
     keyName: 'alice',
     route: '/v1/chat/completions',
+    priority: 'interactive',
     model: 'qwen',
+    servedModel: 'qwen-7b',
     upstream: 'engine',
     status: 200,
     code: undefined,

@@ -1,43 +1,54 @@
-/** A command line for tests: commands run on a store in memory, and what they print is given back. */
-import { expect, spyOn } from 'bun:test';
+/** A command line for tests: commands run on stores in memory, and what they print is returned. */
+import { expect } from 'bun:test';
 import type { CommandContext, ExitCode } from '../../src/cli/command.ts';
-import { Store } from '../../src/stores/sqlite/store.ts';
+import type { LedgerStores } from '../../src/stores/open.ts';
+import { SqliteKeys } from '../../src/stores/sqlite/keys.ts';
+import { openDatabase } from '../../src/stores/sqlite/schema.ts';
+import { SqliteUsage } from '../../src/stores/sqlite/usage.ts';
 
 export const epoch = Date.parse('2026-11-24T12:00:00Z');
 
 type Runner = (args: readonly string[], context: CommandContext) => Promise<ExitCode>;
 
-/** Gives a command line whose store stays open from one command to the next, as long as each has closed it. */
+/** Returns a command line whose stores stay open from one command to the next, as long as each has closed them. */
 export function openTerminal() {
-  const store = Store.open(undefined);
-  const close = spyOn(store, 'close').mockImplementation(() => {});
-  const state = { epoch, opened: 0, config: undefined as string | undefined };
+  const db = openDatabase(undefined);
+  const accounts = new SqliteKeys(db);
+  const usage = new SqliteUsage(db);
+  const state = { epoch, opened: 0, closed: 0, config: undefined as string | undefined };
+  const stores: LedgerStores = {
+    accounts,
+    usage,
+    place: 'memory',
+    close: () => void state.closed++,
+  };
 
   /** @param line words between spaces, or one by one */
   async function run(runner: Runner, line: string | string[]) {
     const out: string[] = [];
     const errors: string[] = [];
     const code = await runner(typeof line === 'string' ? line.split(' ') : line, {
-      open(config) {
+      async open(config) {
         state.opened++;
         state.config = config;
-        return store;
+        return stores;
       },
       epochNow: () => state.epoch,
       print: (text) => void out.push(text),
       printError: (text) => void errors.push(text),
     });
-    expect(close).toHaveBeenCalledTimes(state.opened);
+    expect(state.closed).toBe(state.opened);
     return { code, out: out.join('\n'), errors: errors.join('\n') };
   }
 
   return {
-    store,
+    stores,
+    accounts,
+    usage,
     state,
     run,
     end() {
-      close.mockRestore();
-      store.close();
+      db.close(true);
     },
   };
 }

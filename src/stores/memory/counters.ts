@@ -1,16 +1,17 @@
 /**
- * The counters of one principal, and what they say to a request. Pure decisions; time is an argument. What a request
- * takes and gives back is the limiter's to write.
+ * The counters of one principal, and what they say to a request. Pure decisions; time is an argument. limits.ts writes
+ * what a request takes and gives back.
  */
 import { Bucket } from './gcra.ts';
-import type { Moment, RefusalCode, Reservation, Standing } from '../../accounts/limits.ts';
+import type { Held } from './held.ts';
+import type { Moment, RefusalCode, Standing } from '../../accounts/limits.ts';
 import { Tally, type Calendar } from '../../accounts/calendar.ts';
 import type { Budget, Limits } from '../../request/caller.ts';
 
-/** What is taken for the usual length of answers before there are any. */
+/** The usual length of answers in tokens, before there are any. */
 export const startingUsualTokens = 256;
 const startingLifeMs = 1_000;
-/** Of the newest value in a running mean. */
+/** The weight of the newest value in a running mean. */
 const newestWeight = 0.2;
 
 function nextMean(mean: number, newest: number): number {
@@ -21,7 +22,7 @@ function nextMean(mean: number, newest: number): number {
 export type Waits = Record<RefusalCode, number>;
 
 /** The counters of one principal. */
-export class Account {
+export class Counters {
   readonly requests = new Bucket();
   readonly tokens = new Bucket();
   readonly spent = { day: new Tally(), month: new Tally() };
@@ -29,23 +30,31 @@ export class Account {
   /** Tokens of its open reservations. */
   reserved = 0;
   usualTokens = startingUsualTokens;
-  /** How long its reservations live. */
+  /** How long its reservations usually live. */
   #lifeMs = startingLifeMs;
 
-  /** Estimates when the next of its open requests, or the one that is so many behind it, will end. */
+  /** Estimates in how many milliseconds so many of its open requests will have ended. */
   endMs(count: number): number {
     return Math.max(1, Math.ceil((this.#lifeMs * count) / Math.max(1, this.open)));
   }
 
-  learn(reservation: Reservation, usedTokens: number | undefined, now: Moment): void {
-    this.#lifeMs = nextMean(this.#lifeMs, now.ms - reservation.takenAtMs);
-    const { promptTokens } = reservation;
-    if (!usedTokens || promptTokens === undefined) return;
+  /** Learns from a request that has ended how long requests are open, and how long answers are. */
+  learn(
+    {
+      takenAtMs,
+      promptTokens,
+      hasAnswers,
+    }: Pick<Held, 'takenAtMs' | 'promptTokens' | 'hasAnswers'>,
+    usedTokens: number | undefined,
+    now: Moment,
+  ): void {
+    this.#lifeMs = nextMean(this.#lifeMs, now.ms - takenAtMs);
+    if (!usedTokens || !hasAnswers) return;
     const answerTokens = Math.max(0, usedTokens - promptTokens);
     this.usualTokens = nextMean(this.usualTokens, answerTokens);
   }
 
-  /** The limits of a key may have changed. */
+  /** Takes the limits of a key, which may have changed. */
   adopt({ requestsPerMinute, tokensPerMinute }: Limits, now: Moment): void {
     if (requestsPerMinute !== undefined) this.requests.setRate(requestsPerMinute, now.ms);
     if (tokensPerMinute !== undefined) this.tokens.setRate(tokensPerMinute, now.ms);
@@ -68,7 +77,7 @@ export class Account {
     for (const { tokens, per } of budgets) {
       const period = calendar.periodOf(per, now.epochMs);
       const spent = this.spent[per].in(period);
-      // Not the estimate of this request: whoever has something left may use it.
+      // Without the estimate of this request: a caller that has something left may use it.
       if (spent + this.reserved < tokens) continue;
       const untilNextMs = Math.ceil(period.end - now.epochMs);
       // What is only reserved may come back as soon as an open request ends.
@@ -78,6 +87,7 @@ export class Account {
     return waitMs;
   }
 
+  /** Returns how the principal stands with its rates. */
   standing(limits: Limits, now: Moment): Standing {
     const { requestsPerMinute, tokensPerMinute } = limits;
     const standing: Standing = {};
@@ -86,6 +96,7 @@ export class Account {
     return standing;
   }
 
+  /** Returns whether it stands as if nobody had come. */
   isFresh(now: Moment, calendar: Calendar): boolean {
     return (
       this.open === 0 &&

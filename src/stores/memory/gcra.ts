@@ -2,6 +2,7 @@
  * A bucket that holds one minute of a rate: the generic cell rate algorithm of the ATM Forum (Traffic Management 4.0,
  * virtual scheduling), with costs that may be corrected afterwards. It decides about one rate alone and reads no clock.
  */
+import type { BucketStanding } from '../../accounts/limits.ts';
 
 /** What a full bucket holds is one minute of its rate. */
 const windowMs = 60_000;
@@ -15,16 +16,6 @@ export interface Share {
   intervalMs: number;
   /** When the bucket would be full again had it been full right after this was taken. */
   floor: number;
-}
-
-/** What a caller is told of one rate, for the headers `x-ratelimit-*`. */
-export interface BucketStanding {
-  /** Units a minute. */
-  limit: number;
-  /** Units that can be taken at once. */
-  remaining: number;
-  /** Until the bucket is full again. */
-  resetMs: number;
 }
 
 /**

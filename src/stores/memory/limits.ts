@@ -2,43 +2,32 @@
  * The counters of all principals, in memory. Pure decisions; time is an argument, and nothing is kept of a caller without
  * limits.
  */
-import { Account, startingUsualTokens, type Waits } from './counters.ts';
+import { Counters, startingUsualTokens, type Waits } from './counters.ts';
+import { HeldReservations, type Held } from './held.ts';
 import {
   isUnlimited,
   refusalCodes,
-  type Admission,
+  type Decision,
   type Demand,
   type LimitStore,
   type Moment,
   type RefusalCode,
   type Reservation,
+  type Spent,
 } from '../../accounts/limits.ts';
-import { Calendar } from '../../accounts/calendar.ts';
-import type { PeriodName } from '../../request/caller.ts';
+import type { Calendar } from '../../accounts/calendar.ts';
 
 /** No request has more; a larger `max_tokens` must not spoil the sums. */
 const maxTokens = 1e9;
 
-const unlimited: Admission = {
-  isAdmitted: true,
-  reservation: {
-    principal: '',
-    tokens: 0,
-    promptTokens: 0,
-    takenAtMs: 0,
-    requestShare: undefined,
-    tokenShare: undefined,
-    hasBudget: false,
-    isSettled: true,
-  },
-  standing: {},
-};
+/** The reservation of a caller without limits: an id that nothing is held under. */
+const unlimited: Decision = { isAdmitted: true, reservation: { id: -1 }, standing: {} };
 
 function wholeTokens(tokens: number): number {
   return tokens > 0 ? Math.ceil(Math.min(tokens, maxTokens)) : 0;
 }
 
-/** Gives the limit that refuses for the longest, since until then waiting does not help. */
+/** Returns the limit that refuses for the longest, since until then waiting does not help. */
 function longestOf(waits: Waits): { code: RefusalCode; retryAfterMs: number } | undefined {
   let code: RefusalCode | undefined;
   let retryAfterMs = 0;
@@ -50,84 +39,94 @@ function longestOf(waits: Waits): { code: RefusalCode; retryAfterMs: number } | 
   return code === undefined ? undefined : { code, retryAfterMs };
 }
 
-export class Limiter implements LimitStore {
-  /** Where days and months begin. */
-  readonly calendar: Calendar;
-  readonly #accounts = new Map<string, Account>();
+/** Returns how many tokens to reserve. */
+function estimateOf(
+  { promptTokens, maxAnswerTokens, answers }: Demand,
+  usualTokens: number,
+): number {
+  return wholeTokens(promptTokens + answers * (maxAnswerTokens ?? Math.ceil(usualTokens)));
+}
 
-  /** @param timeZone of the budgets' days, an IANA name; throws a RangeError for any other */
-  constructor(timeZone?: string) {
-    this.calendar = new Calendar(timeZone);
-  }
+export class MemoryLimits implements LimitStore {
+  readonly #counters = new Map<string, Counters>();
+  readonly #held = new HeldReservations();
+
+  /** @param calendar says when days and months begin */
+  constructor(private readonly calendar: Calendar) {}
 
   /** How many principals something is kept of. */
   get size(): number {
-    return this.#accounts.size;
+    return this.#counters.size;
   }
 
   /** What all open reservations hold together. */
   held(): { requests: number; tokens: number } {
     const held = { requests: 0, tokens: 0 };
-    for (const { open, reserved } of this.#accounts.values()) {
+    for (const { open, reserved } of this.#counters.values()) {
       held.requests += open;
       held.tokens += reserved;
     }
     return held;
   }
 
-  admit({ principal, limits, tokens, promptTokens }: Demand, now: Moment): Admission {
+  admit(demand: Demand, now: Moment): Decision {
+    const { principal, limits, promptTokens, answers } = demand;
     if (isUnlimited(limits)) return unlimited;
-    const account = this.#accounts.get(principal) ?? new Account();
-    account.adopt(limits, now);
-    const asked = wholeTokens(tokens);
-    const refusal = longestOf(account.waits(limits, asked, now, this.calendar));
-    if (refusal) return { isAdmitted: false, ...refusal, standing: account.standing(limits, now) };
-    this.#accounts.set(principal, account);
-    account.open++;
-    account.reserved += asked;
+    const known = this.#counters.get(principal);
+    const counters = known ?? new Counters();
+    counters.adopt(limits, now);
+    const tokens = estimateOf(demand, known?.usualTokens ?? startingUsualTokens);
+    const refusal = longestOf(counters.waits(limits, tokens, now, this.calendar));
+    if (refusal) return { isAdmitted: false, ...refusal, standing: counters.standing(limits, now) };
+    if (known === undefined) this.#counters.set(principal, counters);
+    counters.open++;
+    counters.reserved += tokens;
     const { requestsPerMinute, tokensPerMinute, budgets } = limits;
-    const reservation: Reservation = {
+    const id = this.#held.add({
       principal,
-      tokens: asked,
-      promptTokens: promptTokens === undefined ? undefined : wholeTokens(promptTokens),
+      tokens,
+      promptTokens: wholeTokens(promptTokens),
+      hasAnswers: answers > 0,
       takenAtMs: now.ms,
-      requestShare: requestsPerMinute === undefined ? undefined : account.requests.take(1, now.ms),
-      tokenShare: tokensPerMinute === undefined ? undefined : account.tokens.take(asked, now.ms),
+      requestShare: requestsPerMinute === undefined ? undefined : counters.requests.take(1, now.ms),
+      tokenShare: tokensPerMinute === undefined ? undefined : counters.tokens.take(tokens, now.ms),
       hasBudget: budgets !== undefined && budgets.length > 0,
-      isSettled: false,
-    };
-    return { isAdmitted: true, reservation, standing: account.standing(limits, now) };
+    });
+    return { isAdmitted: true, reservation: { id }, standing: counters.standing(limits, now) };
   }
 
-  settle(reservation: Reservation, usedTokens: number | undefined, now: Moment): void {
-    if (reservation.isSettled) return;
-    reservation.isSettled = true;
-    const account = this.#accountOf(reservation.principal);
+  settle({ id }: Reservation, usedTokens: number | undefined, now: Moment): void {
+    const held = this.#held.take(id);
+    if (held !== undefined) this.#end(held, usedTokens, now);
+  }
+
+  #end(held: Held, usedTokens: number | undefined, now: Moment): void {
+    const { principal, tokens, requestShare, tokenShare, hasBudget } = held;
+    const counters = this.#countersOf(principal);
     const used = usedTokens === undefined ? undefined : wholeTokens(usedTokens);
-    const { tokens, requestShare, tokenShare, hasBudget } = reservation;
-    account.open--;
-    account.reserved -= tokens;
-    if (requestShare) account.requests.settle(requestShare, used === undefined ? 0 : 1, now.ms);
-    if (tokenShare) account.tokens.settle(tokenShare, used ?? 0, now.ms);
-    account.learn(reservation, used, now);
-    if (hasBudget && used) this.#spend(account, { day: used, month: used }, now);
+    counters.open--;
+    counters.reserved -= tokens;
+    if (requestShare) counters.requests.settle(requestShare, used === undefined ? 0 : 1, now.ms);
+    if (tokenShare) counters.tokens.settle(tokenShare, used ?? 0, now.ms);
+    counters.learn(held, used, now);
+    if (hasBudget && used) this.#spend({ principal, day: used, month: used }, now);
   }
 
-  /** Also for a caller of whom nothing is kept. */
-  usualTokens(principal: string): number {
-    return Math.ceil(this.#accounts.get(principal)?.usualTokens ?? startingUsualTokens);
-  }
-
-  restore(principal: string, spent: Record<PeriodName, number>, now: Moment): void {
+  count(spent: Spent, now: Moment): void {
     // What was spent in the day was spent in the month.
-    if (spent.month > 0) this.#spend(this.#accountOf(principal), spent, now);
+    if (spent.month > 0) this.#spend(spent, now);
   }
 
-  #spend(account: Account, tokens: Record<PeriodName, number>, now: Moment): void {
+  restore(spent: readonly Spent[], now: Moment): void {
+    for (const each of spent) this.count(each, now);
+  }
+
+  #spend(spent: Spent, now: Moment): void {
+    const counters = this.#countersOf(spent.principal);
     for (const name of ['day', 'month'] as const) {
       const period = this.calendar.periodOf(name, now.epochMs);
-      const tally = account.spent[name];
-      tally.set(period, tally.in(period) + tokens[name]);
+      const tally = counters.spent[name];
+      tally.set(period, tally.in(period) + spent[name]);
     }
   }
 
@@ -136,14 +135,14 @@ export class Limiter implements LimitStore {
    * once a minute, the time in which an empty bucket fills. Costs O(callers).
    */
   sweep(now: Moment): void {
-    for (const [principal, account] of this.#accounts) {
-      if (account.isFresh(now, this.calendar)) this.#accounts.delete(principal);
+    for (const [principal, counters] of this.#counters) {
+      if (counters.isFresh(now, this.calendar)) this.#counters.delete(principal);
     }
   }
 
-  #accountOf(principal: string): Account {
-    const account = this.#accounts.get(principal) ?? new Account();
-    this.#accounts.set(principal, account);
-    return account;
+  #countersOf(principal: string): Counters {
+    const counters = this.#counters.get(principal) ?? new Counters();
+    this.#counters.set(principal, counters);
+    return counters;
   }
 }

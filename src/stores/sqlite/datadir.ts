@@ -4,11 +4,11 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf } from '../../wire/errors.ts';
-import { storeFile } from './schema.ts';
-import { Store } from './store.ts';
+import { SqliteKeys } from './keys.ts';
+import { openDatabase, storeFile } from './schema.ts';
 
 /**
- * Gives how many keys the store in that folder has, revoked ones too; none where there is no store yet.
+ * Returns how many keys the store in that folder has, revoked ones too; 0 if there is no store yet.
  * @param dir `none` is no folder
  * @throws Error that says why there can be no store
  */
@@ -18,15 +18,15 @@ export function countIssuedKeys(dir: string): number {
     assertCreatable(resolve(dir));
     return 0;
   }
-  const store = Store.open(dir);
+  const db = openDatabase(dir);
   try {
-    return store.keys().length;
+    return new SqliteKeys(db).keys().length;
   } finally {
-    store.close();
+    db.close(true);
   }
 }
 
-/** Throws an Error where the folder, or what is missing of its path, could not be made. */
+/** Throws an Error if the folder, or what is missing of its path, cannot be made. */
 function assertCreatable(dir: string): void {
   if (!existsSync(dir)) return assertCreatable(dirname(dir));
   if (!statSync(dir).isDirectory()) throw new Error(`${dir} is a file, not a folder`);

@@ -3,26 +3,8 @@
  * key and no digest into the audit log.
  */
 import type { IssuedKey, KeyPolicy } from '../../accounts/keys.ts';
+import type { AuditAction, AuditEntry, KeyChange } from '../../accounts/keystore.ts';
 import type { UsageRow } from '../../accounts/usage.ts';
-
-export type AuditAction =
-  'key_added' | 'key_changed' | 'key_rotated' | 'key_revoked' | 'request_stopped';
-
-/** What somebody has done with the admin key or at the command line; never a secret or a digest. */
-export interface AuditEntry {
-  /** Epoch milliseconds. */
-  at: number;
-  actor: string;
-  action: AuditAction;
-  keyId: string | undefined;
-  /** The name of the key. */
-  name: string | undefined;
-  /** Of a key: what has been set, as JSON. */
-  detail: string | undefined;
-}
-
-/** What of a key can change; a field that is there and `undefined` is taken away. */
-export type KeyChange = Partial<Omit<IssuedKey, 'id' | 'createdAt'>>;
 
 /** Nothing of a policy but these gets into the file. */
 const policyFields = Object.keys({
@@ -35,7 +17,7 @@ const policyFields = Object.keys({
   expiresAt: true,
 } satisfies Record<keyof KeyPolicy, true>);
 
-/** Gives what there is of a policy, as JSON. */
+/** Returns what there is of a policy, as JSON. */
 function policyText(policy: Partial<KeyPolicy>): string {
   const fields = policyFields.filter((name) => name in policy);
   return JSON.stringify(
@@ -43,7 +25,7 @@ function policyText(policy: Partial<KeyPolicy>): string {
   );
 }
 
-/** Gives what the audit log says of a change. */
+/** Returns what the audit log says of a change. */
 export function detailOf(change: KeyChange): string {
   const shown: Record<string, unknown> = {};
   for (const name of policyFields) {
@@ -110,14 +92,18 @@ export function entryOf({ keyId, name, detail, ...row }: AuditRow): AuditEntry {
   };
 }
 
+/** The columns of a row that are written; the file computes `user` from the principal. */
 export const usageFields = Object.keys({
+  uuid: true,
   at: true,
   requestId: true,
   keyId: true,
   principal: true,
   keyName: true,
   route: true,
+  priority: true,
   model: true,
+  servedModel: true,
   upstream: true,
   status: true,
   code: true,
@@ -132,4 +118,4 @@ export const usageFields = Object.keys({
   completionTokens: true,
   tokensAre: true,
   isCacheHit: true,
-} satisfies Record<keyof UsageRow, true>) as (keyof UsageRow)[];
+} satisfies Record<Exclude<keyof UsageRow, 'user'>, true>) as (keyof UsageRow)[];

@@ -4,7 +4,7 @@
  */
 import { Database, SQLiteError } from 'bun:sqlite';
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 /** One step from a version of the tables to the next; once released, it never changes. */
 export interface Migration {
@@ -71,6 +71,19 @@ export const migrations: readonly Migration[] = [
       CREATE INDEX usageByKey ON usage (keyId, at);
     `,
   },
+  {
+    since: '0.2.0',
+    sql: `
+      -- Only columns are added, so that a process of version 1 that still runs can go on writing. Its rows, and those
+      -- from before, have no uuid; their model is what the client named or else what it got.
+      ALTER TABLE usage ADD COLUMN uuid BLOB;
+      ALTER TABLE usage ADD COLUMN priority TEXT;
+      ALTER TABLE usage ADD COLUMN servedModel TEXT;
+      ALTER TABLE usage ADD COLUMN user TEXT
+        AS (CASE WHEN principal <> keyId THEN substr(principal, length(keyId) + 2) END) VIRTUAL;
+      CREATE UNIQUE INDEX usageByUuid ON usage (uuid) WHERE uuid NOT NULL;
+    `,
+  },
 ];
 
 /** How long opening waits for another process that does so, in milliseconds. */
@@ -105,6 +118,16 @@ export function openDatabase(dir: string | undefined, busyTimeoutMs = 50): Datab
     const advice = reason.endsWith('.') ? '' : '. Set DATA_DIR to a folder that can be written.';
     throw new Error(`${file}: ${reason}${advice}`, { cause: error });
   }
+}
+
+/** Returns where a database is, for people. */
+export function placeOf({ filename }: Database): string {
+  return filename === ':memory:' ? 'memory' : resolve(filename);
+}
+
+/** Writes all of something or nothing. Reading in it sees what it changes, and no other process writes meanwhile. */
+export function writing<T>(db: Database, change: () => T): T {
+  return db.transaction(change).immediate();
 }
 
 function prepare(file: string, busyTimeoutMs: number): Database {

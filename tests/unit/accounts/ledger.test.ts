@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
 import { openDatabase } from '../../../src/stores/sqlite/schema.ts';
-import { Store } from '../../../src/stores/sqlite/store.ts';
+import { SqliteUsage } from '../../../src/stores/sqlite/usage.ts';
 import { Ledger, maxWaitingRows, type LedgerOptions } from '../../../src/accounts/ledger.ts';
 import type { UsageRow, UsageStore } from '../../../src/accounts/usage.ts';
 import { until } from '../../support/wait.ts';
@@ -40,8 +40,8 @@ class FakeStore implements UsageStore {
     return [];
   }
 
-  lastRow() {
-    return this.rows.length;
+  latestUuid() {
+    return this.rows.at(-1)?.uuid;
   }
 
   spent() {
@@ -79,7 +79,7 @@ function ledgerOf(store: UsageStore, options: Partial<LedgerOptions> = {}) {
   return { ledger, lines, levels: () => lines.map(({ level }) => pino.levels.labels[level]) };
 }
 
-const countIn = (store: Store) =>
+const countIn = (store: SqliteUsage) =>
   store.usage({ since: 0, until: now * 2, by: [] }).then(([all]) => all?.requests);
 
 describe('a ledger', () => {
@@ -158,6 +158,61 @@ describe('a ledger', () => {
     expect(store.rows.map(({ requestId }) => requestId)).toEqual(['a', 'b']);
   });
 
+  test('writes a row again under the uuid that it has, since the store may have it', async () => {
+    const store = new FakeStore();
+    const { ledger } = ledgerOf(store);
+    const tried: string[][] = [];
+    store.insertUsage = async (rows) => {
+      tried.push(rows.map(({ uuid }) => uuid));
+      if (tried.length === 1) throw new Error('no answer');
+    };
+    ledger.settled(settlement());
+    ledger.settled(settlement());
+    await ledger.flush();
+    ledger.settled(settlement());
+    await ledger.flush();
+    const [first, second] = tried;
+    expect(second?.slice(0, 2)).toEqual(first as string[]);
+    expect(second).toEqual((second as string[]).toSorted());
+    expect(new Set(second).size).toBe(3);
+  });
+
+  test('parts the rows that are written from those that wait or come, also in the middle of a write', async () => {
+    const store = new FakeStore();
+    const { ledger } = ledgerOf(store);
+    const parts: string[] = [];
+    const gate = Promise.withResolvers<void>();
+    parts.push(ledger.part());
+    ledger.settled(settlement({ requestId: 'a' }));
+    parts.push(ledger.part());
+    await ledger.flush();
+    parts.push(ledger.part());
+    store.insertUsage = async (rows) => {
+      store.rows.push(...rows);
+      await gate.promise;
+    };
+    for (const requestId of ['b', 'c']) ledger.settled(settlement({ requestId }));
+    const flushing = ledger.flush();
+    expect(store.rows).toHaveLength(3);
+    parts.push(ledger.part());
+    gate.resolve();
+    await flushing;
+    parts.push(ledger.part());
+    const before = parts.map((part) => store.rows.filter(({ uuid }) => uuid < part).length);
+    // While the write is not known to have succeeded, its rows count as waiting.
+    expect(before).toEqual([0, 0, 1, 1, 3]);
+  });
+
+  test('goes on after the rows that are there, also if the clock was set back', async () => {
+    const store = new FakeStore();
+    const { ledger } = ledgerOf(store);
+    ledger.settled(settlement());
+    await ledger.flush();
+    const latestUuid = store.latestUuid();
+    const { ledger: next } = ledgerOf(store, { epochNow: () => now - dayMs, latestUuid });
+    expect(next.part() > (latestUuid ?? '')).toBe(true);
+  });
+
   test('writes all that waits when it is closed', async () => {
     const store = new FakeStore();
     const { ledger, lines } = ledgerOf(store);
@@ -171,10 +226,14 @@ describe('a ledger', () => {
 test('no key gets into a store where a client has put one in a wrong place', async () => {
   const store = new FakeStore();
   const { ledger } = ledgerOf(store);
-  const caller = { ...settlement().caller, principal: 'id/sk-secret' };
-  ledger.settled(settlement({ requestId: 'sk-secret', model: 'a sk-secret', caller }));
+  const caller = { ...settlement().caller, keyId: 'id', principal: 'id/sk-secret' };
+  const models = { askedModel: 'a sk-secret', servedModel: 'b sk-secret' };
+  ledger.settled(settlement({ requestId: 'sk-secret', ...models, caller }));
   await ledger.flush();
-  expect(store.rows).toMatchObject([{ requestId: '***', model: 'a ***', principal: 'id/***' }]);
+  expect(store.rows).toMatchObject([
+    { requestId: '***', model: 'a ***', servedModel: 'b ***', principal: 'id/***', user: '***' },
+  ]);
+  expect(JSON.stringify(store.rows)).not.toContain('sk-secret');
 });
 
 describe('a store that fails', () => {
@@ -259,7 +318,7 @@ describe('a store that fails', () => {
 
   test('a full disk loses no row', async () => {
     const db = openDatabase(join(root, 'full'));
-    const store = new Store(db);
+    const store = new SqliteUsage(db);
     const { ledger, levels, lines } = ledgerOf(store);
     ledger.settled(settlement());
     await ledger.flush();
@@ -276,11 +335,12 @@ describe('a store that fails', () => {
     expect(levels()).toEqual(['error', 'info']);
     expect(await countIn(store)).toBe(901);
     expect(ledger.waiting).toBe(0);
-    store.close();
+    db.close(true);
   });
 
   test('a lock that another process holds loses no row', async () => {
-    const store = Store.open(join(root, 'locked'));
+    const db = openDatabase(join(root, 'locked'));
+    const store = new SqliteUsage(db);
     const other = openDatabase(join(root, 'locked'));
     const { ledger, levels } = ledgerOf(store);
     other.run('BEGIN IMMEDIATE');
@@ -292,7 +352,7 @@ describe('a store that fails', () => {
     expect(levels()).toEqual(['error', 'info']);
     expect(await countIn(store)).toBe(1);
     other.close(true);
-    store.close();
+    db.close(true);
   });
 });
 
@@ -328,10 +388,11 @@ test('a kill loses no row that was written', async () => {
   const dir = join(root, 'killed');
   const src = join(import.meta.dir, '../../../src');
   const script = `
-    const { Store } = await import(${JSON.stringify(join(src, 'stores/sqlite/store.ts'))});
+    const { openLedger } = await import(${JSON.stringify(join(src, 'stores/open.ts'))});
+    const { usage } = await openLedger(${JSON.stringify(dir)});
     const { Ledger } = await import(${JSON.stringify(join(src, 'accounts/ledger.ts'))});
     const ledger = new Ledger({
-      store: Store.open(${JSON.stringify(dir)}),
+      store: usage,
       log: { error: console.error },
       mask: (text) => text, epochNow: () => ${now},
       retentionDays: 0,
@@ -353,10 +414,10 @@ test('a kill loses no row that was written', async () => {
   expect(child.signalCode).toBe('SIGKILL');
   const written = Number(told.slice(0, told.lastIndexOf('\n')).split('\n').at(-1));
   expect(written).toBeGreaterThan(0);
-  const store = Store.open(dir);
-  const found = (await countIn(store)) ?? 0;
+  const db = openDatabase(dir);
+  const found = (await countIn(new SqliteUsage(db))) ?? 0;
   expect(found).toBeGreaterThanOrEqual(written);
   // A batch is there as a whole or not at all.
   expect(found % 7).toBe(0);
-  store.close();
+  db.close(true);
 });

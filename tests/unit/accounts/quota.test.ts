@@ -1,14 +1,16 @@
 /**
- * What a request reserves of its caller's limits, what it has used in the end, and the headers that tell of it.
+ * What a request asks of its caller's limits, what it has used in the end, and the headers that tell of it.
  */
 import { describe, expect, test } from 'bun:test';
 import {
-  answerTokens,
+  demandOf,
+  limitsUnknown,
   refusalOf,
   standingHeaders,
   usedTokens,
 } from '../../../src/accounts/quota.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
+import { caller as sample } from '../../support/samples.ts';
 import type { Settlement } from '../../../src/request/settlement.ts';
 
 function route(path: string): Route {
@@ -17,32 +19,39 @@ function route(path: string): Route {
   return found;
 }
 
-describe('answerTokens', () => {
+describe('demandOf', () => {
+  const caller = { ...sample, limits: { tokensPerMinute: 5 } };
+
+  test('is whose limits are asked, and for what', () => {
+    const demand = demandOf(caller, route('/v1/completions'), { max_tokens: 10 }, 3, 7);
+    const { principal, limits } = caller;
+    expect(demand).toEqual({ principal, limits, promptTokens: 7, maxAnswerTokens: 10, answers: 3 });
+  });
+
   test.each([
     ['/v1/completions', { max_tokens: 10 }, 10],
     ['/v1/chat/completions', { max_completion_tokens: 20 }, 20],
     ['/v1/responses', { max_output_tokens: 30 }, 30],
     ['/completion', { n_predict: 40 }, 40],
     ['/v1/messages', { max_tokens: 0 }, 0],
-  ] as const)('%s reserves what %j says', (path, fields, tokens) => {
-    expect(answerTokens(route(path), fields, 256, 1)).toBe(tokens);
+    ['/v1/completions', { max_tokens: 3, max_completion_tokens: 9 }, 9],
+  ] as const)('%s has the maximum that %j says', (path, fields, tokens) => {
+    expect(demandOf(caller, route(path), fields, 1, 0).maxAnswerTokens).toBe(tokens);
   });
 
   test.each([{}, { max_tokens: null }, { max_tokens: '10' }, { n_predict: -1 }])(
-    'reserves what is usual where %j says nothing',
+    'has no maximum if %j says nothing',
     (fields) => {
-      expect(answerTokens(route('/v1/completions'), fields, 256, 1)).toBe(256);
+      const demand = demandOf(caller, route('/v1/completions'), fields, 0, 0);
+      expect(demand).toMatchObject({ maxAnswerTokens: undefined, answers: 1 });
     },
   );
 
-  test('reserves for each of several answers', () => {
-    expect(answerTokens(route('/v1/completions'), { max_tokens: 10 }, 256, 3)).toBe(30);
-  });
-
   test.each(['/v1/embeddings', '/v1/rerank', '/tokenize', '/v1/audio/transcriptions'])(
-    '%s has no tokens of an answer',
+    '%s has no answers with tokens',
     (path) => {
-      expect(answerTokens(route(path), { max_tokens: 10 }, 256, 1)).toBe(0);
+      const demand = demandOf(caller, route(path), { max_tokens: 10 }, 1, 7);
+      expect(demand).toMatchObject({ maxAnswerTokens: undefined, answers: 0, promptTokens: 7 });
     },
   );
 });
@@ -64,7 +73,7 @@ describe('usedTokens', () => {
     expect(usedTokens({ engineMs: 5, code: undefined } as Settlement)).toBe(0);
   });
 
-  test('are not there where no engine had the request', () => {
+  test('are not there if no engine had the request', () => {
     expect(used({ engineMs: 0 })).toBeUndefined();
     expect(used({ code: 'upstream_unreachable' })).toBeUndefined();
     expect(used({ code: 'connect_timeout' })).toBeUndefined();
@@ -106,4 +115,12 @@ describe('refusalOf', () => {
       'x-ratelimit-remaining-requests': '0',
     });
   });
+});
+
+test('limits that cannot be checked refuse, and say when to come again', () => {
+  const cause = new Error('connection lost');
+  const error = limitsUnknown(cause);
+  expect(error).toMatchObject({ code: 'store_unavailable', status: 503, cause });
+  expect(error.headers).toEqual({ 'retry-after': '1' });
+  expect(error.message).not.toContain('connection lost');
 });

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { refusalCodes } from '../../../src/accounts/limits.ts';
-import { Groups, unitMs, type CountedRow } from '../../../src/accounts/totals.ts';
+import { Totals, unitMs, type CountedRow } from '../../../src/accounts/totals.ts';
 import { maxGroups, type UsageColumn } from '../../../src/accounts/usage.ts';
 
 const now = Date.UTC(2026, 10, 5, 13, 30);
@@ -30,7 +30,7 @@ function row(fields: Partial<CountedRow> = {}): CountedRow {
 }
 
 function totalsOf(by: readonly UsageColumn[], rows: readonly CountedRow[]) {
-  const groups = new Groups(by);
+  const groups = new Totals(by);
   for (const each of rows) groups.add(each);
   return groups.totals();
 }

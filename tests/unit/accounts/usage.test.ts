@@ -10,8 +10,8 @@ const now = Date.UTC(2026, 10, 5, 13, 30);
 describe('rowOf', () => {
   test('keeps what a settlement says', () => {
     const times = { queuedMs: 12.34, firstByteMs: 80.06, engineMs: 900, totalMs: 912.34 };
-    expect(rowOf(settlement(times), now + 0.4)).toEqual(
-      usageRow({
+    expect(rowOf(settlement(times), now + 0.4)).toEqual({
+      ...usageRow({
         at: now,
         requestId: 'id-1',
         keyId: '00112233',
@@ -24,7 +24,8 @@ describe('rowOf', () => {
         cachedTokens: 60,
         completionTokens: 11,
       }),
-    );
+      uuid: undefined,
+    });
   });
 
   test.each([
@@ -45,6 +46,17 @@ describe('rowOf', () => {
   );
 
   test('bounds what clients name', () => {
-    expect(rowOf(settlement({ model: 'm'.repeat(10_000) }), now).model).toHaveLength(200);
+    const long = 'm'.repeat(10_000);
+    const row = rowOf(settlement({ askedModel: long, servedModel: long }), now);
+    expect([row.model, row.servedModel]).toEqual([long.slice(0, 200), long.slice(0, 200)]);
+  });
+
+  test.each([
+    ['key', undefined],
+    ['key/eva', 'eva'],
+    ['key/eva/tom', 'eva/tom'],
+  ])('the user of %p is %p', (principal, user) => {
+    const caller = { ...settlement().caller, keyId: 'key', principal };
+    expect(rowOf(settlement({ caller }), now)).toMatchObject({ keyId: 'key', principal, user });
   });
 });

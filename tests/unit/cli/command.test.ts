@@ -25,7 +25,7 @@ function run(line: string, isAboutKey: boolean, work: (call: Call) => void = () 
 
 test('a command gets its options, the key that it is about, the store and the time', async () => {
   const { code, out } = await run('k1 --depth 3 --config x.yaml', true, (call) => {
-    expect(call.store).toBe(world.store);
+    expect(call.stores).toBe(world.stores);
     expect(call.epochNow()).toBe(epoch);
     call.print(`${call.named} ${call.values['depth']}`);
   });
@@ -83,7 +83,7 @@ test('a store that does not open is said, not thrown', async () => {
   const errors: string[] = [];
   const command: Command = { help: '', options: {}, isAboutKey: false, run: () => {} };
   const context = {
-    open() {
+    async open() {
       throw new Error('data/gateway.sqlite: cannot be opened');
     },
     epochNow: () => epoch,

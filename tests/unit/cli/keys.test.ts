@@ -21,7 +21,7 @@ const keys = (line: string | string[]) => world.run(runKeys, line);
 /** Says whether the store's keys let this one in. */
 function accepts(key: string, at = epoch): boolean {
   const ring = new KeyRing([], { trusted: [], batch: [], userHeader: undefined, hintOf: () => '' });
-  ring.replaceIssued(world.store.keys());
+  ring.replaceIssued(world.accounts.keys());
   try {
     return ring.find(key, new Headers(), at).keyId !== '';
   } catch {
@@ -43,7 +43,7 @@ describe('keys add', () => {
     );
     expect(code).toBe(0);
     expect(out).toMatch(/^sk-gw-[0-9a-f]{10}-[\w-]{43}$/);
-    const [record] = world.store.keys();
+    const [record] = world.accounts.keys();
     expect(errors).toBe(
       `This is the key of alice (${record?.id}), kept in memory. It is shown only this once.`,
     );
@@ -62,7 +62,7 @@ describe('keys add', () => {
       userHeader: 'x-openwebui-user-id',
       expiresAt: epoch + 90 * 24 * hourMs,
     });
-    const [entry] = world.store.audit(1);
+    const [entry] = world.accounts.audit(1);
     expect(entry).toMatchObject({ actor: 'cli', action: 'key_added', keyId: record?.id as string });
     for (const line of ['list', 'list --json', `show ${record?.id}`, 'show alice --json']) {
       const shown = await keys(line);
@@ -83,7 +83,7 @@ describe('keys add', () => {
       'llm-gateway: --weight: found "0"; allowed is a number from 0.01 to 100',
       'Try: llm-gateway keys add --help',
     ]);
-    expect(world.store.keys()).toEqual([]);
+    expect(world.accounts.keys()).toEqual([]);
   });
 });
 
@@ -104,7 +104,7 @@ describe('keys list', () => {
     await keys(`revoke ${bo.id}`);
     world.state.epoch += hourMs;
     const { out } = await keys('list');
-    const id = world.store.keys()[2]?.id;
+    const id = world.accounts.keys()[2]?.id;
     expect(out.split('\n')).toEqual(
       [
         'id          name      state    limits                                                       models  expires',
@@ -138,9 +138,9 @@ describe('keys list', () => {
     await keys(['add', '--name', 'alice', '--budget-tokens', given, '--tpm', '20000']);
     const { out } = await keys('list');
     expect(out).toContain(`  20k tokens/min, ${shown}  `);
-    const [before] = world.store.keys();
+    const [before] = world.accounts.keys();
     await keys(['edit', 'alice', '--budget-tokens', shown]);
-    expect(world.store.keys()[0]?.limits).toEqual(before?.limits ?? {});
+    expect(world.accounts.keys()[0]?.limits).toEqual(before?.limits ?? {});
   });
 });
 
@@ -193,24 +193,24 @@ describe('keys edit', () => {
       'edit alice --rpm 5 --tpm none --models none --budget-tokens 1M/day --expires 1h --name bo',
     );
     expect([code, out, errors]).toEqual([0, `The key of bo (${id}) is changed.`, '']);
-    expect(world.store.keys()[0]).toMatchObject({
+    expect(world.accounts.keys()[0]).toMatchObject({
       id,
       name: 'bo',
       limits: { requestsPerMinute: 5, budgets: [{ tokens: 1_000_000, per: 'day' }] },
       weight: 2,
       expiresAt: epoch + hourMs,
     });
-    expect(world.store.keys()[0]?.limits).not.toHaveProperty('tokensPerMinute');
-    expect(world.store.keys()[0]?.models).toBeUndefined();
+    expect(world.accounts.keys()[0]?.limits).not.toHaveProperty('tokensPerMinute');
+    expect(world.accounts.keys()[0]?.models).toBeUndefined();
     expect(accepts(key)).toBeTrue();
-    const [entry] = world.store.audit(1);
+    const [entry] = world.accounts.audit(1);
     expect(entry).toMatchObject({ actor: 'cli', action: 'key_changed', keyId: id, name: 'bo' });
     expect(JSON.parse(entry?.detail ?? '')).toMatchObject({ name: 'bo', models: null });
   });
 
   test('says all that is wrong and changes nothing', async () => {
     await keys('add --name alice --rpm 60');
-    const before = world.store.keys();
+    const before = world.accounts.keys();
     const { code, out, errors } = await keys('edit alice --rpm 0 --tpm 5 --weight x');
     expect([code, out]).toEqual([2, '']);
     expect(errors.split('\n')).toEqual([
@@ -219,8 +219,8 @@ describe('keys edit', () => {
       'Try: llm-gateway keys edit --help',
     ]);
     expect((await keys('edit alice')).errors).toStartWith('llm-gateway: no option says what');
-    expect(world.store.keys()).toEqual(before);
-    expect(world.store.audit(10)).toHaveLength(1);
+    expect(world.accounts.keys()).toEqual(before);
+    expect(world.accounts.audit(10)).toHaveLength(1);
   });
 });
 
@@ -268,7 +268,7 @@ describe('keys revoke', () => {
       expect(again.code).toBe(1);
       expect(again.errors).toBe(`llm-gateway: the key of alice (${id}) is revoked already`);
     }
-    const actions = world.store.audit(10).map(({ actor, action }) => `${actor} ${action}`);
+    const actions = world.accounts.audit(10).map(({ actor, action }) => `${actor} ${action}`);
     expect(actions).toEqual(['cli key_revoked', 'cli key_added']);
   });
 });

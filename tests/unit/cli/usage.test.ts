@@ -32,7 +32,7 @@ function row(fields: Partial<UsageRow>): UsageRow {
 
 describe('usage', () => {
   beforeEach(() => {
-    world.store.insertUsage([
+    world.usage.insertUsage([
       row({}),
       row({ model: 'large', completionTokens: 7_000 }),
       row({
@@ -68,7 +68,7 @@ describe('usage', () => {
   });
 
   test('is nothing that a terminal obeys', async () => {
-    world.store.insertUsage([row({ model: 'x\u001b[2J\u202Ey' })]);
+    world.usage.insertUsage([row({ model: 'x\u001b[2J\u202Ey' })]);
     const { out } = await usage('--by model');
     expect(out).toContain('x\uFFFD[2J\uFFFDy');
     expect(out).toContain('a,"b"\uFFFD');

@@ -12,9 +12,12 @@ import { LiveRequest } from '../../../src/request/live.ts';
 import { LiveRequests } from '../../../src/request/inflight.ts';
 import { LiveFeed } from '../../../src/observe/liveview.ts';
 import { routes } from '../../../src/wire/routes.ts';
-import { Store } from '../../../src/stores/sqlite/store.ts';
+import { SqliteKeys } from '../../../src/stores/sqlite/keys.ts';
+import { openDatabase } from '../../../src/stores/sqlite/schema.ts';
+import { SqliteUsage } from '../../../src/stores/sqlite/usage.ts';
 import { rowOf } from '../../../src/accounts/usage.ts';
 import { until } from '../../support/wait.ts';
+import { uuids } from '../../support/samples.ts';
 import { ownUsage } from '../../../src/http/usage.ts';
 import { KeyRing } from '../../../src/accounts/keyring.ts';
 
@@ -25,9 +28,11 @@ const [route] = routes;
 if (route === undefined) throw new Error('there is no route');
 const chat = route;
 
-/** Gives an app as the gateway composes it, with a clock that stands at `epoch`. */
+/** Returns an app as the gateway composes it, with a clock that stands at `epoch`. */
 function setUp() {
-  const store = Store.open(undefined);
+  const db = openDatabase(undefined);
+  const store = new SqliteKeys(db);
+  const usage = new SqliteUsage(db);
   const live = new LiveRequests();
   const feed = new LiveFeed(() => ({ ids: Array.from(live, ({ id }) => id) }));
   const keys = new KeyRing(['sk-client-one', 'sk-client-two'], {
@@ -39,7 +44,7 @@ function setUp() {
   const state = { changes: 0, epoch };
   const lines: Record<string, unknown>[] = [];
   const epochNow = () => state.epoch;
-  const shared = { store, epochNow, corsHeaders: corsHeaders(['*']) };
+  const shared = { accountStore: store, usage, epochNow, corsHeaders: corsHeaders(['*']) };
   const app = new Elysia({ handler: { standardHostname: false } })
     .onError(({ error, code }) => {
       if (code === 'NOT_FOUND') return new Response('unknown', { status: 404 });
@@ -62,9 +67,9 @@ function setUp() {
         live,
         feed,
         accounts: {
-          changed() {
+          async changed() {
             state.changes++;
-            keys.replaceIssued(store.keys());
+            keys.replaceIssued(await store.keys());
           },
           revoke: (id) => keys.revoke(id),
         },
@@ -86,14 +91,14 @@ function setUp() {
     // What the tests look at is theirs to know.
     return { status, headers, text, json: text.startsWith('{') ? JSON.parse(text) : undefined };
   }
-  return { app, ask, store, live, feed, keys, state, lines };
+  return { app, ask, db, store, usage, live, feed, keys, state, lines };
 }
 
 let world: ReturnType<typeof setUp>;
 beforeEach(() => {
   world = setUp();
 });
-afterEach(() => world.store.close());
+afterEach(() => world.db.close(true));
 
 /** Makes a request of the first client that is in flight. */
 function inFlight(id: string, fields: Partial<LiveRequest> = {}): LiveRequest {
@@ -107,12 +112,13 @@ function inFlight(id: string, fields: Partial<LiveRequest> = {}): LiveRequest {
 function spend(key: string, model: string, completionTokens: number, at = epoch - hourMs): void {
   const caller = world.keys.find(key, new Headers(), epoch);
   const entry = Object.assign(new LiveRequest('r', chat, caller, 0), {
-    model,
+    askedModel: model,
     status: 200,
     sentAt: 1,
     tokens: { promptTokens: 1, completionTokens },
   });
-  world.store.insertUsage([rowOf(entry.settlement('done', undefined, 10), at)]);
+  const row = rowOf(entry.settlement('done', undefined, 10), at);
+  world.usage.insertUsage([{ ...row, uuid: uuids.next() }]);
 }
 
 const adminRoutes = [
@@ -354,6 +360,27 @@ describe('keys', () => {
     expect(await messageOf('DELETE', path)).toBe(
       'The store cannot be written (database is locked). The key is refused until this gateway ends; try again.',
     );
+    expect(accepts(key)).toBeFalse();
+  });
+
+  test('a store that answers later is waited for, also when it fails', async () => {
+    const { key, view } = await make();
+    const path = `/admin/keys/${view.id}`;
+    const { store } = world;
+    for (const name of ['keys', 'addKey', 'changeKey', 'audit'] as const) {
+      const atOnce = store[name].bind(store) as (...args: unknown[]) => unknown;
+      const later = async (...args: unknown[]) => (await Bun.sleep(1), atOnce(...args));
+      Object.defineProperty(store, name, { value: later, configurable: true });
+    }
+    expect((await world.ask('GET', '/admin/keys')).json).toEqual({ data: [view] });
+    expect((await world.ask('POST', '/admin/keys', { name: 'bob' })).status).toBe(201);
+    expect((await world.ask('PATCH', path, { weight: 2 })).json).toEqual({ ...view, weight: 2 });
+    expect((await world.ask('GET', path)).json.weight).toBe(2);
+    expect((await world.ask('GET', '/admin/audit')).json.data).toHaveLength(3);
+    const fails = () => Promise.reject(new Error('no answer'));
+    Object.defineProperty(store, 'changeKey', { value: fails });
+    const { status, json } = await world.ask('DELETE', path);
+    expect([status, json.error.code]).toEqual([503, 'store_unavailable']);
     expect(accepts(key)).toBeFalse();
   });
 

@@ -7,7 +7,7 @@ import { issueKey } from '../../../src/accounts/keys.ts';
 import { keyView } from '../../../src/accounts/keyview.ts';
 import { specification } from '../../../src/pages/openapi.ts';
 import { routes } from '../../../src/wire/routes.ts';
-import { Groups } from '../../../src/accounts/totals.ts';
+import { Totals } from '../../../src/accounts/totals.ts';
 import { usageColumns } from '../../../src/accounts/usage.ts';
 import { fullPolicy } from '../../support/samples.ts';
 
@@ -345,7 +345,7 @@ describe('what the operator sends and gets', () => {
       expect.arrayContaining(Object.keys(view)),
     );
     expect(problems(schemaOf('Key'), { ...view, limits: null })).not.toEqual([]);
-    const [totals] = new Groups([]).totals();
+    const [totals] = new Totals([]).totals();
     expect(problems(schemaOf('UsageTotals'), totals)).toEqual([]);
     expect(Object.keys(schemaOf('UsageTotals')['properties'] ?? {}).sort()).toEqual(
       [...usageColumns, 'name', ...Object.keys(totals ?? {})].sort(),

@@ -174,6 +174,9 @@ describe('settlement', () => {
   test('says what happened, with times as differences', () => {
     const ended = request({
       model: 'qwen3-8b',
+      askedModel: 'qwen3-8b',
+      servedModel: 'qwen3',
+      priority: 'batch',
       upstream: { id: 'engine', provenAt: 1_100 },
       stream: true,
       status: 200,
@@ -191,6 +194,9 @@ describe('settlement', () => {
       caller,
       route: '/v1/completions',
       model: 'qwen3-8b',
+      askedModel: 'qwen3-8b',
+      servedModel: 'qwen3',
+      priority: 'batch',
       upstream: 'engine',
       status: 200,
       code: undefined,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { countIssuedKeys } from '../../../../src/stores/sqlite/datadir.ts';
 import { issueKey } from '../../../../src/accounts/keys.ts';
-import { Store } from '../../../../src/stores/sqlite/store.ts';
+import { openLedger } from '../../../../src/stores/open.ts';
 import { plainPolicy } from '../../../support/samples.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'datadir-'));
@@ -18,13 +18,13 @@ function write(name: string, text: string): string {
 }
 
 describe('countIssuedKeys', () => {
-  test('gives the number of keys, revoked ones too', () => {
+  test('gives the number of keys, revoked ones too', async () => {
     const dir = join(folder, 'used');
-    const store = Store.open(dir);
+    const { accounts, close } = await openLedger(dir);
     expect(countIssuedKeys(dir)).toBe(0);
-    store.addKey({ ...issueKey(plainPolicy, 0).record, revokedAt: 1 }, 'test');
+    await accounts.addKey({ ...issueKey(plainPolicy, 0).record, revokedAt: 1 }, 'test');
     expect(countIssuedKeys(dir)).toBe(1);
-    store.close();
+    await close();
     expect(countIssuedKeys(dir)).toBe(1);
   });
 

@@ -167,6 +167,44 @@ describe('openDatabase', () => {
   });
 });
 
+describe('version 2', () => {
+  test('keeps the rows of version 1, and knows of them what can be known', () => {
+    const { dir } = made((db) => {
+      migrate(db, migrations.slice(0, 1));
+      const insert = db.query(
+        `INSERT INTO usage (at, requestId, keyId, principal, keyName, route, model, status, outcome, stream,
+           queuedMs, engineMs, totalMs, promptTokens, isCacheHit)
+         VALUES (?, 'r', 'k1', ?, 'alice', '/v1/completions', ?, 200, 'done', 0, 1, 2, 3, 7, 0)`,
+      );
+      for (const row of [1, 2]) insert.run(row, row === 1 ? 'k1' : 'k1/eva', 'qwen');
+    });
+    const db = openDatabase(dir);
+    const sql = 'SELECT id, at, uuid, principal, user, model, servedModel, priority, promptTokens';
+    const unknown = { uuid: null, servedModel: null, priority: null };
+    const known = { model: 'qwen', promptTokens: 7, ...unknown };
+    expect(db.query(`${sql} FROM usage ORDER BY id`).all()).toEqual([
+      { id: 1, at: 1, principal: 'k1', user: null, ...known },
+      { id: 2, at: 2, principal: 'k1/eva', user: 'eva', ...known },
+    ]);
+    db.close(true);
+  });
+
+  test('lets a process of version 1 go on writing', () => {
+    const { dir } = made((db) => migrate(db, migrations.slice(0, 1)));
+    const db = openDatabase(dir);
+    const written = ['x', 'y'].map((requestId) =>
+      db
+        .query(
+          `INSERT INTO usage (at, requestId, keyId, principal, keyName, route, status, outcome, stream, queuedMs,
+             engineMs, totalMs, isCacheHit) VALUES (1, ?, 'k', 'k', 'n', '/', 200, 'done', 0, 0, 0, 0, 0)`,
+        )
+        .run(requestId),
+    );
+    expect(written.map(({ changes }) => changes)).toEqual([1, 1]);
+    db.close(true);
+  });
+});
+
 describe('migrate', () => {
   const first: Migration = { since: '0.1.0', sql: 'CREATE TABLE a (x TEXT)' };
   const second: Migration = {

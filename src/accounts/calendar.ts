@@ -15,7 +15,7 @@ const hourMs = 3_600_000;
 /** Longer than any: a day has 25 hours when summer time ends. */
 const longestMs = { day: 26 * hourMs, month: 32 * 24 * hourMs };
 
-/** Gives the first whole number up to `to` that is true; `from` must be false, `to` true, with one change between. */
+/** Returns the first whole number up to `to` that is true; `from` must be false, `to` true, with one change between. */
 function firstTrue(from: number, to: number, isTrue: (at: number) => boolean): number {
   let [last, first] = [from, to];
   while (first - last > 1) {
@@ -26,7 +26,7 @@ function firstTrue(from: number, to: number, isTrue: (at: number) => boolean): n
   return first;
 }
 
-/** Gives a text that differs between any two neighbouring days, or months. */
+/** Returns a text that differs between any two neighbouring days, or months. */
 type NameOf = Record<PeriodName, (epochMs: number) => string>;
 
 /** Without Intl, whose first use takes more than ten milliseconds. */
@@ -54,7 +54,7 @@ export class Calendar {
     this.#nameOf = timeZone === 'UTC' ? utc : namesIn(timeZone);
   }
 
-  /** Gives the day or month that this moment is in. */
+  /** Returns the day or month that this moment is in. */
   periodOf(name: PeriodName, epochMs: number): Period {
     const current = this.#current[name];
     if (epochMs >= current.start && epochMs < current.end) return current;

@@ -27,7 +27,7 @@ function isoOf(epochMs: number | undefined): string | null {
 }
 
 /**
- * Gives what may be shown of a key.
+ * Returns what may be shown of a key.
  * @param epochMs now, in epoch milliseconds
  */
 export function keyView(record: IssuedKey, epochMs: number): KeyView {

@@ -23,7 +23,7 @@ type ClearingWord = 'none' | 'null';
 
 /**
  * Reads what one source gives; what is wrong goes to `problems`.
- * @param clearing the word with which a change takes a member away; `undefined` where there is nothing to take
+ * @param clearing the word with which a change takes a member away; `undefined` if there is nothing to take
  */
 function read(
   source: Source,
@@ -53,7 +53,7 @@ function withoutLimits(values: Partial<Values>): Partial<Omit<KeyPolicy, 'limits
   return Object.fromEntries(entries);
 }
 
-/** Gives the policy of a new key. Throws an InputError. */
+/** Returns the policy of a new key. Throws an InputError. */
 function policyOf(
   source: Source,
   problems: string[],
@@ -69,7 +69,7 @@ function policyOf(
   return { name, limits: limitsOf(given), models, weight, priority, userHeader, expiresAt };
 }
 
-/** Gives what changes of a policy. Throws an InputError. */
+/** Returns what changes of a policy. Throws an InputError. */
 function changeOf(
   source: Source,
   problems: string[],
@@ -86,7 +86,7 @@ function changeOf(
 
 type Mapping = Readonly<Record<string, unknown>>;
 
-/** Gives the members that a JSON object has; one that no rule knows is a problem. */
+/** Returns the members that a JSON object has; one that no rule knows is a problem. */
 function fromJson(body: Mapping, problems: string[]): Source {
   const source = new Map<Name, Given>();
   function take(members: Mapping, path: string, known: readonly Name[]): void {
@@ -110,7 +110,7 @@ function fromJson(body: Mapping, problems: string[]): Source {
 }
 
 /**
- * Gives the policy that a JSON object sets out. Throws an InputError.
+ * Returns the policy that a JSON object sets out. Throws an InputError.
  * @param epochMs now, in epoch milliseconds
  */
 export function policyFromJson(body: Mapping, epochMs: number): KeyPolicy {
@@ -119,7 +119,7 @@ export function policyFromJson(body: Mapping, epochMs: number): KeyPolicy {
 }
 
 /**
- * Gives what a JSON object changes; limits that it does not name stay, and `null` clears. Throws an InputError.
+ * Returns what a JSON object changes; limits that it does not name stay, and `null` clears. Throws an InputError.
  * @param epochMs now, in epoch milliseconds
  */
 export function changeFromJson(
@@ -138,7 +138,7 @@ export const policyFlags: Readonly<Record<string, { type: 'string' }>> = Object.
   names.map((name) => [rules[name].flag, { type: 'string' }]),
 );
 
-/** Gives the members that flags name; flags that are none of a policy are passed over. */
+/** Returns the members that flags name; flags that do not belong to a policy are ignored. */
 function fromFlags(flags: Mapping, decode: (name: Name, text: string) => unknown): Source {
   const source = new Map<Name, Given>();
   for (const name of names) {
@@ -155,7 +155,7 @@ function decodeFlag(name: Name, text: string): unknown {
 }
 
 /**
- * Gives the policy that flags set out; those that are none of a policy are passed over. Throws an InputError.
+ * Returns the policy that flags set out; those that do not belong to a policy are ignored. Throws an InputError.
  * @param epochMs now, in epoch milliseconds
  */
 export function policyFromFlags(flags: Mapping, epochMs: number): KeyPolicy {
@@ -169,7 +169,7 @@ function decodeChange(name: Name, text: string): unknown {
 }
 
 /**
- * Gives what flags change; limits that they do not name stay, and `none` clears. Throws an InputError.
+ * Returns what flags change; limits that they do not name stay, and `none` clears. Throws an InputError.
  * @param epochMs now, in epoch milliseconds
  */
 export function changeFromFlags(

@@ -12,7 +12,7 @@ import type { Budget, Limits, Priority } from '../request/caller.ts';
 
 const budgetUnits = { '': 1, k: 1e3, m: 1e6, g: 1e9 } as const;
 
-/** Gives the budget of `1M/day` or `500k/month`; `undefined` for anything else. */
+/** Returns the budget of `1M/day` or `500k/month`; `undefined` for anything else. */
 function parseBudget(text: string): unknown {
   const match = /^(\d+(?:\.\d+)?)([kmg]?)\/(day|month)$/i.exec(text.trim());
   if (match === null) return undefined;
@@ -30,11 +30,11 @@ interface Rule<T> {
   flag: string;
   /** Which values it may have, for people. */
   allowed: string;
-  /** The value where none is given, and what `null` sets it to; `null` where there must be one. */
+  /** The value if none is given, and what `null` sets it to; `null` if there must be one. */
   fallback: T | null;
-  /** Gives what JSON would have, from the text of a flag. */
+  /** Returns what JSON would have, from the text of a flag. */
   decode: (text: string) => unknown;
-  /** Gives the value; `null` where it is none that is allowed. */
+  /** Returns the value; `null` if it is not allowed. */
   accept: (value: unknown, epochMs: number) => T | null;
 }
 
@@ -78,7 +78,7 @@ const budgetList = Type.Array(
   { minItems: 1 },
 );
 
-/** Gives budgets, of which each period has one at most. */
+/** Returns budgets, of which each period has one at most. */
 function acceptBudgets(value: unknown): readonly Budget[] | null {
   const budgets = checked(budgetList)(value);
   return budgets && new Set(budgets.map(({ per }) => per)).size === budgets.length ? budgets : null;

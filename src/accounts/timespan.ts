@@ -10,9 +10,9 @@ const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const longestMs = 36_500 * unitMs.d;
 export const durations = 'a duration such as 7d, 24h, 30m or 90s';
 export const dates =
-  'an ISO date such as 2027-01-31 or 2027-01-31T18:00Z (UTC where it names no zone)';
+  'an ISO date such as 2027-01-31 or 2027-01-31T18:00Z (UTC if it names no zone)';
 
-/** Gives the milliseconds of `7d`, `24h`, `30m` or `90s`, of at most a hundred years; `undefined` for anything else. */
+/** Returns the milliseconds of `7d`, `24h`, `30m` or `90s`, of at most a hundred years; `undefined` for anything else. */
 export function parseDuration(text: string): number | undefined {
   const match = /^(\d{1,10})([smhd])$/.exec(text);
   if (match === null) return undefined;
@@ -22,7 +22,7 @@ export function parseDuration(text: string): number | undefined {
 
 const isoDate = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?$/;
 
-/** Gives the epoch milliseconds of an ISO date. */
+/** Returns the epoch milliseconds of an ISO date. */
 export function parseDate(text: string): number | undefined {
   const [, day = '', time, , , zone] = isoDate.exec(text) ?? [];
   const dayAt = Date.parse(day);

@@ -1,5 +1,5 @@
 /**
- * Adds up rows of the usage ledger by group. Pure: whoever has the rows hands them over one by one, the latest first.
+ * Adds up rows of the usage ledger by group. Pure: the rows are handed over one by one, the latest first.
  */
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { refusalCodes } from './limits.ts';
@@ -28,7 +28,7 @@ export const unitMs = { day: 86_400_000, hour: 3_600_000, minute: 60_000 } as co
 /** With these the gateway refuses: a limit is reached, or there is no room in the queue. No engine has failed. */
 const refusals: ReadonlySet<string | null> = new Set<ErrorCode>([...refusalCodes, 'queue_full']);
 
-/** Says what became of a request that brought no answer; `undefined` of one that did. */
+/** Returns what became of a request that brought no answer; `undefined` if it brought one. */
 function endOf({
   code,
   outcome,
@@ -40,7 +40,7 @@ function endOf({
   return outcome === 'failed' || status >= 400 ? 'failed' : undefined;
 }
 
-/** Says whether a request has been in the queue, for however short: who was not let in there has not waited. */
+/** Returns whether a request has been in the queue, however briefly. A request that was refused there has not waited. */
 function hasWaited({ code, queuedMs, engineMs, isCacheHit }: CountedRow): boolean {
   return !refusals.has(code) && (queuedMs > 0 || engineMs > 0 || isCacheHit === 1);
 }
@@ -49,7 +49,7 @@ function isTime(column: UsageColumn): column is keyof typeof unitMs {
   return column in unitMs;
 }
 
-/** Gives the value of a column as people read it: a unit of time by its beginning. */
+/** Returns the value of a column as people read it: a unit of time by its beginning. */
 function shownAs(column: UsageColumn, value: string | number | null | undefined): string | null {
   if (value === null || value === undefined) return null;
   if (!isTime(column)) return String(value);
@@ -77,7 +77,7 @@ class Times {
     counts[digits] = (counts[digits] ?? 0) + 1;
   }
 
-  /** Gives the smallest time that at least `percent` of all do not exceed; `null` where there is none. */
+  /** Returns the smallest time that at least `percent` of all do not exceed; `null` if there is no time. */
   percentile(percent: number): number | null {
     if (this.#total === 0) return null;
     let rank = Math.ceil((this.#total * percent) / 100) - this.#zeros;
@@ -172,7 +172,7 @@ export class Totals {
     group.add(row);
   }
 
-  /** Gives the groups in the order of time where that is a column, and then most tokens first. */
+  /** Returns the groups in the order of time if that is a column, and then most tokens first. */
   totals(): UsageTotals[] {
     const time = (['minute', 'hour', 'day'] as const).find((unit) => this.by.includes(unit));
     const timeOf = (totals: UsageTotals) => (time === undefined ? '' : (totals[time] ?? ''));

@@ -93,7 +93,7 @@ export interface UsageFigures {
   /** Requests whose tokens are estimated. */
   estimated: number;
   engineSeconds: number;
-  /** Percentiles by nearest rank, to two significant digits; `null` where there is nothing to rank. */
+  /** Percentiles by nearest rank, to two significant digits; `null` if there is nothing to rank. */
   firstTokenMsP50: number | null;
   firstTokenMsP95: number | null;
   /** Of those that were in the queue, for however short. */
@@ -102,8 +102,8 @@ export interface UsageFigures {
 }
 
 /**
- * One group: the columns asked for, and its sums. `key` is the public id, beside it `name` as of its latest request;
- * `day` is `2026-11-05`, `hour` and `minute` are `2026-11-05T13:00Z`; `null` where a request had no such thing.
+ * One group: the columns asked for, and its sums. `key` is the public id, and `name` goes with it, as of its latest request;
+ * `day` is `2026-11-05`, `hour` and `minute` are `2026-11-05T13:00Z`; `null` if a request had no such thing.
  */
 export type UsageTotals = { [column in UsageColumn | 'name']?: string | null } & UsageFigures;
 

@@ -44,7 +44,7 @@ export interface Command {
 
 /** The options that every command has, as its help says. */
 export const commonHelp = `
-  --config FILE      the configuration whose DATA_DIR is meant, where it is in a file
+  --config FILE      the configuration whose DATA_DIR is meant, if it is in a file
   --help             this text`;
 
 /** @param title what stands behind `llm-gateway` to call it */
@@ -97,7 +97,7 @@ function read(command: Command, args: readonly string[]): { values: Values; name
   if (again !== undefined) throw new Misuse(`--${again}: given twice`);
   if (surplus.length > 0) throw new Misuse(`unexpected "${oneLine(surplus.join(' '))}"`);
   if (!named && isAboutKey && values['help'] !== true) {
-    throw new Misuse('name the key: its id, or its name where no other key has it');
+    throw new Misuse('name the key: its id, or its name if no other key has it');
   }
   return { values, named: named ?? '' };
 }

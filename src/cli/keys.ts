@@ -72,7 +72,7 @@ Lists all keys, the oldest first.
 
 const show: Command = {
   help: `Usage: llm-gateway keys show KEY [options]
-Shows what a key may do. KEY is its id, or its name where no other key has it.
+Shows what a key may do. KEY is its id, or its name if no other key has it.
 
   --json             as JSON${commonHelp}`,
   options: { json: { type: 'boolean' } },
@@ -88,8 +88,8 @@ Shows what a key may do. KEY is its id, or its name where no other key has it.
 const edit: Command = {
   help: `Usage: llm-gateway keys edit KEY [options]
 Changes what a key may do. What no option names stays as it is, and none takes away: --rpm none is no limit, --models none
-is all; budgets and models that are named take the place of what it has. KEY is its id, or its name where no other key
-has it.
+is all; budgets and models that are named take the place of what it has. KEY is its id, or its name if no other key has
+it.
 ${policyHelp}${commonHelp}`,
   options: policyFlags,
   isAboutKey: true,
@@ -104,7 +104,7 @@ ${policyHelp}${commonHelp}`,
 
 const rotate: Command = {
   help: `Usage: llm-gateway keys rotate KEY [options]
-Makes a new secret for a key and prints the new key, this one time. KEY is its id, or its name where no other key has it.
+Makes a new secret for a key and prints the new key, this one time. KEY is its id, or its name if no other key has it.
 
   --grace TIME       how long the old secret is still accepted, such as 24h or 30m; not at all without this${commonHelp}`,
   options: { grace: { type: 'string' } },
@@ -135,7 +135,7 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
 
 const revoke: Command = {
   help: `Usage: llm-gateway keys revoke KEY [options]
-Ends a key for good, and what it has running. KEY is its id, or its name where no other key has it.
+Ends a key for good, and what it has running. KEY is its id, or its name if no other key has it.
 ${commonHelp}`,
   options: {},
   isAboutKey: true,
@@ -221,7 +221,7 @@ const units = [
   ['k', 1e3],
 ] as const;
 
-/** Returns a number as one would type it: 1M, 1.5M or 20k where it is as round as that. */
+/** Returns a number as one would type it: 1M, 1.5M or 20k if it is as round as that. */
 function amountText(amount: number): string {
   const unit = units.find(([, size]) => amount >= size && amount % (size / 10) === 0);
   return unit === undefined ? String(amount) : `${amount / unit[1]}${unit[0]}`;

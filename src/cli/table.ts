@@ -3,15 +3,15 @@
  * does not get through.
  */
 
-/** Gives a text on one line and without what a terminal would obey: models and users are named by strangers. */
+/** Returns a text on one line and without control characters: strangers name models and users. */
 export function oneLine(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\uFFFD');
 }
 
-/** What stands where there is nothing. */
+/** What a cell without a value shows. */
 export const none = '-';
 
-/** Gives an aligned table; the columns from `firstNumber` on end at one edge. */
+/** Returns an aligned table; the columns from `firstNumber` on are aligned to the right. */
 export function table(
   headings: readonly string[],
   rows: readonly (readonly string[])[],
@@ -29,14 +29,14 @@ export function table(
   return cells.map((line) => line.map(padded).join('  ').trimEnd()).join('\n');
 }
 
-/** Gives a field of a CSV file, quoted as RFC 4180 has it, and not as a formula where a spreadsheet opens the file. */
+/** Returns a field of a CSV file, quoted as RFC 4180 says, and so that no spreadsheet takes it for a formula. */
 function csvField(value: string | number | null | undefined): string {
   if (typeof value !== 'string') return String(value ?? '');
   const text = /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Gives rows as CSV by RFC 4180, without the line feed behind the last one. */
+/** Returns rows as CSV by RFC 4180, without the line feed after the last one. */
 export function csv(rows: readonly (readonly (string | number | null | undefined)[])[]): string {
   return `${rows.map((row) => row.map(csvField).join(',')).join('\r\n')}\r`;
 }

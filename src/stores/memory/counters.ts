@@ -18,7 +18,7 @@ function nextMean(mean: number, newest: number): number {
   return mean + newestWeight * (newest - mean);
 }
 
-/** For how many milliseconds each limit refuses; 0 where it does not. */
+/** For how many milliseconds each limit refuses; 0 if it does not. */
 export type Waits = Record<RefusalCode, number>;
 
 /** The counters of one principal. */
@@ -60,7 +60,7 @@ export class Counters {
     if (tokensPerMinute !== undefined) this.tokens.setRate(tokensPerMinute, now.ms);
   }
 
-  /** Pure decision: for how many milliseconds each limit refuses; 0 where it does not. */
+  /** Pure decision: for how many milliseconds each limit refuses; 0 if it does not. */
   waits(limits: Limits, tokens: number, now: Moment, calendar: Calendar): Waits {
     const { requestsPerMinute, tokensPerMinute, concurrentRequests = Infinity, budgets } = limits;
     const excess = this.open + 1 - concurrentRequests;

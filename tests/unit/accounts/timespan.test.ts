@@ -72,7 +72,7 @@ describe('what is asked of the usage', () => {
     expect(problems).toHaveLength(3);
     expect(problems[0]).toBe('--by: found "color"; allowed are key, model, day');
     expect(problems[1]).toBe(
-      '--until: found "y"; allowed is a duration such as 7d, 24h, 30m or 90s ago, or an ISO date such as 2027-01-31 or 2027-01-31T18:00Z (UTC where it names no zone)',
+      '--until: found "y"; allowed is a duration such as 7d, 24h, 30m or 90s ago, or an ISO date such as 2027-01-31 or 2027-01-31T18:00Z (UTC if it names no zone)',
     );
   });
 

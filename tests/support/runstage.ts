@@ -5,6 +5,7 @@
 import pino from 'pino';
 import { loadConfig } from '../../src/config/load.ts';
 import { Secrets } from '../../src/config/secrets.ts';
+import type { LimitStore } from '../../src/accounts/limits.ts';
 import { makeParts, type Parts } from '../../src/gateway.ts';
 import type { RequestInput } from '../../src/relay/exchange.ts';
 import { Runs } from '../../src/relay/runs.ts';
@@ -96,10 +97,14 @@ export function inputOf(asked: AskedRun): RequestInput {
   };
 }
 
-/** Starts an engine, and the parts of a gateway with these settings; the engine is an OpenAI-like one unless they say more. */
+/**
+ * Starts an engine, and the parts of a gateway with these settings; the engine is an OpenAI-like one unless they say more.
+ * @param limitsOf makes the limits of the runs, of those in memory
+ */
 export async function startRuns(
   answer: Answer,
   env: Record<string, string> = {},
+  limitsOf: (limits: LimitStore) => LimitStore = (limits) => limits,
 ): Promise<RunStage> {
   const engine = await startUpstream(answer);
   const config = loadConfig({
@@ -128,7 +133,7 @@ export async function startRuns(
     isLong() {},
     settled: (record: Settlement, cause: unknown) => void settled.push({ record, cause }),
   };
-  const runs = new Runs({ ...parts, observer });
+  const runs = new Runs({ ...parts, limits: limitsOf(parts.limits), observer });
   parts.pool.start();
   return {
     engine,

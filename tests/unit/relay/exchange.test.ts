@@ -3,7 +3,10 @@
  * gets, what is tried again, and what a reader's leaving means, which its policy alone decides.
  */
 import { describe, expect, test } from 'bun:test';
+import type { LimitStore } from '../../../src/accounts/limits.ts';
+import type { MemoryLimits } from '../../../src/stores/memory/limits.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
+import { LateLimits } from '../../contracts/latelimits.ts';
 import { chunk, lastChunk, plain, streamHead, type Wire } from '../../support/rawengine.ts';
 import { readerThat, startRuns } from '../../support/runstage.ts';
 import { until } from '../../support/wait.ts';
@@ -188,6 +191,67 @@ describe('a run is refused', () => {
     const error = await errorOf(stage.run({ body: { nothing: true } }));
     expect(error.code).toBe('missing_field');
     expect(stage.settled[0]?.record.bytesOut).toBeGreaterThan(0);
+  });
+});
+
+describe('limits that answer late', () => {
+  const limited = { limits: { concurrentRequests: 1 } };
+
+  test('are waited for, and given back when their reader has left meanwhile', async () => {
+    const made: MemoryLimits[] = [];
+    const asked = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    await using stage = await startRuns(answerAll, {}, (inner) => {
+      made.push(inner as MemoryLimits);
+      return Object.assign(new LateLimits(inner), {
+        async admit(...args: Parameters<LimitStore['admit']>) {
+          asked.resolve();
+          await gate.promise;
+          return await inner.admit(...args);
+        },
+      });
+    });
+    const reader = readerThat();
+    const run = stage.run({ reader, caller: limited });
+    await asked.promise;
+    reader.leave();
+    gate.resolve();
+    expect((await errorOf(run)).code).toBe('client_closed_request');
+    expect(stage.engine.requests).toEqual([]);
+    await until('nothing is held', () => made[0]?.held().requests === 0);
+    expect((await stage.run({ caller: limited })).status).toBe(200);
+  });
+
+  test('and cannot admit refuse the run, once, with the cause for the log', async () => {
+    await using stage = await startRuns(
+      answerAll,
+      {},
+      (inner) => new LateLimits(inner, (call) => call === 'admit'),
+    );
+    expect(await errorOf(stage.run({ caller: limited }))).toMatchObject({
+      code: 'store_unavailable',
+      headers: { 'retry-after': '1' },
+    });
+    expect(stage.settled).toMatchObject([
+      { record: { status: 503, outcome: 'failed' }, cause: new Error('connection lost') },
+    ]);
+    expect((await stage.run()).status).toBe(200);
+  });
+
+  test.each(['at once', 'late'])('and fail to settle, %s, cost the answer nothing', async (how) => {
+    await using stage = await startRuns(answerAll, {}, (inner) =>
+      how === 'late'
+        ? new LateLimits(inner, (call) => call === 'settle')
+        : Object.assign(new LateLimits(inner), {
+            settle() {
+              throw new Error('connection lost');
+            },
+          }),
+    );
+    const answer = await stage.run({ caller: limited });
+    expect(await answer.text()).toBe(said);
+    expect(stage.settled).toMatchObject([{ record: { status: 200, outcome: 'done' } }]);
+    expect(stage.parts.live.size).toBe(0);
   });
 });
 

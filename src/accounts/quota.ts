@@ -4,8 +4,8 @@
  */
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
-import type { Caller } from '../request/caller.ts';
-import type { Decision, Demand, Standing } from './limits.ts';
+import type { Caller, Limits } from '../request/caller.ts';
+import type { Decision, Demand, RefusalCode, Standing } from './limits.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
 import { spentTokens } from './usage.ts';
 import type { Settlement } from '../request/settlement.ts';
@@ -72,13 +72,37 @@ export function standingHeaders(standing: Standing): Record<string, string> {
   return headers;
 }
 
-/** Makes the error of a request that a limit refuses. */
-export function refusalOf({
-  code,
-  retryAfterMs,
-  standing,
-}: Omit<Extract<Decision, { isAdmitted: false }>, 'isAdmitted'>): GatewayError {
+/** Returns a wait for people, rounded up: `30 s`, `12 min` or `5 h`. */
+function waitText(ms: number): string {
+  const seconds = Math.ceil(ms / 1_000);
+  if (seconds <= 120) return `${seconds} s`;
+  return seconds <= 7_200 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3_600)} h`;
+}
+
+/** Returns which limit refuses, with its figure, and when to retry. */
+function refusalText(code: RefusalCode, limits: Limits, retryAfterMs: number): string {
+  const retry = `Retry in ${waitText(retryAfterMs)}.`;
+  switch (code) {
+    case 'rate_limited':
+      return `Rate limit reached: ${limits.requestsPerMinute} requests a minute. ${retry}`;
+    case 'tokens_exhausted':
+      return `Token limit reached: ${limits.tokensPerMinute} tokens a minute. ${retry}`;
+    case 'too_many_concurrent':
+      return `Too many open requests: this API key may have ${limits.concurrentRequests} at once. Retry when one has ended.`;
+    case 'budget_spent': {
+      const budgets = (limits.budgets ?? []).map(({ tokens, per }) => `${tokens} tokens a ${per}`);
+      return `Token budget spent: ${budgets.join(', ')}. ${retry}`;
+    }
+  }
+}
+
+/** Makes the error of a request that a limit of its caller refuses. */
+export function refusalOf(
+  limits: Limits,
+  { code, retryAfterMs, standing }: Omit<Extract<Decision, { isAdmitted: false }>, 'isAdmitted'>,
+): GatewayError {
   return new GatewayError(code, {
+    message: refusalText(code, limits, retryAfterMs),
     headers: {
       ...standingHeaders(standing),
       'retry-after': `${Math.ceil(retryAfterMs / 1000)}`,

@@ -158,7 +158,7 @@ export class Exchange {
     const { principal, limits } = this.request.caller;
     const { concurrentRequests: limit } = limits;
     if (limit === undefined || this.options.live.openOf(principal) <= limit) return;
-    throw refusalOf({ code: 'too_many_concurrent', retryAfterMs: 1_000, standing: {} });
+    throw refusalOf(limits, { code: 'too_many_concurrent', retryAfterMs: 1_000, standing: {} });
   }
 
   /** Reserves what the request may need of its caller's limits; a promise if the store answers later. Throws the refusal. */
@@ -182,7 +182,7 @@ export class Exchange {
 
   /** Notes what is reserved. Throws the refusal. */
   #obey(decision: Decision): void {
-    if (!decision.isAdmitted) throw refusalOf(decision);
+    if (!decision.isAdmitted) throw refusalOf(this.request.caller.limits, decision);
     this.#holdings.reserved(decision.reservation);
     this.#standing = standingHeaders(decision.standing);
   }

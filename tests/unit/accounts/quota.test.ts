@@ -2,6 +2,7 @@
  * What a request asks of its caller's limits, what it has used in the end, and the headers that tell of it.
  */
 import { describe, expect, test } from 'bun:test';
+import type { Limits } from '../../../src/request/caller.ts';
 import {
   demandOf,
   limitsUnknown,
@@ -107,13 +108,39 @@ describe('refusalOf', () => {
   test('is an error that says when to come again, in seconds rounded up and in milliseconds', () => {
     const standing = { requests: { limit: 60, remaining: 0, resetMs: 60_000 } };
     const refused = { isAdmitted: false as const, retryAfterMs: 1_001, standing };
-    const error = refusalOf({ ...refused, code: 'rate_limited' });
+    const error = refusalOf({ requestsPerMinute: 60 }, { ...refused, code: 'rate_limited' });
     expect(error).toMatchObject({ code: 'rate_limited', status: 429 });
     expect(error?.headers).toMatchObject({
       'retry-after': '2',
       'retry-after-ms': '1001',
       'x-ratelimit-remaining-requests': '0',
     });
+  });
+
+  test.each([
+    ['rate_limited', 30_000, 'Rate limit reached: 2 requests a minute. Retry in 30 s.'],
+    ['tokens_exhausted', 121_000, 'Token limit reached: 500 tokens a minute. Retry in 3 min.'],
+    [
+      'too_many_concurrent',
+      1_000,
+      'Too many open requests: this API key may have 4 at once. Retry when one has ended.',
+    ],
+    [
+      'budget_spent',
+      7_200_001,
+      'Token budget spent: 1000 tokens a day, 9000 tokens a month. Retry in 3 h.',
+    ],
+  ] as const)('says which limit refuses and what it is: %s', (code, retryAfterMs, message) => {
+    const limits: Limits = {
+      requestsPerMinute: 2,
+      tokensPerMinute: 500,
+      concurrentRequests: 4,
+      budgets: [
+        { tokens: 1_000, per: 'day' },
+        { tokens: 9_000, per: 'month' },
+      ],
+    };
+    expect(refusalOf(limits, { code, retryAfterMs, standing: {} }).message).toBe(message);
   });
 });
 

@@ -12,15 +12,17 @@ import { corsHeaders } from './wire/cors.ts';
 import { Ledger } from './accounts/ledger.ts';
 import { LiveRequests } from './request/inflight.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
+import type { Fleet } from './engines/fleet.ts';
 import type { Log } from './log/log.ts';
 import { Metrics } from './observe/metrics.ts';
-import { Pool } from './scheduling/pool.ts';
+import { Scheduler } from './scheduling/scheduler.ts';
 import { tracingHeaders, type Secrets } from './config/secrets.ts';
 import { openStores, type Stores } from './stores/open.ts';
 import type { Tracing } from './observe/tracing.ts';
 import { maskKey } from './log/masking.ts';
 import { observedBy } from './request/observer.ts';
 import { KeyRing, type KeyOptions } from './accounts/keyring.ts';
+import { setQuietTimer, setRepeatingTimer } from './request/timer.ts';
 
 export interface Making {
   config: Config;
@@ -34,7 +36,7 @@ export interface Making {
 
 /** What the app is made of, and what has to be ended as well. */
 export interface Parts extends AppOptions {
-  pool: Pool;
+  scheduler: Scheduler;
   cache: ResponseCache | undefined;
   tracing: Tracing | undefined;
   stores: Stores;
@@ -62,20 +64,35 @@ export async function makeParts({
   const stores = await open(config.dataDir === 'none' ? undefined : config.dataDir, calendar);
   const { accounts: accountStore, usage, limits } = stores;
   const live = new LiveRequests();
-  const pool = new Pool({ settings: config, log, now });
+  const scheduler = new Scheduler({
+    settings: config,
+    log,
+    broker: stores.slots,
+    shares: stores.shares,
+    now,
+    random: Math.random,
+    repeat: setRepeatingTimer,
+    watch: { setTimer: setQuietTimer, fetch },
+  });
+  const { fleet, health, pool, retries, contextCheck } = scheduler;
   const keys = new KeyRing(config.allowedApiKeys, keyOptions(config));
   const { responseCacheBytes: maxBytes, responseCacheTtlMs: ttlMs } = config;
   const { usageRetentionDays: retentionDays } = config;
   const mask = secrets.maskKeys;
   const latestUuid = await usage.latestUuid();
   const ledger = new Ledger({ store: usage, log, epochNow, mask, latestUuid, retentionDays });
-  const metrics = new Metrics({ live, pool, ledger, version });
-  const tracing = await startTracing(config, version, pool, log);
+  const metrics = new Metrics({ live, fleet, pool, ledger, version });
+  const tracing = await startTracing(config, version, fleet, log);
   return {
     version,
     log,
     live,
+    scheduler,
+    fleet,
+    health,
     pool,
+    retries,
+    contextCheck,
     now,
     epochNow,
     keys,
@@ -96,7 +113,7 @@ export async function makeParts({
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
     observer: observedBy(
       ...(tracing ? [tracing] : []),
-      accessLog(log, (name) => pool.hasName(name)),
+      accessLog(log, (name) => fleet.hasName(name)),
       ledger,
       metrics,
     ),
@@ -113,7 +130,10 @@ export async function makeParts({
       epochNow,
     }),
     feed: new LiveFeed(() => {
-      return { at: new Date(epochNow()).toISOString(), ...liveView(live, pool, now()) };
+      return {
+        at: new Date(epochNow()).toISOString(),
+        ...liveView(live, { upstreams: fleet.upstreams, queued: pool.queued }, now()),
+      };
     }),
     adminKey: config.adminApiKey,
     metricsToken: config.metricsToken,
@@ -123,7 +143,7 @@ export async function makeParts({
 }
 
 /** Begins to trace, where there is a collector; the SDK is loaded only then. */
-async function startTracing(config: Config, version: string, pool: Pool, log: Log) {
+async function startTracing(config: Config, version: string, fleet: Fleet, log: Log) {
   const endpoint = config.otelExporterOtlpEndpoint;
   if (endpoint === undefined) return undefined;
   const { Tracing } = await import('./observe/tracing.ts');
@@ -134,7 +154,7 @@ async function startTracing(config: Config, version: string, pool: Pool, log: Lo
     version,
     sampler: config.otelTracesSampler,
     sampleRatio: config.otelTracesSamplerArg,
-    kindOf: (id) => pool.upstreams.find((upstream) => upstream.id === id)?.kind,
+    kindOf: (id) => fleet.upstreams.find((upstream) => upstream.id === id)?.kind,
     log,
     epochOf: (monotonicMs) => Date.now() - performance.now() + monotonicMs,
   });

@@ -26,7 +26,7 @@ export function watchConfig(
   parts: Parts,
   secrets: Secrets,
 ): () => void {
-  const { log, keys, pool, cache, isDraining } = parts;
+  const { log, keys, scheduler, cache, isDraining } = parts;
   let current = config;
 
   function reload(): void {
@@ -36,7 +36,7 @@ export function watchConfig(
       const restart = needRestart(current, next);
       secrets.replace(next);
       keys.replace(next.allowedApiKeys, keyOptions(next));
-      pool.reconfigure(next);
+      scheduler.reconfigure(next);
       // Engines may be others now, or have other models behind the same names.
       cache?.clear();
       current = next;

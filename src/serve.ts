@@ -127,7 +127,7 @@ export async function serve(
     return undefined;
   });
   if (parts === undefined) return { url: undefined, ended: ended.promise };
-  const { live, pool, now, feed, accounts, stores, tracing } = parts;
+  const { live, scheduler, now, feed, accounts, stores, tracing } = parts;
   // Before it listens: no key is refused because it is not read yet.
   await accounts.start();
 
@@ -165,7 +165,7 @@ export async function serve(
     live.abortAll('shutting_down');
     await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
     await app.server?.stop(true);
-    pool.close();
+    await scheduler.close();
     await scrapes?.stop();
     await accounts.close();
     await stores.close();
@@ -185,6 +185,6 @@ export async function serve(
       'a key from the documentation is in use and other machines can reach this gateway: replace it',
     );
   }
-  pool.start();
+  scheduler.start();
   return { url, ended: ended.promise };
 }

@@ -4,6 +4,8 @@
  * and a session takes new requests for one epoch only, so the idle age of whatever it hands out is bounded.
  */
 
+import type { EngineKind } from '../wire/kinds.ts';
+
 /** The part of Bun.FetchSession that is used here. */
 export interface Session {
   close(): void;
@@ -44,4 +46,33 @@ export class Sessions<S extends Session> {
     };
     return { session: taken.session, release };
   }
+}
+
+/** A connection for one exchange. */
+export interface Connection {
+  /** What decides how `fetch` handles it. */
+  readonly init: BunFetchRequestInit;
+  /** Must be called when the exchange has ended; idempotent. */
+  readonly release: () => void;
+}
+
+const closeAfterUse: Connection = { init: { keepalive: false }, release: () => {} };
+
+/**
+ * Returns whether connections to that kind may be used again. llama.cpp gives each idle one a thread of its few; nothing
+ * is known of an unknown engine, so it gets the safe way.
+ */
+export function reusesConnections(kind: EngineKind): boolean {
+  return kind !== 'llama.cpp' && kind !== 'unknown';
+}
+
+/** Returns a connection to an engine of that kind; `now` in milliseconds. */
+export function connectionOf(
+  kind: EngineKind,
+  sessions: Sessions<Bun.FetchSession>,
+  now: number,
+): Connection {
+  if (!reusesConnections(kind)) return closeAfterUse;
+  const { session, release } = sessions.acquire(now);
+  return { init: { session }, release };
 }

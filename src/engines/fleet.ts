@@ -5,7 +5,7 @@
 import type { Job } from '../request/job.ts';
 import { Catalog, type Choice } from './catalog.ts';
 import { listOf, mergeModels } from '../wire/modellist.ts';
-import type { Group, Station } from './slots.ts';
+import type { SlotGroup, SlotSet } from './slots.ts';
 import { Upstream } from './upstream.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
 
@@ -21,8 +21,14 @@ export class Fleet {
   #catalog = new Catalog([], { defaultModel: undefined, anyModelName: true });
   /** What the catalog was made of. */
   #served = '';
-  #groups = new WeakMap<Choice, Group>();
-  readonly #owners = new WeakMap<Station, Upstream>();
+  #groups = new WeakMap<Choice, SlotGroup>();
+  readonly #owners = new WeakMap<SlotSet, Upstream>();
+  readonly #random: () => number;
+
+  /** @param random returns numbers from 0 up to, not including, 1 */
+  constructor(random: () => number) {
+    this.#random = random;
+  }
 
   get upstreams(): readonly Upstream[] {
     return this.#upstreams;
@@ -49,12 +55,12 @@ export class Fleet {
     );
   }
 
-  /** Says whether some upstream is known to serve a model under that name. */
+  /** Returns whether some upstream is known to serve a model under that name. */
   hasName(name: string): boolean {
     return this.#catalog.hasName(name);
   }
 
-  /** Takes new settings; `renew` must follow. Gives the upstreams that are new, and those that are no more. */
+  /** Takes new settings; `renew` must follow. Returns the upstreams that are new, and those that are gone. */
   replace(settings: FleetSettings): { added: Upstream[]; gone: Upstream[] } {
     this.#settings = settings;
     const before = new Map(this.#upstreams.map((upstream) => [upstream.settings.url, upstream]));
@@ -65,23 +71,20 @@ export class Fleet {
         known?.settings.kind === wanted.kind && known.settings.apiKey === wanted.apiKey;
       if (known !== undefined && isSame) {
         before.delete(wanted.url);
-        known.settings = wanted;
+        known.reconfigure(wanted);
         return known;
       }
-      const upstream = new Upstream(wanted, Math.random);
+      const upstream = new Upstream(wanted, this.#random);
       added.push(upstream);
       return upstream;
     });
     const gone = [...before.values()];
-    for (const upstream of gone) {
-      upstream.isRemoved = true;
-      upstream.refresh(false);
-    }
+    for (const upstream of gone) upstream.remove();
     this.#served = '';
     return { added, gone };
   }
 
-  /** Brings the catalog up to what the upstreams serve now; says whether that is something else than before. */
+  /** Brings the catalog up to what the upstreams serve now; returns whether anything has changed. */
   renew(): boolean {
     const served = this.#upstreams.map(({ id, models, settings: { aliases } }) => {
       return { upstream: id, models, aliases };
@@ -94,33 +97,43 @@ export class Fleet {
     return true;
   }
 
-  /** Gives where a request may run. Throws what the catalog throws. */
+  /** Returns where a request may run. Throws what the catalog throws. */
   resolve({ model, needsModel, caller }: Job): Choice {
     // A list of models, or a text without a model's name, is no use of one.
     const usesModel = needsModel || model !== undefined;
     return this.#catalog.resolve(model, needsModel, usesModel ? caller.models : undefined);
   }
 
-  groupOf(choice: Choice): Group {
+  /** Returns the slots where a request may run; the same object for the same choice. */
+  groupOf(choice: Choice): SlotGroup {
     let group = this.#groups.get(choice);
     if (group === undefined) {
       const upstreams = this.#upstreams.filter(({ id }) => choice.upstreams.includes(id));
-      const stations = upstreams.map((upstream) => {
-        const station = upstream.station(choice.rewrite?.[upstream.id] ?? choice.model);
-        this.#owners.set(station, upstream);
-        return station;
+      const slotSets = upstreams.map((upstream) => {
+        const slots = upstream.slotsFor(choice.rewrite?.[upstream.id] ?? choice.model);
+        this.#owners.set(slots, upstream);
+        return slots;
       });
-      group = { key: stations.map(({ id }) => id).join(' '), stations };
+      group = { slotSets };
       this.#groups.set(choice, group);
     }
     return group;
   }
 
-  ownerOf(station: Station): Upstream {
-    return this.#owners.get(station) as Upstream; // Groups are made of owned stations.
+  ownerOf(slots: SlotSet): Upstream {
+    return this.#owners.get(slots) as Upstream; // Groups are made of owned slots.
   }
 
-  /** Brings the stations up to what is known of their upstreams. */
+  /** Returns whether there is hope to run the request on another upstream than that one. Throws as `resolve` does. */
+  hasOther(upstream: Upstream, job: Job): boolean {
+    const { slotSets } = this.groupOf(this.resolve(job));
+    return slotSets.some((slots) => {
+      const other = this.ownerOf(slots);
+      return other !== upstream && other.isHopeful;
+    });
+  }
+
+  /** Brings the slots up to what is known of their upstreams. */
   refresh(now: number): void {
     for (const upstream of this.#upstreams) {
       const { breaker, refusesQuickly } = upstream;
@@ -129,7 +142,7 @@ export class Fleet {
     }
   }
 
-  /** Whether one that is set aside may have had its time: the one thing that changes stations without an event. */
+  /** Whether one that is set aside may have had its time: the one thing that opens slots without an event. */
   hasSetAside(): boolean {
     for (const { breaker } of this.#upstreams) if (breaker.state !== 'closed') return true;
     return false;

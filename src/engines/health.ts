@@ -1,15 +1,15 @@
 /**
- * What is heard of upstreams, from their watches and from real traffic alike, brought to their breakers and to the log.
- * Nothing else touches a breaker's verdict; it decides nothing about who runs where.
+ * What is heard of upstreams, from their watches and from requests alike, brought to their breakers and to the log.
+ * Nothing else changes a breaker's verdict. It decides nothing about which request runs where.
  */
 import type { Job } from '../request/job.ts';
-import type { EngineLoad } from './probe.ts';
+import type { EngineLoad } from './load.ts';
 import type { Fleet } from './fleet.ts';
 import type { Log } from '../log/log.ts';
 import type { Upstream } from './upstream.ts';
 import type { Watch, WatchOptions } from './watch.ts';
 
-/** What is used of a watch. */
+/** The part of a watch that is used here. */
 export type Watching = Pick<
   Watch,
   | 'start'
@@ -49,7 +49,7 @@ export class Health {
     this.#options = options;
   }
 
-  /** Begins to look after the upstreams. */
+  /** Begins to look after the upstreams; none gets a request before it was looked at. */
   start(): void {
     this.#isStarted = true;
     for (const watch of this.#watches.values()) watch.start();
@@ -83,27 +83,29 @@ export class Health {
     this.#watches.delete(upstream);
   }
 
-  /** Asks how busy it is, unless it was asked within `pauseMs`; says whether it does. */
+  /** Asks how busy it is, unless it was asked within `pauseMs`; returns whether it does. */
   askLoad(upstream: Upstream, pauseMs: number): boolean {
     return this.#watches.get(upstream)?.askLoad(pauseMs) ?? false;
   }
 
-  /** Posts JSON to a route that generates nothing; gives the JSON of a 200, `undefined` for anything else. */
+  /** Posts JSON to a route that generates nothing; returns the JSON of a 200, `undefined` for anything else. */
   async post(upstream: Upstream, path: string, body: Uint8Array | string): Promise<unknown> {
     return await this.#watches.get(upstream)?.post(path, body);
   }
 
-  /** Finds out beside a request whether it takes connections. */
-  proveByConnecting(upstream: Upstream, timeoutMs: number): void {
-    this.#watches.get(upstream)?.proveByConnecting(timeoutMs);
+  /** Finds out, while a request waits for it, whether the upstream of that id takes connections. */
+  proveByConnecting(id: string, timeoutMs: number): void {
+    for (const [upstream, watch] of this.#watches) {
+      if (upstream.id === id) watch.proveByConnecting(timeoutMs);
+    }
   }
 
-  /** Takes note that the upstream answered with that status. */
+  /** Records that the upstream answered with that status. */
   answered(upstream: Upstream, status: number, { caller, units }: Job): void {
     const { breaker, state } = upstream;
     const now = this.#options.now();
-    upstream.provenAt = now;
-    upstream.refusesQuickly = false;
+    upstream.proven(now);
+    upstream.refuses(false);
     // An engine that generates nothing may still count tokens.
     if (units === 0) breaker.answered(now);
     else if (status < 500) breaker.succeeded(now);
@@ -111,14 +113,14 @@ export class Health {
     this.#heard(upstream, state);
   }
 
-  /** Takes note that no connection could be made; `isQuick` when it was refused at once. */
+  /** Records that no connection could be made; `isQuick` when it was refused at once. */
   missed(upstream: Upstream, isQuick: boolean): void {
     this.#unreachable(upstream, isQuick);
     this.#watches.get(upstream)?.hasten();
   }
 
   /**
-   * Takes note that the connection broke before any byte of an answer. Where one caller's prompts may be the reason, the
+   * Records that the connection broke before any byte of an answer. Where one caller's prompts may be the reason, the
    * health endpoint is asked.
    */
   wasReset(upstream: Upstream, { caller }: Job): void {
@@ -130,10 +132,10 @@ export class Health {
     if (canSpare && breaker.isSuspect) this.#watches.get(upstream)?.proveByAsking();
   }
 
-  /** Takes note that the engine is loading its model. */
+  /** Records that the engine is loading its model. */
   noteLoading(upstream: Upstream): void {
     const { breaker, state } = upstream;
-    upstream.isLoading = true;
+    upstream.loads(true);
     breaker.answered(this.#options.now());
     this.#heard(upstream, state);
     this.#watches.get(upstream)?.hasten();
@@ -157,10 +159,10 @@ export class Health {
   }
 
   #loaded(upstream: Upstream, load: EngineLoad, askedAt: number): void {
-    const { progress, settings, open } = upstream;
+    const { progress, open } = upstream;
     const { silentSince } = progress;
     progress.counters(load.progress, this.#options.now());
-    upstream.isFull = settings.slots === 'auto' && (load.waiting ?? 0) > 0;
+    upstream.loaded(load);
     const isIdle = (load.busySlots ?? load.running) === 0;
     const hasMoved = progress.silentSince !== silentSince;
     if (open === 0 && (isIdle || hasMoved)) this.#setStalled(upstream, false);
@@ -169,7 +171,7 @@ export class Health {
 
   #setStalled(upstream: Upstream, isStalled: boolean): void {
     if (isStalled === upstream.isStalled) return;
-    upstream.isStalled = isStalled;
+    upstream.stalled(isStalled);
     const { log } = this.#options;
     const { id, settings } = upstream;
     if (isStalled) log.error({ upstream: id, url: settings.url }, 'upstream makes no progress');
@@ -182,10 +184,10 @@ export class Health {
   #reached(upstream: Upstream, isAnswer: boolean): void {
     const { breaker, state } = upstream;
     const now = this.#options.now();
-    upstream.provenAt = now;
+    upstream.proven(now);
     if (isAnswer) breaker.lives(now);
     else breaker.reached(now);
-    // Every look tells this: that one that was not heard of yet is there, is told at the look's end.
+    // Every look comes here; the look itself reports an upstream that is heard of for the first time.
     if (state === 'away') this.#heard(upstream, state);
   }
 
@@ -200,12 +202,12 @@ export class Health {
 
   #unreachable(upstream: Upstream, isQuick: boolean): void {
     const { breaker, state } = upstream;
-    upstream.refusesQuickly = isQuick;
+    upstream.refuses(isQuick);
     breaker.unreachable(this.#options.now());
     this.#heard(upstream, state);
   }
 
-  /** Does what follows from a new state, and says so in the log. */
+  /** Does what follows from a new state, and logs it. */
   #heard(upstream: Upstream, before: Upstream['state']): void {
     const { state, id, settings, breaker } = upstream;
     if (state === before) return;
@@ -217,9 +219,7 @@ export class Health {
       log.error({ upstream: id, url: settings.url, reason }, message);
     } else if (before === 'away') {
       log.info({ upstream: id }, 'upstream is back');
-      upstream.refusesQuickly = false;
-      upstream.isStalled = false;
-      upstream.index.forget();
+      upstream.returned();
       // It may be another engine by now.
       this.#watches.get(upstream)?.lookAnew();
     }

@@ -2,9 +2,11 @@
  * Whether a failed request may be sent again, and how often that may happen in all, so that an outage is not
  * multiplied. It neither waits nor sends; whether a byte has reached the client already is for the caller to know.
  */
-import { lastValueOf } from '../wire/json.ts';
+import type { Fleet } from './fleet.ts';
+import type { Upstream } from './upstream.ts';
+import type { Job } from '../request/job.ts';
 
-/** `unsent` repeats what provably did not run; `resets` also what may have run and had given no byte of an answer. */
+/** `unsent` repeats what provably did not run; `resets` also what may have run but sent no byte of an answer. */
 export type RetryPolicy = 'never' | 'unsent' | 'resets';
 
 /**
@@ -13,8 +15,8 @@ export type RetryPolicy = 'never' | 'unsent' | 'resets';
  */
 export type RetryFailure = 'unreachable' | 'loading' | 'reset';
 
-/** Says whether the policy lets a request that failed so be sent again. */
-export function mayRetry(policy: RetryPolicy, failure: RetryFailure): boolean {
+/** Returns whether the policy lets a request that failed so be sent again. */
+export function isAllowed(policy: RetryPolicy, failure: RetryFailure): boolean {
   if (policy === 'never') return false;
   return failure !== 'reset' || policy === 'resets';
 }
@@ -31,27 +33,46 @@ const capacityTenths = 100;
 export class RetryBudget {
   #tenths = capacityTenths;
 
-  /** Takes note of a request from a client; a retry is none. */
+  /** Counts a request from a client; a retry is none. */
   deposit(): void {
     this.#tenths = Math.min(this.#tenths + depositTenths, capacityTenths);
   }
 
-  /** Takes one retry, `false` when none is left. Waiting for a model to load costs nothing: it repeats no work. */
-  tryTake(failure: RetryFailure): boolean {
-    if (failure === 'loading') return true;
+  /** Takes one retry; returns `false` when none is left. */
+  tryTake(): boolean {
     if (this.#tenths < retryTenths) return false;
     this.#tenths -= retryTenths;
     return true;
   }
 }
 
-/** The engine's own answer has about 80 bytes. */
-const maxLoadingBytes = 1_024;
+export interface RetryOptions {
+  fleet: Fleet;
+  policy(): RetryPolicy;
+}
 
-/** Says whether this is llama.cpp's 503 while it loads its model. A longer body is not read. */
-export function isLoadingModel(status: number, body: Uint8Array): boolean {
-  if (status !== 503 || body.length > maxLoadingBytes) return false;
-  const error = lastValueOf(body, 'error');
-  if (typeof error !== 'object' || error === null) return false;
-  return 'message' in error && error.message === 'Loading model';
+/** The retries of all requests: what the policy allows, where another upstream can do it, within one budget. */
+export class Retries {
+  readonly #budget = new RetryBudget();
+  readonly #options: RetryOptions;
+
+  constructor(options: RetryOptions) {
+    this.#options = options;
+  }
+
+  /** Counts a request from a client; not when it is sent again. */
+  counted(): void {
+    this.#budget.deposit();
+  }
+
+  /**
+   * Returns whether a request that failed at that upstream may be sent again; a yes takes one retry of the budget. To
+   * wait for a model that loads takes none: it repeats no work.
+   */
+  mayRetry(upstream: Upstream, failure: RetryFailure, job: Job): boolean {
+    const { fleet, policy } = this.#options;
+    if (!isAllowed(policy(), failure)) return false;
+    if (failure === 'loading') return true;
+    return fleet.hasOther(upstream, job) && this.#budget.tryTake();
+  }
 }

@@ -1,39 +1,44 @@
 /**
- * The places where requests run, and what fits into one. It knows nothing of who waits or what an upstream is.
+ * The slots of an engine, and what fits into them. It knows nothing of waiting requests, upstreams or other gateways.
  */
 
-/** Where requests run: an upstream, or one model of it. Only the queue writes `used`. */
-export class Station {
+/** The slots of one upstream, or of one of its models where slots are given by model. */
+export class SlotSet {
+  /** Units in use by this gateway; only the queue writes it. */
   used = 0;
 
-  /** @param capacity in units; Infinity where it is not bounded, and less than `used` after it has shrunk */
+  /**
+   * @param capacity units that the engine runs at once; Infinity where that is not bounded, and less than `used` after
+   *   it has shrunk
+   * @param isOpen whether requests may start there
+   */
   constructor(
     readonly id: string,
     public capacity: number,
     public isOpen: boolean,
   ) {}
-
-  get free(): number {
-    return Math.max(0, this.capacity - this.used);
-  }
 }
 
-/** The stations that may run a request; waiters for the same model share one object. */
-export interface Group {
-  readonly key: string;
-  readonly stations: readonly Station[];
+/** The slot sets that may run a request. Waiters for the same model share one object. */
+export interface SlotGroup {
+  readonly slotSets: readonly SlotSet[];
 }
 
-/** Says whether that many units can start there now: 0 needs an open station only, too many need all of it. */
-export function canRun(station: Station, units: number): boolean {
-  const { capacity, used, isOpen } = station;
+/**
+ * Returns whether so many units can start there now. 0 units need an open slot set only; more than all need all of it.
+ * @param held units of it that this gateway may use
+ */
+export function canRun({ used, isOpen }: SlotSet, units: number, held: number): boolean {
   if (!isOpen) return false;
   if (units === 0) return true;
-  if (units >= capacity) return used === 0 && capacity > 0;
-  return used + units <= capacity;
+  if (units >= held) return used === 0 && held > 0;
+  return used + units <= held;
 }
 
-/** Gives how many units must come back before that many fit; negative where there is more room than that. */
-export function shortage(station: Station, units: number): number {
-  return Math.min(units, station.capacity) - station.free;
+/**
+ * Returns how many units must come back before so many fit; negative where there is more room than that.
+ * @param held as for `canRun`
+ */
+export function shortage({ used }: SlotSet, units: number, held: number): number {
+  return Math.min(units, held) - Math.max(0, held - used);
 }

@@ -1,109 +1,126 @@
 /**
- * One inference server as the gateway knows it: what it is, what it was seen to do, and whether it may be given
- * requests now. It opens no socket and sets no timer; the pool and the watch tell it what happened.
+ * One inference server as the gateway knows it: what it is, what it was seen to do, and whether it may be given requests
+ * now. It opens no socket and sets no timer. Anything may read it; each method that changes it names its caller.
  */
 import { Breaker } from './breaker.ts';
-import { reusesConnections } from './probe.ts';
-import { Station } from './slots.ts';
-import { Sessions } from './connections.ts';
+import { connectionOf, Sessions, type Connection } from './connections.ts';
+import type { EngineLoad } from './load.ts';
+import { PrefixIndex } from './prefixes.ts';
+import type { EngineSighting } from './probe.ts';
 import { Progress } from './progress.ts';
+import { SlotSet } from './slots.ts';
+import { Speed } from './speed.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
 import type { EngineKind } from '../wire/kinds.ts';
-import { PrefixIndex } from './prefixes.ts';
 
 /**
- * `unknown`: nothing was heard yet, or it is still being asked what it is. `up`: it takes requests. `away`: it could not
- * be reached, breaks connections or only fails. `loading`: it loads its model. `stalled`: it answers and makes no
- * progress. `drained`: the operator empties it.
+ * `unknown`: nothing was heard of it yet, or it is still being asked what it is. `up`: it takes requests. `away`: it
+ * could not be reached, breaks connections or only fails. `loading`: it loads its model. `stalled`: it answers and makes
+ * no progress. `drained`: the operator empties it.
  */
 export type UpstreamState = 'unknown' | 'up' | 'away' | 'loading' | 'stalled' | 'drained';
 
-/** A mean in which what came last counts most. */
-class Average {
-  #value: number | undefined;
-
-  get value(): number | undefined {
-    return this.#value;
-  }
-
-  add(sample: number): void {
-    if (!Number.isFinite(sample) || sample <= 0) return;
-    this.#value = this.#value === undefined ? sample : this.#value * 0.8 + sample * 0.2;
-  }
-}
-
-/** Until anything was observed. */
-const defaultServiceMs = 2_000;
-const defaultTokensPerSecond = 30;
-/** A shorter computation says more about the way than about the engine. */
-const tellingPrefillTokens = 32;
-
-/** A connection for one exchange. */
-export interface Connection {
-  /** What decides how `fetch` handles it. */
-  readonly init: BunFetchRequestInit;
-  /** Must follow when the exchange has ended. */
-  readonly release: () => void;
-}
-
-/** What an ended request showed of an upstream; absent where it did not. Times in milliseconds. */
-export interface Observation {
-  serviceMs: number;
-  firstByteMs: number | undefined;
-  computedTokens: number | undefined;
-  completionTokens: number | undefined;
-}
-
 export class Upstream {
-  kind: EngineKind;
-  /** How many requests the engine says that it runs at once, and how many tokens one may have. */
-  slots: number | undefined;
-  contextTokens: number | undefined;
-  /** Its list of models as it came, and the names in it; `undefined` while they are not known. */
-  list: Uint8Array | undefined;
-  listed: readonly string[] | undefined;
-  /** Whether it was asked what it is, or has had its time to say so. */
-  isSighted = false;
-  isLoading = false;
-  isStalled = false;
-  /** Whether it says that requests wait inside it already. */
-  isFull = false;
-  /** Whether the configuration has it no more; what runs on it may end. */
-  isRemoved = false;
-  /** When it last proved that it takes connections. */
-  provenAt = Number.NEGATIVE_INFINITY;
-  /** Whether a connection that cannot be made to it costs no time. */
-  refusesQuickly = false;
-  /** How many requests are at it. */
-  open = 0;
   readonly breaker: Breaker;
   readonly progress = new Progress();
   readonly index = new PrefixIndex();
-  readonly sessions = new Sessions(() => new Bun.FetchSession());
+  readonly speed = new Speed();
+  readonly #sessions = new Sessions(() => new Bun.FetchSession());
+  readonly #slotSets = new Map<string, SlotSet>();
+  #settings: UpstreamSettings;
+  #kind: EngineKind;
+  #reportedSlots: number | undefined;
+  #contextTokens: number | undefined;
+  #list: Uint8Array | undefined;
+  #listed: readonly string[] | undefined;
+  #isSighted = false;
+  #isLoading = false;
+  #isStalled = false;
+  #isFull = false;
+  #isRemoved = false;
   #isAdmitting = false;
-  readonly #stations = new Map<string, Station>();
-  readonly #serviceMs = new Average();
-  readonly #tokensPerSecond = new Average();
-  readonly #prefillPerMs = new Average();
+  #provenAt = Number.NEGATIVE_INFINITY;
+  #refusesQuickly = false;
+  #open = 0;
 
-  constructor(
-    public settings: UpstreamSettings,
-    random: () => number,
-  ) {
-    this.kind = settings.kind === 'auto' ? 'unknown' : settings.kind;
+  /** @param random returns numbers from 0 up to, not including, 1 */
+  constructor(settings: UpstreamSettings, random: () => number) {
+    this.#settings = settings;
+    this.#kind = settings.kind === 'auto' ? 'unknown' : settings.kind;
     this.breaker = new Breaker(random);
   }
 
   get id(): string {
-    return this.settings.id;
+    return this.#settings.id;
+  }
+
+  get settings(): UpstreamSettings {
+    return this.#settings;
+  }
+
+  get kind(): EngineKind {
+    return this.#kind;
+  }
+
+  /** How many requests the engine says that it runs at once; `undefined` where it did not say. */
+  get reportedSlots(): number | undefined {
+    return this.#reportedSlots;
+  }
+
+  /** How many tokens one request may have, prompt and answer together; `undefined` where the engine did not say. */
+  get contextTokens(): number | undefined {
+    return this.#contextTokens;
+  }
+
+  /** Its list of models as it came; `undefined` while that is not known. */
+  get list(): Uint8Array | undefined {
+    return this.#list;
+  }
+
+  /** The names of its models; `undefined` while they are not known, so that it may serve any. */
+  get models(): readonly string[] | undefined {
+    return this.#settings.models ?? this.#listed;
+  }
+
+  /** Whether it was asked what it is, or has had its time to say so. */
+  get isSighted(): boolean {
+    return this.#isSighted;
+  }
+
+  get isLoading(): boolean {
+    return this.#isLoading;
+  }
+
+  get isStalled(): boolean {
+    return this.#isStalled;
+  }
+
+  /** Whether it says that requests wait inside it already. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** When it last proved that it takes connections, in milliseconds; -Infinity before the first time. */
+  get provenAt(): number {
+    return this.#provenAt;
+  }
+
+  /** Whether a connection that cannot be made to it costs no time. */
+  get refusesQuickly(): boolean {
+    return this.#refusesQuickly;
+  }
+
+  /** How many requests are at it. */
+  get open(): number {
+    return this.#open;
   }
 
   get state(): UpstreamState {
-    if (this.settings.drain || this.isRemoved) return 'drained';
+    if (this.#settings.drain || this.#isRemoved) return 'drained';
     if (this.breaker.state !== 'closed') return 'away';
-    if (this.isLoading) return 'loading';
-    if (this.isStalled) return 'stalled';
-    return this.isSighted && this.provenAt !== Number.NEGATIVE_INFINITY ? 'up' : 'unknown';
+    if (this.#isLoading) return 'loading';
+    if (this.#isStalled) return 'stalled';
+    return this.#isSighted && this.#provenAt !== Number.NEGATIVE_INFINITY ? 'up' : 'unknown';
   }
 
   /** Whether waiting for it makes sense: it is there, or was there a moment ago. */
@@ -112,92 +129,132 @@ export class Upstream {
     return state !== 'away' && state !== 'drained';
   }
 
-  /** The names of its models; `undefined` while they are not known, so that it may serve any. */
-  get models(): readonly string[] | undefined {
-    return this.settings.models ?? this.listed;
-  }
-
-  /** Whether it tells how many requests wait inside it, and not how many it can run. */
-  get reportsWaiting(): boolean {
-    return this.settings.slots === 'auto' && (this.kind === 'vllm' || this.kind === 'sglang');
-  }
-
-  get serviceMs(): number {
-    return this.#serviceMs.value ?? defaultServiceMs;
-  }
-
-  /** Of one slot. */
-  get tokensPerSecond(): number {
-    return this.#tokensPerSecond.value ?? defaultTokensPerSecond;
-  }
-
-  /** Tokens of a prompt that it computes in a millisecond; `undefined` until it was observed. */
-  get prefillPerMs(): number | undefined {
-    return this.#prefillPerMs.value;
-  }
-
-  /** Gives where requests for that model run: one place for all, or one a model where slots are given by model. */
-  station(model: string | undefined): Station {
-    const key = typeof this.settings.slots === 'object' ? (model ?? '') : '';
-    let station = this.#stations.get(key);
-    if (station === undefined) {
-      const id = key === '' ? this.id : `${this.id}/${key}`;
-      station = new Station(id, this.#capacityOf(key), this.#isAdmitting && !this.isFull);
-      this.#stations.set(key, station);
-    }
-    return station;
-  }
-
-  /** Brings its stations up to what is known; `isAdmitting` says whether requests may start. */
-  refresh(isAdmitting: boolean): void {
-    this.#isAdmitting = isAdmitting;
-    for (const [key, station] of this.#stations) {
-      station.capacity = this.#capacityOf(key);
-      station.isOpen = isAdmitting && !this.isFull;
-    }
-  }
-
-  /** Whether it may get requests, as far as it is not its breaker that decides. */
+  /** Whether it may get requests, as far as its breaker does not decide that. */
   get isWilling(): boolean {
-    const { drain } = this.settings;
-    return this.isSighted && !this.isLoading && !this.isStalled && !drain && !this.isRemoved;
+    const isEmptied = this.#settings.drain || this.#isRemoved;
+    return this.#isSighted && !this.#isLoading && !this.#isStalled && !isEmptied;
   }
 
-  /** Slots in use and in all, over its stations; all are `undefined` where they are not bounded. */
+  /** Whether it says how many requests wait inside it, and not how many it can run. */
+  get reportsWaiting(): boolean {
+    const isKnownTo = this.#kind === 'vllm' || this.#kind === 'sglang';
+    return this.#settings.slots === 'auto' && isKnownTo;
+  }
+
+  /** Slots in use and in all; `capacity` is `undefined` where it is not bounded. */
   get usage(): { used: number; capacity: number | undefined } {
-    const stations = [...this.#stations.values()];
-    const capacity = stations.reduce((sum, station) => sum + station.capacity, 0);
+    const slotSets = [...this.#slotSets.values()];
+    const capacity = slotSets.reduce((sum, slots) => sum + slots.capacity, 0);
     return {
-      used: stations.reduce((sum, { used }) => sum + used, 0),
-      capacity: Number.isFinite(capacity) && stations.length > 0 ? capacity : this.slots,
+      used: slotSets.reduce((sum, { used }) => sum + used, 0),
+      capacity: Number.isFinite(capacity) && slotSets.length > 0 ? capacity : this.#reportedSlots,
     };
   }
 
-  observe({ serviceMs, firstByteMs, computedTokens = 0, completionTokens = 0 }: Observation): void {
-    this.#serviceMs.add(serviceMs);
-    if (firstByteMs === undefined) return;
-    if (computedTokens >= tellingPrefillTokens)
-      this.#prefillPerMs.add(computedTokens / firstByteMs);
-    if (completionTokens > 1) {
-      this.#tokensPerSecond.add(((completionTokens - 1) * 1000) / (serviceMs - firstByteMs));
+  /** Returns the slots for requests of that model: one set for all, or one a model where slots are given by model. */
+  slotsFor(model: string | undefined): SlotSet {
+    const key = typeof this.#settings.slots === 'object' ? (model ?? '') : '';
+    let slots = this.#slotSets.get(key);
+    if (slots === undefined) {
+      const id = key === '' ? this.id : `${this.id}/${key}`;
+      slots = new SlotSet(id, this.#capacityOf(key), this.#isAdmitting && !this.#isFull);
+      this.#slotSets.set(key, slots);
+    }
+    return slots;
+  }
+
+  /** The fleet: brings the slots up to what is known; `isAdmitting` says whether requests may start. */
+  refresh(isAdmitting: boolean): void {
+    this.#isAdmitting = isAdmitting;
+    for (const [key, slots] of this.#slotSets) {
+      slots.capacity = this.#capacityOf(key);
+      slots.isOpen = isAdmitting && !this.#isFull;
     }
   }
 
-  /** Gives the way to it for one exchange. */
+  /** The fleet: takes new settings of the same URL, kind and key. */
+  reconfigure(settings: UpstreamSettings): void {
+    this.#settings = settings;
+  }
+
+  /** The fleet: the configuration has it no more. What runs on it may end. */
+  remove(): void {
+    this.#isRemoved = true;
+    this.refresh(false);
+  }
+
+  /** The watch: takes what one look has found out. */
+  saw({ kind, slots, contextTokens, isLoading }: EngineSighting): void {
+    this.#kind = kind;
+    this.#reportedSlots = slots;
+    this.#contextTokens = contextTokens;
+    this.#isLoading = isLoading ?? false;
+  }
+
+  /** The watch: whether it has had its time to say what it is; `false` when it may be another engine by now. */
+  sighted(isSighted: boolean): void {
+    this.#isSighted = isSighted;
+  }
+
+  /** The watch: takes its list of models as it came, and the names in it. */
+  listed(list: Uint8Array, names: readonly string[]): void {
+    this.#list = list;
+    this.#listed = names;
+  }
+
+  /** The watch, and health where a request was refused so: whether it loads its model. */
+  loads(isLoading: boolean): void {
+    this.#isLoading = isLoading;
+  }
+
+  /** Health: whether requests stand still at it. */
+  stalled(isStalled: boolean): void {
+    this.#isStalled = isStalled;
+  }
+
+  /** Health: takes what the engine says of its load. */
+  loaded({ waiting = 0 }: EngineLoad): void {
+    this.#isFull = this.#settings.slots === 'auto' && waiting > 0;
+  }
+
+  /** Health: a connection to it was made, or it answered. */
+  proven(now: number): void {
+    this.#provenAt = now;
+  }
+
+  /** Health: whether the latest connection that failed, if any, was refused at once. */
+  refuses(isQuick: boolean): void {
+    this.#refusesQuickly = isQuick;
+  }
+
+  /** Health: it was away and is back. What was true of the process before need not be true of this one. */
+  returned(): void {
+    this.#refusesQuickly = false;
+    this.#isStalled = false;
+    this.index.forget();
+  }
+
+  /** The pool: a request is sent to it. */
+  opened(now: number): void {
+    if (this.#open++ === 0) this.progress.opened(now);
+  }
+
+  /** The pool: a request to it has ended. */
+  closed(): void {
+    if (--this.#open === 0) this.progress.closed();
+  }
+
+  /** Returns a connection to it for one exchange. */
   connect(now: number): Connection {
-    if (!reusesConnections(this.kind)) return closeAfterUse;
-    const { session, release } = this.sessions.acquire(now);
-    return { init: { session }, release };
+    return connectionOf(this.#kind, this.#sessions, now);
   }
 
   #capacityOf(key: string): number {
-    const { slots } = this.settings;
+    const { slots } = this.#settings;
     if (typeof slots === 'number') return slots;
     const ofModel = typeof slots === 'object' && Object.hasOwn(slots, key) ? slots[key] : undefined;
     if (ofModel !== undefined) return ofModel;
     // A model that a mapping leaves out may have as many as the engine says that it has.
-    return (slots !== 'unbounded' && this.slots) || Number.POSITIVE_INFINITY;
+    return (slots !== 'unbounded' && this.#reportedSlots) || Number.POSITIVE_INFINITY;
   }
 }
-
-const closeAfterUse: Connection = { init: { keepalive: false }, release: () => {} };

@@ -1,15 +1,17 @@
 /**
  * Looks after one upstream: asks it what it is, whether it lives, what it serves and how far it is, on a jittered timer
- * and whenever something happened. It asks cheap endpoints only and never for a generation, and judges nothing: what it
- * hears it reports.
+ * and whenever something has happened. It asks cheap endpoints only, never for a generation, and judges nothing: it
+ * reports what it hears.
  */
+import { askEndpoint, type EngineAnswer, type Fetch } from './endpoints.ts';
 import { failureOf } from './failure.ts';
-import { healthPathOf, readHealth, readLoad, sightEngine } from './probe.ts';
-import type { EngineAnswer, EngineLoad } from './probe.ts';
-import { modelIdsOf } from '../wire/modellist.ts';
-import type { Log } from '../log/log.ts';
+import { readLoad, type EngineLoad } from './load.ts';
+import { saysLoading } from './loading.ts';
+import { healthPathOf, sightEngine } from './probe.ts';
 import type { Upstream } from './upstream.ts';
-import { watchAgent } from '../wire/headers.ts';
+import type { Log } from '../log/log.ts';
+import type { SetTimer } from '../request/timer.ts';
+import { modelIdsOf } from '../wire/modellist.ts';
 
 export interface WatchOptions {
   upstream: Upstream;
@@ -30,22 +32,26 @@ export interface WatchOptions {
   unreachable: () => void;
 }
 
-/** An endpoint that answers slower than this says nothing. */
-const askTimeoutMs = 2_000;
+/** How a watch acts. */
+export interface WatchEffects {
+  setTimer: SetTimer;
+  fetch: Fetch;
+}
+
 const firstRetryMs = 500;
-/** How often its health endpoint is asked at most beside requests whose connections break. */
+/** The least time between two questions to its health endpoint because connections of requests break. */
 const proofPauseMs = 500;
 const longestRetryMs = 5_000;
 /** How long an upstream may take to say what it is before it gets requests all the same. */
 const patienceMs = 1_000;
 /** Lists of models are read again after so long. */
 const listMs = 30_000;
-const maxAnswerBytes = 4 * 1024 * 1024;
 
 export class Watch {
   readonly #options: WatchOptions;
-  #patience: ReturnType<typeof setTimeout> | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #effects: WatchEffects;
+  #cancelPatience: (() => void) | undefined;
+  #cancelLook: (() => void) | undefined;
   #retryMs = firstRetryMs;
   #listAt = Number.NEGATIVE_INFINITY;
   #isLooking = false;
@@ -57,8 +63,9 @@ export class Watch {
   #loadAt = Number.NEGATIVE_INFINITY;
   #isAskingLoad = false;
 
-  constructor(options: WatchOptions) {
+  constructor(options: WatchOptions, effects: WatchEffects) {
     this.#options = options;
+    this.#effects = effects;
   }
 
   /** Begins to look. */
@@ -69,15 +76,15 @@ export class Watch {
 
   close(): void {
     this.#isClosed = true;
-    clearTimeout(this.#timer);
-    clearTimeout(this.#patience);
+    this.#cancelLook?.();
+    this.#cancelPatience?.();
   }
 
   /** Looks now: what it is where that is not known, else whether it lives; and again later. */
   async look(): Promise<void> {
     if (this.#isLooking || this.#isClosed) return;
     this.#isLooking = true;
-    clearTimeout(this.#timer);
+    this.#cancelLook?.();
     const { upstream, changed, unreachable } = this.#options;
     let hasFailed = false;
     try {
@@ -107,14 +114,14 @@ export class Watch {
 
   /** It may be another engine by now: forgets what it was and asks. */
   lookAnew(): void {
-    this.#options.upstream.isSighted = false;
+    this.#options.upstream.sighted(false);
     this.#isDoubtful = true;
     this.#listAt = Number.NEGATIVE_INFINITY;
     this.#wait();
     void this.look();
   }
 
-  /** Asks how far the engine is, unless it is being asked or was within `pauseMs`; says whether it does. */
+  /** Asks how far the engine is, unless it is being asked or was within `pauseMs`; returns whether it does. */
   askLoad(pauseMs: number): boolean {
     const at = this.#options.now();
     if (this.#isAskingLoad || at - this.#loadAt < pauseMs) return false;
@@ -137,8 +144,8 @@ export class Watch {
   }
 
   /**
-   * Tries a bare TCP connection, beside requests that have waited for headers: fetch cannot tell an address that
-   * swallows packets from an engine that is busy.
+   * Tries a bare TCP connection while requests wait for headers: fetch cannot tell an address that swallows packets
+   * from an engine that is busy.
    */
   proveByConnecting(timeoutMs: number): void {
     if (this.#isProving) return;
@@ -148,7 +155,7 @@ export class Watch {
       this.#isProving = false;
     };
     const { hostname, port, protocol } = new URL(upstream.settings.url);
-    setTimeout(done, timeoutMs).unref();
+    this.#effects.setTimer(done, timeoutMs);
     Bun.connect({
       hostname: hostname.replace(/^\[|\]$/g, ''),
       port: Number(port) || (protocol === 'https:' ? 443 : 80),
@@ -164,7 +171,7 @@ export class Watch {
     }).catch(done); // Refused: the request itself fails with that.
   }
 
-  /** Asks its health endpoint, beside requests whose connections break, unless it did so a moment ago. */
+  /** Asks its health endpoint because connections of requests break, unless it did so a moment ago. */
   proveByAsking(): void {
     const { upstream, now, unreachable } = this.#options;
     const at = now();
@@ -173,38 +180,38 @@ export class Watch {
     this.#ask(healthPathOf(upstream.kind)).catch(unreachable);
   }
 
-  /** Posts JSON to a route that generates nothing; gives the JSON of a 200, `undefined` for anything else. */
+  /** Posts JSON to a route that generates nothing; returns the JSON of a 200, `undefined` for anything else. */
   async post(path: string, body: Uint8Array | string): Promise<unknown> {
-    const init = { method: 'POST', body: body as Uint8Array<ArrayBuffer> };
-    const answer = await this.#ask(path, init).catch(() => undefined);
+    const answer = await this.#ask(path, body).catch(() => undefined);
     return answer?.status === 200 ? answer.json : undefined;
   }
 
   #later(afterMs: number): void {
     if (this.#isClosed) return;
-    clearTimeout(this.#timer);
+    this.#cancelLook?.();
     const jittered = afterMs * (0.75 + this.#options.random() / 2);
-    this.#timer = setTimeout(() => void this.look(), jittered);
-    this.#timer.unref();
+    this.#cancelLook = this.#effects.setTimer(() => void this.look(), jittered);
   }
 
   /** Waits until it has said what it is, but not for long. */
   #wait(): void {
-    clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => this.#sighted(), patienceMs);
+    this.#cancelPatience?.();
+    this.#cancelPatience = this.#effects.setTimer(() => this.#sighted(), patienceMs);
   }
 
   #sighted(): void {
-    clearTimeout(this.#patience);
-    if (this.#options.upstream.isSighted) return;
-    this.#options.upstream.isSighted = true;
-    this.#options.changed();
+    this.#cancelPatience?.();
+    const { upstream, changed } = this.#options;
+    if (upstream.isSighted) return;
+    upstream.sighted(true);
+    changed();
   }
 
   /** It may be busy, be loading its model, or be a proxy whose engine is not there yet. */
   #isUnclear(): boolean {
-    const { kind, slots, isSighted } = this.#options.upstream;
-    return !isSighted || kind === 'unknown' || (kind === 'llama.cpp' && slots === undefined);
+    const { kind, reportedSlots, isSighted } = this.#options.upstream;
+    const isSilent = kind === 'llama.cpp' && reportedSlots === undefined;
+    return !isSighted || kind === 'unknown' || isSilent;
   }
 
   async #sight(): Promise<void> {
@@ -212,13 +219,10 @@ export class Watch {
     const sighting = await sightEngine((path) => this.#ask(path), upstream.settings.kind);
     this.#isDoubtful = false;
     if (sighting === undefined) return;
-    const { kind, slots, contextTokens } = sighting;
-    upstream.isLoading = sighting.isLoading ?? false;
+    const { kind, slots } = sighting;
     if (kind !== upstream.kind)
       log.info({ upstream: upstream.id, kind, slots }, 'upstream kind found');
-    upstream.kind = kind;
-    upstream.slots = slots;
-    upstream.contextTokens = contextTokens;
+    upstream.saw(sighting);
   }
 
   async #checkHealth(): Promise<void> {
@@ -226,7 +230,7 @@ export class Watch {
     const answer = await this.#ask(healthPathOf(upstream.kind));
     if (answer === undefined) return;
     const wasLoading = upstream.isLoading;
-    upstream.isLoading = readHealth(answer.status, answer.json) === 'loading';
+    upstream.loads(saysLoading(answer.status, answer.json));
     // It may have loaded another model.
     if (wasLoading && !upstream.isLoading) this.#listAt = Number.NEGATIVE_INFINITY;
   }
@@ -240,28 +244,22 @@ export class Watch {
     const ids = modelIdsOf(list);
     if (ids.length === 0) return;
     this.#listAt = now();
-    upstream.list = list;
-    upstream.listed = ids;
+    upstream.listed(list, ids);
   }
 
-  async #ask(path: string, init: RequestInit = {}): Promise<EngineAnswer | undefined> {
+  /** Asks an endpoint and reports what came of it. Returns `undefined` when it says nothing; throws when it is away. */
+  async #ask(path: string, body?: Uint8Array | string): Promise<EngineAnswer | undefined> {
     const { upstream, answered, broke } = this.#options;
+    const { fetch } = this.#effects;
     const { url, apiKey } = upstream.settings;
-    const headers = new Headers({ 'user-agent': watchAgent, 'content-type': 'application/json' });
-    if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);
     let isAnswered = false;
-    try {
-      const response = await fetch(url + path, {
-        ...init,
-        keepalive: false,
-        redirect: 'manual',
-        signal: AbortSignal.timeout(askTimeoutMs),
-        headers,
-      });
+    const heard = () => {
       isAnswered = true;
       answered();
-      const text = await readText(response);
-      return { status: response.status, headers: response.headers, text, json: parsed(text) };
+    };
+    const bytes = body as Uint8Array<ArrayBuffer> | string | undefined; // Bodies of requests are never shared memory.
+    try {
+      return await askEndpoint({ url, apiKey, path, body: bytes }, { fetch, answered: heard });
     } catch (error) {
       // Slow is not away, nor is one that resets what it does not know: only a connection that was never made is.
       const failure = failureOf(error);
@@ -269,20 +267,5 @@ export class Watch {
       if (!isAnswered && failure !== 'slow' && path === healthPathOf(upstream.kind)) broke();
       return undefined;
     }
-  }
-}
-
-async function readText(response: Response): Promise<string> {
-  const length = Number(response.headers.get('content-length') ?? 0);
-  if (length <= maxAnswerBytes) return await response.text();
-  await response.body?.cancel();
-  return '';
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // Prometheus text, a page, or nothing.
   }
 }

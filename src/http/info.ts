@@ -5,13 +5,12 @@
 import { Elysia } from 'elysia';
 import { answering, type CorsHeaders } from '../wire/cors.ts';
 import type { LiveRequests } from '../request/inflight.ts';
-import type { Pool } from '../scheduling/pool.ts';
+import type { Scheduler } from '../scheduling/scheduler.ts';
 import { routes } from '../wire/routes.ts';
 
-export interface InfoOptions {
+export interface InfoOptions extends Pick<Scheduler, 'fleet' | 'pool'> {
   version: string;
   live: LiveRequests;
-  pool: Pool;
   corsHeaders: CorsHeaders;
   isDraining: () => boolean;
   /** Seconds since the start. */
@@ -34,7 +33,7 @@ const endpoints = routes.map(({ method, path, summary }) => ({
 
 /** The plugin with `/`, `/health` and `/ready`. */
 export function info(options: InfoOptions) {
-  const { version, live, pool, isDraining, uptimeSeconds } = options;
+  const { version, live, fleet, pool, isDraining, uptimeSeconds } = options;
   const answer = answering(options.corsHeaders);
 
   return new Elysia({ name: 'info' })
@@ -48,14 +47,14 @@ export function info(options: InfoOptions) {
         uptimeSeconds: Math.floor(uptimeSeconds()),
         inFlight: live.size,
         queued: pool.queued,
-        upstreams: pool.upstreams.map(({ id, kind, state, usage }) => {
+        upstreams: fleet.upstreams.map(({ id, kind, state, usage }) => {
           return { id, kind, state, slots: usage.capacity, usedSlots: usage.used };
         }),
       });
     })
     .get('/ready', function reportReadiness({ request }) {
       if (isDraining()) return answer(request, { status: 'draining' }, 503);
-      if (!pool.isUsable()) return answer(request, { status: 'no_upstream' }, 503);
+      if (!fleet.isUsable) return answer(request, { status: 'no_upstream' }, 503);
       return answer(request, { status: 'ready' });
     });
 }

@@ -3,6 +3,7 @@
  * process. Nothing is kept from one scrape to the next.
  */
 import type { Phase } from '../request/live.ts';
+import type { Fleet } from '../engines/fleet.ts';
 import type { Pool } from '../scheduling/pool.ts';
 import { gauge, maxLabelValues, single, type Family, type Sample } from './series.ts';
 import type { Upstream, UpstreamState } from '../engines/upstream.ts';
@@ -13,14 +14,15 @@ const states: readonly UpstreamState[] = ['unknown', 'up', 'away', 'loading', 's
 /** What the state is read of. */
 export interface Observed {
   live: Iterable<{ readonly phase: Phase }>;
-  pool: Pick<Pool, 'upstreams' | 'queued'>;
+  fleet: Pick<Fleet, 'upstreams'>;
+  pool: Pick<Pool, 'queued'>;
   /** How far the store is behind, in milliseconds and in rows; absent where nothing is stored. */
   ledger?: { readonly lagMs: number; readonly waiting: number; readonly isFailing?: boolean };
   version: string;
 }
 
 /** Returns the families of the gateway's state. */
-export function stateFamilies({ live, pool, ledger, version }: Observed): Family[] {
+export function stateFamilies({ live, fleet, pool, ledger, version }: Observed): Family[] {
   function* inFlight(): Iterable<Sample> {
     const counts = new Map(phases.map((phase) => [phase, 0]));
     for (const { phase } of live) counts.set(phase, (counts.get(phase) ?? 0) + 1);
@@ -28,7 +30,7 @@ export function stateFamilies({ live, pool, ledger, version }: Observed): Family
   }
 
   function* upstreamStates(): Iterable<Sample> {
-    for (const { id: upstream, state: present } of pool.upstreams.slice(0, maxLabelValues)) {
+    for (const { id: upstream, state: present } of fleet.upstreams.slice(0, maxLabelValues)) {
       for (const state of states) {
         yield { labels: { upstream, state }, value: Number(state === present) };
       }
@@ -37,7 +39,7 @@ export function stateFamilies({ live, pool, ledger, version }: Observed): Family
 
   function perUpstream(name: string, help: string, valueOf: (of: Upstream) => number | undefined) {
     return gauge(name, help, ['upstream'], function* read() {
-      for (const upstream of pool.upstreams.slice(0, maxLabelValues)) {
+      for (const upstream of fleet.upstreams.slice(0, maxLabelValues)) {
         const value = valueOf(upstream);
         if (value !== undefined) yield { labels: { upstream: upstream.id }, value };
       }

@@ -4,7 +4,7 @@
  */
 import { GatewayError } from '../wire/errors.ts';
 import type { LiveRequest } from '../request/live.ts';
-import type { Pool } from '../scheduling/pool.ts';
+import type { Upstream } from '../engines/upstream.ts';
 
 /** One request in flight, as the operator sees it. Times in milliseconds. */
 function requestView(request: LiveRequest, now: number) {
@@ -39,16 +39,16 @@ function byAge(a: LiveRequest, b: LiveRequest): number {
  */
 export function liveView(
   live: Iterable<LiveRequest>,
-  pool: Pick<Pool, 'upstreams' | 'queued'>,
+  { upstreams, queued }: { upstreams: readonly Upstream[]; queued: number },
   now: number,
 ) {
   return {
     requests: [...live].sort(byAge).map((request) => requestView(request, now)),
-    upstreams: pool.upstreams.map(({ id, kind, state, usage, models }) => {
+    upstreams: upstreams.map(({ id, kind, state, usage, models }) => {
       const slots = usage.capacity ?? null;
       return { id, kind, state, slots, usedSlots: usage.used, models: models ?? [] };
     }),
-    queued: pool.queued,
+    queued,
   };
 }
 

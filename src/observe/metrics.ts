@@ -150,7 +150,7 @@ export class Metrics implements RequestObserver {
   /** Returns the label of a model. Clients may call a single model what they like: only what an engine has gets a name. */
   #modelOf(model: string | undefined, id: string): string {
     if (model !== undefined && this.#models.has(model)) return model;
-    const upstream = this.#observed.pool.upstreams.find((known) => known.id === id);
+    const upstream = this.#observed.fleet.upstreams.find((known) => known.id === id);
     const names = upstream?.models;
     const isOurs =
       names === undefined ||

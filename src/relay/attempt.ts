@@ -2,13 +2,11 @@
  * One try at an engine: the request as it is sent there, and what came of it. It never tries twice and decides nothing
  * about trying again.
  */
-import type { Edits } from '../scheduling/charges.ts';
 import { upstreamHeaders } from '../wire/headers.ts';
 import { editJson } from '../wire/json.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { replaceModel } from '../wire/multipart.ts';
-import type { Lease } from '../scheduling/pool.ts';
-import { isLoadingModel } from '../engines/retry.ts';
+import type { Edits, Lease } from '../scheduling/lease.ts';
 import type { Route } from '../wire/routes.ts';
 import { isLookup, modelsPath } from '../wire/modellist.ts';
 
@@ -43,27 +41,6 @@ export function attempt(options: Attempt): Promise<Response> {
     redirect: 'manual',
     timeout: false,
   });
-}
-
-/** A longer body does not say that the engine is loading its model. */
-const maxNoticeBytes = 4_096;
-
-/** What a 503 says: that the model is being loaded, which is no answer to the request, or something of the engine's own. */
-export interface Unavailable {
-  answer: Response;
-  isLoading: boolean;
-}
-
-/** Reads a 503 to its end, where it is short. */
-export async function readUnavailable(answer: Response): Promise<Unavailable> {
-  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
-  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
-  const bytes = await answer.bytes();
-  const { status, headers } = answer;
-  return {
-    answer: new Response(bytes, { status, headers }),
-    isLoading: isLoadingModel(status, bytes),
-  };
 }
 
 /** Returns the body with its edits; the same bytes where there are none. */

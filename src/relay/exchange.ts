@@ -4,7 +4,7 @@
  * nothing of logs, usage or metrics, which hear of it by `observer`, nor of who reads the answer: that is the reader's.
  */
 import { answerClient } from './answer.ts';
-import { attempt, readUnavailable } from './attempt.ts';
+import { attempt } from './attempt.ts';
 import { explainFailure, shuttingDown } from './failure.ts';
 import { Holdings, type HoldingOptions } from './holdings.ts';
 import { withFeedback } from './queuefeedback.ts';
@@ -15,6 +15,7 @@ import { isUnlimited, type Decision, type MaybePromise } from '../accounts/limit
 import { replay, type ResponseCache } from '../cache/cache.ts';
 import { Recording } from '../cache/recording.ts';
 import { failureOf } from '../engines/failure.ts';
+import { readUnavailable } from '../engines/loading.ts';
 import type { Upstream } from '../engines/upstream.ts';
 import { inspect, readBody, type BodySource } from '../request/body.ts';
 import type { Caller } from '../request/caller.ts';
@@ -22,15 +23,18 @@ import { jobOf, type Job } from '../request/job.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { Reader } from '../request/reader.ts';
 import { outcomeOf } from '../request/settlement.ts';
-import type { Lease, Pool } from '../scheduling/pool.ts';
+import type { Lease } from '../scheduling/lease.ts';
+import type { Scheduler } from '../scheduling/scheduler.ts';
 import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import { listAnswer, pickOf, type ModelPick } from '../wire/modellist.ts';
 import { answersInTokens, searchOf, type Route } from '../wire/routes.ts';
 
-export interface ExchangeOptions extends HoldingOptions {
-  pool: Pool;
+/** The parts of the scheduler that a run asks. */
+type Scheduling = Pick<Scheduler, 'fleet' | 'health' | 'pool' | 'retries' | 'contextCheck'>;
+
+export interface ExchangeOptions extends HoldingOptions, Scheduling {
   maxBodyBytes: number;
   feedback: { isAlways: boolean; afterMs: number };
   /** Whether engines that count the tokens of a stream only when asked to are asked. */
@@ -91,7 +95,7 @@ export class Exchange {
   /** Takes the request through the chain. Resolves with the answer when its first byte is there. */
   async answer(): Promise<Response> {
     const { request, input } = this;
-    const { pool, live, observer, maxBodyBytes, isDraining, now } = this.options;
+    const { fleet, pool, live, observer, maxBodyBytes, isDraining, now } = this.options;
     const { route, caller } = request;
     const { headers } = input;
     request.traced(headers.get('traceparent') ?? undefined);
@@ -110,10 +114,10 @@ export class Exchange {
       request.bodyRead(now());
       const isJson = body !== undefined && route.body === 'json';
       const fields = isJson ? inspect(route, body, request) : undefined;
-      if (route.method === 'GET' && !pool.hasOneList) {
-        return await this.#answerWith(listAnswer(pool.models()));
+      if (route.method === 'GET' && !fleet.hasOneList) {
+        return await this.#answerWith(listAnswer(fleet.models()));
       }
-      const job = jobOf(request, headers, body, fields, pool.upstreams.length > 1);
+      const job = jobOf(request, headers, body, fields, fleet.upstreams.length > 1);
       const sent: Sent = { job, body, fields };
       request.estimated(job.promptBytes, pool.tokensPerByte);
       if (route.method === 'POST' && !isUnlimited(caller.limits)) {
@@ -216,13 +220,14 @@ export class Exchange {
   /** Waits for its turn and asks the engine; again where what came of it shows that nothing ran. */
   async #run(sent: Sent): Promise<Response> {
     const { request } = this;
-    const { pool, now } = this.options;
+    const { fleet, health, pool, retries, contextCheck, now } = this.options;
     const { job, body, fields } = sent;
-    if (pool.isPreflighting && body !== undefined && fields !== undefined) {
-      await pool.assertFits(job, { route: request.route, body, fields, signal: request.signal });
+    if (contextCheck.isOn && body !== undefined && fields !== undefined) {
+      const { route, signal } = request;
+      await contextCheck.assertFits(job, { route, body, fields, signal });
     }
     // It is shown while it waits.
-    request.wouldGet(pool.modelOf(job));
+    request.wouldGet(fleet.resolve(job).model);
     for (let isAgain = false; ; isAgain = true) {
       request.queued(now());
       const lease = await pool.lease(job, request.signal, isAgain);
@@ -232,10 +237,10 @@ export class Exchange {
         let answer = await this.#attempt(lease, sent);
         let isLoading = false;
         if (answer.status === 503) ({ answer, isLoading } = await readUnavailable(answer));
-        if (isLoading) pool.noteLoading(upstream);
-        if (!isLoading || !pool.mayRetry(upstream, 'loading', job)) {
+        if (isLoading) health.noteLoading(upstream);
+        if (!isLoading || !retries.mayRetry(upstream, 'loading', job)) {
           request.answered(answer.status);
-          if (!isLoading) pool.answered(upstream, answer.status, job);
+          if (!isLoading) health.answered(upstream, answer.status, job);
           return await this.#answerWith(answer);
         }
       } catch (thrown) {
@@ -267,16 +272,16 @@ export class Exchange {
     return attempt({ lease, request, search: searchOf(url), headers, body, edits, isRead });
   }
 
-  /** Tells the pool why no answer came. Returns whether the request may be tried again. */
+  /** Reports to health why no answer came. Returns whether the request may be tried again. */
   #mayGoOn(thrown: unknown, upstream: Upstream, job: Job): boolean {
-    const { pool } = this.options;
+    const { health, retries } = this.options;
     const { code } = this.request;
     const failure = failureOf(thrown);
-    if (code === 'connect_timeout') pool.missed(upstream, false);
-    else if (failure === 'unreachable') pool.missed(upstream, true);
-    else if (failure === 'reset') pool.wasReset(upstream, job);
+    if (code === 'connect_timeout') health.missed(upstream, false);
+    else if (failure === 'unreachable') health.missed(upstream, true);
+    else if (failure === 'reset') health.wasReset(upstream, job);
     const isTransient = failure === 'unreachable' || failure === 'reset';
-    return isTransient && code === undefined && pool.mayRetry(upstream, failure, job);
+    return isTransient && code === undefined && retries.mayRetry(upstream, failure, job);
   }
 
   #answerWith(answer: Response): Response | Promise<Response> {

@@ -10,7 +10,7 @@ import type { LiveRequest } from '../request/live.ts';
 import type { RequestObserver } from '../request/observer.ts';
 import type { Reader } from '../request/reader.ts';
 import type { Outcome, Settlement } from '../request/settlement.ts';
-import type { Lease, LeaseEnd } from '../scheduling/pool.ts';
+import type { Lease, LeaseEnd } from '../scheduling/lease.ts';
 import { errorBody, type GatewayError } from '../wire/errors.ts';
 
 export interface HoldingOptions {

@@ -34,7 +34,7 @@ export class Runs {
 
   /** Looks at every request in flight: ends what is overdue, reports what is long, has doubtful connections proven. */
   sweep(): void {
-    const { pool, live, deadlines, observer, now } = this.options;
+    const { health, live, deadlines, observer, now } = this.options;
     const { connectTimeoutMs } = deadlines;
     const doubtsAfterMs = Math.min(doubtMs, connectTimeoutMs / 2);
     const at = now();
@@ -49,7 +49,7 @@ export class Runs {
         observer.isLong(request);
       }
       if (connectTimeoutMs > 0 && isUnproven(request) && at - request.sentAt >= doubtsAfterMs) {
-        pool.proveByConnecting(request.upstream?.id ?? '', connectTimeoutMs);
+        health.proveByConnecting(request.upstream?.id ?? '', connectTimeoutMs);
       }
     }
     if (live.size > 0) return;

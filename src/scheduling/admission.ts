@@ -1,25 +1,19 @@
 /**
- * Who gets the right to run, and when: at once where nobody waits and a slot is free, else in the queue's order and on
- * the upstream that affinity says. It opens no connection, and learns nothing of what came of a grant.
+ * Which job gets the right to run, and when: at once when nothing waits and a slot is free, else in the queue's order and
+ * on the upstream that affinity says. It opens no connection, and learns nothing of what came of a grant.
  */
-import type { Job } from '../request/job.ts';
-import type { Choice } from '../engines/catalog.ts';
-import { GatewayError } from '../wire/errors.ts';
-import type { Fleet } from '../engines/fleet.ts';
+import type { Lease } from './lease.ts';
 import type { Placing, Spot } from './placing.ts';
-import { Queue, type Group, type Station, type Waiter } from './queue.ts';
-import { canRun } from '../engines/slots.ts';
+import { Queue } from './queue.ts';
+import type { ShareStore } from './sharestore.ts';
+import type { SlotBroker } from './slotbroker.ts';
+import { Waiter, type Grant } from './waiter.ts';
+import type { Choice } from '../engines/catalog.ts';
+import type { Fleet } from '../engines/fleet.ts';
+import type { SlotGroup, SlotSet } from '../engines/slots.ts';
 import type { Upstream } from '../engines/upstream.ts';
-
-/** The right to run: `units` have been taken of the station. */
-export interface Admitted {
-  readonly job: Job;
-  readonly choice: Choice;
-  readonly station: Station;
-  readonly units: number;
-  /** Where it was placed; `undefined` where there was nothing to choose. */
-  readonly spot: Spot | undefined;
-}
+import type { Job } from '../request/job.ts';
+import { GatewayError } from '../wire/errors.ts';
 
 export interface AdmissionSettings {
   maxSlotsPerCaller: number;
@@ -28,36 +22,28 @@ export interface AdmissionSettings {
   maxQueuedBytes: number;
 }
 
-export interface AdmissionOptions<T> {
+export interface AdmissionOptions {
   settings(): AdmissionSettings;
   fleet: Fleet;
   placing: Placing;
-  /** Starts what was admitted. */
-  start(admitted: Admitted, now: number): T;
+  broker: SlotBroker;
+  shares: ShareStore;
+  /** Makes the lease of a grant. */
+  start(grant: Grant, now: number): Lease;
   now(): number;
-}
-
-/** A request in the queue. */
-interface Pending<T> extends Waiter {
-  group: Group;
-  readonly job: Job;
-  choice: Choice;
-  /** Where it was placed last. */
-  spot: Spot | undefined;
-  readonly resolve: (started: T) => void;
-  readonly reject: (error: unknown) => void;
 }
 
 const longestRetryAfterSeconds = 600;
 
-export class Admission<T> {
-  readonly #queue: Queue<Pending<T>>;
-  readonly #waiting = new Map<Job, Pending<T>>();
-  readonly #options: AdmissionOptions<T>;
+export class Admission {
+  readonly #queue: Queue;
+  readonly #waiters = new Map<Job, Waiter>();
+  readonly #options: AdmissionOptions;
 
-  constructor(options: AdmissionOptions<T>) {
+  constructor(options: AdmissionOptions) {
     this.#options = options;
-    this.#queue = new Queue<Pending<T>>({
+    const { broker, shares } = options;
+    this.#queue = new Queue({
       limits: () => {
         const { maxQueuedRequests, maxQueuedPerCaller, maxQueuedBytes } = options.settings();
         return {
@@ -66,173 +52,161 @@ export class Admission<T> {
           maxBytes: maxQueuedBytes,
         };
       },
-      choose: (pending, free, now) => this.#choose(pending, free, now),
+      choose: (waiter, free, now) => this.#choose(waiter, free, now),
+      broker,
+      shares,
     });
   }
 
-  /** How many requests wait. */
+  /** How many jobs wait. */
   get size(): number {
     return this.#queue.size;
   }
 
   /**
-   * Starts the request once it is its turn: before it returns where that is now. Throws `queue_full`; rejects with
+   * Returns the lease of a job once it is its turn: before it returns when that is now. Throws `queue_full`; rejects with
    * `no_healthy_upstream` or the signal's reason.
-   * @param isAgain whether it was admitted before and did not run, so that it has its place already
+   * @param isAgain whether it was granted before and did not run, so that it has its place already
    */
   enter(
     job: Job,
     choice: Choice,
     { signal, isAgain }: { signal: AbortSignal; isAgain: boolean },
-  ): T | Promise<T> {
-    const now = this.#options.now();
-    const atOnce = this.#admitAtOnce(job, choice, now);
-    if (atOnce !== undefined) return this.#options.start(atOnce, now);
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    const { caller, priority, units, bytes } = job;
-    const pending: Pending<T> = {
-      job,
-      choice,
-      spot: undefined,
-      group: this.#options.fleet.groupOf(choice),
-      resolve,
-      reject,
-      principal: caller.principal,
-      weight: caller.weight,
-      maxUnits: this.#maxUnits,
-      priority,
-      units,
-      bytes,
-      enteredAt: now,
-    };
-    if (!this.#queue.enter(pending, isAgain)) {
-      this.#options.placing.leave(job);
-      throw new GatewayError('queue_full', { headers: this.#retryAfter(pending.group) });
+  ): Lease | Promise<Lease> {
+    const { fleet, placing, settings, now, start } = this.#options;
+    const at = now();
+    const maxUnits = settings().maxSlotsPerCaller || Number.POSITIVE_INFINITY;
+    const waiter = new Waiter(job, choice, fleet.groupOf(choice), maxUnits);
+    const atOnce = this.#grantAtOnce(waiter, at);
+    if (atOnce !== undefined) return start(atOnce, at);
+    waiter.promised = Promise.withResolvers<Lease>();
+    if (!this.#queue.enter(waiter, isAgain)) {
+      placing.leave(job);
+      throw new GatewayError('queue_full', { headers: this.#retryAfter(waiter.group) });
     }
-    this.#waiting.set(job, pending);
-    this.dispatch(now);
-    if (this.#waiting.has(job)) {
-      signal.addEventListener('abort', () => this.#leave(pending, signal.reason), { once: true });
+    this.#waiters.set(job, waiter);
+    this.dispatch(at);
+    if (this.#waiters.has(job)) {
+      signal.addEventListener('abort', () => this.#leave(waiter, signal.reason), { once: true });
       this.failHopeless();
     }
-    return promise;
+    return waiter.promised.promise;
   }
 
-  /** Says how long a request still has to wait; `undefined` when it does not. */
+  /** Returns how long a job still has to wait; `undefined` when it does not wait. */
   report(job: Job): { place: number; waitSeconds: number } | undefined {
-    const pending = this.#waiting.get(job);
-    if (pending === undefined) return undefined;
-    const place = this.#queue.place(pending);
-    return { place, waitSeconds: (place * this.#turnMs(pending.group)) / 1000 };
+    const waiter = this.#waiters.get(job);
+    if (waiter === undefined) return undefined;
+    const place = this.#queue.place(waiter);
+    return { place, waitSeconds: (place * this.#turnMs(waiter.group)) / 1000 };
   }
 
   /** Starts all that can run now. */
   dispatch(now: number): void {
     if (this.#queue.size === 0) return;
-    this.#queue.dispatch(now, ({ waiter, station, units }) => {
-      const { job, choice, spot, resolve } = waiter;
-      this.#waiting.delete(job);
-      resolve(this.#options.start({ job, choice, station, units, spot }, now));
+    this.#queue.dispatch(now, (grant) => {
+      const { waiter } = grant;
+      this.#waiters.delete(waiter.job);
+      waiter.promised?.resolve(this.#options.start(grant, now));
     });
   }
 
-  /** Gives back what was taken; exactly once for each that was admitted. A `dispatch` must follow. */
-  release(station: Station, principal: string, units: number): void {
-    this.#queue.release(station, principal, units);
+  /** Takes back the slots of a lease; exactly once for each. A `dispatch` must follow. */
+  release({ slots, job, units }: Pick<Lease, 'slots' | 'job' | 'units'>): void {
+    this.#queue.release(slots, job.caller.principal, units);
   }
 
-  /** Counts weighted tokens that were served to a caller. */
-  charge(principal: string, tokens: number): void {
-    this.#queue.charge(principal, tokens);
+  /** Counts weighted tokens that were served to the caller of a lease. */
+  charge({ slots, job }: Pick<Lease, 'slots' | 'job'>, tokens: number): void {
+    this.#queue.charge(slots, job.caller.principal, tokens);
   }
 
-  /** Gives all that wait their place among other upstreams; who has none any more is told so. */
+  /** Moves all that wait to what may run them now; a job that nothing may run any more fails. */
   regroup(): void {
     const { fleet } = this.#options;
-    const lost: [Pending<T>, unknown][] = [];
-    this.#queue.regroup((pending) => {
+    const lost: [Waiter, unknown][] = [];
+    this.#queue.regroup((waiter) => {
       try {
-        pending.choice = fleet.resolve(pending.job);
-        return fleet.groupOf(pending.choice);
+        waiter.choice = fleet.resolve(waiter.job);
+        return fleet.groupOf(waiter.choice);
       } catch (error) {
-        lost.push([pending, error]);
-        return pending.group;
+        lost.push([waiter, error]);
+        return waiter.group;
       }
     });
-    for (const [pending, error] of lost) this.#leave(pending, error);
+    for (const [waiter, error] of lost) this.#leave(waiter, error);
   }
 
-  /** Ends the wait of those whose upstreams are all away: nothing would come of it. */
+  /** Ends the wait of jobs whose upstreams are all away: nothing would come of it. */
   failHopeless(): void {
     const { fleet, now } = this.#options;
-    if (this.#waiting.size === 0 || fleet.upstreams.every(({ isHopeful }) => isHopeful)) return;
-    for (const pending of this.#waiting.values()) {
-      const { stations } = pending.group;
-      const owners = stations.map((station) => fleet.ownerOf(station));
-      // One that can be tried at no cost, is being tried, or looked at for the first time, will show what is so.
+    if (this.#waiters.size === 0 || fleet.upstreams.every(({ isHopeful }) => isHopeful)) return;
+    for (const waiter of this.#waiters.values()) {
+      const { slotSets } = waiter.group;
+      const owners = slotSets.map((slots) => fleet.ownerOf(slots));
+      // One that can be tried at no cost, is being tried, or is looked at for the first time, will show what is so.
       const isTried =
-        stations.some(({ isOpen }) => isOpen) ||
+        slotSets.some(({ isOpen }) => isOpen) ||
         owners.some((owner) => isProbed(owner) || !owner.isSighted);
       if (isTried || owners.some(({ isHopeful }) => isHopeful)) continue;
       const soonest = Math.min(...owners.map(({ breaker }) => breaker.retryAt));
       const seconds = Math.max(1, Math.ceil((soonest - now()) / 1000));
       const headers = { 'retry-after': `${seconds}` };
-      this.#leave(pending, new GatewayError('no_healthy_upstream', { headers }));
+      this.#leave(waiter, new GatewayError('no_healthy_upstream', { headers }));
     }
   }
 
-  get #maxUnits(): number {
-    return this.#options.settings().maxSlotsPerCaller || Number.POSITIVE_INFINITY;
-  }
-
-  /** Admits without the queue where nobody waits and a slot is free: the common case, and it costs least. */
-  #admitAtOnce(job: Job, choice: Choice, now: number): Admitted | undefined {
+  /** Grants without the queue when nothing waits and a slot is free: the common case, and it costs least. */
+  #grantAtOnce(waiter: Waiter, now: number): Grant | undefined {
     if (this.#queue.size > 0) return undefined;
-    const { fleet, placing } = this.#options;
-    const { stations } = fleet.groupOf(choice);
-    const { caller, units } = job;
+    const { job, group } = waiter;
+    const { slotSets } = group;
+    const { units } = job;
     let spot: Spot | undefined;
-    let [station] = stations;
-    if (stations.length > 1) {
-      const free = stations.filter((each) => canRun(each, units));
-      if (units > 0 && free.length > 0) spot = placing.choose(job, stations, free, now);
-      station = units > 0 ? spot?.station : free[0];
+    let [slots] = slotSets;
+    if (slotSets.length > 1) {
+      const free = slotSets.filter((each) => this.#queue.fits(each, units));
+      if (units > 0 && free.length > 0) {
+        spot = this.#options.placing.choose(job, slotSets, free, now);
+      }
+      slots = units > 0 ? spot?.slots : free[0];
     }
-    if (station === undefined) return undefined;
-    const { principal, weight } = caller;
-    const claim = { principal, weight, units, maxUnits: this.#maxUnits };
-    const taken = this.#queue.admit(claim, station);
-    return taken === undefined ? undefined : { job, choice, station, units: taken, spot };
+    if (slots === undefined) return undefined;
+    const taken = this.#queue.admit(waiter, slots);
+    if (taken === undefined) return undefined;
+    waiter.spot = spot;
+    return { waiter, slots, units: taken };
   }
 
-  #choose(pending: Pending<T>, free: readonly Station[], now: number): Station | undefined {
-    const { job, group, units } = pending;
-    if (units === 0 || group.stations.length === 1) return free[0];
-    pending.spot = this.#options.placing.choose(job, group.stations, free, now);
-    return pending.spot?.station;
+  #choose(waiter: Waiter, free: readonly SlotSet[], now: number): SlotSet | undefined {
+    const { job, group } = waiter;
+    if (job.units === 0 || group.slotSets.length === 1) return free[0];
+    waiter.spot = this.#options.placing.choose(job, group.slotSets, free, now);
+    return waiter.spot?.slots;
   }
 
-  #leave(pending: Pending<T>, reason: unknown): void {
-    if (!this.#waiting.delete(pending.job)) return;
-    this.#queue.leave(pending);
-    this.#options.placing.leave(pending.job);
+  #leave(waiter: Waiter, reason: unknown): void {
+    if (!this.#waiters.delete(waiter.job)) return;
+    this.#queue.leave(waiter);
+    this.#options.placing.leave(waiter.job);
     this.dispatch(this.#options.now());
     const isLate = reason instanceof GatewayError && reason.code === 'queue_timeout';
-    const headers = this.#retryAfter(pending.group);
-    pending.reject(isLate ? new GatewayError('queue_timeout', { headers }) : reason);
+    const headers = this.#retryAfter(waiter.group);
+    waiter.promised?.reject(isLate ? new GatewayError('queue_timeout', { headers }) : reason);
   }
 
-  /** How long it takes until a slot of the group is free again, in milliseconds. */
-  #turnMs({ stations }: Group): number {
-    const perMs = stations.map((station) => {
-      const capacity = Number.isFinite(station.capacity) ? station.capacity : station.used || 1;
-      return station.isOpen ? capacity / this.#options.fleet.ownerOf(station).serviceMs : 0;
+  /** Returns how long it takes until a slot of the group is free again, in milliseconds. */
+  #turnMs({ slotSets }: SlotGroup): number {
+    const { fleet } = this.#options;
+    const perMs = slotSets.map((slots) => {
+      const capacity = Number.isFinite(slots.capacity) ? slots.capacity : slots.used || 1;
+      return slots.isOpen ? capacity / fleet.ownerOf(slots).speed.serviceMs : 0;
     });
     return 1 / (perMs.reduce((sum, rate) => sum + rate, 0) || 1 / 1_000);
   }
 
-  /** When a repeat has a chance: when those who wait now have had their turn. */
-  #retryAfter(group: Group): Record<string, string> {
+  /** Returns when a repeat has a chance: after all that wait now have had their turn. */
+  #retryAfter(group: SlotGroup): Record<string, string> {
     const seconds = Math.ceil((this.#queue.size * this.#turnMs(group)) / 1000);
     return { 'retry-after': `${Math.min(longestRetryAfterSeconds, Math.max(1, seconds))}` };
   }

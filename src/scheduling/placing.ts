@@ -1,23 +1,23 @@
 /**
- * On which upstream a request runs: where affinity says, as far as one is free; or it is held for the one that has its
- * conversation. It grants nothing, and asks the fleet alone what is known of upstreams.
+ * On which upstream a job runs: where affinity says, as far as one is free; or it is held for the upstream that has its
+ * conversation. It grants nothing, and asks only the fleet what is known of upstreams.
  */
 import { place, SessionHomes, type Candidate } from './affinity.ts';
 import type { Job } from '../request/job.ts';
 import type { Fleet } from '../engines/fleet.ts';
 import { blockBytes } from '../wire/prompt.ts';
-import type { Station } from '../engines/slots.ts';
+import type { SlotSet } from '../engines/slots.ts';
 import type { Upstream } from '../engines/upstream.ts';
 
-/** Where a request is to run, and how many leading blocks of its prompt are thought to be there. */
+/** Where a job is to run, and how many leading blocks of its prompt are thought to be there. */
 export interface Spot {
-  readonly station: Station;
+  readonly slots: SlotSet;
   readonly blocks: number;
 }
 
-/** A request that waits for the upstream that has its conversation. */
+/** Where a job waits for the upstream that has its conversation. */
 interface Hold {
-  readonly station: Station;
+  readonly slots: SlotSet;
   readonly since: number;
 }
 
@@ -27,8 +27,8 @@ export class Placing {
   #turn = 0;
   readonly #homes = new SessionHomes();
   readonly #holds = new Map<Job, Hold>();
-  /** The same by station, who was held first at the beginning. */
-  readonly #heldFor = new WeakMap<Station, Set<Job>>();
+  /** The same by slots, the job that was held first at the beginning. */
+  readonly #heldFor = new WeakMap<SlotSet, Set<Job>>();
   readonly #fleet: Fleet;
   readonly #tokensPerByte: () => number;
 
@@ -38,34 +38,34 @@ export class Placing {
   }
 
   /**
-   * Gives where a request is best run; `undefined` where it should wait for a station that is not free.
-   * @param stations that may run it
+   * Returns where a job is best run; `undefined` when it should wait for slots that are not free.
+   * @param slotSets those that may run it
    * @param free those of them where it can start now, at least one
    */
   choose(
     job: Job,
-    stations: readonly Station[],
-    free: readonly Station[],
+    slotSets: readonly SlotSet[],
+    free: readonly SlotSet[],
     now: number,
   ): Spot | undefined {
-    const open = stations.filter((station) => station.isOpen);
+    const open = slotSets.filter((slots) => slots.isOpen);
     const tokensPerBlock = blockBytes * this.#tokensPerByte();
     const home = job.session && this.#homes.get(sessionOf(job));
-    const candidates = open.map((station): Candidate => {
-      const upstream = this.#fleet.ownerOf(station);
+    const candidates = open.map((slots): Candidate => {
+      const upstream = this.#fleet.ownerOf(slots);
       const { blocks, isShared } = upstream.index.matchOf(job.chain ?? noChain);
-      const isFree = free.includes(station);
-      const turnMs = upstream.serviceMs / station.capacity;
-      const { prefillPerMs } = upstream;
+      const isFree = free.includes(slots);
+      const turnMs = upstream.speed.serviceMs / slots.capacity;
+      const { prefillPerMs } = upstream.speed;
       return {
         matchedBlocks: blocks,
         isShared,
-        usedShare: station.used / station.capacity,
+        usedShare: slots.used / slots.capacity,
         isFree,
         heldBlocks: upstream.index.size,
         weight: upstream.settings.weight,
         prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
-        expectedWaitMs: isFree ? 0 : turnMs * (1 + this.#heldBefore(job, station)),
+        expectedWaitMs: isFree ? 0 : turnMs * (1 + this.#heldBefore(job, slots)),
         isSessionHome: upstream.id === home,
       };
     });
@@ -73,51 +73,51 @@ export class Placing {
     const waitedMs = hold === undefined ? 0 : now - hold.since;
     const request = { blocks: job.chain?.length ?? 0, waitedMs, turn: this.#turn++ };
     const { index, isHeld } = place(request, candidates);
-    const station = open[index];
+    const slots = open[index];
     const candidate = candidates[index];
-    if (station === undefined || candidate === undefined) return undefined;
-    if (!isHeld) return { station, blocks: candidate.matchedBlocks };
-    this.#hold(job, station, hold?.since ?? now);
+    if (slots === undefined || candidate === undefined) return undefined;
+    if (!isHeld) return { slots, blocks: candidate.matchedBlocks };
+    this.#hold(job, slots, hold?.since ?? now);
     return undefined;
   }
 
-  /** Takes note that the request runs there now. Gives how many leading blocks of its prompt were there before. */
+  /** Records that the job runs there now. Returns how many leading blocks of its prompt were there before. */
   took(job: Job, upstream: Upstream, spot: Spot | undefined): number {
     const { chain, session } = job;
     if (session !== undefined) this.#homes.set(sessionOf(job), upstream.id);
     if (chain === undefined || chain.length === 0) return 0;
-    const isThere = spot !== undefined && this.#fleet.ownerOf(spot.station) === upstream;
+    const isThere = spot !== undefined && this.#fleet.ownerOf(spot.slots) === upstream;
     return isThere ? spot.blocks : upstream.index.matchOf(chain).blocks;
   }
 
   /**
-   * Takes note that the request has run there: its prompt counts as held from now on, and no sooner. Others that begin
-   * alike would wait for what is only being computed, and engines that idle compute it meanwhile.
+   * Records that the job has run there: its prompt counts as held from now on, and no sooner. Others that begin alike
+   * would wait for what is only being computed, while idle engines could compute it.
    */
   ran({ chain }: Job, upstream: Upstream): void {
     if (chain !== undefined) upstream.index.hold(chain);
   }
 
-  /** The request does not wait any more. */
+  /** The job does not wait any more. */
   leave(job: Job): void {
     const hold = this.#holds.get(job);
     if (hold === undefined) return;
     this.#holds.delete(job);
-    this.#heldFor.get(hold.station)?.delete(job);
+    this.#heldFor.get(hold.slots)?.delete(job);
   }
 
-  #hold(job: Job, station: Station, since: number): void {
-    if (this.#holds.get(job)?.station === station) return;
+  #hold(job: Job, slots: SlotSet, since: number): void {
+    if (this.#holds.get(job)?.slots === slots) return;
     this.leave(job);
-    this.#holds.set(job, { station, since });
-    const held = this.#heldFor.get(station) ?? new Set();
-    this.#heldFor.set(station, held.add(job));
+    this.#holds.set(job, { slots, since });
+    const held = this.#heldFor.get(slots) ?? new Set();
+    this.#heldFor.set(slots, held.add(job));
   }
 
-  /** How many wait for that station that did so before: they run there first. */
-  #heldBefore(job: Job, station: Station): number {
+  /** Returns how many jobs wait for those slots since before this one: they run there first. */
+  #heldBefore(job: Job, slots: SlotSet): number {
     let count = 0;
-    for (const other of this.#heldFor.get(station) ?? []) {
+    for (const other of this.#heldFor.get(slots) ?? []) {
       if (other === job) break;
       count++;
     }

@@ -1,60 +1,66 @@
 /**
- * Stations that are kept for requests that were passed over too often: nobody else gets a slot there until they fit. It
- * decides neither who is kept one nor who runs.
+ * Slots that are kept for waiters that were passed over too often: no other gets a slot there until they fit. It decides
+ * neither for which waiters slots are kept nor which of them runs.
  */
-import { headOf, type Entry, type Waiter } from './lanes.ts';
-import { shortage, type Station } from '../engines/slots.ts';
+import type { SlotBroker } from './slotbroker.ts';
+import { headOf, type Waiter } from './waiter.ts';
+import { shortage, type SlotSet } from '../engines/slots.ts';
 
-export class Reservations<W extends Waiter> {
-  readonly #owners = new Map<Station, Entry<W>>();
+export class Reservations {
+  readonly #owners = new Map<SlotSet, Waiter>();
+
+  constructor(private readonly broker: SlotBroker) {}
 
   get size(): number {
     return this.#owners.size;
   }
 
-  /** Says whether that entry, or anybody where it is `undefined`, may have slots of the station. */
-  allows(station: Station, entry: Entry<W> | undefined): boolean {
-    const owner = this.#owners.get(station);
-    return owner === undefined || owner === entry;
+  /** Returns whether that waiter, or any where it is `undefined`, may have some of the slots. */
+  allows(slots: SlotSet, waiter: Waiter | undefined): boolean {
+    const owner = this.#owners.get(slots);
+    return owner === undefined || owner === waiter;
   }
 
-  /** Gives stations and for whom they are kept, without those that are not worth keeping any more. */
-  *[Symbol.iterator](): Generator<[Station, Entry<W>]> {
-    for (const [station, entry] of this.#owners) {
-      if (isStillFor(station, entry)) yield [station, entry];
-      else this.#owners.delete(station);
+  /** Returns slots and the waiters they are kept for, without those that are not worth keeping any more. */
+  *[Symbol.iterator](): Generator<[SlotSet, Waiter]> {
+    for (const [slots, waiter] of this.#owners) {
+      if (isStillFor(slots, waiter)) yield [slots, waiter];
+      else this.#owners.delete(slots);
     }
   }
 
-  /** Keeps the station that has room for it soonest, as far as that can be known. */
-  keep(entry: Entry<W>): void {
-    for (const owner of this.#owners.values()) if (owner === entry) return;
-    const { group, units } = entry.waiter;
-    const [first, ...others] = group.stations.filter((station) => {
-      return station.isOpen && station.capacity > 0 && !this.#owners.has(station);
+  /** Keeps the slots that have room for it soonest, as far as that can be known. */
+  keep(waiter: Waiter): void {
+    for (const owner of this.#owners.values()) if (owner === waiter) return;
+    const { broker } = this;
+    const { group, job } = waiter;
+    const [first, ...others] = group.slotSets.filter((slots) => {
+      return slots.isOpen && broker.held(slots) > 0 && !this.#owners.has(slots);
     });
     if (first === undefined) return;
+    const lack = (slots: SlotSet) => shortage(slots, job.units, broker.held(slots));
     const soonest = others.reduce(
-      (best, other) => (shortage(other, units) < shortage(best, units) ? other : best),
+      (best, other) => (lack(other) < lack(best) ? other : best),
       first,
     );
-    this.#owners.set(soonest, entry);
+    this.#owners.set(soonest, waiter);
   }
 
-  release(station: Station): void {
-    this.#owners.delete(station);
+  release(slots: SlotSet): void {
+    this.#owners.delete(slots);
   }
 
-  /** Releases what is kept for an entry that waits no more. */
-  forget(entry: Entry<W>): void {
-    for (const [station, owner] of this.#owners) {
-      if (owner === entry) this.#owners.delete(station);
+  /** Releases what is kept for a waiter that waits no more. */
+  forget(waiter: Waiter): void {
+    for (const [slots, owner] of this.#owners) {
+      if (owner === waiter) this.#owners.delete(slots);
     }
   }
 }
 
-function isStillFor<W extends Waiter>(station: Station, { line, waiter }: Entry<W>): boolean {
-  if (line === undefined || headOf(line).waiter !== waiter) return false;
-  if (!station.isOpen || !waiter.group.stations.includes(station)) return false;
+function isStillFor(slots: SlotSet, waiter: Waiter): boolean {
+  const { line, group } = waiter;
+  if (line === undefined || headOf(line) !== waiter) return false;
+  if (!slots.isOpen || !group.slotSets.includes(slots)) return false;
   return line.lane.eligible.has(line);
 }

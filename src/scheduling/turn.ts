@@ -1,52 +1,53 @@
 /**
- * Whose turn it is: of all that wait, the fairest that can start now, and who would have come before it had there been
+ * Whose turn it is: of all that wait, the fairest that can start now, and which would have come before it had there been
  * room. It changes nothing.
  */
-import { byClassAndFairness, headOf, type Crowd, type Line, type Waiter } from './lanes.ts';
-import type { Group, Station } from '../engines/slots.ts';
+import { byClassAndFairness } from './lanes.ts';
+import { headOf, type Crowd, type Line, type Waiter } from './waiter.ts';
+import type { SlotGroup, SlotSet } from '../engines/slots.ts';
 
-export interface Turn<W> {
-  readonly line: Line<W>;
+export interface Turn {
+  readonly line: Line;
   /** Where its head can start. */
-  readonly free: readonly Station[];
-  /** Those that fit nowhere now, the first of each lane. */
-  readonly stuck: readonly Line<W>[];
+  readonly free: readonly SlotSet[];
+  /** Lines whose heads fit nowhere now, the first of each lane. */
+  readonly stuck: readonly Line[];
 }
 
 /**
- * Gives whose turn it is among the crowds; `undefined` where nobody can start.
- * @param isOut says of which groups nobody is asked any more
+ * Returns whose turn it is among the crowds; `undefined` when nothing can start.
+ * @param isOut returns whether a group is left out
  */
-export function nextTurn<W extends Waiter>(
-  crowds: Iterable<Crowd<W>>,
-  isOut: (group: Group) => boolean,
-  freeFor: (waiter: W) => readonly Station[],
-): Turn<W> | undefined {
-  let line: Line<W> | undefined;
-  let free: readonly Station[] = [];
-  const stuck: Line<W>[] = [];
+export function nextTurn(
+  crowds: Iterable<Crowd>,
+  isOut: (group: SlotGroup) => boolean,
+  freeFor: (waiter: Waiter) => readonly SlotSet[],
+): Turn | undefined {
+  let line: Line | undefined;
+  let free: readonly SlotSet[] = [];
+  const stuck: Line[] = [];
   for (const { group, lanes } of crowds) {
     if (isOut(group)) continue;
     for (const { eligible } of lanes.values()) {
       const candidate = eligible.peek();
       if (candidate === undefined) continue;
-      const stations = freeFor(headOf(candidate).waiter);
-      if (stations.length === 0) {
+      const slotSets = freeFor(headOf(candidate));
+      if (slotSets.length === 0) {
         stuck.push(candidate);
       } else if (line === undefined || byClassAndFairness(candidate, line) < 0) {
         line = candidate;
-        free = stations;
+        free = slotSets;
       }
     }
   }
   return line && { line, free, stuck };
 }
 
-/** Gives who is passed over when the turn is used on that station: the first that was stuck and comes before it there. */
-export function passedOverBy<W>({ line, stuck }: Turn<W>, station: Station): Line<W> | undefined {
-  let first: Line<W> | undefined;
+/** Returns the line that is passed over when the turn uses those slots: the first that was stuck and comes before it. */
+export function passedOverBy({ line, stuck }: Turn, slots: SlotSet): Line | undefined {
+  let first: Line | undefined;
   for (const other of stuck) {
-    if (!other.lane.crowd.group.stations.includes(station)) continue;
+    if (!other.lane.crowd.group.slotSets.includes(slots)) continue;
     if (byClassAndFairness(other, first ?? line) < 0) first = other;
   }
   return first;

@@ -1,11 +1,16 @@
 /**
- * The one place that chooses where keys, usage and limits are kept. Everything else knows their contracts alone.
+ * The one place that chooses where keys, usage, limits, slots and shares are kept. Everything else knows their contracts
+ * alone.
  */
 import type { Calendar } from '../accounts/calendar.ts';
 import type { AccountStore } from '../accounts/keystore.ts';
 import type { LimitStore, MaybePromise } from '../accounts/limits.ts';
 import type { UsageStore } from '../accounts/usage.ts';
+import type { ShareStore } from '../scheduling/sharestore.ts';
+import type { SlotBroker } from '../scheduling/slotbroker.ts';
 import { MemoryLimits } from './memory/limits.ts';
+import { LocalShares } from './memory/shares.ts';
+import { LocalSlots } from './memory/slots.ts';
 import { SqliteKeys } from './sqlite/keys.ts';
 import { openDatabase, placeOf } from './sqlite/schema.ts';
 import { maxRowsInMemory, SqliteUsage } from './sqlite/usage.ts';
@@ -24,6 +29,9 @@ export interface LedgerStores {
 
 export interface Stores extends LedgerStores {
   limits: LimitStore;
+  /** The pool closes it. */
+  slots: SlotBroker;
+  shares: ShareStore;
 }
 
 /**
@@ -50,10 +58,15 @@ export async function openLedger(
 }
 
 /**
- * Opens all stores of a gateway; its limits are in memory.
+ * Opens all stores of a gateway; its limits, slots and shares are in memory.
  * @param calendar says when the days and months of budgets begin
  * @throws Error as `openLedger`
  */
 export async function openStores(dir: string | undefined, calendar: Calendar): Promise<Stores> {
-  return { ...(await openLedger(dir)), limits: new MemoryLimits(calendar) };
+  return {
+    ...(await openLedger(dir)),
+    limits: new MemoryLimits(calendar),
+    slots: new LocalSlots(),
+    shares: new LocalShares(),
+  };
 }

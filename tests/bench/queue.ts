@@ -2,52 +2,42 @@
  * What a decision of the admission queue costs, by how many wait: a request enters, a slot comes back, the next is
  * granted and charged for. Of one caller and of as many callers as waiters, so that both heaps are seen to be O(log n).
  */
-import { Queue, Station, type Waiter } from '../../src/scheduling/queue.ts';
+import { SlotSet } from '../../src/engines/slots.ts';
+import type { Waiter } from '../../src/scheduling/waiter.ts';
 import { randomFrom } from '../support/random.ts';
+import { principalOf, queueOf, waiterOf } from '../support/schedulingworld.ts';
 
 const sizes = [100, 1_000, 10_000];
 const decisions = 40_000;
-const slots = 8;
+const capacity = 8;
 const rounds = 5;
 
 /** Gives the microseconds a decision took, the queue being kept at that many waiters. */
 function decide(waiters: number, callers: number): number {
   const random = randomFrom(1);
-  const station = new Station('engine', slots, true);
-  const group = { key: 'engine', stations: [station] };
-  const queue = new Queue<Waiter>({
-    limits: () => ({ maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 }),
-    choose: (_, free) => free[0],
-  });
+  const slots = new SlotSet('engine', capacity, true);
+  const group = { slotSets: [slots] };
+  const queue = queueOf();
   const running: Waiter[] = [];
   let entered = 0;
   function enter(): void {
-    queue.enter({
-      principal: `caller-${entered++ % callers}`,
-      weight: 1,
-      maxUnits: Number.POSITIVE_INFINITY,
-      priority: 'interactive',
-      units: 1,
-      bytes: 1_000,
-      group,
-      enteredAt: 0,
-    });
+    queue.enter(waiterOf(`caller-${entered++ % callers}`, group, { bytes: 1_000 }));
   }
   function start(): void {
     running.push(...queue.dispatch(0).map((grant) => grant.waiter));
   }
-  for (let i = 0; i < waiters + slots; i++) enter();
+  for (let i = 0; i < waiters + capacity; i++) enter();
   start();
   const startedAt = Bun.nanoseconds();
   for (let i = 0; i < decisions; i++) {
     enter();
     const ended = running.shift() as Waiter; // All slots are in use.
-    queue.charge(ended.principal, random.below(1_000));
-    queue.release(station, ended.principal, 1);
+    queue.charge(slots, principalOf(ended), random.below(1_000));
+    queue.release(slots, principalOf(ended), 1);
     start();
   }
   const us = (Bun.nanoseconds() - startedAt) / 1_000 / decisions;
-  if (queue.size !== waiters || station.used !== slots) throw new Error('The queue lost count.');
+  if (queue.size !== waiters || slots.used !== capacity) throw new Error('The queue lost count.');
   return us;
 }
 

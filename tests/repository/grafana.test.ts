@@ -14,10 +14,11 @@ const expressions = dashboard.panels.flatMap(({ title, targets }) =>
 /** Gives the labels of every name that a gateway exports which has seen a bit of everything. */
 async function exported(): Promise<Map<string, Set<string>>> {
   const engine = upstream('engine');
-  engine.station('qwen');
+  engine.slotsFor('qwen');
   const source = new Metrics({
     live: [],
-    pool: { upstreams: [engine], queued: 0 },
+    fleet: { upstreams: [engine] },
+    pool: { queued: 0 },
     ledger: { lagMs: 0, waiting: 0 },
     version: '1.2.3',
   });

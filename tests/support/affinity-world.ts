@@ -4,10 +4,12 @@
  */
 import { place, type Candidate } from '../../src/scheduling/affinity.ts';
 import { Heap } from '../../src/scheduling/heap.ts';
-import { Queue, type Group, type Station, type Waiter } from '../../src/scheduling/queue.ts';
+import type { Queue } from '../../src/scheduling/queue.ts';
+import { Waiter } from '../../src/scheduling/waiter.ts';
+import type { SlotGroup, SlotSet } from '../../src/engines/slots.ts';
 import { Upstream } from '../../src/engines/upstream.ts';
 import { turnsOf, type Scenario, type Turn } from './affinity-scenarios.ts';
-import { settingsOf } from './schedulingworld.ts';
+import { partsOf, principalOf, queueOf, settingsOf } from './schedulingworld.ts';
 
 /**
  * round: the next engine with room. loaded: the least loaded. pooled: one engine with the slots and caches of all, of
@@ -41,14 +43,24 @@ interface Person {
   tokens: number;
 }
 
-interface Job extends Waiter {
-  person: Person;
-  chain: Uint32Array;
-  chat: number;
-  promptTokens: number;
-  answerTokens: number;
+/** A turn of a chat that waits. */
+class Message extends Waiter {
   heldSince: number | undefined;
-  heldFor: Station | undefined;
+  heldFor: SlotSet | undefined;
+
+  constructor(
+    readonly of: {
+      person: Person;
+      chat: number;
+      chain: Uint32Array;
+      promptTokens: number;
+      answerTokens: number;
+      askedAt: number;
+    },
+    group: SlotGroup,
+  ) {
+    super(...partsOf(`person-${of.person.number}`, group, { bytes: 0 }));
+  }
 }
 
 /** A prefix cache as engines have it: pages, of which those used longest ago go first, ends before beginnings. */
@@ -82,14 +94,14 @@ class Cache {
 
 class Engine {
   readonly upstream: Upstream;
-  readonly station: Station;
+  readonly slots: SlotSet;
   readonly cache: Cache;
   /** Who is held for it, first come first. */
-  readonly held = new Set<Job>();
+  readonly held = new Set<Message>();
 
   constructor(id: string, slots: number, cacheTokens: number) {
     this.upstream = new Upstream(settingsOf(id, { slots }), () => 0);
-    this.station = this.upstream.station(undefined);
+    this.slots = this.upstream.slotsFor(undefined);
     this.cache = new Cache(cacheTokens);
     this.upstream.refresh(true);
   }
@@ -118,8 +130,8 @@ class World {
   readonly #total: number;
   readonly #events = new Heap<Event>((a, b) => a.at - b.at || a.number - b.number);
   readonly #engines: readonly Engine[];
-  readonly #group: Group;
-  readonly #queue: Queue<Job>;
+  readonly #group: SlotGroup;
+  readonly #queue: Queue;
 
   constructor(
     readonly policy: Policy,
@@ -133,16 +145,8 @@ class World {
     if (othersComeAfter > 0)
       for (const { upstream } of this.#engines.slice(1)) upstream.refresh(false);
     this.#total = answers || this.#turnsInAll();
-    this.#group = { key: 'all', stations: this.#engines.map(({ station }) => station) };
-    const unbounded = Number.POSITIVE_INFINITY;
-    this.#queue = new Queue<Job>({
-      limits: () => ({
-        maxWaiters: unbounded,
-        maxWaitersPerCaller: unbounded,
-        maxBytes: unbounded,
-      }),
-      choose: (job, free) => this.#choose(job, free),
-    });
+    this.#group = { slotSets: this.#engines.map(({ slots }) => slots) };
+    this.#queue = queueOf({ choose: (waiter, free) => this.#choose(waiter as Message, free) });
   }
 
   run(): Outcome {
@@ -186,24 +190,10 @@ class World {
     }
     const promptTokens = person.tokens + messageTokens;
     person.tokens = promptTokens + answerTokens;
-    const { number, chat } = person;
-    this.#queue.enter({
-      person,
-      chat,
-      chain: this.#piecesOf(chat, promptTokens, tokensPerBlock),
-      promptTokens,
-      answerTokens,
-      heldSince: undefined,
-      heldFor: undefined,
-      principal: `person-${number}`,
-      weight: 1,
-      maxUnits: Number.POSITIVE_INFINITY,
-      priority: 'interactive',
-      units: 1,
-      bytes: 0,
-      enteredAt: this.#now,
-      group: this.#group,
-    });
+    const { chat } = person;
+    const chain = this.#piecesOf(chat, promptTokens, tokensPerBlock);
+    const asked = { person, chat, chain, promptTokens, answerTokens, askedAt: this.#now };
+    this.#queue.enter(new Message(asked, this.#group));
     this.#dispatch();
   }
 
@@ -218,7 +208,9 @@ class World {
   }
 
   #dispatch(): void {
-    this.#queue.dispatch(this.#now, ({ waiter, station }) => this.#start(waiter, station));
+    this.#queue.dispatch(this.#now, ({ waiter, slots }) => {
+      this.#start(waiter as Message, slots);
+    });
     if (this.#queue.size === 0 || this.#isTicking) return;
     this.#isTicking = true;
     this.#after(tickMs, () => {
@@ -227,45 +219,46 @@ class World {
     });
   }
 
-  #start(job: Job, station: Station): void {
-    const engine = this.#engines.find((each) => each.station === station) as Engine;
+  #start(message: Message, slots: SlotSet): void {
+    const engine = this.#engines.find((each) => each.slots === slots) as Engine;
     const { firstTokenMs, prefillPerMs, decodeMs, wayMs } = this.scenario;
-    const { chat, chain, promptTokens, answerTokens, principal } = job;
+    const { chat, chain, promptTokens, answerTokens } = message.of;
+    const principal = principalOf(message);
     const { cache, upstream } = engine;
     const pages = this.#piecesOf(chat, promptTokens + answerTokens, tokensPerPage);
     const prompt = pages.subarray(0, Math.floor(promptTokens / tokensPerPage));
     const { blocks } = upstream.index.matchOf(chain);
-    this.#hold(job, undefined);
+    this.#hold(message, undefined);
     const cachedTokens = Math.min(promptTokens - 1, cache.match(prompt));
     const computedTokens = promptTokens - cachedTokens;
     const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
     const serviceMs = firstByteMs + answerTokens * decodeMs + wayMs / 2;
-    this.#count(job, cachedTokens, firstByteMs);
-    this.#queue.charge(principal, computedTokens + 2 * answerTokens);
+    this.#count(message, cachedTokens, firstByteMs);
+    this.#queue.charge(slots, principal, computedTokens + 2 * answerTokens);
     this.#after(firstByteMs, () => cache.keep(prompt));
     this.#after(serviceMs, () => {
       cache.keep(pages);
       const completionTokens = answerTokens;
-      upstream.observe({ serviceMs, firstByteMs, computedTokens, completionTokens });
+      upstream.speed.observe({ serviceMs, firstByteMs, computedTokens, completionTokens });
       upstream.index.hold(chain);
       upstream.index.learn(chain, blocks, cachedTokens, tokensPerBlock);
-      this.#queue.release(station, principal, 1);
-      this.#answer(job);
+      this.#queue.release(slots, principal, 1);
+      this.#answer(message);
       this.#dispatch();
     });
   }
 
-  #count({ enteredAt, promptTokens }: Job, cachedTokens: number, prefillMs: number) {
+  #count({ of: { askedAt, promptTokens } }: Message, cachedTokens: number, prefillMs: number) {
     const { requests, ...sums } = this.#counted;
     this.#counted = {
       requests: requests + 1,
       promptTokens: sums.promptTokens + promptTokens,
       cachedTokens: sums.cachedTokens + cachedTokens,
-      firstTokenMs: sums.firstTokenMs + this.#now - enteredAt + prefillMs,
+      firstTokenMs: sums.firstTokenMs + this.#now - askedAt + prefillMs,
     };
   }
 
-  #answer({ person }: Job): void {
+  #answer({ of: { person } }: Message): void {
     const { restartsAfter, othersComeAfter } = this.scenario;
     this.#answered++;
     if (this.#answered === Math.round(this.#total * restartsAfter)) this.#restart();
@@ -285,50 +278,54 @@ class World {
     if (isRestartSeen) engine.upstream.index.forget();
   }
 
-  #choose(job: Job, free: readonly Station[]): Station | undefined {
-    if (this.policy === 'affinity') return this.#chooseByAffinity(job, free);
-    const { stations } = this.#group;
-    const order = (station: Station) =>
-      (stations.indexOf(station) - this.#next + stations.length) % stations.length;
-    const load = (station: Station) => (this.policy === 'loaded' ? station.used : 0);
-    const [first] = free.toSorted((a, b) => load(a) - load(b) || order(a) - order(b)) as [Station];
-    this.#next = (stations.indexOf(first) + 1) % stations.length;
+  #choose(message: Message, free: readonly SlotSet[]): SlotSet | undefined {
+    if (this.policy === 'affinity') return this.#chooseByAffinity(message, free);
+    const { slotSets } = this.#group;
+    const order = (slots: SlotSet) =>
+      (slotSets.indexOf(slots) - this.#next + slotSets.length) % slotSets.length;
+    const load = (slots: SlotSet) => (this.policy === 'loaded' ? slots.used : 0);
+    const [first] = free.toSorted((a, b) => load(a) - load(b) || order(a) - order(b)) as [SlotSet];
+    this.#next = (slotSets.indexOf(first) + 1) % slotSets.length;
     return first;
   }
 
   /** As the gateway does it. */
-  #chooseByAffinity(job: Job, free: readonly Station[]): Station | undefined {
-    const open = this.#engines.filter(({ station }) => station.isOpen);
-    const candidates = open.map(({ station, upstream, held }): Candidate => {
-      const { index, serviceMs, prefillPerMs } = upstream;
-      const { blocks, isShared } = index.matchOf(job.chain);
-      const isFree = free.includes(station);
-      const before = held.has(job) ? [...held].indexOf(job) : held.size;
+  #chooseByAffinity(message: Message, free: readonly SlotSet[]): SlotSet | undefined {
+    const open = this.#engines.filter(({ slots }) => slots.isOpen);
+    const candidates = open.map(({ slots, upstream, held }): Candidate => {
+      const { index } = upstream;
+      const { serviceMs, prefillPerMs } = upstream.speed;
+      const { blocks, isShared } = index.matchOf(message.of.chain);
+      const isFree = free.includes(slots);
+      const before = held.has(message) ? [...held].indexOf(message) : held.size;
       return {
         matchedBlocks: blocks,
         isShared,
-        usedShare: station.used / station.capacity,
+        usedShare: slots.used / slots.capacity,
         isFree,
         heldBlocks: index.size,
         weight: 1,
         prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
-        expectedWaitMs: isFree ? 0 : (serviceMs / station.capacity) * (1 + before),
+        expectedWaitMs: isFree ? 0 : (serviceMs / slots.capacity) * (1 + before),
         isSessionHome: false,
       };
     });
-    const waitedMs = this.#now - (job.heldSince ?? this.#now);
-    const placed = place({ blocks: job.chain.length, waitedMs, turn: this.#turn++ }, candidates);
-    const station = open[placed.index]?.station;
-    if (!placed.isHeld) return station;
-    this.#hold(job, station);
+    const waitedMs = this.#now - (message.heldSince ?? this.#now);
+    const placed = place(
+      { blocks: message.of.chain.length, waitedMs, turn: this.#turn++ },
+      candidates,
+    );
+    const slots = open[placed.index]?.slots;
+    if (!placed.isHeld) return slots;
+    this.#hold(message, slots);
     return undefined;
   }
 
-  #hold(job: Job, station: Station | undefined): void {
-    if (job.heldFor === station) return;
-    for (const { held } of this.#engines) held.delete(job);
-    this.#engines.find((engine) => engine.station === station)?.held.add(job);
-    job.heldFor = station;
-    job.heldSince ??= this.#now;
+  #hold(message: Message, slots: SlotSet | undefined): void {
+    if (message.heldFor === slots) return;
+    for (const { held } of this.#engines) held.delete(message);
+    this.#engines.find((engine) => engine.slots === slots)?.held.add(message);
+    message.heldFor = slots;
+    message.heldSince ??= this.#now;
   }
 }

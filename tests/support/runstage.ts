@@ -134,7 +134,7 @@ export async function startRuns(
     settled: (record: Settlement, cause: unknown) => void settled.push({ record, cause }),
   };
   const runs = new Runs({ ...parts, limits: limitsOf(parts.limits), observer });
-  parts.pool.start();
+  parts.scheduler.start();
   return {
     engine,
     parts,
@@ -144,7 +144,7 @@ export async function startRuns(
     run: (asked = {}) => runs.start(inputOf(asked), asked.reader ?? readerThat()),
     async [Symbol.asyncDispose]() {
       parts.live.abortAll('shutting_down');
-      parts.pool.close();
+      await parts.scheduler.close();
       await engine.stop();
     },
   };

@@ -1,8 +1,13 @@
-/** Settings, upstreams and jobs as tests of scheduling want them, without a socket. */
+/** Settings, upstreams, jobs, waiters and queues as tests of scheduling want them, without a socket. */
 import type { Job } from '../../src/request/job.ts';
 import { Fleet, type FleetSettings } from '../../src/engines/fleet.ts';
-import type { Waiter } from '../../src/scheduling/lanes.ts';
-import type { Group } from '../../src/engines/slots.ts';
+import { Queue, type QueueOptions } from '../../src/scheduling/queue.ts';
+import { Lease, type LeaseOptions } from '../../src/scheduling/lease.ts';
+import type { SchedulerSettings } from '../../src/scheduling/scheduler.ts';
+import { Waiter } from '../../src/scheduling/waiter.ts';
+import { SlotSet, type SlotGroup } from '../../src/engines/slots.ts';
+import { LocalShares } from '../../src/stores/memory/shares.ts';
+import { LocalSlots } from '../../src/stores/memory/slots.ts';
 import type { Upstream } from '../../src/engines/upstream.ts';
 import type { UpstreamSettings } from '../../src/config/upstreams.ts';
 import type { Caller } from '../../src/request/caller.ts';
@@ -22,12 +27,30 @@ export function settingsOf(id: string, more: Partial<UpstreamSettings> = {}): Up
   };
 }
 
+/** Settings of a scheduler before those upstreams, without bounds that matter. */
+export function schedulerSettings(upstreams: readonly UpstreamSettings[]): SchedulerSettings {
+  return {
+    upstreams,
+    defaultModel: undefined,
+    anyModelName: 'on',
+    maxSlotsPerCaller: 0,
+    maxQueuedRequests: 100,
+    maxQueuedPerCaller: 100,
+    maxQueuedBytes: 1e6,
+    retryPolicy: 'unsent',
+    slotReleaseTimeoutMs: 1_000,
+    stallTimeoutMs: 0,
+    isolatePromptCache: 'off',
+    contextPreflight: 'off',
+  };
+}
+
 /** Makes a fleet whose upstreams have been seen and may be used. */
 export function fleetOf(
   upstreams: readonly UpstreamSettings[],
   more: Partial<FleetSettings> = {},
 ): Fleet {
-  const fleet = new Fleet();
+  const fleet = new Fleet(() => 0);
   fleet.replace({ upstreams, defaultModel: undefined, anyModelName: 'on', ...more });
   for (const upstream of fleet.upstreams) see(upstream);
   fleet.renew();
@@ -37,8 +60,8 @@ export function fleetOf(
 
 /** Makes an upstream one that was looked at and found up. */
 export function see(upstream: Upstream): void {
-  upstream.isSighted = true;
-  upstream.provenAt = 0;
+  upstream.sighted(true);
+  upstream.proven(0);
 }
 
 export function callerOf(principal: string, more: Partial<Caller> = {}): Caller {
@@ -71,16 +94,61 @@ export function jobOf(principal: string, more: Partial<Job> = {}): Job {
   };
 }
 
-/** A waiter that may take as much as there is. */
-export function waiterOf(principal: string, group: Group, units: number): Waiter {
-  return {
-    principal,
-    weight: 1,
-    maxUnits: Number.POSITIVE_INFINITY,
-    priority: 'interactive',
-    units,
-    bytes: 0,
-    group,
-    enteredAt: 0,
-  };
+/** What tests want of a waiter. */
+export interface Wanted {
+  weight: number;
+  maxUnits: number;
+  priority: Job['priority'];
+  units: number;
+  bytes: number;
+}
+
+/** Returns what a waiter is made of: one that may take as much as there is, but for what is wanted. */
+export function partsOf(
+  principal: string,
+  group: SlotGroup,
+  { maxUnits = Number.POSITIVE_INFINITY, weight = 1, ...more }: Partial<Wanted> = {},
+): ConstructorParameters<typeof Waiter> {
+  const job = jobOf(principal, { caller: callerOf(principal, { weight }), ...more });
+  const choice = { upstreams: [], rewrite: undefined, model: undefined };
+  return [job, choice, group, maxUnits];
+}
+
+export function waiterOf(principal: string, group: SlotGroup, more: Partial<Wanted> = {}): Waiter {
+  return new Waiter(...partsOf(principal, group, more));
+}
+
+export function principalOf({ job }: Waiter): string {
+  return job.caller.principal;
+}
+
+/** A lease of which nothing is known but whose it is and where it runs. */
+export function leaseOf(
+  given: Pick<LeaseOptions, 'job' | 'upstream' | 'slots'> & Partial<LeaseOptions>,
+): Lease {
+  return new Lease({
+    units: given.job.units,
+    model: undefined,
+    edits: undefined,
+    matchedBlocks: 0,
+    probe: undefined,
+    since: 0,
+    connection: { init: {}, release: () => {} },
+    ended: () => {},
+    ...given,
+  });
+}
+
+/** Slots for charges where it does not matter which. */
+export const anywhere = new SlotSet('anywhere', 1, true);
+
+/** A queue without limits, alone with the engines, which takes the first slots that are free. */
+export function queueOf(options: Partial<QueueOptions> = {}): Queue {
+  return new Queue({
+    limits: () => ({ maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 }),
+    choose: (_, free) => free[0],
+    broker: new LocalSlots(),
+    shares: new LocalShares(),
+    ...options,
+  });
 }

@@ -1,8 +1,10 @@
 /**
  * Sessions of reused connections: how long one takes requests, and that it is closed when nothing runs in it any more.
+ * Which kinds of engines connections are reused for, and what is no connection.
  */
 import { describe, expect, test } from 'bun:test';
-import { Sessions } from '../../../src/engines/connections.ts';
+import { connectionOf, reusesConnections, Sessions } from '../../../src/engines/connections.ts';
+import { engineKinds } from '../../../src/wire/kinds.ts';
 
 class FakeSession {
   closed = 0;
@@ -80,4 +82,35 @@ test('every session is closed exactly once but the current one', () => {
   for (const { release } of leases.reverse()) release();
   expect(made.length).toBe(10);
   expect(made.map(({ closed }) => closed)).toEqual([...Array(9).fill(1), 0]);
+});
+
+describe('reusesConnections', () => {
+  test.each([
+    ['llama.cpp', false],
+    ['unknown', false],
+    ['vllm', true],
+    ['sglang', true],
+    ['ollama', true],
+    ['openai', true],
+  ] as const)('of %s: %p', (kind, expected) => {
+    expect(reusesConnections(kind)).toBe(expected);
+  });
+
+  test('is decided for every kind', () => {
+    expect(engineKinds).toEqual(['llama.cpp', 'vllm', 'sglang', 'ollama', 'openai']);
+  });
+});
+
+test('a connection that is not reused has no session', () => {
+  const made: Bun.FetchSession[] = [];
+  const ring = new Sessions(() => {
+    const session = new Bun.FetchSession();
+    made.push(session);
+    return session;
+  });
+  expect(connectionOf('llama.cpp', ring, 0).init).toEqual({ keepalive: false });
+  expect(made).toEqual([]);
+  const { init, release } = connectionOf('vllm', ring, 0);
+  expect(init).toEqual({ session: made[0] as Bun.FetchSession });
+  release();
 });

@@ -1,337 +1,83 @@
-/**
- * What is asked of an engine's tokenizer, what is refused by its count, and that nothing is refused without one.
- */
+/** Which engine is asked whether a prompt fits, and when none is. */
 import { describe, expect, test } from 'bun:test';
-import { GatewayError } from '../../../src/wire/errors.ts';
-import { Preflight } from '../../../src/engines/contextcheck.ts';
+import { ContextCheck } from '../../../src/engines/contextcheck.ts';
+import type { Job } from '../../../src/request/job.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
-import type { EngineKind } from '../../../src/wire/kinds.ts';
+import { fleetOf, jobOf, settingsOf } from '../../support/schedulingworld.ts';
 
-function routeOf(path: string): Route {
-  const route = routes.find((each) => each.path === path);
-  if (route === undefined) throw new Error(`no route ${path}`);
-  return route;
-}
+const route = routes.find(({ path }) => path === '/v1/completions') as Route; // One of the table.
+const fields = { prompt: 'x'.repeat(200) };
+const prompt = {
+  route,
+  body: Buffer.from(JSON.stringify(fields)),
+  fields,
+  signal: new AbortController().signal,
+};
 
-interface Asked {
-  path: string;
-  body: string;
-}
-
-/** A tokenizer that answers as a test says. */
-function tokenizer(answer: (asked: Asked) => unknown, maxEntries?: number) {
-  const asked: Asked[] = [];
-  const preflight = new Preflight({
-    async post(path, body) {
-      const question = {
-        path,
-        body: typeof body === 'string' ? body : Buffer.from(body).toString(),
-      };
-      asked.push(question);
-      return await answer(question);
+/** Two engines with a context of 100 tokens, whose tokenizers count so many in every prompt. */
+function stage({ tokens = 200, isOn = true } = {}) {
+  const fleet = fleetOf([
+    settingsOf('a', { models: ['x'] }),
+    settingsOf('b', { models: ['x', 'y'] }),
+  ]);
+  for (const each of fleet.upstreams) each.saw({ kind: 'llama.cpp', contextTokens: 100 });
+  const asked: string[] = [];
+  const check = new ContextCheck({
+    fleet,
+    isOn: () => isOn,
+    async post({ id }, path) {
+      asked.push(`${id} ${path}`);
+      return { tokens: Array.from({ length: tokens }) };
     },
-    ...(maxEntries !== undefined && { maxEntries }),
   });
-  return { preflight, asked };
+  const assertFits = (more: Partial<Job> = {}) => {
+    return check.assertFits(jobOf('k', { model: 'x', promptBytes: 200, ...more }), prompt);
+  };
+  return { fleet, check, asked, assertFits };
 }
 
-interface Question {
-  path?: string;
-  kind?: EngineKind;
-  contextTokens?: number | undefined;
-  promptBytes?: number;
-  signal?: AbortSignal;
-}
-
-const messages = [{ role: 'user', content: 'Hello' }];
-
-/** Asks with a body, as an object or as its text; gives what it was refused with. */
-async function check(
-  preflight: Preflight,
-  body: Record<string, unknown> | string,
-  question: Question = {},
-): Promise<unknown> {
-  const text = typeof body === 'string' ? body : JSON.stringify(body);
-  const { path = '/v1/chat/completions', kind = 'llama.cpp', promptBytes = 1_000 } = question;
-  try {
-    await preflight.check({
-      route: routeOf(path),
-      body: Buffer.from(text),
-      fields: JSON.parse(text) as Record<string, unknown>,
-      kind,
-      contextTokens: 'contextTokens' in question ? question.contextTokens : 100,
-      promptBytes,
-      signal: question.signal ?? new AbortController().signal,
-    });
-    return undefined;
-  } catch (error) {
-    return error;
-  }
-}
-
-describe('the count', () => {
-  test.each([
-    [99, undefined],
-    [100, 'context_length_exceeded'],
-    [101, 'context_length_exceeded'],
-  ])('%i of 100 tokens: %p', async (input_tokens, code) => {
-    const { preflight } = tokenizer(() => ({ input_tokens }));
-    const error = await check(preflight, { messages });
-    expect(error instanceof GatewayError ? error.code : error).toBe(code);
+describe('a prompt', () => {
+  test('that an engine counts as too long is refused', async () => {
+    const { asked, assertFits } = stage();
+    await expect(assertFits()).rejects.toThrow('maximum context length is 100 tokens');
+    expect(asked).toEqual(['a /tokenize']);
   });
 
-  test('is in the message, and so is what fits', async () => {
-    const { preflight } = tokenizer(() => ({ input_tokens: 123 }));
-    const error = (await check(preflight, { messages })) as GatewayError;
-    expect(error.status).toBe(400);
-    // Clients look for these words.
-    expect(error.message).toContain('prompt is too long: 123 tokens');
-    expect(error.message).toContain('maximum context length is 100 tokens');
-    expect(error.message).not.toContain('Hello');
+  test('that fits is not', async () => {
+    const { asked, assertFits } = stage({ tokens: 99 });
+    await assertFits();
+    expect(asked).toEqual(['a /tokenize']);
   });
 
-  test.each([
-    ['/v1/chat/completions', 'messages'],
-    ['/chat/completions', 'messages'],
-    ['/v1/messages', 'messages'],
-    ['/v1/responses', 'input'],
-    ['/v1/completions', 'prompt'],
-    ['/completion', 'prompt'],
-  ])('of %s is held against "%s"', async (path, param) => {
-    const { preflight } = tokenizer(() => ({
-      input_tokens: 100,
-      tokens: Array.from({ length: 100 }, () => 1),
-    }));
-    const body = { messages, prompt: 'x', input: 'x' };
-    const error = await check(preflight, body, { path });
-    expect(error).toMatchObject({ code: 'context_length_exceeded', param });
-  });
-});
-
-describe('nobody is asked', () => {
-  test('where the prompt has so few bytes that it fits with any template', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 1_000 }));
-    expect(await check(preflight, { messages }, { promptBytes: 75 })).toBeUndefined();
-    expect(asked).toEqual([]);
-    expect(await check(preflight, { messages }, { promptBytes: 76 })).toBeInstanceOf(GatewayError);
+  test('is counted once by one engine, however often it comes', async () => {
+    const { asked, assertFits } = stage({ tokens: 99 });
+    await assertFits();
+    await assertFits();
+    expect(asked).toHaveLength(1);
   });
 
-  test('where the context is not known', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 1_000 }));
-    expect(await check(preflight, { messages }, { contextTokens: undefined })).toBeUndefined();
-    expect(asked).toEqual([]);
+  test('is counted by an engine that serves its model and is up', async () => {
+    const { fleet, asked, assertFits } = stage({ tokens: 99 });
+    await assertFits({ model: 'y' });
+    expect(asked).toEqual(['b /tokenize']);
+    fleet.upstreams[0]?.loads(true);
+    await assertFits({ model: 'x' });
+    expect(asked).toHaveLength(1);
+    fleet.upstreams[1]?.loads(true);
+    await assertFits({ model: 'x' });
+    expect(asked).toHaveLength(1);
   });
 
-  test.each(['sglang', 'ollama', 'openai', 'unknown'] as const)(
-    'of an engine that has no such route (%s)',
-    async (kind) => {
-      const { preflight, asked } = tokenizer(() => ({ input_tokens: 1_000, count: 1_000 }));
-      const bodies = [
-        { messages },
-        { prompt: 'x' },
-        { prompt: Array.from({ length: 200 }, () => 1) },
-      ];
-      for (const body of bodies) {
-        const path = 'prompt' in body ? '/v1/completions' : '/v1/chat/completions';
-        expect(await check(preflight, body, { kind, path })).toBeUndefined();
-      }
-      expect(asked).toEqual([]);
-    },
-  );
-
-  test('on routes that take no prompt of this kind', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 1_000, count: 1_000 }));
-    const body = { input: 'x', prompt: 'x', input_prefix: 'x' };
-    for (const path of ['/v1/embeddings', '/v1/rerank', '/infill', '/v1/audio/speech']) {
-      for (const kind of ['llama.cpp', 'vllm'] as const) {
-        expect(await check(preflight, body, { path, kind })).toBeUndefined();
-      }
-    }
-    expect(asked).toEqual([]);
+  test('for a model that nobody serves is refused for that', async () => {
+    await expect(stage().assertFits({ model: 'z' })).rejects.toThrow('Served here: x, y.');
   });
 
-  test('for a prompt that is tokens already: they are counted here', async () => {
-    const { preflight, asked } = tokenizer(() => undefined);
-    const promptOf = (length: number) => ({ prompt: Array.from({ length }, () => 7) });
-    for (const kind of ['llama.cpp', 'vllm'] as const) {
-      const question = { path: '/v1/completions', kind };
-      expect(await check(preflight, promptOf(99), question)).toBeUndefined();
-      expect(await check(preflight, promptOf(100), question)).toBeInstanceOf(GatewayError);
-    }
-    expect(asked).toEqual([]);
-  });
-
-  test('for a list of prompts: each may fit', async () => {
-    const { preflight, asked } = tokenizer(() => ({ tokens: Array(200), count: 200 }));
-    for (const prompt of [['a', 'b'], ['a', 1], [[1], [2]], { prompt_string: 'x' }]) {
-      for (const kind of ['llama.cpp', 'vllm'] as const) {
-        const question = { path: '/v1/completions', kind };
-        expect(await check(preflight, { prompt }, question)).toBeUndefined();
-      }
-    }
-    expect(asked).toEqual([]);
-  });
-});
-
-describe('llama.cpp', () => {
-  test.each([
-    ['/v1/chat/completions', '/v1/chat/completions/input_tokens'],
-    ['/chat/completions', '/chat/completions/input_tokens'],
-    ['/v1/responses', '/v1/responses/input_tokens'],
-    ['/responses', '/responses/input_tokens'],
-    ['/v1/messages', '/v1/messages/count_tokens'],
-  ])('counts %s at %s, by the same bytes', async (path, countPath) => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 5 }));
-    const body = '{"messages": [], "input": "x", "temperature": 1.0, "stream": true}';
-    expect(await check(preflight, body, { path })).toBeUndefined();
-    expect(asked).toEqual([{ path: countPath, body }]);
-  });
-
-  test.each(['/v1/completions', '/completion', '/completions'])(
-    'counts the text of %s by its tokens',
-    async (path) => {
-      const { preflight, asked } = tokenizer(() => ({ tokens: Array.from({ length: 100 }) }));
-      const error = await check(preflight, { prompt: 'a "b"', n_predict: 1 }, { path });
-      expect(error).toBeInstanceOf(GatewayError);
-      expect(asked).toEqual([
-        { path: '/tokenize', body: '{"content":"a \\"b\\"","add_special":true}' },
-      ]);
-    },
-  );
-});
-
-describe('vLLM', () => {
-  test('counts a text with the members that bear on it, as they were written', async () => {
-    const { preflight, asked } = tokenizer(() => ({ count: 100 }));
-    const body = '{"stream":true, "model" : "m", "prompt": "\\u00e9x", "max_tokens": 1}';
-    const error = await check(preflight, body, { path: '/v1/completions', kind: 'vllm' });
-    expect(error).toBeInstanceOf(GatewayError);
-    expect(asked).toEqual([{ path: '/tokenize', body: '{"model":"m","prompt":"\\u00e9x"}' }]);
-  });
-
-  test('counts a conversation with its tools and what its template takes', async () => {
-    const { preflight, asked } = tokenizer(() => ({ count: 99 }));
-    const known = { model: 'm', messages, tools: [{ type: 'function' }] };
-    const kwargs = { chat_template_kwargs: { enable_thinking: false } };
-    const body = { stream: true, ...known, temperature: 1, ...kwargs, max_tokens: 4 };
-    expect(await check(preflight, body, { kind: 'vllm' })).toBeUndefined();
-    expect(asked).toEqual([{ path: '/tokenize', body: JSON.stringify({ ...known, ...kwargs }) }]);
-  });
-
-  test('is not asked where it is to cut the prompt itself', async () => {
-    const { preflight, asked } = tokenizer(() => ({ count: 200 }));
-    for (const body of [{ messages }, { prompt: 'x' }, { prompt: Array(200).fill(1) }]) {
-      const path = 'prompt' in body ? '/v1/completions' : '/v1/chat/completions';
-      const cut = { ...body, truncate_prompt_tokens: 50 };
-      expect(await check(preflight, cut, { kind: 'vllm', path })).toBeUndefined();
-    }
-    expect(asked).toEqual([]);
-  });
-
-  test('is not asked in a form that its tokenizer does not take', async () => {
-    const { preflight, asked } = tokenizer(() => ({ count: 200 }));
-    const body = { messages, input: 'x' };
-    for (const path of ['/v1/responses', '/v1/messages']) {
-      expect(await check(preflight, body, { kind: 'vllm', path })).toBeUndefined();
-    }
-    expect(asked).toEqual([]);
-  });
-});
-
-describe('without a count nothing is refused', () => {
-  test.each([undefined, null, 'text', {}, { input_tokens: '200' }, { input_tokens: 2.5e300 }, []])(
-    'when the tokenizer says %p',
-    async (answer) => {
-      const { preflight } = tokenizer(() => answer);
-      expect(await check(preflight, { messages })).toBeUndefined();
-      expect(await check(preflight, { prompt: 'x' }, { path: '/completion' })).toBeUndefined();
-    },
-  );
-
-  test('when it fails, and it is asked again the next time', async () => {
-    const answers = [() => Promise.reject(new Error('away')), () => ({})];
-    const { preflight, asked } = tokenizer(() => answers.shift()?.() ?? { input_tokens: 100 });
-    expect(await check(preflight, { messages })).toBeUndefined();
-    expect(await check(preflight, { messages })).toBeUndefined();
-    expect(await check(preflight, { messages })).toBeInstanceOf(GatewayError);
-    expect(asked.length).toBe(3);
-  });
-});
-
-describe('what has been counted', () => {
-  test('is not counted again, however the answer is to be made', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 100 }));
-    const bodies = [
-      { messages },
-      { messages, max_tokens: 5 },
-      { stream: true, messages, temperature: 0.5, seed: 7 },
-    ];
-    for (const body of bodies) expect(await check(preflight, body)).toBeInstanceOf(GatewayError);
-    expect(asked.length).toBe(1);
-  });
-
-  test('counts for this prompt, template and route alone', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 5 }));
-    const bodies = [
-      { messages },
-      { messages: [{ role: 'user', content: 'Hello!' }] },
-      { messages, model: 'b' },
-      { messages, tools: [] },
-      { messages, of_some_later_version: 1 },
-      { prompt: messages },
-    ];
-    for (const body of bodies) await check(preflight, body);
-    await check(preflight, { messages }, { path: '/v1/messages' });
-    expect(asked.length).toBe(bodies.length + 1);
-  });
-
-  test('is held against the context of each request', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 150 }));
-    expect(await check(preflight, { messages }, { contextTokens: 200 })).toBeUndefined();
-    expect(await check(preflight, { messages })).toBeInstanceOf(GatewayError);
-    expect(asked.length).toBe(1);
-  });
-
-  test('is shared while it is on its way', async () => {
-    const answer = Promise.withResolvers<unknown>();
-    const { preflight, asked } = tokenizer(() => answer.promise);
-    const checks = [1, 2, 3].map(() => check(preflight, { messages }));
-    answer.resolve({ input_tokens: 100 });
-    for (const error of await Promise.all(checks)) expect(error).toBeInstanceOf(GatewayError);
-    expect(asked.length).toBe(1);
-  });
-
-  test('is forgotten when there is too much of it: what was asked for longest ago goes', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 5 }), 2);
-    const ask = (content: string) => check(preflight, { messages: [{ role: 'user', content }] });
-    for (const content of ['a', 'b', 'a', 'c', 'a']) await ask(content);
-    expect(asked.length).toBe(3);
-    await ask('b');
-    expect(asked.length).toBe(4);
-  });
-});
-
-describe('a request that is ended', () => {
-  test('does not wait for the count, which goes on for others', async () => {
-    const answer = Promise.withResolvers<unknown>();
-    const { preflight, asked } = tokenizer(() => answer.promise);
-    const exchange = new AbortController();
-    const left = check(preflight, { messages }, { signal: exchange.signal });
-    const stays = check(preflight, { messages });
-    const reason = new GatewayError('client_closed_request');
-    exchange.abort(reason);
-    expect(await left).toBe(reason);
-    answer.resolve({ input_tokens: 100 });
-    expect(await stays).toMatchObject({ code: 'context_length_exceeded' });
-    expect(asked.length).toBe(1);
-  });
-
-  test('before it is checked asks nothing', async () => {
-    const { preflight, asked } = tokenizer(() => ({ input_tokens: 5 }));
-    const reason = new GatewayError('shutting_down');
-    expect(await check(preflight, { messages }, { signal: AbortSignal.abort(reason) })).toBe(
-      reason,
-    );
-    expect(asked).toEqual([]);
+  test('is not counted where it needs no slot, or the check is off', async () => {
+    const slotless = stage();
+    await slotless.assertFits({ units: 0 });
+    const off = stage({ isOn: false });
+    await off.assertFits();
+    expect([slotless.asked, off.asked]).toEqual([[], []]);
+    expect([slotless.check.isOn, off.check.isOn]).toEqual([true, false]);
   });
 });

@@ -1,5 +1,6 @@
 /** The upstreams that there are: who serves what, what a reload keeps, and who can be spared. */
 import { describe, expect, test } from 'bun:test';
+import { listOf } from '../../../src/wire/modellist.ts';
 import { jobOf, callerOf, fleetOf, see, settingsOf } from '../../support/schedulingworld.ts';
 
 const settings = { defaultModel: undefined, anyModelName: 'on' } as const;
@@ -33,8 +34,8 @@ describe('where a request may run', () => {
       settingsOf('b', { models: ['x', 'y'] }),
     ]);
     const at = (model: string) => {
-      const { stations } = fleet.groupOf(fleet.resolve(jobOf('k', { model })));
-      return stations.map((station) => fleet.ownerOf(station).id);
+      const { slotSets } = fleet.groupOf(fleet.resolve(jobOf('k', { model })));
+      return slotSets.map((slots) => fleet.ownerOf(slots).id);
     };
     expect([at('x'), at('y')]).toEqual([['a', 'b'], ['b']]);
     expect(() => at('z')).toThrow('Served here: x, y.');
@@ -49,17 +50,17 @@ describe('where a request may run', () => {
   test('is found anew only when something else is served', () => {
     const fleet = fleetOf([settingsOf('a')]);
     expect(fleet.renew()).toBe(false);
-    for (const upstream of fleet.upstreams) upstream.listed = ['x'];
+    for (const upstream of fleet.upstreams) upstream.listed(listOf(['x']), ['x']);
     expect(fleet.renew()).toBe(true);
     expect(fleet.renew()).toBe(false);
   });
 
-  test('is one station for all models, or one a model where slots are given by model', () => {
+  test('is one slot set for all models, or one a model where slots are given by model', () => {
     const slots = { x: 2 };
     const fleet = fleetOf([settingsOf('a', { models: ['x', 'y'], slots })]);
-    for (const upstream of fleet.upstreams) upstream.slots = 8;
+    for (const upstream of fleet.upstreams) upstream.saw({ kind: 'llama.cpp', slots: 8 });
     const stationOf = (model: string) => {
-      return fleet.groupOf(fleet.resolve(jobOf('k', { model }))).stations[0];
+      return fleet.groupOf(fleet.resolve(jobOf('k', { model }))).slotSets[0];
     };
     // The engine's own number counts for what the mapping leaves out.
     expect([stationOf('x')?.capacity, stationOf('y')?.capacity]).toEqual([2, 8]);
@@ -75,7 +76,7 @@ describe('an upstream', () => {
     ]);
     const [a, b] = fleet.upstreams;
     expect([a, b].map((each) => each && fleet.canSpare(each))).toEqual([true, false]);
-    if (b) b.isLoading = true;
+    b?.loads(true);
     expect(a && fleet.canSpare(a)).toBe(false);
   });
 
@@ -97,13 +98,13 @@ describe('an upstream', () => {
   test('that is set aside takes nothing, but for one that refuses quickly and is alone', () => {
     const fleet = fleetOf([settingsOf('a')]);
     const [a] = fleet.upstreams;
-    const [station] = fleet.groupOf(fleet.resolve(jobOf('k'))).stations;
+    const [slots] = fleet.groupOf(fleet.resolve(jobOf('k'))).slotSets;
     a?.breaker.unreachable(0);
     fleet.refresh(1);
-    expect(station?.isOpen).toBe(false);
-    if (a) a.refusesQuickly = true;
+    expect(slots?.isOpen).toBe(false);
+    a?.refuses(true);
     fleet.refresh(1);
-    expect(station?.isOpen).toBe(true);
+    expect(slots?.isOpen).toBe(true);
   });
 });
 

@@ -1,6 +1,6 @@
 /** What is heard of upstreams: states, lines of the log, and when an engine that stood still may be used again. */
 import { describe, expect, test } from 'bun:test';
-import type { EngineLoad } from '../../../src/engines/probe.ts';
+import type { EngineLoad } from '../../../src/engines/load.ts';
 import { Health } from '../../../src/engines/health.ts';
 import type { Log } from '../../../src/log/log.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
@@ -59,10 +59,10 @@ function stage(ids: readonly string[] = ['a']) {
 
 test('an upstream that answers is up once it has been asked what it is, and not sooner', () => {
   const { upstream, report } = stage();
-  upstream.isSighted = false;
+  upstream.sighted(false);
   report().answered();
   expect(upstream.state).toBe('unknown');
-  upstream.isSighted = true;
+  upstream.sighted(true);
   expect(upstream.state).toBe('up');
 });
 
@@ -192,8 +192,7 @@ describe('an engine with counters that stands still', () => {
   function stalled() {
     const all = stage();
     const { upstream, says, judge, at, counted } = all;
-    upstream.open = 1;
-    upstream.progress.opened(0);
+    upstream.opened(0);
     says({ progress: 5, busySlots: 1 });
     judge();
     expect(upstream.isStalled).toBe(false);
@@ -217,8 +216,7 @@ describe('an engine with counters that stands still', () => {
 
   test('stays stalled when its requests have ended, until it says that it is idle', () => {
     const { upstream, says, judge } = stalled();
-    upstream.open = 0;
-    upstream.progress.closed();
+    upstream.closed();
     judge();
     says({ progress: 5, busySlots: 1 });
     judge();
@@ -230,8 +228,7 @@ describe('an engine with counters that stands still', () => {
 
   test('is not when it works for somebody else', () => {
     const { upstream, says, judge } = stalled();
-    upstream.open = 0;
-    upstream.progress.closed();
+    upstream.closed();
     says({ progress: 9, busySlots: 1 });
     judge();
     expect(upstream.isStalled).toBe(false);
@@ -239,8 +236,7 @@ describe('an engine with counters that stands still', () => {
 
   test('is not when it has been away and is back', () => {
     const { upstream, report } = stalled();
-    upstream.open = 0;
-    upstream.progress.closed();
+    upstream.closed();
     report().unreachable();
     report().reached();
     expect(upstream.state).toBe('up');
@@ -249,13 +245,11 @@ describe('an engine with counters that stands still', () => {
 
 test('one without counters is tried again when its requests have ended: it cannot show anything', () => {
   const { health, upstream, judge, at } = stage();
-  upstream.open = 1;
-  upstream.progress.opened(0);
+  upstream.opened(0);
   at(100_000);
   health.judgeProgress(upstream, true, floorMs);
   expect(upstream.isStalled).toBe(true);
-  upstream.open = 0;
-  upstream.progress.closed();
+  upstream.closed();
   judge();
   expect(upstream.isStalled).toBe(false);
 });

@@ -1,23 +1,22 @@
-/**
- * Retries: what each policy allows, that an outage is not multiplied, and that only llama.cpp's own words count as a
- * model that loads.
- */
+/** Retries: what each policy allows, where there is somebody else to ask, and that an outage is not multiplied. */
 import { describe, expect, test } from 'bun:test';
 import {
-  isLoadingModel,
-  mayRetry,
+  isAllowed,
+  Retries,
   RetryBudget,
   type RetryFailure,
   type RetryPolicy,
 } from '../../../src/engines/retry.ts';
+import type { Upstream } from '../../../src/engines/upstream.ts';
 import { forSeeds } from '../../support/random.ts';
+import { fleetOf, jobOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const failures: RetryFailure[] = ['unreachable', 'loading', 'reset'];
 
 /** Takes retries until none is left; gives how many there were. */
 function drain(budget: RetryBudget): number {
   let taken = 0;
-  while (budget.tryTake('unreachable')) taken++;
+  while (budget.tryTake()) taken++;
   return taken;
 }
 
@@ -26,7 +25,7 @@ test.each<[RetryPolicy, RetryFailure[]]>([
   ['unsent', ['unreachable', 'loading']],
   ['resets', ['unreachable', 'loading', 'reset']],
 ])('the policy %s allows %p', (policy, allowed) => {
-  expect(failures.filter((failure) => mayRetry(policy, failure))).toEqual(allowed);
+  expect(failures.filter((failure) => isAllowed(policy, failure))).toEqual(allowed);
 });
 
 describe('the budget', () => {
@@ -38,23 +37,16 @@ describe('the budget', () => {
     const budget = new RetryBudget();
     drain(budget);
     for (let i = 0; i < 9; i++) budget.deposit();
-    expect(budget.tryTake('reset')).toBe(false);
+    expect(budget.tryTake()).toBe(false);
     budget.deposit();
-    expect(budget.tryTake('reset')).toBe(true);
-    expect(budget.tryTake('reset')).toBe(false);
+    expect(budget.tryTake()).toBe(true);
+    expect(budget.tryTake()).toBe(false);
   });
 
   test('saves no more than ten', () => {
     const budget = new RetryBudget();
     for (let i = 0; i < 10_000; i++) budget.deposit();
     expect(drain(budget)).toBe(10);
-  });
-
-  test('is not needed, and not spent, for a model that loads', () => {
-    const budget = new RetryBudget();
-    for (let i = 0; i < 100; i++) expect(budget.tryTake('loading')).toBe(true);
-    expect(drain(budget)).toBe(10);
-    expect(budget.tryTake('loading')).toBe(true);
   });
 
   test('never gives more than ten retries and a tenth of the requests, at any moment', async () => {
@@ -67,7 +59,7 @@ describe('the budget', () => {
         if (random.oneIn(outage)) {
           budget.deposit();
           requests++;
-        } else if (budget.tryTake(random.pick(['unreachable', 'reset']))) retries++;
+        } else if (budget.tryTake()) retries++;
         expect(retries * 10).toBeLessThanOrEqual(100 + requests);
       }
     });
@@ -78,46 +70,60 @@ describe('the budget', () => {
     let retries = 0;
     for (let i = 0; i < 1_000; i++) {
       budget.deposit();
-      if (budget.tryTake('unreachable')) retries++;
+      if (budget.tryTake()) retries++;
     }
     // The first deposit finds the bucket full.
     expect(retries).toBe(109);
   });
 });
 
-describe('isLoadingModel', () => {
-  const loading = '{"error":{"message":"Loading model","type":"unavailable_error","code":503}}';
-  const isLoading = (status: number, body: string) => isLoadingModel(status, Buffer.from(body));
+describe('a request that has failed', () => {
+  function stage(ids: readonly string[] = ['a', 'b'], policy: RetryPolicy = 'resets') {
+    const fleet = fleetOf(ids.map((id) => settingsOf(id)));
+    const retries = new Retries({ fleet, policy: () => policy });
+    const [a, b] = fleet.upstreams as [Upstream, Upstream];
+    const mayRetry = (failure: RetryFailure = 'reset') => retries.mayRetry(a, failure, jobOf('k'));
+    /** Retries until that is refused; gives how often it was not. */
+    function retryAll(): number {
+      let count = 0;
+      while (count < 1_000 && mayRetry()) count++;
+      return count;
+    }
+    return { retries, b, mayRetry, retryAll };
+  }
 
-  test('knows what llama.cpp says, in any order and spacing', () => {
-    expect(isLoading(503, loading)).toBe(true);
-    expect(
-      isLoading(503, '{ "error": {"code": 503, "message": "Loading model", "type": "x"} }\n'),
-    ).toBe(true);
+  test('is tried again ten times, and once more for every ten requests, however many fail', () => {
+    const { retries, mayRetry, retryAll } = stage();
+    expect(retryAll()).toBe(10);
+    for (let i = 0; i < 9; i++) retries.counted();
+    expect(mayRetry()).toBe(false);
+    retries.counted();
+    expect(retryAll()).toBe(1);
+    for (let i = 0; i < 50; i++) retries.counted();
+    expect(retryAll()).toBe(5);
   });
 
-  test.each([
-    ['', 503],
-    ['Loading model', 503],
-    ['{"error":"Loading model"}', 503],
-    ['{"error":null}', 503],
-    ['{"error":{}}', 503],
-    ['{"error":{"message":["Loading model"]}}', 503],
-    ['{"error":{"message":"no slot available","type":"unavailable_error","code":503}}', 503],
-    ['{"message":"Loading model"}', 503],
-    [loading.slice(0, -2), 503],
-    [loading, 500],
-    [loading, 200],
-    [`{"pad":"${'x'.repeat(2_000)}",${loading.slice(1)}`, 503],
-  ])('does not take %p with status %d for it', (body, status) => {
-    expect(isLoading(status, body)).toBe(false);
+  test('is tried again as the policy says', () => {
+    for (const policy of ['never', 'unsent', 'resets'] as const) {
+      const allowed = failures.filter((failure) => stage(undefined, policy).mayRetry(failure));
+      expect(allowed).toEqual(failures.filter((failure) => isAllowed(policy, failure)));
+    }
   });
 
-  test('throws on no bytes whatever', async () => {
-    await forSeeds(200, (random) => {
-      const body = Buffer.from(loading);
-      for (let i = 0; i < 3; i++) body[random.below(body.length)] = random.below(256);
-      expect(typeof isLoadingModel(503, body.subarray(random.below(20)))).toBe('boolean');
-    });
+  test('is not tried again where there is no other, or none that is hoped for; and that costs nothing', () => {
+    expect(stage(['a']).retryAll()).toBe(0);
+    const { b, retryAll } = stage();
+    b.breaker.unreachable(0);
+    expect(retryAll()).toBe(0);
+    b.breaker.reached(1);
+    expect(retryAll()).toBe(10);
+  });
+
+  test('because a model loads waits for it without a limit, also where there is no other', () => {
+    const { mayRetry, retryAll } = stage();
+    for (let i = 0; i < 100; i++) expect(mayRetry('loading')).toBe(true);
+    expect(retryAll()).toBe(10);
+    expect(mayRetry('loading')).toBe(true);
+    expect(stage(['a']).mayRetry('loading')).toBe(true);
   });
 });

@@ -21,12 +21,19 @@ function samplesOf(families: readonly Family[]): [string, number][] {
 
 function stage(ledger?: { lagMs: number; waiting: number; isFailing?: boolean }) {
   const live: { phase: Phase }[] = [];
-  const pool = { upstreams: [upstream('engine')], queued: 0 };
-  const families = stateFamilies({ live, pool, version: '1.2.3', ...(ledger && { ledger }) });
+  const fleet = { upstreams: [upstream('engine')] };
+  const pool = { queued: 0 };
+  const families = stateFamilies({
+    live,
+    fleet,
+    pool,
+    version: '1.2.3',
+    ...(ledger && { ledger }),
+  });
   /** Returns the samples whose names begin like that, as they are now. */
   const samplesLike = (start: string) =>
     Object.fromEntries(samplesOf(families).filter(([name]) => name.startsWith(start)));
-  return { live, pool, samplesLike };
+  return { live, fleet, pool, samplesLike };
 }
 
 describe('the present state', () => {
@@ -45,10 +52,10 @@ describe('the present state', () => {
   });
 
   test('of an upstream is 1 in exactly one of its states', () => {
-    const { samplesLike, pool } = stage();
-    const [engine] = pool.upstreams as [Upstream];
-    engine.isSighted = true;
-    engine.provenAt = 1;
+    const { samplesLike, fleet } = stage();
+    const [engine] = fleet.upstreams as [Upstream];
+    engine.sighted(true);
+    engine.proven(1);
     expect(samplesLike('upstream_state')['upstream_state{upstream="engine",state="up"}']).toBe(1);
     engine.breaker.unreachable(1);
     const found = samplesLike('upstream_state');
@@ -62,9 +69,9 @@ describe('the present state', () => {
   });
 
   test('has the slots of an upstream where they are bounded, and those in use', () => {
-    const { samplesLike, pool } = stage();
-    pool.upstreams.push(upstream('free', { slots: 'unbounded' }));
-    for (const each of pool.upstreams) each.station('qwen').used = 3;
+    const { samplesLike, fleet } = stage();
+    fleet.upstreams.push(upstream('free', { slots: 'unbounded' }));
+    for (const each of fleet.upstreams) each.slotsFor('qwen').used = 3;
     expect(samplesLike('upstream_slots')).toEqual({
       'upstream_slots{upstream="engine"}': 4,
       'upstream_slots_used{upstream="engine"}': 3,
@@ -90,8 +97,8 @@ describe('the present state', () => {
   });
 
   test('has a hundred upstreams at most', () => {
-    const { samplesLike, pool } = stage();
-    pool.upstreams = Array.from({ length: 150 }, (_, i) => upstream(`engine-${i}`));
+    const { samplesLike, fleet } = stage();
+    fleet.upstreams = Array.from({ length: 150 }, (_, i) => upstream(`engine-${i}`));
     expect(Object.keys(samplesLike('upstream_slots_used'))).toHaveLength(100);
   });
 });

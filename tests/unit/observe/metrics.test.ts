@@ -14,13 +14,15 @@ const chat = '/v1/chat/completions';
 interface Stage {
   metrics: Metrics;
   live: { phase: Phase }[];
-  pool: { upstreams: Upstream[]; queued: number };
+  fleet: { upstreams: Upstream[] };
+  pool: { queued: number };
 }
 
 function stage(): Stage {
   const live: { phase: Phase }[] = [];
-  const pool = { upstreams: [upstream('engine')], queued: 0 };
-  return { metrics: new Metrics({ live, pool, version: '1.2.3' }), live, pool };
+  const fleet = { upstreams: [upstream('engine')] };
+  const pool = { queued: 0 };
+  return { metrics: new Metrics({ live, fleet, pool, version: '1.2.3' }), live, fleet, pool };
 }
 
 async function textOf(source: Metrics): Promise<string> {
@@ -176,8 +178,8 @@ describe('labels', () => {
   });
 
   test('of models are what engines have: a client cannot make up any', async () => {
-    const { metrics: source, pool } = stage();
-    pool.upstreams.push(upstream('two', { models: ['a', 'b'], aliases: {} }));
+    const { metrics: source, fleet } = stage();
+    fleet.upstreams.push(upstream('two', { models: ['a', 'b'], aliases: {} }));
     source.settled(settlement({ model: 'gpt-9' }));
     source.settled(settlement({ model: undefined }));
     source.settled(settlement({ model: 'gpt-9', upstream: 'two' }));
@@ -191,8 +193,8 @@ describe('labels', () => {
   });
 
   test('of models are a hundred where an engine has not said what it has', async () => {
-    const { metrics: source, pool } = stage();
-    pool.upstreams = [upstream('engine', { kind: 'openai', models: undefined })];
+    const { metrics: source, fleet } = stage();
+    fleet.upstreams = [upstream('engine', { kind: 'openai', models: undefined })];
     for (let i = 0; i < 150; i++)
       source.settled(settlement({ model: `${i}-${'x'.repeat(10_000)}` }));
     expect(Object.keys(await samplesLike(source, 'prompt_tokens_total'))).toHaveLength(101);
@@ -212,9 +214,9 @@ describe('the present state', () => {
   });
 
   test('forgets an upstream that the configuration has no more', async () => {
-    const { metrics: source, pool } = stage();
+    const { metrics: source, fleet } = stage();
     await textOf(source);
-    pool.upstreams = [upstream('new')];
+    fleet.upstreams = [upstream('new')];
     const text = await textOf(source);
     expect(text).toContain('upstream="new"');
     expect(text).not.toContain('upstream="engine"');

@@ -1,8 +1,8 @@
 /**
- * One request to an engine, over a loopback connection: what is sent, and what a 503 says.
+ * One request to an engine, over a loopback connection: what is sent.
  */
 import { describe, expect, test } from 'bun:test';
-import { attempt, readUnavailable, type Attempt } from '../../../src/relay/attempt.ts';
+import { attempt, type Attempt } from '../../../src/relay/attempt.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { plain, startUpstream, type Received, type Upstream } from '../../support/rawengine.ts';
@@ -90,36 +90,4 @@ test('an abort of the request ends it, with the reason of that', async () => {
   const answer = attempt(asked).catch((thrown: unknown) => thrown);
   asked.request.abort('idle_timeout');
   expect(await answer).toMatchObject({ code: 'idle_timeout' });
-});
-
-describe('a 503', () => {
-  const loading = '{"error":{"message":"Loading model","code":503}}';
-  const answerOf = (body: string, length: string | undefined) =>
-    new Response(body, {
-      status: 503,
-      headers: { 'x-own': '1', ...(length !== undefined && { 'content-length': length }) },
-    });
-
-  test('says that a model is being loaded, and is whole all the same', async () => {
-    const { answer, isLoading } = await readUnavailable(answerOf(loading, `${loading.length}`));
-    expect({ isLoading, status: answer.status }).toEqual({ isLoading: true, status: 503 });
-    expect(answer.headers.get('x-own')).toBe('1');
-    expect(await answer.text()).toBe(loading);
-  });
-
-  test("says something of the engine's own", async () => {
-    const { answer, isLoading } = await readUnavailable(answerOf('{"error":"busy"}', '16'));
-    expect({ isLoading, text: await answer.text() }).toEqual({
-      isLoading: false,
-      text: '{"error":"busy"}',
-    });
-  });
-
-  test.each([['4097'], [undefined]])('is not read where its length is %p', async (length) => {
-    const given = answerOf(loading, length);
-    const { answer, isLoading } = await readUnavailable(given);
-    expect(isLoading).toBe(false);
-    expect(answer).toBe(given);
-    expect(answer.bodyUsed).toBe(false);
-  });
 });

@@ -7,7 +7,7 @@ import { Holdings, type HoldingOptions } from '../../../src/relay/holdings.ts';
 import { LiveRequests } from '../../../src/request/inflight.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import type { Settlement } from '../../../src/request/settlement.ts';
-import type { LeaseEnd } from '../../../src/scheduling/pool.ts';
+import type { LeaseEnd } from '../../../src/scheduling/lease.ts';
 import { errorBody, GatewayError } from '../../../src/wire/errors.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { readerThat } from '../../support/runstage.ts';

@@ -1,15 +1,15 @@
 /** Who is admitted at once, who waits, and how a wait ends. */
 import { describe, expect, test } from 'bun:test';
-import {
-  Admission,
-  type AdmissionSettings,
-  type Admitted,
-} from '../../../src/scheduling/admission.ts';
+import { Admission, type AdmissionSettings } from '../../../src/scheduling/admission.ts';
+import { Lease } from '../../../src/scheduling/lease.ts';
+import type { Grant } from '../../../src/scheduling/waiter.ts';
 import type { Job } from '../../../src/request/job.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { Placing } from '../../../src/scheduling/placing.ts';
 import type { UpstreamSettings } from '../../../src/config/upstreams.ts';
-import { jobOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
+import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { LocalSlots } from '../../../src/stores/memory/slots.ts';
+import { jobOf, fleetOf, leaseOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const limits: AdmissionSettings = {
   maxSlotsPerCaller: 0,
@@ -24,21 +24,24 @@ function stage(
 ) {
   const fleet = fleetOf(upstreams);
   const placing = new Placing(fleet, () => 0.25);
-  const started: Admitted[] = [];
-  const admission = new Admission<Admitted>({
+  const started: Grant[] = [];
+  const admission = new Admission({
     settings: () => ({ ...limits, ...settings }),
     fleet,
     placing,
-    start(admitted) {
-      started.push(admitted);
-      return admitted;
+    broker: new LocalSlots(),
+    shares: new LocalShares(),
+    start(grant) {
+      started.push(grant);
+      const { waiter, slots, units } = grant;
+      return leaseOf({ job: waiter.job, upstream: fleet.ownerOf(slots), slots, units });
     },
     now: () => 0,
   });
   const enter = (job: Job, signal = new AbortController().signal) =>
     admission.enter(job, fleet.resolve(job), { signal, isAgain: false });
-  function end(admitted: Admitted): void {
-    admission.release(admitted.station, admitted.job.caller.principal, admitted.units);
+  function end(lease: Lease): void {
+    admission.release(lease);
     admission.dispatch(0);
   }
   return { fleet, admission, started, enter, end };
@@ -59,8 +62,9 @@ describe('where nobody waits and a slot is free', () => {
     const { admission, started, enter } = stage();
     const lease = enter(jobOf('k'));
     expect(lease).not.toBeInstanceOf(Promise);
-    expect(started).toEqual([lease as Admitted]);
-    expect([admission.size, started[0]?.station.used]).toEqual([0, 1]);
+    expect(lease).toBeInstanceOf(Lease);
+    expect(started).toHaveLength(1);
+    expect([admission.size, started[0]?.slots.used]).toEqual([0, 1]);
   });
 
   test('one that is larger than the engine takes all of it', () => {
@@ -86,20 +90,20 @@ describe('where nobody waits and a slot is free', () => {
   test('of several upstreams each gets its share', () => {
     const { started, enter } = stage([settingsOf('a'), settingsOf('b')]);
     for (let i = 0; i < 2; i++) enter(jobOf('k'));
-    expect(started.map(({ station }) => station.id).sort()).toEqual(['a', 'b']);
-    expect(started.map(({ spot }) => spot?.blocks)).toEqual([0, 0]);
+    expect(started.map(({ slots }) => slots.id).sort()).toEqual(['a', 'b']);
+    expect(started.map(({ waiter }) => waiter.spot?.blocks)).toEqual([0, 0]);
   });
 });
 
 describe('a request waits', () => {
   test('for a slot, and starts when one comes back', async () => {
     const { admission, started, enter, end } = stage();
-    const first = enter(jobOf('k')) as Admitted;
+    const first = enter(jobOf('k')) as Lease;
     const second = enter(jobOf('k'));
     expect(second).toBeInstanceOf(Promise);
     expect(admission.size).toBe(1);
     end(first);
-    expect((await second).station.id).toBe('a');
+    expect((await second).slots.id).toBe('a');
     expect(started).toHaveLength(2);
   });
 
@@ -126,7 +130,7 @@ describe('a request waits', () => {
     ]);
     for (let i = 0; i < 2; i++) enter(jobOf('k', { model: 'x' }));
     await enter(jobOf('k', { model: 'y' }));
-    expect(started.map(({ station }) => station.id)).toEqual(['a', 'b']);
+    expect(started.map(({ slots }) => slots.id)).toEqual(['a', 'b']);
   });
 });
 
@@ -168,12 +172,12 @@ describe('a wait ends', () => {
     const failure = failureOf(enter(jobOf('k')));
     const [upstream] = fleet.upstreams;
     if (upstream === undefined) throw new Error('there is no upstream');
-    upstream.isSighted = false;
+    upstream.sighted(false);
     upstream.breaker.unreachable(0);
     fleet.refresh(0);
     admission.failHopeless();
     expect(admission.size).toBe(1);
-    upstream.isSighted = true;
+    upstream.sighted(true);
     admission.failHopeless();
     expect(((await failure) as GatewayError).code).toBe('no_healthy_upstream');
   });

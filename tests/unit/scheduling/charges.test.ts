@@ -1,33 +1,43 @@
 /** What callers are charged for: the prompt, the stream, and at the end the truth. */
 import { describe, expect, test } from 'bun:test';
 import type { Job } from '../../../src/request/job.ts';
-import { Charges, type LeaseEnd } from '../../../src/scheduling/charges.ts';
-import { Station } from '../../../src/engines/slots.ts';
+import { Charges } from '../../../src/scheduling/charges.ts';
+import type { Lease, LeaseEnd } from '../../../src/scheduling/lease.ts';
+import { SlotSet } from '../../../src/engines/slots.ts';
 import { Upstream } from '../../../src/engines/upstream.ts';
-import { jobOf, settingsOf } from '../../support/schedulingworld.ts';
+import { jobOf, leaseOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const done: LeaseEnd = { outcome: 'done', tokens: {}, firstByteMs: undefined };
 
 function stage() {
   const upstream = new Upstream(settingsOf('a'), () => 0);
-  const station = new Station('a', 4, true);
+  const slots = new SlotSet('a', 4, true);
   const charged = new Map<string, number>();
   const ended: string[] = [];
   let now = 0;
   const charges: Charges = new Charges({
-    now: () => now,
-    charge: (principal, tokens) => charged.set(principal, (charged.get(principal) ?? 0) + tokens),
-    ended(running, end, at) {
-      ended.push(running.job.caller.principal);
-      charges.settle(running, end, at);
+    charge({ job }, tokens) {
+      const { principal } = job.caller;
+      charged.set(principal, (charged.get(principal) ?? 0) + tokens);
     },
   });
-  const begin = (job: Job, matchedBlocks = 0) => {
-    const terms = { job, upstream, station, units: job.units, matchedBlocks };
-    return charges.begin({ ...terms, model: undefined, edits: undefined, probe: undefined }, now);
-  };
+  function begin(job: Job, matchedBlocks = 0): Lease {
+    const lease = leaseOf({
+      job,
+      upstream,
+      slots,
+      matchedBlocks,
+      since: now,
+      ended(of, end) {
+        ended.push(of.job.caller.principal);
+        charges.settle(of, end, now);
+      },
+    });
+    charges.begin(lease);
+    return lease;
+  }
   const at = (time: number) => (now = time);
-  return { upstream, station, charges, charged, ended, begin, at };
+  return { upstream, slots, charges, charged, ended, begin, at };
 }
 
 describe('a prompt', () => {
@@ -66,7 +76,7 @@ describe('an answer', () => {
     const { upstream, charges, charged, begin } = stage();
     begin(jobOf('a'));
     charges.stream(1_000);
-    expect(charged.get('a')).toBe(2 * upstream.tokensPerSecond);
+    expect(charged.get('a')).toBe(2 * upstream.speed.tokensPerSecond);
   });
 
   test('of a request that takes no slot is free', () => {
@@ -119,9 +129,9 @@ describe('the end', () => {
     const lease = begin(jobOf('a', { promptBytes: 400, served: () => 3 }));
     at(700);
     lease.release({ ...done, tokens, firstByteMs: 100 });
-    expect(upstream.serviceMs).toBe(700);
-    expect(upstream.prefillPerMs).toBeCloseTo(0.6);
-    expect(upstream.tokensPerSecond).toBeCloseTo(10);
+    expect(upstream.speed.serviceMs).toBe(700);
+    expect(upstream.speed.prefillPerMs).toBeCloseTo(0.6);
+    expect(upstream.speed.tokensPerSecond).toBeCloseTo(10);
   });
 });
 

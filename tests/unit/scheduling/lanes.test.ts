@@ -1,37 +1,22 @@
 /** Lines and lanes: the order in them, what a cap keeps waiting, and that nothing stays of what has left. */
 import { describe, expect, test } from 'bun:test';
-import {
-  headOf,
-  Lanes,
-  placeOf,
-  type Entry,
-  type Line,
-  type Waiter,
-} from '../../../src/scheduling/lanes.ts';
-import { Shares } from '../../../src/scheduling/shares.ts';
-import { Station } from '../../../src/engines/slots.ts';
+import { Lanes, placeOf } from '../../../src/scheduling/lanes.ts';
+import { headOf, type Waiter } from '../../../src/scheduling/waiter.ts';
+import { SlotSet } from '../../../src/engines/slots.ts';
+import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { waiterOf, type Wanted } from '../../support/schedulingworld.ts';
 
 function stage() {
-  const lanes = new Lanes<Waiter>();
-  const shares = new Shares<Line<Waiter>>();
-  const group = { key: 'a', stations: [new Station('a', 1, true)] };
+  const lanes = new Lanes();
+  const shares = new LocalShares();
+  const group = { slotSets: [new SlotSet('a', 1, true)] };
   let order = 0;
-  function enter(principal: string, more: Partial<Waiter> = {}): Entry<Waiter> {
-    const waiter: Waiter = {
-      principal,
-      weight: 1,
-      maxUnits: Number.POSITIVE_INFINITY,
-      priority: 'interactive',
-      units: 1,
-      bytes: 0,
-      group,
-      enteredAt: 0,
-      ...more,
-    };
-    const account = shares.open(principal, 1);
-    const entry = { waiter, account, order: order++, passed: 0, line: undefined };
-    lanes.insert(entry);
-    return entry;
+  function enter(principal: string, wanted: Partial<Wanted> = {}): Waiter {
+    const waiter = waiterOf(principal, group, wanted);
+    waiter.share = shares.open(principal, 1);
+    waiter.order = order++;
+    lanes.insert(waiter);
+    return waiter;
   }
   const eligible = () => {
     return [...crowds()].flatMap(({ lanes: all }) => {
@@ -59,11 +44,11 @@ describe('a line', () => {
     const large = enter('a', { maxUnits: 2, units: 2 });
     const last = enter('a', { maxUnits: 2, units: 3 });
     expect(eligible()).toEqual([small, large, last]);
-    small.account.running = 1;
-    lanes.rank(small.account);
+    small.share.running = 1;
+    lanes.rank(small.share);
     expect(eligible()).toEqual([small]);
-    small.account.running = 0;
-    lanes.rank(small.account);
+    small.share.running = 0;
+    lanes.rank(small.share);
     expect(eligible()).toEqual([small, large, last]);
   });
 
@@ -72,7 +57,7 @@ describe('a line', () => {
     const large = enter('a', { units: 2 });
     enter('a');
     large.passed = 8;
-    lanes.rank(large.account);
+    lanes.rank(large.share);
     expect(eligible()).toEqual([large]);
   });
 });
@@ -81,45 +66,45 @@ describe('a crowd', () => {
   test('is forgotten with the last of it', () => {
     const { lanes, enter, crowds } = stage();
     const [one, none] = [enter('a'), enter('a', { units: 0 })];
-    for (const entry of [one, none]) {
-      lanes.extract(entry);
-      lanes.prune(entry.waiter);
+    for (const waiter of [one, none]) {
+      lanes.extract(waiter);
+      lanes.prune(waiter);
     }
     expect([...crowds()]).toEqual([]);
-    expect(one.account.lines.size).toBe(0);
+    expect(one.share.lines.size).toBe(0);
   });
 
   test('counts interactive grants only while a batch could run', () => {
     const { lanes, group, enter, crowds } = stage();
-    const [station] = group.stations as [Station];
+    const [slots] = group.slotSets as [SlotSet];
     const quick = enter('a');
-    lanes.countClasses(quick.waiter, station);
+    lanes.countClasses(quick, slots);
     const batch = enter('b', { priority: 'batch' });
-    lanes.countClasses(quick.waiter, station);
-    lanes.countClasses(quick.waiter, new Station('other', 1, true));
+    lanes.countClasses(quick, slots);
+    lanes.countClasses(quick, new SlotSet('other', 1, true));
     expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([1]);
-    lanes.countClasses(batch.waiter, station);
+    lanes.countClasses(batch, slots);
     expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([0]);
   });
 
-  test('has the lowest counter of those that may run on an open station', () => {
+  test('has the lowest counter of those that may run on open slots', () => {
     const { lanes, group, enter } = stage();
     expect(lanes.leastCounter()).toBe(Number.POSITIVE_INFINITY);
-    enter('a').account.counter = 5;
-    enter('b').account.counter = 3;
+    enter('a').share.counter = 5;
+    enter('b').share.counter = 3;
     for (const name of ['a', 'b']) enter(name);
     expect(lanes.leastCounter()).toBe(3);
-    for (const station of group.stations) station.isOpen = false;
+    for (const slots of group.slotSets) slots.isOpen = false;
     expect(lanes.leastCounter()).toBe(Number.POSITIVE_INFINITY);
   });
 
   test('can be another one, in the same order', () => {
     const { lanes, enter, eligible, crowds } = stage();
-    const entries = [enter('a'), enter('a')];
-    const other = { key: 'b', stations: [new Station('b', 1, true)] };
-    lanes.regroup(entries, () => other);
+    const waiters = [enter('a'), enter('a')];
+    const other = { slotSets: [new SlotSet('b', 1, true)] };
+    lanes.regroup(waiters, () => other);
     expect([...crowds()].map(({ group }) => group)).toEqual([other]);
-    expect(eligible()).toEqual(entries.slice(0, 1));
+    expect(eligible()).toEqual(waiters.slice(0, 1));
   });
 });
 
@@ -128,6 +113,6 @@ test('a place counts the own that are older and the turns of others', () => {
   const first = enter('a');
   for (let i = 0; i < 3; i++) enter('b');
   const second = enter('a');
-  const at = (entry: Entry<Waiter>) => entry.line && placeOf(entry, entry.line);
+  const at = (waiter: Waiter) => waiter.line && placeOf(waiter, waiter.line);
   expect([at(first), at(second)]).toEqual([1, 3]);
 });

@@ -1,6 +1,6 @@
 /** Slots that are to come back: by the engine's word, by time, and never twice. */
 import { describe, expect, test } from 'bun:test';
-import { Drain } from '../../../src/scheduling/lingering.ts';
+import { Lingering } from '../../../src/scheduling/lingering.ts';
 
 function stage() {
   const upstream = { isHopeful: true };
@@ -8,7 +8,7 @@ function stage() {
   const asked: number[] = [];
   const settings = { timeoutMs: 5_000, answers: true };
   let now = 0;
-  const drain = new Drain<{ name: string; upstream: typeof upstream; units: number }>({
+  const lingering = new Lingering<{ name: string; upstream: typeof upstream; units: number }>({
     timeoutMs: () => settings.timeoutMs,
     askLoad() {
       if (settings.answers) asked.push(now);
@@ -17,31 +17,31 @@ function stage() {
     release: ({ name }) => released.push(name),
   });
   const add = (name: string, { units = 1, hasBegun = true, of = upstream } = {}) => {
-    drain.add({ name, upstream: of, units }, hasBegun, now);
+    lingering.add({ name, upstream: of, units }, hasBegun, now);
   };
   function lookUntil(end: number): void {
-    for (; now < end; now += 20) drain.look(now);
+    for (; now < end; now += 20) lingering.look(now);
   }
-  return { upstream, released, asked, settings, drain, add, lookUntil };
+  return { upstream, released, asked, settings, lingering, add, lookUntil };
 }
 
 describe('a slot whose request has ended', () => {
   test('comes back when the engine works for nobody any more', () => {
-    const { upstream, released, drain, add } = stage();
+    const { upstream, released, lingering, add } = stage();
     add('a');
-    drain.loaded(upstream, 1, 10);
+    lingering.loaded(upstream, 1, 10);
     expect(released).toEqual([]);
-    drain.loaded(upstream, 0, 20);
-    expect([released, drain.size]).toEqual([['a'], 0]);
+    lingering.loaded(upstream, 0, 20);
+    expect([released, lingering.size]).toEqual([['a'], 0]);
   });
 
   test('comes back when its time is over, once', () => {
-    const { upstream, released, drain, add, lookUntil } = stage();
+    const { upstream, released, lingering, add, lookUntil } = stage();
     add('a');
     lookUntil(5_000);
     expect(released).toEqual([]);
     lookUntil(5_100);
-    drain.loaded(upstream, 0, 5_100);
+    lingering.loaded(upstream, 0, 5_100);
     expect(released).toEqual(['a']);
   });
 
@@ -54,29 +54,29 @@ describe('a slot whose request has ended', () => {
   });
 
   test('does not come back by an answer to a question that was asked before it ended', () => {
-    const { upstream, released, drain, add, lookUntil } = stage();
+    const { upstream, released, lingering, add, lookUntil } = stage();
     lookUntil(100);
     add('a');
-    drain.loaded(upstream, 0, 50);
+    lingering.loaded(upstream, 0, 50);
     expect(released).toEqual([]);
-    drain.loaded(upstream, 0, 100);
+    lingering.loaded(upstream, 0, 100);
     expect(released).toEqual(['a']);
   });
 
   test('does not come back by the word of another engine', () => {
-    const { released, drain, add } = stage();
+    const { released, lingering, add } = stage();
     add('a');
-    drain.loaded({ isHopeful: true }, 0, 10);
+    lingering.loaded({ isHopeful: true }, 0, 10);
     expect(released).toEqual([]);
   });
 });
 
 test('of several, those that ended last are taken to be worked for', () => {
-  const { upstream, released, drain, add } = stage();
+  const { upstream, released, lingering, add } = stage();
   add('a');
   add('b', { units: 2 });
   add('c');
-  drain.loaded(upstream, 2, 0);
+  lingering.loaded(upstream, 2, 0);
   expect(released).toEqual(['a']);
 });
 

@@ -15,10 +15,10 @@ function chainOf(seed: number, blocks = 400): Uint32Array {
 function stage(upstreams = [settingsOf('a'), settingsOf('b')]) {
   const fleet = fleetOf(upstreams);
   const placing = new Placing(fleet, () => 0.25);
-  const { stations } = fleet.groupOf(fleet.resolve(jobOf('k')));
+  const { slotSets } = fleet.groupOf(fleet.resolve(jobOf('k')));
   const choose = (job: Job, now = 0) => {
-    const free = stations.filter((station) => canRun(station, 1));
-    return placing.choose(job, stations, free, now)?.station.id;
+    const free = slotSets.filter((slots) => canRun(slots, 1, slots.capacity));
+    return placing.choose(job, slotSets, free, now)?.slots.id;
   };
   const find = (id: string) => fleet.upstreams.find((each) => each.id === id) as Upstream;
   const start = (job: Job, id: string) => placing.took(job, find(id), undefined);
@@ -28,9 +28,9 @@ function stage(upstreams = [settingsOf('a'), settingsOf('b')]) {
     return blocks;
   };
   const setUsed = (...used: number[]) => {
-    for (const [i, station] of stations.entries()) station.used = used[i] ?? 0;
+    for (const [i, slots] of slotSets.entries()) slots.used = used[i] ?? 0;
   };
-  return { fleet, placing, stations, choose, start, run, setUsed };
+  return { fleet, placing, slotSets, choose, start, run, setUsed };
 }
 
 describe('a conversation', () => {
@@ -101,7 +101,7 @@ describe('a prompt that is only being computed', () => {
   test('keeps nobody waiting: all that begin alike at once are spread over all slots', async () => {
     await forSeeds(100, (random) => {
       const slots = Array.from({ length: 2 + random.below(4) }, () => 1 + random.below(4));
-      const { stations, choose, start } = stage(
+      const { slotSets, choose, start } = stage(
         slots.map((count, i) => settingsOf(`${i}`, { slots: count })),
       );
       const common = random.below(300);
@@ -110,14 +110,14 @@ describe('a prompt that is only being computed', () => {
       for (let i = 0; i < total; i++) {
         const tail = chainOf(isOnePrompt ? 1 : i + 2, 300 - common);
         const chain = Uint32Array.from([...chainOf(0, common), ...tail]);
-        const leastUsed = Math.min(...stations.map(({ used, capacity }) => used / capacity));
+        const leastUsed = Math.min(...slotSets.map(({ used, capacity }) => used / capacity));
         const job = jobOf(`k${i}`, { chain });
         const chosen = choose(job);
-        const station = stations.find(({ id }) => id === chosen);
-        if (station === undefined) throw new Error(`${i} waits, of ${total}.`);
-        expect(station.used / station.capacity).toBe(leastUsed);
-        start(job, station.id);
-        station.used++;
+        const slots = slotSets.find(({ id }) => id === chosen);
+        if (slots === undefined) throw new Error(`${i} waits, of ${total}.`);
+        expect(slots.used / slots.capacity).toBe(leastUsed);
+        start(job, slots.id);
+        slots.used++;
       }
     });
   });

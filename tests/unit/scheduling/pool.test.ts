@@ -1,70 +1,335 @@
-/** What the parts make together: where leases of prompts go that others begin with too. */
-import { afterEach, expect, test } from 'bun:test';
+/** Leases: where they go, what is charged for them, and when their slots come back, by a clock that the tests move. */
+import { afterEach, describe, expect, test } from 'bun:test';
 import type { Log } from '../../../src/log/log.ts';
+import type { Lease, LeaseEnd } from '../../../src/scheduling/lease.ts';
+import { Scheduler, type SchedulerSettings } from '../../../src/scheduling/scheduler.ts';
+import type { SlotBroker } from '../../../src/scheduling/slotbroker.ts';
+import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { LocalSlots } from '../../../src/stores/memory/slots.ts';
+import type { Job } from '../../../src/request/job.ts';
+import { HandClock } from '../../support/handclock.ts';
 import {
-  Pool,
-  type Lease,
-  type LeaseEnd,
-  type PoolSettings,
-} from '../../../src/scheduling/pool.ts';
-import { jobOf, see, settingsOf } from '../../support/schedulingworld.ts';
+  callerOf,
+  jobOf,
+  schedulerSettings,
+  see,
+  settingsOf,
+} from '../../support/schedulingworld.ts';
 
 const engines = ['a', 'b', 'c', 'd'];
-const settings: PoolSettings = {
-  upstreams: engines.map((id) => settingsOf(id, { slots: 2 })),
-  defaultModel: undefined,
-  anyModelName: 'on',
-  maxSlotsPerCaller: 0,
-  maxQueuedRequests: 100,
-  maxQueuedPerCaller: 100,
-  maxQueuedBytes: 1e6,
-  retryPolicy: 'unsent',
-  slotReleaseTimeoutMs: 1_000,
-  stallTimeoutMs: 0,
-  isolatePromptCache: 'off',
-  contextPreflight: 'off',
-};
 const done: LeaseEnd = { outcome: 'done', tokens: {}, firstByteMs: 500 };
+const aborted: LeaseEnd = { ...done, outcome: 'aborted' };
 
-const pools: Pool[] = [];
+const schedulers: Scheduler[] = [];
 
-afterEach(() => {
-  for (const pool of pools.splice(0)) pool.close();
+afterEach(async () => {
+  for (const scheduler of schedulers.splice(0)) await scheduler.close();
 });
 
-/** Makes a pool whose upstreams have been seen. Nothing is sent anywhere. */
-function stage() {
-  const pool = new Pool({ settings, log: {} as Log, now: () => 0 }); // No state changes that it would log.
-  pools.push(pool);
-  for (const upstream of pool.upstreams) see(upstream);
-  pool.reconfigure(settings);
-  const job = jobOf('k', { chain: Uint32Array.from({ length: 400 }, (_, i) => i + 1) });
-  const lease = () => pool.lease(job, new AbortController().signal, false);
-  return { pool, lease };
+/** Makes a scheduler whose upstreams have been seen. Nothing is sent anywhere but what `asked` notes. */
+function stage(more: Partial<SchedulerSettings> = {}, broker: SlotBroker = new LocalSlots()) {
+  const clock = new HandClock();
+  const settings = {
+    ...schedulerSettings(engines.map((id) => settingsOf(id, { slots: 2 }))),
+    ...more,
+  };
+  const asked: string[] = [];
+  const load = { busySlots: 0 };
+  const lines: string[] = [];
+  const log = {
+    error: (_: object, line: string) => lines.push(line),
+    info: (_: object, line: string) => lines.push(line),
+  } as unknown as Log; // Nothing else of it is used.
+  const scheduler = new Scheduler({
+    settings,
+    log,
+    broker,
+    shares: new LocalShares(),
+    now: clock.now,
+    random: () => 0,
+    repeat: clock.repeat,
+    watch: {
+      setTimer: clock.setTimer,
+      async fetch(url) {
+        asked.push(`${clock.now()} ${new URL(url).pathname}`);
+        return Response.json(
+          Array.from({ length: 2 }, (_, i) => ({ is_processing: i < load.busySlots })),
+        );
+      },
+    },
+  });
+  schedulers.push(scheduler);
+  const { fleet, pool } = scheduler;
+  for (const upstream of fleet.upstreams) see(upstream);
+  pool.changed();
+  const lease = (job: Job = jobOf('k'), isAgain = false, signal = new AbortController().signal) =>
+    pool.lease(job, signal, isAgain);
+  return { ...scheduler, scheduler, clock, asked, load, lines, lease };
 }
+
+const one = { upstreams: [settingsOf('a', { slots: 2 })] };
 
 function idOf(lease: Lease | Promise<Lease>): string {
   return lease instanceof Promise ? 'waits' : lease.upstream.id;
 }
 
-test('one prompt of many at once takes every slot of every engine', () => {
-  const { pool, lease } = stage();
-  const ids = Array.from({ length: 8 }, () => idOf(lease()));
-  expect(ids.sort()).toEqual([...engines, ...engines].sort());
-  expect(pool.queued).toBe(0);
+describe('one prompt of many', () => {
+  const chain = Uint32Array.from({ length: 400 }, (_, i) => i + 1);
+
+  test('at once takes every slot of every engine', () => {
+    const { pool, lease } = stage();
+    const ids = Array.from({ length: 8 }, () => idOf(lease(jobOf('k', { chain }))));
+    expect(ids.sort()).toEqual([...engines, ...engines].sort());
+    expect(pool.queued).toBe(0);
+  });
+
+  test('that has run is sought where it ran, and one that was refused there is not', () => {
+    for (const outcome of ['done', 'aborted', 'failed', 'unserved'] as const) {
+      const { lease } = stage();
+      const job = jobOf('k', { chain });
+      const first = lease(job) as Lease;
+      first.release({ ...done, outcome });
+      const ids = Array.from({ length: 4 }, () => {
+        const next = lease(job) as Lease;
+        next.release({ ...done, outcome: 'unserved' });
+        return next.upstream.id;
+      });
+      const isSought = ids.every((id) => id === first.upstream.id);
+      expect([outcome, isSought]).toEqual([outcome, outcome !== 'unserved']);
+    }
+  });
 });
 
-test('one that has run is sought where it ran, and one that was refused there is not', () => {
-  for (const outcome of ['done', 'aborted', 'failed', 'unserved'] as const) {
-    const { lease } = stage();
-    const first = lease() as Lease;
-    first.release({ ...done, outcome });
-    const ids = Array.from({ length: 4 }, () => {
-      const next = lease() as Lease;
-      next.release({ ...done, outcome: 'unserved' });
-      return next.upstream.id;
-    });
-    const isSought = ids.every((id) => id === first.upstream.id);
-    expect([outcome, isSought]).toEqual([outcome, outcome !== 'unserved']);
+describe('a lease', () => {
+  test('counts at its upstream until it is released, once', () => {
+    const { fleet, lease } = stage(one);
+    const [upstream] = fleet.upstreams;
+    const leases = [lease(), lease()] as Lease[];
+    expect([upstream?.open, upstream?.usage.used]).toEqual([2, 2]);
+    for (const each of [leases[0], leases[0]]) each?.release(done);
+    expect([upstream?.open, upstream?.usage.used]).toEqual([1, 1]);
+  });
+
+  test('goes to who waits as soon as it is released', async () => {
+    const { pool, lease } = stage(one);
+    const [first] = [lease(), lease()] as Lease[];
+    const third = lease();
+    expect([idOf(third), pool.queued]).toEqual(['waits', 1]);
+    first?.release(done);
+    expect([(await third).upstream.id, pool.queued]).toEqual(['a', 0]);
+  });
+
+  test('is not given to one that has left', () => {
+    const { lease, pool } = stage(one);
+    const reason = new Error('left');
+    expect(() => lease(jobOf('k'), false, AbortSignal.abort(reason))).toThrow(reason);
+    expect(pool.queued).toBe(0);
+  });
+
+  test('says which model it is for, and what of the body must change', () => {
+    const upstreams = [settingsOf('a', { models: ['qwen'], aliases: { fast: 'qwen' } })];
+    const { lease } = stage({ upstreams });
+    const { model, edits } = lease(jobOf('k', { model: 'fast' })) as Lease;
+    expect([model, edits]).toEqual(['qwen', { model: 'qwen' }]);
+  });
+
+  test('of a key with its own models has the model that was asked for set, so that a body cannot name two', () => {
+    const upstreams = [settingsOf('a', { models: ['qwen', 'other'], slots: 2 })];
+    const { lease } = stage({ upstreams });
+    const caller = callerOf('k', { models: ['qwen'] });
+    const edits = (job: Job) => (lease(job) as Lease).edits;
+    expect(edits(jobOf('k', { caller, model: 'qwen' }))).toEqual({ model: 'qwen' });
+    expect(edits(jobOf('k', { model: 'qwen' }))).toBeUndefined();
+  });
+
+  test('of llama.cpp has its prompt kept apart where that is set, and only where it generates', () => {
+    const { lease } = stage({ ...one, isolatePromptCache: 'on' });
+    expect((lease() as Lease).edits).toEqual({ cache_prompt: false });
+    expect((lease(jobOf('k', { units: 0 })) as Lease).edits).toBeUndefined();
+    const vllm = {
+      upstreams: [settingsOf('a', { kind: 'vllm' })],
+      isolatePromptCache: 'on',
+    } as const;
+    expect((stage(vllm).lease() as Lease).edits).toBeUndefined();
+  });
+});
+
+test('requests fill the budget of retries, and a request that is sent again does not', () => {
+  const { retries, fleet, lease } = stage({ retryPolicy: 'resets' });
+  const [upstream] = fleet.upstreams;
+  if (upstream === undefined) throw new Error('there is no upstream');
+  const mayRetry = () => retries.mayRetry(upstream, 'reset', jobOf('k'));
+  for (let i = 0; i < 10; i++) expect(mayRetry()).toBe(true);
+  const leaseOften = (isAgain: boolean) => {
+    for (let i = 0; i < 10; i++) (lease(jobOf('k'), isAgain) as Lease).release(done);
+  };
+  leaseOften(true);
+  expect(mayRetry()).toBe(false);
+  leaseOften(false);
+  expect([mayRetry(), mayRetry()]).toEqual([true, false]);
+});
+
+describe('slots of requests that were aborted', () => {
+  const streaming = () => jobOf('k', { served: () => 1 });
+
+  test('come back when the engine says that it is idle, which it is asked soon', async () => {
+    const { clock, asked, load, lease, fleet } = stage(one);
+    const [upstream] = fleet.upstreams;
+    load.busySlots = 1;
+    (lease(streaming()) as Lease).release(aborted);
+    expect(upstream?.usage.used).toBe(1);
+    await clock.pass(100);
+    expect(upstream?.usage.used).toBe(1);
+    expect(asked[0]).toBe('20 /slots');
+    load.busySlots = 0;
+    await clock.pass(100);
+    expect(upstream?.usage.used).toBe(0);
+    expect(clock.due).not.toContain(clock.now() + 20);
+  });
+
+  test('come back when the engine has not said so in time', async () => {
+    const { clock, load, lease, fleet } = stage(one);
+    load.busySlots = 1;
+    (lease(streaming()) as Lease).release(aborted);
+    await clock.pass(980);
+    expect(fleet.upstreams[0]?.usage.used).toBe(1);
+    await clock.pass(40);
+    expect(fleet.upstreams[0]?.usage.used).toBe(0);
+  });
+
+  test('are not taken for idle while others use them, here or elsewhere', async () => {
+    class Shared extends LocalSlots {
+      override usedElsewhere(): number {
+        return 1;
+      }
+    }
+    const { clock, load, lease, fleet } = stage(one, new Shared());
+    const upstream = fleet.upstreams[0];
+    // One of the two is another gateway's, so that nothing is left of the one that was aborted.
+    load.busySlots = 1;
+    (lease(streaming()) as Lease).release(aborted);
+    await clock.pass(40);
+    expect(upstream?.usage.used).toBe(0);
+    load.busySlots = 2;
+    (lease(streaming()) as Lease).release(aborted);
+    await clock.pass(200);
+    expect(upstream?.usage.used).toBe(1);
+  });
+
+  test('come back at once where the request has ended by itself, or the engine ends them', () => {
+    for (const [kind, end] of [
+      ['llama.cpp', done],
+      ['llama.cpp', { ...done, outcome: 'unserved' }],
+      ['vllm', aborted],
+    ] as const) {
+      const { lease, fleet } = stage({ upstreams: [settingsOf('a', { kind })] });
+      (lease() as Lease).release(end);
+      expect(fleet.upstreams[0]?.usage.used).toBe(0);
+    }
+  });
+});
+
+describe('while requests are open', () => {
+  test('callers are charged for what streams: the lighter one is next', async () => {
+    const { clock, lease, pool } = stage({ upstreams: [settingsOf('a', { slots: 2 })] });
+    const running = lease(jobOf('heavy', { served: () => 1_000 })) as Lease;
+    const other = lease(jobOf('light', { served: () => 1 })) as Lease;
+    const order: string[] = [];
+    for (const principal of ['heavy', 'light']) {
+      void Promise.resolve(lease(jobOf(principal))).then(() => order.push(principal));
+    }
+    await clock.pass(100);
+    expect([order, pool.queued]).toEqual([[], 2]);
+    running.release(done);
+    await clock.pass(0);
+    other.release(done);
+    await clock.pass(0);
+    expect(order).toEqual(['light', 'heavy']);
+  });
+
+  test('an engine whose stream stands still gets no more of them', async () => {
+    const { clock, lease, fleet, lines } = stage({ ...one, stallTimeoutMs: 1_000 });
+    lease(jobOf('k', { served: () => 1 }));
+    await clock.pass(900);
+    expect(fleet.upstreams[0]?.state).toBe('up');
+    await clock.pass(5_000);
+    expect([fleet.upstreams[0]?.state, lines]).toEqual(['stalled', ['upstream makes no progress']]);
+    expect(idOf(lease())).toBe('waits');
+  });
+
+  test('an upstream that is set aside is tried when its time has come', async () => {
+    const { clock, lease, fleet } = stage(one);
+    lease();
+    fleet.upstreams[0]?.breaker.unreachable(0);
+    fleet.refresh(0);
+    const waits = lease();
+    const failed = expect(waits).rejects.toThrow();
+    await failed;
+    await clock.pass(1_000);
+    expect(idOf(lease())).toBe('a');
+  });
+
+  test('time is kept, and no longer', async () => {
+    const { clock, lease } = stage(one);
+    expect(clock.due).toEqual([]);
+    const held = lease() as Lease;
+    await clock.pass(250);
+    expect(clock.due).toEqual([300]);
+    held.release(done);
+    await clock.pass(100);
+    expect(clock.due).toEqual([]);
+  });
+});
+
+/** A broker of a gateway that shares the engines with others. */
+class Handed implements SlotBroker {
+  units = 0;
+  isClosed = false;
+  changed = () => {};
+
+  held(): number {
+    return this.units;
   }
+
+  usedElsewhere(): number {
+    return 0;
+  }
+
+  onChange(changed: () => void): void {
+    this.changed = changed;
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+describe('of engines that others use too', () => {
+  test('no more is used than is held, and who waits starts when there is more', async () => {
+    const broker = new Handed();
+    const { lease, pool, fleet } = stage(one, broker);
+    broker.units = 1;
+    expect(idOf(lease())).toBe('a');
+    const waits = lease();
+    expect([idOf(waits), pool.queued]).toEqual(['waits', 1]);
+    broker.units = 2;
+    expect(pool.queued).toBe(1);
+    broker.changed();
+    expect(idOf(await waits)).toBe('a');
+    expect(fleet.upstreams[0]?.usage.used).toBe(2);
+  });
+
+  test('a large request takes what is held', () => {
+    const broker = new Handed();
+    broker.units = 1;
+    const { lease } = stage(one, broker);
+    expect((lease(jobOf('k', { units: 5 })) as Lease).units).toBe(1);
+  });
+
+  test('what is held is handed back at the end', async () => {
+    const broker = new Handed();
+    const { scheduler } = stage(one, broker);
+    await scheduler.close();
+    expect(broker.isClosed).toBe(true);
+  });
 });

@@ -3,44 +3,51 @@
  * shares stay within the bound of virtual token counters, and nothing is left behind.
  */
 import { describe, expect, test } from 'bun:test';
+import type { Queue } from '../../../src/scheduling/queue.ts';
+import { Waiter, type Grant } from '../../../src/scheduling/waiter.ts';
+import { SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
 import {
-  Queue,
-  Station,
-  type Grant,
-  type Group,
-  type Waiter,
-} from '../../../src/scheduling/queue.ts';
+  partsOf,
+  principalOf,
+  queueOf,
+  waiterOf,
+  type Wanted,
+} from '../../support/schedulingworld.ts';
 import { forSeeds, randomFrom, type Random } from '../../support/random.ts';
 import type { Priority } from '../../../src/request/caller.ts';
 
-interface Job extends Waiter {
-  group: Group;
-  readonly id: number;
-  /** Its age in the eyes of the model; those that come back are older than all others. */
-  readonly age: number;
-  /** Grants on stations of its group since it came: it was passed over no more often. */
-  grantsSeen: number;
+class Aged extends Waiter {
+  /** Grants on slots of its group since it came: it was passed over no more often. */
+  grantsSeen = 0;
+
+  /** @param age in the eyes of the model; those that come back are older than all others */
+  constructor(
+    readonly age: number,
+    ...parts: ConstructorParameters<typeof Waiter>
+  ) {
+    super(...parts);
+  }
 }
 
 const principals = ['a', 'b', 'c', 'd', 'e'];
 const weights = [1, 1, 2, 3, 0.5];
 const capacities = [0, 1, 2, 3, 5, Number.POSITIVE_INFINITY];
 
-function hasRoom(station: Station, units: number): boolean {
-  if (!station.isOpen || station.capacity === 0) return false;
-  if (units >= station.capacity) return station.used === 0;
-  return station.used + units <= station.capacity;
+function hasRoom(slots: SlotSet, units: number): boolean {
+  if (!slots.isOpen || slots.capacity === 0) return false;
+  if (units >= slots.capacity) return slots.used === 0;
+  return slots.used + units <= slots.capacity;
 }
 
 /** Everything that may happen to a queue, at random, and what must be true after it. */
 class Model {
-  readonly stations: Station[];
-  readonly queue: Queue<Job>;
+  readonly slotSets: SlotSet[];
+  readonly queue: Queue;
   readonly caps: Record<string, number> = {};
-  groups: Group[];
-  waiting: Job[] = [];
-  running: Grant<Job>[] = [];
-  #held = new Set<Job>();
+  groups: SlotGroup[];
+  waiting: Aged[] = [];
+  running: Grant[] = [];
+  #held = new Set<Aged>();
   #count = 0;
   #returned = -1e9;
 
@@ -48,8 +55,8 @@ class Model {
     readonly random: Random,
     readonly canHold: boolean,
   ) {
-    this.stations = Array.from({ length: 1 + random.below(4) }, (_, i) => {
-      return new Station(`s${i}`, random.pick(capacities), !random.oneIn(4));
+    this.slotSets = Array.from({ length: 1 + random.below(4) }, (_, i) => {
+      return new SlotSet(`s${i}`, random.pick(capacities), !random.oneIn(4));
     });
     this.groups = this.makeGroups();
     for (const principal of principals) {
@@ -58,26 +65,26 @@ class Model {
     const limits = random.oneIn(3)
       ? { maxWaiters: random.below(12), maxWaitersPerCaller: random.below(5), maxBytes: 3_000 }
       : { maxWaiters: 1e6, maxWaitersPerCaller: 1e6, maxBytes: 1e9 };
-    this.queue = new Queue<Job>({
+    this.queue = queueOf({
       limits: () => limits,
-      choose: (job, free) => this.choose(job, free),
+      choose: (waiter, free) => this.choose(waiter as Aged, free),
     });
   }
 
-  makeGroups(): Group[] {
-    return Array.from({ length: 1 + this.random.below(3) }, (_, i) => {
-      const some = this.stations.filter(() => this.random.oneIn(2));
-      return { key: `g${i}`, stations: some.length > 0 ? some : [this.random.pick(this.stations)] };
+  makeGroups(): SlotGroup[] {
+    return Array.from({ length: 1 + this.random.below(3) }, () => {
+      const some = this.slotSets.filter(() => this.random.oneIn(2));
+      return { slotSets: some.length > 0 ? some : [this.random.pick(this.slotSets)] };
     });
   }
 
-  choose(job: Job, free: readonly Station[]): Station | undefined {
+  choose(job: Aged, free: readonly SlotSet[]): SlotSet | undefined {
     expect(this.waiting).toContain(job);
     expect(free.length).toBeGreaterThan(0);
-    for (const station of free) {
-      expect(job.group.stations).toContain(station);
-      expect(station.isOpen).toBe(true);
-      expect(job.units === 0 || hasRoom(station, job.units)).toBe(true);
+    for (const slots of free) {
+      expect(job.group.slotSets).toContain(slots);
+      expect(slots.isOpen).toBe(true);
+      expect(job.job.units === 0 || hasRoom(slots, job.job.units)).toBe(true);
     }
     if (this.canHold && this.random.oneIn(3)) {
       this.#held.add(job);
@@ -87,7 +94,7 @@ class Model {
   }
 
   usedBy(principal: string): number {
-    const own = this.running.filter(({ waiter }) => waiter.principal === principal);
+    const own = this.running.filter(({ waiter }) => principalOf(waiter) === principal);
     return own.reduce((sum, { units }) => sum + units, 0);
   }
 
@@ -95,22 +102,17 @@ class Model {
     const { random } = this;
     const at = random.below(principals.length);
     const principal = principals[at] as string;
-    this.add({
-      principal,
+    const parts = partsOf(principal, random.pick(this.groups), {
       weight: weights[at] as number,
       maxUnits: this.caps[principal] as number,
       priority: random.oneIn(3) ? 'batch' : 'interactive',
       units: random.pick([0, 1, 1, 1, 1, 2, 3, 9]),
       bytes: random.below(1_000),
-      group: random.pick(this.groups),
-      enteredAt: 0,
-      id: this.#count,
-      age: this.#count++,
-      grantsSeen: 0,
     });
+    this.add(new Aged(this.#count++, ...parts));
   }
 
-  add(job: Job, atHead = false): void {
+  add(job: Aged, atHead = false): void {
     if (this.queue.enter(job, atHead)) this.waiting.push(job);
     else expect(atHead).toBe(false);
   }
@@ -122,45 +124,50 @@ class Model {
     if (!this.canHold) this.expectNothingIdle();
   }
 
-  granted(grant: Grant<Job>): void {
-    const { waiter: job, station, units } = grant;
-    expect(this.waiting).toContain(job);
-    expect(station.isOpen).toBe(true);
-    expect(job.group.stations).toContain(station);
-    expect(units).toBe(Math.min(job.units, station.capacity));
-    if (units > 0) expect(station.used).toBeLessThanOrEqual(station.capacity);
-    const before = this.usedBy(job.principal);
-    if (job.units > 0 && before > 0) expect(before + job.units).toBeLessThanOrEqual(job.maxUnits);
-    for (const older of this.likeOf(job)) {
-      if (older.age < job.age) expect(this.#held).toContain(older);
+  granted(grant: Grant): void {
+    const { slots, units } = grant;
+    const waiter = grant.waiter as Aged;
+    const { job, group, maxUnits } = waiter;
+    expect(this.waiting).toContain(waiter);
+    expect(slots.isOpen).toBe(true);
+    expect(group.slotSets).toContain(slots);
+    expect(units).toBe(Math.min(job.units, slots.capacity));
+    if (units > 0) expect(slots.used).toBeLessThanOrEqual(slots.capacity);
+    const before = this.usedBy(principalOf(waiter));
+    if (job.units > 0 && before > 0) expect(before + job.units).toBeLessThanOrEqual(maxUnits);
+    for (const older of this.likeOf(waiter)) {
+      if (older.age < waiter.age) expect(this.#held).toContain(older);
     }
-    this.waiting = this.waiting.filter((other) => other !== job);
+    this.waiting = this.waiting.filter((other) => other !== waiter);
     this.running.push(grant);
     for (const other of this.waiting) {
-      if (other.group.stations.includes(station) && units > 0) other.grantsSeen++;
+      if (other.group.slotSets.includes(slots) && units > 0) other.grantsSeen++;
     }
     this.expectTrueCounts();
   }
 
   /** Those that wait in one line with it. */
-  likeOf({ principal, group, priority, units }: Job): Job[] {
+  likeOf(waiter: Aged): Aged[] {
+    const { units, priority } = waiter.job;
     return this.waiting.filter(
       (other) =>
-        other.group === group &&
-        other.units === units &&
-        (units === 0 || (other.principal === principal && other.priority === priority)),
+        other.group === waiter.group &&
+        other.job.units === units &&
+        (units === 0 ||
+          (principalOf(other) === principalOf(waiter) && other.job.priority === priority)),
     );
   }
 
   release(): void {
     if (this.running.length === 0) return;
     const [grant] = this.running.splice(this.random.below(this.running.length), 1);
-    const { waiter, station, units } = grant as Grant<Job>;
-    this.queue.release(station, waiter.principal, units);
+    const { waiter, slots, units } = grant as Grant;
+    this.queue.release(slots, principalOf(waiter), units);
     if (!this.random.oneIn(4)) return;
     // It did not run, and comes back. Only its caller's own can be younger than it.
-    const again = { ...waiter, group: this.random.pick(this.groups), grantsSeen: 0 };
-    this.add({ ...again, age: this.#returned++ }, true);
+    const { job, choice, maxUnits } = waiter;
+    const group = this.random.pick(this.groups);
+    this.add(new Aged(this.#returned++, job, choice, group, maxUnits), true);
   }
 
   leave(): void {
@@ -173,9 +180,9 @@ class Model {
 
   regroup(): void {
     if (this.random.oneIn(2)) {
-      this.stations.push(new Station(`s${this.stations.length}`, 2, true));
+      this.slotSets.push(new SlotSet(`s${this.slotSets.length}`, 2, true));
       // What runs on the one that goes may still end.
-      if (this.stations.length > 4) this.stations.shift();
+      if (this.slotSets.length > 4) this.slotSets.shift();
     }
     this.groups = this.makeGroups();
     this.queue.regroup(() => this.random.pick(this.groups));
@@ -187,9 +194,10 @@ class Model {
     if (event < 7) this.enter();
     else if (event < 12) this.release();
     else if (event < 13) this.leave();
-    else if (event < 15) queue.charge(random.pick(principals), random.below(200) - 40);
-    else if (event < 16) random.pick(this.stations).capacity = random.pick(capacities);
-    else if (event < 17) random.pick(this.stations).isOpen = !random.oneIn(4);
+    else if (event < 15)
+      queue.charge(random.pick(this.slotSets), random.pick(principals), random.below(200) - 40);
+    else if (event < 16) random.pick(this.slotSets).capacity = random.pick(capacities);
+    else if (event < 17) random.pick(this.slotSets).isOpen = !random.oneIn(4);
     else if (event < 18 && random.oneIn(10)) this.regroup();
     else this.dispatch();
     this.expectTrueCounts();
@@ -198,47 +206,48 @@ class Model {
   expectTrueCounts(): void {
     const { queue, waiting, running } = this;
     expect(queue.size).toBe(waiting.length);
-    expect(queue.bytes).toBe(waiting.reduce((sum, { bytes }) => sum + bytes, 0));
+    expect(queue.bytes).toBe(waiting.reduce((sum, { job }) => sum + job.bytes, 0));
     for (const principal of principals) {
-      const own = waiting.filter((job) => job.principal === principal);
+      const own = waiting.filter((waiter) => principalOf(waiter) === principal);
       expect(queue.waiting(principal)).toBe(own.length);
     }
-    for (const station of new Set([...this.stations, ...running.map((grant) => grant.station)])) {
-      const on = running.filter((grant) => grant.station === station);
-      expect(station.used).toBe(on.reduce((sum, { units }) => sum + units, 0));
+    for (const slots of new Set([...this.slotSets, ...running.map((grant) => grant.slots)])) {
+      const on = running.filter((grant) => grant.slots === slots);
+      expect(slots.used).toBe(on.reduce((sum, { units }) => sum + units, 0));
     }
   }
 
   /** Says whether it may have been passed over so often that room is kept for it. */
-  mayHaveClaim(job: Job): boolean {
-    return job.units > 1 && job.grantsSeen >= 8;
+  mayHaveClaim({ job, grantsSeen }: Aged): boolean {
+    return job.units > 1 && grantsSeen >= 8;
   }
 
   /** Says whether one of its own caller's must run before it. */
-  isBehindOwn(job: Job): boolean {
-    const used = this.usedBy(job.principal);
-    if (used > 0 && used + job.units > job.maxUnits) return true;
-    const rank = ({ priority }: Job) => (priority === 'interactive' ? 0 : 1);
+  isBehindOwn(waiter: Aged): boolean {
+    const used = this.usedBy(principalOf(waiter));
+    if (used > 0 && used + waiter.job.units > waiter.maxUnits) return true;
+    const rank = ({ job }: Aged) => (job.priority === 'interactive' ? 0 : 1);
     return this.waiting.some((other) => {
-      if (other.principal !== job.principal || other.units === 0) return false;
+      if (principalOf(other) !== principalOf(waiter) || other.job.units === 0) return false;
       const isBefore =
-        rank(other) < rank(job) || (rank(other) === rank(job) && other.age < job.age);
-      const isCapped = used > 0 && used + other.units > other.maxUnits;
+        rank(other) < rank(waiter) || (rank(other) === rank(waiter) && other.age < waiter.age);
+      const isCapped = used > 0 && used + other.job.units > other.maxUnits;
       return isBefore && (isCapped || this.mayHaveClaim(other));
     });
   }
 
   expectNothingIdle(): void {
-    for (const job of this.waiting) {
+    for (const waiter of this.waiting) {
+      const { group, job } = waiter;
       if (job.units === 0) {
-        expect(job.group.stations.some(({ isOpen }) => isOpen)).toBe(false);
+        expect(group.slotSets.some(({ isOpen }) => isOpen)).toBe(false);
         continue;
       }
-      if (this.isBehindOwn(job)) continue;
-      for (const station of job.group.stations) {
-        if (!hasRoom(station, job.units)) continue;
+      if (this.isBehindOwn(waiter)) continue;
+      for (const slots of group.slotSets) {
+        if (!hasRoom(slots, job.units)) continue;
         const keptFor = this.waiting.some(
-          (other) => other.group.stations.includes(station) && this.mayHaveClaim(other),
+          (other) => other.group.slotSets.includes(slots) && this.mayHaveClaim(other),
         );
         expect(keptFor).toBe(true);
       }
@@ -252,14 +261,14 @@ class Model {
 
   /** Lets everything run and end. */
   drain(): void {
-    for (const station of this.stations) Object.assign(station, { isOpen: true, capacity: 2 });
-    const open = { key: 'all', stations: this.stations };
+    for (const slots of this.slotSets) Object.assign(slots, { isOpen: true, capacity: 2 });
+    const open = { slotSets: this.slotSets };
     this.queue.regroup(() => open);
     for (let turn = 0; this.waiting.length + this.running.length > 0; turn++) {
       expect(turn).toBeLessThan(10_000);
       this.dispatch();
-      for (const { waiter, station, units } of this.running.splice(0)) {
-        this.queue.release(station, waiter.principal, units);
+      for (const { waiter, slots, units } of this.running.splice(0)) {
+        this.queue.release(slots, principalOf(waiter), units);
       }
     }
     this.expectTrueCounts();
@@ -286,22 +295,21 @@ describe('any order of events', () => {
 
 /** One of two queues that see the same: what it granted, in order. */
 class Twin {
-  readonly stations = [new Station('a', 3, true), new Station('b', 2, true)];
-  readonly queue = new Queue<Waiter>({
+  readonly slotSets = [new SlotSet('a', 3, true), new SlotSet('b', 2, true)];
+  readonly queue = queueOf({
     limits: () => ({ maxWaiters: 20, maxWaitersPerCaller: 10, maxBytes: 1e9 }),
-    choose: (_, free) => free[0],
   });
-  readonly groups = this.stations.map((station) => ({ key: station.id, stations: [station] }));
-  readonly running: { station: Station; principal: string; units: number }[] = [];
+  readonly groups = this.slotSets.map((slots) => ({ slotSets: [slots] }));
+  readonly running: { slots: SlotSet; principal: string; units: number }[] = [];
   readonly told: string[] = [];
 
   constructor(readonly isDirect: boolean) {}
 
-  ask(more: Omit<Waiter, 'group'>, at: number): void {
-    const waiter: Waiter = { ...more, group: this.groups[at] as Group };
-    const station = this.stations[at] as Station;
-    const units = this.isDirect ? this.queue.admit(waiter, station) : undefined;
-    if (units !== undefined) this.granted({ waiter, station, units });
+  ask(principal: string, wanted: Partial<Wanted>, at: number): void {
+    const waiter = waiterOf(principal, this.groups[at] as SlotGroup, wanted);
+    const slots = this.slotSets[at] as SlotSet;
+    const units = this.isDirect ? this.queue.admit(waiter, slots) : undefined;
+    if (units !== undefined) this.granted({ waiter, slots, units });
     else if (!this.queue.enter(waiter)) this.told.push('full');
     this.dispatch();
   }
@@ -310,18 +318,19 @@ class Twin {
     this.queue.dispatch(0, (grant) => this.granted(grant));
   }
 
-  granted({ waiter: { principal }, station, units }: Grant<Waiter>): void {
-    this.running.push({ station, principal, units });
-    this.told.push(`${principal} ${units} at ${station.id}`);
+  granted({ waiter, slots, units }: Grant): void {
+    const principal = principalOf(waiter);
+    this.running.push({ slots, principal, units });
+    this.told.push(`${principal} ${units} at ${slots.id}`);
     // Nobody is charged for what takes no slot.
-    if (units > 0) this.queue.charge(principal, 10);
+    if (units > 0) this.queue.charge(slots, principal, 10);
   }
 
   end(at: number, tokens: number): void {
     const [ended] = this.running.splice(at, 1);
     if (ended === undefined) return;
-    if (ended.units > 0) this.queue.charge(ended.principal, tokens);
-    this.queue.release(ended.station, ended.principal, ended.units);
+    if (ended.units > 0) this.queue.charge(ended.slots, ended.principal, tokens);
+    this.queue.release(ended.slots, ended.principal, ended.units);
     this.dispatch();
   }
 }
@@ -332,17 +341,16 @@ test('what is admitted at once changes nothing that comes after it', async () =>
     for (let step = 0; step < 400; step++) {
       if (random.oneIn(2)) {
         const at = random.below(principals.length);
-        const waiter = {
-          principal: principals[at] as string,
+        const principal = principals[at] as string;
+        const wanted = {
           weight: weights[at] as number,
           maxUnits: random.pick([1, 2, Number.POSITIVE_INFINITY]),
           priority: random.oneIn(4) ? ('batch' as const) : ('interactive' as const),
           units: random.pick([0, 1, 1, 1, 2, 9]),
           bytes: 1,
-          enteredAt: 0,
         };
-        const station = random.below(2);
-        for (const twin of [direct, other]) twin.ask(waiter, station);
+        const slots = random.below(2);
+        for (const twin of [direct, other]) twin.ask(principal, wanted, slots);
       } else {
         const [at, tokens] = [random.below(6), random.below(100)];
         for (const twin of [direct, other]) twin.end(at, tokens);
@@ -360,58 +368,50 @@ interface Load {
   output: number;
 }
 
-/** One request of a simulated engine. */
-interface Task extends Waiter {
-  group: Group;
-  readonly prompt: number;
-  left: number;
+/** One request of a simulated engine, with the tokens that are left to make. */
+class Task extends Waiter {
+  constructor(
+    readonly prompt: number,
+    public left: number,
+    ...parts: ConstructorParameters<typeof Waiter>
+  ) {
+    super(...parts);
+  }
 }
 
 /**
- * Runs callers that always have work on two stations of three slots, where each slot makes one token a step, and gives
+ * Runs callers that always have work on two engines of three slots, where each slot makes one token a step, and gives
  * the largest spread over time of the difference of two callers' service by weight.
  */
 function largestSpread(random: Random, loads: readonly Load[], isCharged: boolean): number {
-  const group = { key: 'both', stations: [new Station('a', 3, true), new Station('b', 3, true)] };
-  const queue = new Queue<Task>({
-    limits: () => ({ maxWaiters: 1e6, maxWaitersPerCaller: 1e6, maxBytes: 1e9 }),
-    choose: (_, free) => random.pick(free),
-  });
+  const group = { slotSets: [new SlotSet('a', 3, true), new SlotSet('b', 3, true)] };
+  const queue = queueOf({ choose: (_, free) => random.pick(free) });
   const service = loads.map(() => 0);
-  const running = new Set<Grant<Task>>();
-  const serve = ({ principal }: Task, tokens: number) => {
+  const running = new Set<Grant>();
+  const serve = ({ waiter, slots }: Grant, tokens: number) => {
+    const principal = principalOf(waiter);
     const at = loads.findIndex((load) => load.principal === principal);
     service[at] = (service[at] ?? 0) + tokens / (loads[at]?.weight ?? 1);
-    if (isCharged) queue.charge(principal, tokens);
+    if (isCharged) queue.charge(slots, principal, tokens);
   };
   const lowest = new Map<string, number>();
   const highest = new Map<string, number>();
   for (let step = 0; step < 4_000; step++) {
     for (const { principal, weight, prompt, output } of loads) {
       while (queue.waiting(principal) < 8) {
-        queue.enter({
-          principal,
-          weight,
-          maxUnits: Number.POSITIVE_INFINITY,
-          priority: 'interactive',
-          units: 1,
-          bytes: 0,
-          group,
-          enteredAt: step,
-          prompt: random.below(prompt + 1),
-          left: 1 + random.below(output),
-        });
+        const parts = partsOf(principal, group, { weight, bytes: 0 });
+        queue.enter(new Task(random.below(prompt + 1), 1 + random.below(output), ...parts));
       }
     }
     for (const grant of queue.dispatch(step)) {
       running.add(grant);
-      serve(grant.waiter, grant.waiter.prompt);
+      serve(grant, (grant.waiter as Task).prompt);
     }
     for (const grant of running) {
-      serve(grant.waiter, 2);
-      if (--grant.waiter.left > 0) continue;
+      serve(grant, 2);
+      if (--(grant.waiter as Task).left > 0) continue;
       running.delete(grant);
-      queue.release(grant.station, grant.waiter.principal, grant.units);
+      queue.release(grant.slots, principalOf(grant.waiter), grant.units);
     }
     expect(running.size).toBeLessThanOrEqual(6);
     for (const [i, a] of service.entries()) {
@@ -447,25 +447,20 @@ describe('a long run of callers that always have work', () => {
 
 describe('one slot under a flood', () => {
   function flooded(random: Random) {
-    const station = new Station('a', 1 + random.below(4), true);
-    const group = { key: 'a', stations: [station] };
-    const queue = new Queue<Waiter>({
-      limits: () => ({ maxWaiters: 1e6, maxWaitersPerCaller: 1e6, maxBytes: 1e9 }),
-      choose: (_, free) => free[0],
-    });
-    const running: Grant<Waiter>[] = [];
+    const slots = new SlotSet('a', 1 + random.below(4), true);
+    const group = { slotSets: [slots] };
+    const queue = queueOf();
+    const running: Grant[] = [];
     function enter(principal: string, priority: Priority = 'interactive'): Waiter {
-      const maxUnits = Number.POSITIVE_INFINITY;
-      const size = { units: 1, bytes: 0, weight: 1, maxUnits };
-      const waiter: Waiter = { principal, priority, group, enteredAt: 0, ...size };
+      const waiter = waiterOf(principal, group, { priority, bytes: 0 });
       expect(queue.enter(waiter)).toBe(true);
       return waiter;
     }
     /** The oldest request ends, and as many start as can. */
     function turn(): Waiter[] {
       for (const { waiter, units } of running.splice(0, 1)) {
-        queue.charge(waiter.principal, 50 + random.below(50));
-        queue.release(station, waiter.principal, units);
+        queue.charge(slots, principalOf(waiter), 50 + random.below(50));
+        queue.release(slots, principalOf(waiter), units);
       }
       const grants = queue.dispatch(0);
       running.push(...grants);
@@ -497,9 +492,9 @@ describe('one slot under a flood', () => {
       for (let i = 0; batches < 15; i++) {
         expect(i).toBeLessThan(400);
         for (const principal of principals) enter(principal);
-        for (const { priority } of turn()) {
-          inARow = priority === 'batch' ? 0 : inARow + 1;
-          if (priority === 'batch') batches++;
+        for (const { job } of turn()) {
+          inARow = job.priority === 'batch' ? 0 : inARow + 1;
+          if (job.priority === 'batch') batches++;
           expect(inARow).toBeLessThanOrEqual(9);
         }
       }
@@ -511,7 +506,7 @@ test('nothing of what has left is kept', async () => {
   const waiters: WeakRef<object>[] = [];
   const groups: WeakRef<object>[] = [];
   // The queue knows its model by its options, which have the last groups.
-  function run(): Queue<Job> {
+  function run(): Queue {
     const model = new Model(randomFrom(7), false);
     for (let step = 0; step < 2_000; step++) {
       const last = model.waiting.at(-1);

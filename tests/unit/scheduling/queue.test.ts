@@ -1,117 +1,120 @@
 /**
  * The admission queue, one behaviour a test: limits, order between callers and within one, caps, classes, large
- * requests, requests that need no slot, and what is held for a busy station.
+ * requests, requests that need no slot, and what is held for a busy slots.
  */
 import { describe, expect, test } from 'bun:test';
+import type { QueueLimits } from '../../../src/scheduling/queue.ts';
+import { Waiter } from '../../../src/scheduling/waiter.ts';
+import { shortage, SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
 import {
-  Queue,
-  Station,
-  type Group,
-  type QueueLimits,
-  type Waiter,
-} from '../../../src/scheduling/queue.ts';
+  anywhere,
+  partsOf,
+  principalOf,
+  queueOf,
+  type Wanted,
+} from '../../support/schedulingworld.ts';
 
-interface Named extends Waiter {
-  group: Group;
-  readonly name: string;
+class Named extends Waiter {
+  constructor(
+    readonly name: string,
+    ...parts: ConstructorParameters<typeof Waiter>
+  ) {
+    super(...parts);
+  }
+}
+
+type Asked = Partial<Wanted & { group: SlotGroup; name: string }>;
+
+function nameOf(waiter: Waiter): string {
+  return (waiter as Named).name; // All of this file have one.
 }
 
 const unlimited: QueueLimits = { maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 };
 
-function groupOf(...stations: Station[]): Group {
-  return { key: stations.map(({ id }) => id).join(' '), stations };
+function groupOf(...slotSets: SlotSet[]): SlotGroup {
+  return { slotSets };
 }
 
-/** One open station with that many slots, the queue before it, and short ways to use both. */
+/** That many open slots, the queue before it, and short ways to use both. */
 function stage(capacity = 1, limits: Partial<QueueLimits> = {}) {
-  const station = new Station('a', capacity, true);
-  const group = groupOf(station);
+  const slots = new SlotSet('a', capacity, true);
+  const group = groupOf(slots);
   const held = new Set<string>();
   const asked: string[] = [];
-  const queue = new Queue<Named>({
+  const queue = queueOf({
     limits: () => ({ ...unlimited, ...limits }),
     choose: (waiter, free) => {
-      asked.push(waiter.name);
-      return held.has(waiter.name) ? undefined : free[0];
+      asked.push(nameOf(waiter));
+      return held.has(nameOf(waiter)) ? undefined : free[0];
     },
   });
   let count = 0;
-  function waiter(principal: string, more: Partial<Named> = {}): Named {
-    return {
-      principal,
-      name: `${principal}${++count}`,
-      weight: 1,
-      maxUnits: Number.POSITIVE_INFINITY,
-      priority: 'interactive',
-      units: 1,
-      bytes: 100,
-      group,
-      enteredAt: 0,
-      ...more,
-    };
+  function waiter(principal: string, { group: wanted = group, name, ...more }: Asked = {}): Named {
+    const counted = `${principal}${++count}`;
+    return new Named(name ?? counted, ...partsOf(principal, wanted, more));
   }
-  function enter(principal: string, more: Partial<Named> = {}): Named {
+  function enter(principal: string, more: Asked = {}): Named {
     const entering = waiter(principal, more);
     expect(queue.enter(entering)).toBe(true);
     return entering;
   }
-  function enterMany(count: number, principal: string, more: Partial<Named> = {}): Named[] {
+  function enterMany(count: number, principal: string, more: Asked = {}): Named[] {
     return Array.from({ length: count }, () => enter(principal, more));
   }
-  const dispatch = () => queue.dispatch(0).map((grant) => grant.waiter.name);
+  const dispatch = () => queue.dispatch(0).map((grant) => nameOf(grant.waiter));
   /** The names, one after the other, of those that run when each is charged and gives its slot back at once. */
   function order(turns: number, tokens = 10): string[] {
     return Array.from({ length: turns }, () => {
       const [grant] = queue.dispatch(0);
       if (grant === undefined) return '';
       const { waiter, units } = grant;
-      queue.charge(waiter.principal, tokens);
-      queue.release(grant.station, waiter.principal, units);
-      return waiter.principal;
+      queue.charge(grant.slots, principalOf(waiter), tokens);
+      queue.release(grant.slots, principalOf(waiter), units);
+      return principalOf(waiter);
     });
   }
-  return { station, group, held, asked, queue, waiter, enter, enterMany, dispatch, order };
+  return { slots, group, held, asked, queue, waiter, enter, enterMany, dispatch, order };
 }
 
 describe('slots', () => {
   test('are given out until there are none, and again when they come back', () => {
-    const { queue, station, enterMany, dispatch } = stage(2);
+    const { queue, slots, enterMany, dispatch } = stage(2);
     enterMany(5, 'a');
     expect(dispatch()).toEqual(['a1', 'a2']);
     expect(dispatch()).toEqual([]);
-    expect(station.used).toBe(2);
-    queue.release(station, 'a', 1);
+    expect(slots.used).toBe(2);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual(['a3']);
     expect(queue.size).toBe(2);
   });
 
   test('without a bound are there for all', () => {
-    const { station, enterMany, dispatch } = stage(Number.POSITIVE_INFINITY);
+    const { slots, enterMany, dispatch } = stage(Number.POSITIVE_INFINITY);
     enterMany(50, 'a');
     enterMany(1, 'a', { units: 1_000 });
     expect(dispatch()).toHaveLength(51);
-    expect(station.used).toBe(1_050);
+    expect(slots.used).toBe(1_050);
   });
 
-  test('of a closed station are not given out', () => {
-    const { station, enter, dispatch } = stage();
-    station.isOpen = false;
+  test('of a closed slots are not given out', () => {
+    const { slots, enter, dispatch } = stage();
+    slots.isOpen = false;
     enter('a');
     expect(dispatch()).toEqual([]);
-    station.isOpen = true;
+    slots.isOpen = true;
     expect(dispatch()).toEqual(['a1']);
   });
 
-  test('of a station that has shrunk are not given out until enough have come back', () => {
-    const { queue, station, enterMany, dispatch } = stage(3);
+  test('of an engine that has shrunk are not given out until enough have come back', () => {
+    const { queue, slots, enterMany, dispatch } = stage(3);
     enterMany(4, 'a');
     dispatch();
-    station.capacity = 1;
-    expect(station.free).toBe(0);
-    queue.release(station, 'a', 1);
-    queue.release(station, 'a', 1);
+    slots.capacity = 1;
+    expect(shortage(slots, 1, slots.capacity)).toBe(1);
+    queue.release(slots, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual([]);
-    queue.release(station, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual(['a4']);
   });
 
@@ -123,22 +126,22 @@ describe('slots', () => {
   });
 
   test('are taken where the waiter may run, and nobody waits behind one that runs elsewhere', () => {
-    const { queue, station, enter } = stage();
-    const other = new Station('b', 1, true);
+    const { queue, slots, enter } = stage();
+    const other = new SlotSet('b', 1, true);
     enter('a');
     enter('a');
     const elsewhere = enter('b', { group: groupOf(other) });
-    expect(queue.dispatch(0).map(({ station: { id } }) => id)).toEqual(['a', 'b']);
-    expect([station.used, other.used]).toEqual([1, 1]);
+    expect(queue.dispatch(0).map(({ slots: { id } }) => id)).toEqual(['a', 'b']);
+    expect([slots.used, other.used]).toEqual([1, 1]);
     expect(queue.leave(elsewhere)).toBe(false);
   });
 
-  test('are not taken where choose names a station that is not free', () => {
-    const full = new Station('full', 1, true);
+  test('are not taken where choose names slots that is not free', () => {
+    const full = new SlotSet('full', 1, true);
     full.used = 1;
-    const open = new Station('open', 1, true);
+    const open = new SlotSet('open', 1, true);
     const { waiter } = stage();
-    const queue = new Queue<Named>({ limits: () => unlimited, choose: () => full });
+    const queue = queueOf({ limits: () => unlimited, choose: () => full });
     queue.enter(waiter('a', { group: groupOf(full, open) }));
     expect(queue.dispatch(0)).toEqual([]);
     expect(full.used).toBe(1);
@@ -147,45 +150,45 @@ describe('slots', () => {
 
 describe('where nobody waits', () => {
   test('a request is admitted without a waiter, as long as there are slots', () => {
-    const { queue, station, waiter } = stage(2);
-    const taken = Array.from({ length: 3 }, () => queue.admit(waiter('a'), station));
+    const { queue, slots, waiter } = stage(2);
+    const taken = Array.from({ length: 3 }, () => queue.admit(waiter('a'), slots));
     expect(taken).toEqual([1, 1, undefined]);
-    expect([queue.size, station.used]).toEqual([0, 2]);
-    queue.release(station, 'a', 1);
-    expect(queue.admit(waiter('a', { units: 5 }), station)).toBeUndefined();
-    queue.release(station, 'a', 1);
-    expect(queue.admit(waiter('a', { units: 5 }), station)).toBe(2);
+    expect([queue.size, slots.used]).toEqual([0, 2]);
+    queue.release(slots, 'a', 1);
+    expect(queue.admit(waiter('a', { units: 5 }), slots)).toBeUndefined();
+    queue.release(slots, 'a', 1);
+    expect(queue.admit(waiter('a', { units: 5 }), slots)).toBe(2);
   });
 
   test('one that needs no slot is admitted wherever it is open', () => {
-    const { queue, station, waiter } = stage(0);
-    expect(queue.admit(waiter('a', { units: 0 }), station)).toBe(0);
-    station.isOpen = false;
-    expect(queue.admit(waiter('a', { units: 0 }), station)).toBeUndefined();
+    const { queue, slots, waiter } = stage(0);
+    expect(queue.admit(waiter('a', { units: 0 }), slots)).toBe(0);
+    slots.isOpen = false;
+    expect(queue.admit(waiter('a', { units: 0 }), slots)).toBeUndefined();
   });
 
   test("one that its caller's cap keeps waiting is not", () => {
-    const { queue, station, waiter } = stage(4);
-    expect(queue.admit(waiter('a', { maxUnits: 1 }), station)).toBe(1);
-    expect(queue.admit(waiter('a', { maxUnits: 1 }), station)).toBeUndefined();
-    expect(queue.admit(waiter('b', { maxUnits: 1 }), station)).toBe(1);
+    const { queue, slots, waiter } = stage(4);
+    expect(queue.admit(waiter('a', { maxUnits: 1 }), slots)).toBe(1);
+    expect(queue.admit(waiter('a', { maxUnits: 1 }), slots)).toBeUndefined();
+    expect(queue.admit(waiter('b', { maxUnits: 1 }), slots)).toBe(1);
   });
 
   test('and only there: who waits is not gone past', () => {
     const { queue, waiter, enter, group } = stage(1);
-    const other = new Station('b', 1, true);
-    enter('a', { group: { ...group, stations: [new Station('c', 0, true)] } });
+    const other = new SlotSet('b', 1, true);
+    enter('a', { group: { ...group, slotSets: [new SlotSet('c', 0, true)] } });
     expect(queue.admit(waiter('b'), other)).toBeUndefined();
   });
 
   test('what was admitted counts as if it had waited', () => {
-    const { queue, station, waiter, enter, order } = stage();
-    queue.admit(waiter('a'), station);
-    queue.charge('a', 100);
+    const { queue, slots, waiter, enter, order } = stage();
+    queue.admit(waiter('a'), slots);
+    queue.charge(anywhere, 'a', 100);
     enter('a');
     enter('b');
-    queue.release(station, 'a', 1);
-    queue.charge('b', 150);
+    queue.release(slots, 'a', 1);
+    queue.charge(anywhere, 'b', 150);
     expect(order(2, 0)).toEqual(['a', 'b']);
   });
 });
@@ -209,11 +212,11 @@ describe('a full queue', () => {
   });
 
   test('takes another when one has left or started', () => {
-    const { queue, station, waiter, enter, dispatch } = stage(0, { maxWaiters: 1 });
+    const { queue, slots, waiter, enter, dispatch } = stage(0, { maxWaiters: 1 });
     const first = enter('a');
     expect(queue.leave(first)).toBe(true);
     enter('a');
-    station.capacity = 1;
+    slots.capacity = 1;
     dispatch();
     expect(queue.enter(waiter('a'))).toBe(true);
     expect(queue.enter(waiter('a'))).toBe(false);
@@ -230,7 +233,7 @@ describe('a full queue', () => {
     expect(dispatch()).toHaveLength(1);
   });
 
-  test('of no places does not hold for a busy station', () => {
+  test('of no places does not hold for a busy slots', () => {
     const { held, enter, dispatch } = stage(1, { maxBytes: 0 });
     held.add('a1');
     enter('a');
@@ -255,12 +258,12 @@ describe('a full queue', () => {
 
 describe('within a caller', () => {
   test('the oldest is first', () => {
-    const { queue, station, enterMany, dispatch } = stage(1);
+    const { queue, slots, enterMany, dispatch } = stage(1);
     const [, second] = enterMany(4, 'a');
     expect(dispatch()).toEqual(['a1']);
     queue.leave(second as Named);
     const rest = [3, 4].map(() => {
-      queue.release(station, 'a', 1);
+      queue.release(slots, 'a', 1);
       return dispatch();
     });
     expect(rest).toEqual([['a3'], ['a4']]);
@@ -277,13 +280,13 @@ describe('within a caller', () => {
 
 describe('between callers', () => {
   test('one that arrives in a flood is next', () => {
-    const { queue, station, enterMany, enter, order, dispatch } = stage(2);
+    const { queue, slots, enterMany, enter, order, dispatch } = stage(2);
     enterMany(50, 'flood');
     order(10);
     dispatch();
     enter('light');
-    queue.charge('flood', 10);
-    queue.release(station, 'flood', 1);
+    queue.charge(anywhere, 'flood', 10);
+    queue.release(slots, 'flood', 1);
     expect(dispatch()).toEqual(['light51']);
   });
 
@@ -295,16 +298,17 @@ describe('between callers', () => {
   });
 
   test('tokens count, not requests', () => {
-    const { queue, station, enterMany } = stage();
+    const { queue, slots, enterMany } = stage();
     enterMany(100, 'long');
     enterMany(100, 'short');
     const counts = { long: 0, short: 0 };
     for (let i = 0; i < 50; i++) {
       const [grant] = queue.dispatch(0);
-      const principal = grant?.waiter.principal as 'long' | 'short';
+      if (grant === undefined) throw new Error('nothing was granted');
+      const principal = principalOf(grant.waiter) as 'long' | 'short';
       counts[principal]++;
-      queue.charge(principal, principal === 'long' ? 40 : 10);
-      queue.release(station, principal, 1);
+      queue.charge(anywhere, principal, principal === 'long' ? 40 : 10);
+      queue.release(slots, principal, 1);
     }
     expect(counts).toEqual({ long: 10, short: 40 });
   });
@@ -321,9 +325,9 @@ describe('between callers', () => {
     const { queue, enterMany, order } = stage();
     enterMany(10, 'a');
     enterMany(10, 'b');
-    queue.charge('a', 1_000);
+    queue.charge(anywhere, 'a', 1_000);
     expect(order(2)).toEqual(['b', 'b']);
-    queue.charge('a', -1_000);
+    queue.charge(anywhere, 'a', -1_000);
     expect(order(2)).toEqual(['a', 'a']);
   });
 
@@ -331,8 +335,8 @@ describe('between callers', () => {
     const { queue, enterMany, order } = stage();
     enterMany(3, 'a');
     enterMany(3, 'b');
-    queue.charge('a', Number.NaN);
-    queue.charge('b', Number.POSITIVE_INFINITY);
+    queue.charge(anywhere, 'a', Number.NaN);
+    queue.charge(anywhere, 'b', Number.POSITIVE_INFINITY);
     expect(order(4)).toEqual(['a', 'b', 'a', 'b']);
   });
 
@@ -347,20 +351,21 @@ describe('between callers', () => {
     const { queue, enterMany } = stage(3);
     enterMany(3, 'a');
     enterMany(3, 'b');
-    queue.charge('b', 5);
+    queue.charge(anywhere, 'b', 5);
     const names: string[] = [];
-    queue.dispatch(0, ({ waiter: { principal } }) => {
+    queue.dispatch(0, ({ waiter }) => {
+      const principal = principalOf(waiter);
       names.push(principal);
-      queue.charge(principal, 10);
+      queue.charge(anywhere, principal, 10);
     });
     expect(names).toEqual(['a', 'b', 'a']);
   });
 
-  test('a station that is closed at a grant gets no second one in the same dispatch', () => {
-    const { queue, station, enterMany } = stage(3);
+  test('slots that is closed at a grant gets no second one in the same dispatch', () => {
+    const { queue, slots, enterMany } = stage(3);
     enterMany(3, 'a');
     const grants = queue.dispatch(0, () => {
-      station.isOpen = false;
+      slots.isOpen = false;
     });
     expect(grants).toHaveLength(1);
   });
@@ -392,16 +397,16 @@ describe('idling', () => {
     enterMany(1, 'a');
     enterMany(20, 'b');
     order(1);
-    queue.charge('a', 50);
+    queue.charge(anywhere, 'a', 50);
     order(4);
     enterMany(20, 'a');
     // It stands at 60, b at 40.
     expect(order(5)).toEqual(['b', 'b', 'b', 'a', 'b']);
   });
 
-  test('is not measured by one who waits for a station that is closed', () => {
+  test('is not measured by one who waits for slots that is closed', () => {
     const { enterMany, order } = stage();
-    const closed = groupOf(new Station('closed', 1, false));
+    const closed = groupOf(new SlotSet('closed', 1, false));
     enterMany(1, 'stranded', { group: closed });
     enterMany(100, 'busy');
     order(50);
@@ -410,12 +415,12 @@ describe('idling', () => {
   });
 
   test('is forgotten when very many others came after', () => {
-    const { queue, station, enter, enterMany, dispatch, order } = stage();
+    const { queue, slots, enter, enterMany, dispatch, order } = stage();
     enter('old');
     dispatch();
     enterMany(4, 'steady');
-    queue.charge('old', 1_000);
-    queue.release(station, 'old', 1);
+    queue.charge(anywhere, 'old', 1_000);
+    queue.release(slots, 'old', 1);
     for (let i = 0; i < 10_000; i++) queue.leave(enter(`other-${i}-`));
     enterMany(4, 'old');
     expect(order(4)).toEqual(['steady', 'old', 'steady', 'old']);
@@ -446,30 +451,30 @@ describe('idling', () => {
 
 describe('a caller at its cap', () => {
   test('waits while others go past', () => {
-    const { queue, station, enterMany, dispatch } = stage(4);
+    const { queue, slots, enterMany, dispatch } = stage(4);
     enterMany(4, 'a', { maxUnits: 2 });
     enterMany(1, 'b', { maxUnits: 2 });
     expect(dispatch()).toEqual(['a1', 'b5', 'a2']);
-    queue.release(station, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual(['a3']);
   });
 
-  test('has its cap over all stations', () => {
+  test('has its cap over all slot sets', () => {
     const { enterMany, dispatch } = stage(4);
     enterMany(2, 'a', { maxUnits: 2 });
-    enterMany(2, 'a', { maxUnits: 2, group: groupOf(new Station('b', 4, true)) });
+    enterMany(2, 'a', { maxUnits: 2, group: groupOf(new SlotSet('b', 4, true)) });
     expect(dispatch()).toHaveLength(2);
   });
 
   test('runs a request larger than the cap when nothing else of it runs, and not behind its own small ones', () => {
-    const { queue, station, enter, enterMany, dispatch } = stage(8);
+    const { queue, slots, enter, enterMany, dispatch } = stage(8);
     enterMany(2, 'a', { maxUnits: 2 });
     enter('a', { maxUnits: 2, units: 6, name: 'large' });
     enterMany(2, 'a', { maxUnits: 2 });
     expect(dispatch()).toEqual(['a1', 'a2']);
-    queue.release(station, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual([]);
-    queue.release(station, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual(['large']);
   });
 });
@@ -479,7 +484,7 @@ describe('classes', () => {
     const { queue, enterMany, order } = stage();
     enterMany(3, 'batch', { priority: 'batch' });
     enterMany(3, 'chat');
-    queue.charge('chat', 1_000);
+    queue.charge(anywhere, 'chat', 1_000);
     expect(order(6)).toEqual(['chat', 'chat', 'chat', 'batch', 'batch', 'batch']);
   });
 
@@ -502,26 +507,26 @@ describe('classes', () => {
     expect(order(12).indexOf('batch')).toBe(9);
   });
 
-  test('a batch is not starved by interactive requests for another group on its station', () => {
-    const { station, enter, enterMany, order } = stage();
+  test('a batch is not starved by interactive requests for another group on its slots', () => {
+    const { slots, enter, enterMany, order } = stage();
     enter('batch', { priority: 'batch' });
-    enterMany(40, 'chat', { group: groupOf(station, new Station('down', 1, false)) });
+    enterMany(40, 'chat', { group: groupOf(slots, new SlotSet('down', 1, false)) });
     expect(order(12).indexOf('batch')).toBe(9);
   });
 
-  test('a large batch gets its station too', () => {
-    const { queue, station, enter, enterMany } = stage(2);
+  test('a large batch gets its slots too', () => {
+    const { queue, slots, enter, enterMany } = stage(2);
     enter('batch', { priority: 'batch', units: 2 });
     enterMany(100, 'chat');
     const running: string[] = [];
     const names: string[] = [];
     for (let i = 0; i < 40; i++) {
       for (const { waiter } of queue.dispatch(0)) {
-        running.push(waiter.principal);
-        names.push(waiter.principal);
+        running.push(principalOf(waiter));
+        names.push(principalOf(waiter));
       }
       const ended = running.shift() as string;
-      queue.release(station, ended, ended === 'batch' ? 2 : 1);
+      queue.release(slots, ended, ended === 'batch' ? 2 : 1);
     }
     // Nine before its turn, eight past it, and the two that ran already.
     expect(names.indexOf('batch')).toBeGreaterThan(0);
@@ -531,24 +536,24 @@ describe('classes', () => {
 
 describe('a large request', () => {
   test('takes as much as it needs', () => {
-    const { queue, station, enter } = stage(4);
+    const { queue, slots, enter } = stage(4);
     enter('a', { units: 3 });
     expect(queue.dispatch(0).map(({ units }) => units)).toEqual([3]);
-    expect(station.used).toBe(3);
+    expect(slots.used).toBe(3);
   });
 
-  test('takes the whole station when it is larger, and waits until it is empty', () => {
-    const { queue, station, enter, dispatch } = stage(2);
+  test('takes the whole slots when it is larger, and waits until it is empty', () => {
+    const { queue, slots, enter, dispatch } = stage(2);
     enter('a');
     dispatch();
     enter('b', { units: 7 });
     expect(dispatch()).toEqual([]);
-    queue.release(station, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(queue.dispatch(0).map(({ units }) => units)).toEqual([2]);
   });
 
   test('is passed by eight small ones, and then gets its room', () => {
-    const { queue, station, enter, enterMany } = stage(2);
+    const { queue, slots, enter, enterMany } = stage(2);
     enterMany(2, 'small');
     queue.dispatch(0);
     enter('large', { units: 2 });
@@ -556,11 +561,11 @@ describe('a large request', () => {
     const names: string[] = [];
     let running = 2;
     while (!names.includes('large')) {
-      queue.charge('small', 10);
-      queue.release(station, 'small', 1);
+      queue.charge(anywhere, 'small', 10);
+      queue.release(slots, 'small', 1);
       running--;
       const grants = queue.dispatch(0);
-      names.push(...grants.map(({ waiter }) => waiter.principal));
+      names.push(...grants.map(({ waiter }) => principalOf(waiter)));
       running += grants.length;
     }
     expect(names).toEqual([...Array(8).fill('small'), 'large']);
@@ -568,97 +573,97 @@ describe('a large request', () => {
   });
 
   test('that leaves gives back what was kept for it', () => {
-    const { queue, station, enter, enterMany, dispatch } = stage(2);
+    const { queue, slots, enter, enterMany, dispatch } = stage(2);
     enterMany(2, 'small');
     dispatch();
     const large = enter('large', { units: 2 });
     enterMany(30, 'small');
     for (let i = 0; i < 8; i++) {
-      queue.charge('small', 10);
-      queue.release(station, 'small', 1);
+      queue.charge(anywhere, 'small', 10);
+      queue.release(slots, 'small', 1);
       expect(dispatch()).toHaveLength(1);
     }
-    queue.release(station, 'small', 1);
+    queue.release(slots, 'small', 1);
     expect(dispatch()).toEqual([]);
     queue.leave(large);
     expect(dispatch()).toHaveLength(1);
   });
 
   describe('that was passed over too often', () => {
-    /** Two full stations, and a large request that eight small ones have passed: station a is kept for it. */
-    function passed(more: Partial<Named> = {}) {
+    /** Two full slot sets, and a large request that eight small ones have passed: slots a is kept for it. */
+    function passed(more: Asked = {}) {
       const staged = stage(2);
-      const { queue, station, enter, enterMany } = staged;
-      const other = new Station('b', 2, true);
-      const group = groupOf(station, other);
+      const { queue, slots, enter, enterMany } = staged;
+      const other = new SlotSet('b', 2, true);
+      const group = groupOf(slots, other);
       enterMany(4, 'small', { group });
       queue.dispatch(0);
       const large = enter('large', { units: 2, group, name: 'large', ...more });
       enterMany(100, 'small', { group });
       /** A small one ends there; gives who starts. */
-      function end(at: Station): string[] {
-        queue.charge('small', 10);
+      function end(at: SlotSet): string[] {
+        queue.charge(anywhere, 'small', 10);
         queue.release(at, 'small', 1);
-        return queue.dispatch(0).map(({ waiter }) => waiter.principal);
+        return queue.dispatch(0).map(({ waiter }) => principalOf(waiter));
       }
       for (let i = 0; i < 8; i++) expect(end(other)).toEqual(['small']);
       return { ...staged, other, group, large, end };
     }
 
-    test('has one station kept for it, and the other goes on', () => {
-      const { station, other, end } = passed();
+    test('has one slot set kept for it, and the other goes on', () => {
+      const { slots, other, end } = passed();
       for (let i = 0; i < 20; i++) expect(end(other)).toEqual(['small']);
-      expect(end(station)).toEqual([]);
+      expect(end(slots)).toEqual([]);
       for (let i = 0; i < 20; i++) expect(end(other)).toEqual(['small']);
-      expect(end(station)).toEqual(['large']);
+      expect(end(slots)).toEqual(['large']);
     });
 
     test('gets another when that one closes', () => {
-      const { station, other, end } = passed();
-      station.isOpen = false;
+      const { slots, other, end } = passed();
+      slots.isOpen = false;
       expect(end(other)).toEqual(['small']);
       expect(end(other)).toEqual([]);
       expect(end(other)).toEqual(['large']);
     });
 
     test('gets another when that one is not of its group any more', () => {
-      const { queue, station, other, end } = passed();
+      const { queue, slots, other, end } = passed();
       const group = groupOf(other);
       queue.regroup(() => group);
       expect(end(other)).toEqual(['small']);
       expect(end(other)).toEqual([]);
-      expect(station.used).toBe(2);
+      expect(slots.used).toBe(2);
       expect(end(other)).toEqual(['large']);
     });
 
     test('gives it back while its caller is at its cap', () => {
-      const { queue, station, other, group, waiter, end } = passed({ maxUnits: 2 });
+      const { queue, slots, other, group, waiter, end } = passed({ maxUnits: 2 });
       queue.enter(waiter('large', { group, maxUnits: 2, name: 'older' }), true);
       expect(end(other)).toEqual(['large']);
-      expect(end(station)).toEqual(['small']);
+      expect(end(slots)).toEqual(['small']);
     });
 
     test('goes behind one of its caller that comes back', () => {
-      const { queue, station, group, waiter, end } = passed();
-      expect(end(station)).toEqual([]);
+      const { queue, slots, group, waiter, end } = passed();
+      expect(end(slots)).toEqual([]);
       queue.enter(waiter('large', { units: 2, group, name: 'older' }), true);
-      queue.release(station, 'small', 1);
-      expect(queue.dispatch(0).map(({ waiter: { name } }) => name)).toEqual(['older']);
+      queue.release(slots, 'small', 1);
+      expect(queue.dispatch(0).map(({ waiter }) => nameOf(waiter))).toEqual(['older']);
     });
 
     test('gives it back when it is held for another', () => {
-      const { held, station, end } = passed();
-      expect(end(station)).toEqual([]);
+      const { held, slots, end } = passed();
+      expect(end(slots)).toEqual([]);
       held.add('large');
-      expect(end(station)).toEqual(['small', 'small']);
+      expect(end(slots)).toEqual(['small', 'small']);
     });
 
     test('gives it back when it leaves, also to one that finds the queue full', () => {
       const limits = { ...unlimited };
       const { waiter } = stage();
-      const station = new Station('a', 2, true);
-      const group = groupOf(station);
-      const queue = new Queue<Named>({ limits: () => limits, choose: (_, free) => free[0] });
+      const slots = new SlotSet('a', 2, true);
+      const group = groupOf(slots);
+      const queue = queueOf({ limits: () => limits, choose: (_, free) => free[0] });
       const enter = (name: string, units = 1) => {
         const entering = waiter(name, { group, units });
         return { entering, isIn: queue.enter(entering) };
@@ -669,11 +674,11 @@ describe('a large request', () => {
       const { entering: large } = enter('large', 2);
       for (let i = 0; i < 8; i++) {
         enter('small');
-        queue.charge('small', 10);
-        queue.release(station, 'small', 1);
+        queue.charge(anywhere, 'small', 10);
+        queue.release(slots, 'small', 1);
         expect(queue.dispatch(0)).toHaveLength(1);
       }
-      queue.release(station, 'small', 1);
+      queue.release(slots, 'small', 1);
       limits.maxWaiters = 0;
       expect(enter('small').isIn).toBe(false);
       queue.leave(large);
@@ -681,63 +686,63 @@ describe('a large request', () => {
     });
 
     test('loses it to no other large one', () => {
-      const { queue, station, other, group, enter, end } = passed();
-      queue.charge('large', 1e6);
+      const { queue, slots, other, group, enter, end } = passed();
+      queue.charge(anywhere, 'large', 1e6);
       enter('second', { units: 2, group });
-      expect(end(station)).toEqual([]);
+      expect(end(slots)).toEqual([]);
       // Lifted to the counter of the small ones, it is next when they are charged.
       for (let i = 0; i < 8; i++) expect(end(other)).toEqual(['small']);
       expect(end(other)).toEqual([]);
-      expect(end(station)).toEqual(['large']);
+      expect(end(slots)).toEqual(['large']);
       expect(end(other)).toEqual(['second']);
     });
 
     test('keeps its own small ones waiting, for they would fill its cap', () => {
-      const { queue, station, enter, enterMany } = stage(2);
-      const other = new Station('b', 2, true);
-      const group = groupOf(station, other);
-      station.used = 1;
+      const { queue, slots, enter, enterMany } = stage(2);
+      const other = new SlotSet('b', 2, true);
+      const group = groupOf(slots, other);
+      slots.used = 1;
       other.used = 1;
       enter('a', { units: 2, maxUnits: 2, group, name: 'large' });
       enterMany(20, 'a', { maxUnits: 2, group });
       for (let i = 0; i < 8; i++) {
         const [grant, ...more] = queue.dispatch(0);
         expect(more).toEqual([]);
-        expect(grant?.waiter.name).not.toBe('large');
-        queue.release(grant?.station as Station, 'a', 1);
+        expect(grant && nameOf(grant.waiter)).not.toBe('large');
+        queue.release(grant?.slots as SlotSet, 'a', 1);
       }
       expect(queue.dispatch(0)).toEqual([]);
-      station.used = 0;
-      expect(queue.dispatch(0).map(({ waiter }) => waiter.name)).toEqual(['large']);
+      slots.used = 0;
+      expect(queue.dispatch(0).map(({ waiter }) => nameOf(waiter))).toEqual(['large']);
     });
 
     test('keeps its own small ones waiting from the very grant on that was one too many', () => {
-      const { queue, station, enter, enterMany } = stage(2);
-      const other = new Station('b', 2, false);
-      const group = groupOf(station, other);
-      station.used = 1;
+      const { queue, slots, enter, enterMany } = stage(2);
+      const other = new SlotSet('b', 2, false);
+      const group = groupOf(slots, other);
+      slots.used = 1;
       other.used = 1;
       enter('a', { units: 2, group });
       enterMany(20, 'a', { group });
       const counts = [false, true, true, true, true, true].map((isOpen) => {
         other.isOpen = isOpen;
         const grants = queue.dispatch(0);
-        for (const grant of grants) queue.release(grant.station, 'a', 1);
+        for (const grant of grants) queue.release(grant.slots, 'a', 1);
         return grants.length;
       });
       expect(counts).toEqual([1, 2, 2, 2, 1, 0]);
     });
 
-    test('gets the station that needs the fewest units to come back', () => {
+    test('gets the slots that needs the fewest units to come back', () => {
       const { queue, enter, enterMany } = stage();
-      const [wide, narrow] = [new Station('wide', 5, true), new Station('narrow', 2, true)];
+      const [wide, narrow] = [new SlotSet('wide', 5, true), new SlotSet('narrow', 2, true)];
       const group = groupOf(wide, narrow);
       enterMany(7, 'small', { group });
       queue.dispatch(0);
       enter('large', { units: 3, group });
       enterMany(50, 'small', { group });
       for (let i = 0; i < 8; i++) {
-        queue.charge('small', 10);
+        queue.charge(anywhere, 'small', 10);
         queue.release(wide, 'small', 1);
         expect(queue.dispatch(0)).toHaveLength(1);
       }
@@ -749,28 +754,28 @@ describe('a large request', () => {
   });
 
   test('is passed by any number while it is not its turn', () => {
-    const { queue, station, enter, enterMany, dispatch } = stage(2);
+    const { queue, slots, enter, enterMany, dispatch } = stage(2);
     enterMany(60, 'small');
     dispatch();
     enter('large', { units: 2 });
-    queue.charge('large', 1e6);
+    queue.charge(anywhere, 'large', 1e6);
     for (let i = 0; i < 50; i++) {
-      queue.charge('small', 10);
-      queue.release(station, 'small', 1);
+      queue.charge(anywhere, 'small', 10);
+      queue.release(slots, 'small', 1);
       expect(dispatch()).toHaveLength(1);
     }
   });
 
   test('of a caller is not starved by its own small ones', () => {
-    const { queue, station, enter, enterMany } = stage(2);
+    const { queue, slots, enter, enterMany } = stage(2);
     enterMany(2, 'a', { maxUnits: 2 });
     queue.dispatch(0);
     enter('a', { units: 2, maxUnits: 2, name: 'large' });
     enterMany(40, 'a', { maxUnits: 2 });
     const names: string[] = [];
     for (let i = 0; i < 20; i++) {
-      if (station.used > 0) queue.release(station, 'a', 1);
-      names.push(...queue.dispatch(0).map(({ waiter }) => waiter.name));
+      if (slots.used > 0) queue.release(slots, 'a', 1);
+      names.push(...queue.dispatch(0).map(({ waiter }) => nameOf(waiter)));
       if (names.includes('large')) break;
     }
     expect(names).toContain('large');
@@ -778,24 +783,24 @@ describe('a large request', () => {
 });
 
 describe('what needs no slot', () => {
-  test('runs on a station that is full, before all others and past its caller', () => {
-    const { station, enter, enterMany, dispatch } = stage(1);
+  test('runs on slots that is full, before all others and past its caller', () => {
+    const { slots, enter, enterMany, dispatch } = stage(1);
     enterMany(3, 'a', { maxUnits: 1 });
     dispatch();
     enter('a', { units: 0, maxUnits: 1 });
     enter('b', { units: 0 });
     expect(dispatch()).toEqual(['a4', 'b5']);
-    expect(station.used).toBe(1);
+    expect(slots.used).toBe(1);
   });
 
-  test('waits for an open station only', () => {
-    const { queue, station, enter, dispatch } = stage(1);
-    station.isOpen = false;
+  test('waits for an open slots only', () => {
+    const { queue, slots, enter, dispatch } = stage(1);
+    slots.isOpen = false;
     enter('a', { units: 0 });
     const left = enter('a', { units: 0 });
     expect(dispatch()).toEqual([]);
     queue.leave(left);
-    station.isOpen = true;
+    slots.isOpen = true;
     expect(dispatch()).toEqual(['a1']);
     expect(queue.size).toBe(0);
   });
@@ -827,12 +832,12 @@ describe('a waiter that is held', () => {
   });
 
   test('keeps its place', () => {
-    const { queue, station, held, enterMany, dispatch } = stage();
+    const { queue, slots, held, enterMany, dispatch } = stage();
     enterMany(3, 'a');
     held.add('a1');
     expect(dispatch()).toEqual(['a2']);
     held.clear();
-    queue.release(station, 'a', 1);
+    queue.release(slots, 'a', 1);
     expect(dispatch()).toEqual(['a1']);
     expect(queue.size).toBe(1);
   });
@@ -849,7 +854,7 @@ describe('a waiter that is held', () => {
   test('costs a dispatch sixteen looks at most, and does not stand in the way of another group', () => {
     const { held, asked, enterMany, enter, dispatch } = stage();
     for (const { name } of enterMany(40, 'a')) held.add(name);
-    const other = enter('b', { group: groupOf(new Station('b', 1, true)) });
+    const other = enter('b', { group: groupOf(new SlotSet('b', 1, true)) });
     expect(dispatch()).toEqual([other.name]);
     expect(asked.filter((name) => name !== other.name)).toHaveLength(16);
   });
@@ -880,7 +885,7 @@ describe('place', () => {
     const { queue, enterMany, enter, dispatch } = stage(1);
     enterMany(4, 'capped', { maxUnits: 1 });
     dispatch();
-    enterMany(30, 'elsewhere', { group: groupOf(new Station('b', 0, true)) });
+    enterMany(30, 'elsewhere', { group: groupOf(new SlotSet('b', 0, true)) });
     enterMany(30, 'heavy', { weight: 2 });
     const mine = enterMany(6, 'a');
     // Five of its own and two of the other for each, and who came first goes first.
@@ -908,36 +913,36 @@ describe('place', () => {
 
 describe('regroup', () => {
   test('moves those that wait, in their order', () => {
-    const { queue, station, enterMany, enter, dispatch } = stage();
+    const { queue, slots, enterMany, enter, dispatch } = stage();
     enterMany(3, 'a');
     enter('a', { units: 0 });
-    station.isOpen = false;
-    const fresh = new Station('b', 2, true);
+    slots.isOpen = false;
+    const fresh = new SlotSet('b', 2, true);
     const group = groupOf(fresh);
     queue.regroup(() => group);
     expect(dispatch()).toEqual(['a4', 'a1', 'a2']);
-    expect([station.used, fresh.used]).toEqual([0, 2]);
+    expect([slots.used, fresh.used]).toEqual([0, 2]);
   });
 
   test('leaves counters as they are', () => {
     const { queue, enterMany, order } = stage();
     enterMany(9, 'a');
     enterMany(9, 'b');
-    queue.charge('a', 35);
-    const group = groupOf(new Station('b', 1, true));
+    queue.charge(anywhere, 'a', 35);
+    const group = groupOf(new SlotSet('b', 1, true));
     queue.regroup(() => group);
     expect(order(5)).toEqual(['b', 'b', 'b', 'b', 'a']);
   });
 
-  test('gives back a slot of a station that is there no more', () => {
-    const { queue, station, enterMany, dispatch } = stage();
+  test('gives back a slot of an engine that is there no more', () => {
+    const { queue, slots, enterMany, dispatch } = stage();
     enterMany(2, 'a', { maxUnits: 1 });
     dispatch();
-    const group = groupOf(new Station('b', 1, true));
+    const group = groupOf(new SlotSet('b', 1, true));
     queue.regroup(() => group);
     expect(dispatch()).toEqual([]);
-    queue.release(station, 'a', 1);
-    expect(station.used).toBe(0);
+    queue.release(slots, 'a', 1);
+    expect(slots.used).toBe(0);
     expect(dispatch()).toEqual(['a2']);
   });
 });

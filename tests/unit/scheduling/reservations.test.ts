@@ -1,30 +1,33 @@
-/** Stations that are kept for what was passed over. */
+/** Slots that are kept for what was passed over. */
 import { describe, expect, test } from 'bun:test';
-import { Lanes, type Entry, type Line, type Waiter } from '../../../src/scheduling/lanes.ts';
+import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { Reservations } from '../../../src/scheduling/reservations.ts';
-import { Shares } from '../../../src/scheduling/shares.ts';
-import { Station } from '../../../src/engines/slots.ts';
+import { Waiter } from '../../../src/scheduling/waiter.ts';
+import { SlotSet } from '../../../src/engines/slots.ts';
+import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { LocalSlots } from '../../../src/stores/memory/slots.ts';
 import { waiterOf } from '../../support/schedulingworld.ts';
 
 function stage() {
-  const stations = [new Station('a', 4, true), new Station('b', 4, true)];
-  const [a, b] = stations as [Station, Station];
-  const group = { key: 'a b', stations };
-  const lanes = new Lanes<Waiter>();
-  const shares = new Shares<Line<Waiter>>();
-  const reserved = new Reservations<Waiter>();
+  const slotSets = [new SlotSet('a', 4, true), new SlotSet('b', 4, true)];
+  const [a, b] = slotSets as [SlotSet, SlotSet];
+  const group = { slotSets };
+  const lanes = new Lanes();
+  const shares = new LocalShares();
+  const reserved = new Reservations(new LocalSlots());
   let order = 0;
-  function enter(principal: string, units = 4): Entry<Waiter> {
-    const waiter = waiterOf(principal, group, units);
-    const account = shares.open(principal, 1);
-    const entry = { waiter, account, order: order++, passed: 8, line: undefined };
-    lanes.insert(entry);
-    return entry;
+  function enter(principal: string, units = 4): Waiter {
+    const waiter = waiterOf(principal, group, { units });
+    waiter.share = shares.open(principal, 1);
+    waiter.order = order++;
+    waiter.passed = 8;
+    lanes.insert(waiter);
+    return waiter;
   }
   return { a, b, lanes, reserved, enter };
 }
 
-describe('a station', () => {
+describe('a slot set', () => {
   test('is kept where there is room soonest, and for nobody else', () => {
     const { a, b, reserved, enter } = stage();
     a.used = 3;
@@ -36,10 +39,10 @@ describe('a station', () => {
     expect(reserved.allows(b, large)).toBe(true);
   });
 
-  test('is kept once for each, on another station for the next', () => {
+  test('is kept once for each, on another slots for the next', () => {
     const { a, b, reserved, enter } = stage();
     const [one, two, three] = [enter('one'), enter('two'), enter('three')];
-    for (const entry of [one, one, two, three]) reserved.keep(entry);
+    for (const waiter of [one, one, two, three]) reserved.keep(waiter);
     expect([...reserved]).toEqual([
       [a, one],
       [b, two],
@@ -74,7 +77,8 @@ describe('a station', () => {
     const { a, reserved, lanes, enter } = stage();
     const one = enter('one');
     reserved.keep(one);
-    const returned = { ...one, order: -1, line: undefined, waiter: { ...one.waiter } };
+    const returned = new Waiter(one.job, one.choice, one.group, one.maxUnits);
+    Object.assign(returned, { share: one.share, order: -1 });
     lanes.insert(returned);
     expect([...reserved]).toEqual([]);
     expect(reserved.allows(a, undefined)).toBe(true);

@@ -1,36 +1,39 @@
 /** Whose turn it is, and who is passed over by it. */
 import { describe, expect, test } from 'bun:test';
-import { Lanes, type Entry, type Line, type Waiter } from '../../../src/scheduling/lanes.ts';
-import { Shares } from '../../../src/scheduling/shares.ts';
-import { canRun, Station, type Group } from '../../../src/engines/slots.ts';
+import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { nextTurn, passedOverBy } from '../../../src/scheduling/turn.ts';
+import type { Waiter } from '../../../src/scheduling/waiter.ts';
+import { canRun, SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
+import { LocalShares } from '../../../src/stores/memory/shares.ts';
 import { waiterOf } from '../../support/schedulingworld.ts';
 
 const nobody = () => false;
 
 function stage() {
-  const lanes = new Lanes<Waiter>();
-  const shares = new Shares<Line<Waiter>>();
+  const lanes = new Lanes();
+  const shares = new LocalShares();
   let order = 0;
-  function enter(principal: string, group: Group, counter: number, units = 1): Entry<Waiter> {
-    const waiter = waiterOf(principal, group, units);
-    const account = shares.open(principal, 1);
-    account.counter = counter;
-    const entry = { waiter, account, order: order++, passed: 0, line: undefined };
-    lanes.insert(entry);
-    return entry;
+  function enter(principal: string, group: SlotGroup, counter: number, units = 1): Waiter {
+    const waiter = waiterOf(principal, group, { units });
+    waiter.share = shares.open(principal, 1);
+    waiter.share.counter = counter;
+    waiter.order = order++;
+    lanes.insert(waiter);
+    return waiter;
   }
-  const freeFor = ({ group, units }: Waiter) => group.stations.filter((s) => canRun(s, units));
+  const freeFor = ({ group, job }: Waiter) => {
+    return group.slotSets.filter((slots) => canRun(slots, job.units, slots.capacity));
+  };
   return { lanes, enter, freeFor };
 }
 
 describe('the turn', () => {
   test('is that of the lowest counter that can start, over all groups', () => {
     const { lanes, enter, freeFor } = stage();
-    const [free, full] = [new Station('free', 1, true), new Station('full', 0, true)];
-    const first = enter('first', { key: 'full', stations: [full] }, 1);
-    const third = enter('third', { key: 'free', stations: [free] }, 3);
-    const both = { key: 'both', stations: [full, free] };
+    const [free, full] = [new SlotSet('free', 1, true), new SlotSet('full', 0, true)];
+    const first = enter('first', { slotSets: [full] }, 1);
+    const third = enter('third', { slotSets: [free] }, 3);
+    const both = { slotSets: [full, free] };
     const second = enter('second', both, 2);
     const turn = nextTurn(lanes, nobody, freeFor);
     expect(turn?.line).toBe(second.line as never);
@@ -43,32 +46,32 @@ describe('the turn', () => {
   test("is nobody's where nobody can start", () => {
     const { lanes, enter, freeFor } = stage();
     expect(nextTurn(lanes, nobody, freeFor)).toBeUndefined();
-    enter('a', { key: 'full', stations: [new Station('full', 0, true)] }, 1);
+    enter('a', { slotSets: [new SlotSet('full', 0, true)] }, 1);
     expect(nextTurn(lanes, nobody, freeFor)).toBeUndefined();
   });
 });
 
 describe('passed over', () => {
-  test('is the fairest that comes before, does not fit, and could run on that station', () => {
+  test('is the fairest that comes before, does not fit, and could run on that slots', () => {
     const { lanes, enter, freeFor } = stage();
-    const station = new Station('a', 3, true);
-    station.used = 2;
-    const group = { key: 'a', stations: [station] };
+    const slots = new SlotSet('a', 3, true);
+    slots.used = 2;
+    const group = { slotSets: [slots] };
     enter('behind', group, 9, 3);
     const large = enter('large', group, 1, 2);
-    enter('elsewhere', { key: 'b', stations: [new Station('b', 0, true)] }, 0);
+    enter('elsewhere', { slotSets: [new SlotSet('b', 0, true)] }, 0);
     enter('small', group, 5);
     const turn = nextTurn(lanes, nobody, freeFor);
-    expect(turn?.line.account.principal).toBe('small');
-    expect(turn && passedOverBy(turn, station)).toBe(large.line as never);
+    expect(turn?.line.share.principal).toBe('small');
+    expect(turn && passedOverBy(turn, slots)).toBe(large.line as never);
   });
 
   test('is nobody where all that come before run elsewhere', () => {
     const { lanes, enter, freeFor } = stage();
-    const station = new Station('a', 1, true);
-    enter('elsewhere', { key: 'b', stations: [new Station('b', 0, true)] }, 0);
-    enter('small', { key: 'a', stations: [station] }, 5);
+    const slots = new SlotSet('a', 1, true);
+    enter('elsewhere', { slotSets: [new SlotSet('b', 0, true)] }, 0);
+    enter('small', { slotSets: [slots] }, 5);
     const turn = nextTurn(lanes, nobody, freeFor);
-    expect(turn && passedOverBy(turn, station)).toBeUndefined();
+    expect(turn && passedOverBy(turn, slots)).toBeUndefined();
   });
 });

@@ -1,0 +1,217 @@
+/**
+ * Counts the tokens of a prompt with the engine's own tokenizer before the request waits, and refuses a prompt that
+ * cannot fit into the context. It generates nothing, and without a count it refuses nothing: then the engine judges.
+ */
+import { GatewayError } from '../wire/errors.ts';
+import { spans, textOf, type Fields, type Span } from '../wire/json.ts';
+import type { Route } from '../wire/routes.ts';
+import type { EngineKind } from '../wire/kinds.ts';
+
+export interface PromptCheckOptions {
+  /** Asks one engine; returns the JSON of a 200, `undefined` for anything else. */
+  post(path: string, body: Uint8Array | string): Promise<unknown>;
+  /** How many counts are remembered. */
+  maxEntries?: number;
+}
+
+/** What is sent of a request. */
+export interface SentPrompt {
+  route: Route;
+  /** The body, and its members. */
+  body: Uint8Array;
+  fields: Fields;
+  signal: AbortSignal;
+}
+
+/** A prompt that is to be checked, and what is known of the engine. */
+export interface PromptToCheck extends SentPrompt {
+  kind: EngineKind;
+  /** Tokens that one request may have, its prompt and its answer together. */
+  contextTokens: number | undefined;
+  /** Of the prompt alone. */
+  promptBytes: number;
+}
+
+/** A question to a tokenizer, and where the count stands in its answer. */
+interface Question {
+  path: string;
+  body: Uint8Array | string;
+  countIn(json: Record<string, unknown>): unknown;
+}
+
+/** A token has at least one byte; the rest of the context is room for what a chat template adds. */
+const surelyFitsShare = 0.75;
+
+/** Members that do not change the prompt; clients that send a prompt again often change them. */
+const besidePrompt = new Set([
+  'stream',
+  'stream_options',
+  'max_tokens',
+  'max_completion_tokens',
+  'max_output_tokens',
+  'n_predict',
+  'n',
+  'temperature',
+  'top_p',
+  'top_k',
+  'min_p',
+  'seed',
+  'stop',
+  'user',
+  'metadata',
+]);
+
+/** What vLLM's chat template gets; its tokenizer route knows these by the same names. */
+const templateMembers = new Set([
+  'model',
+  'messages',
+  'tools',
+  'chat_template',
+  'chat_template_kwargs',
+  'add_generation_prompt',
+  'continue_final_message',
+  'add_special_tokens',
+  'mm_processor_kwargs',
+]);
+
+/** The checks of prompts for one engine: they share what they have counted. */
+export class PromptCheck {
+  /** By digest, the latest used last; counts that are still being asked for are among them. */
+  readonly #counts = new Map<string, Promise<number | undefined>>();
+
+  constructor(private readonly options: PromptCheckOptions) {}
+
+  /**
+   * Throws `context_length_exceeded` when the prompt leaves no room for an answer, and the reason of the signal when
+   * that is aborted meanwhile.
+   */
+  async check(request: PromptToCheck): Promise<void> {
+    const { route, contextTokens, promptBytes, signal } = request;
+    if (contextTokens === undefined || promptBytes <= surelyFitsShare * contextTokens) return;
+    signal.throwIfAborted();
+    const tokens = await unlessAborted(this.#count(request), signal);
+    // llama.cpp and vLLM alike refuse a prompt that fills the context: its answer needs a token.
+    if (tokens === undefined || tokens < contextTokens) return;
+    // Clients know such an error by these words.
+    const message = `The prompt is too long: ${tokens} tokens, and the model's maximum context length is ${contextTokens} tokens, the answer included. Shorten the prompt.`;
+    throw new GatewayError('context_length_exceeded', { message, param: promptField(route) });
+  }
+
+  async #count(request: PromptToCheck): Promise<number | undefined> {
+    if (!isCountable(request)) return undefined;
+    const { prompt } = request.fields;
+    if (promptPaths.has(request.route.path) && isTokenList(prompt)) return prompt.length;
+    const members = spans(request.body);
+    const question = questionOf(request, members);
+    if (question === undefined) return undefined;
+    const key = digestOf(question.path, request.body, members);
+    const known = this.#counts.get(key);
+    if (known !== undefined) {
+      this.#counts.delete(key);
+      this.#counts.set(key, known);
+      return await known;
+    }
+    const counting = this.#ask(question);
+    this.#counts.set(key, counting);
+    this.#forgetOldest();
+    const count = await counting;
+    // A tokenizer that failed may answer the next time.
+    if (count === undefined && this.#counts.get(key) === counting) this.#counts.delete(key);
+    return count;
+  }
+
+  /** Never rejects: a tokenizer that fails gives no count. */
+  async #ask({ path, body, countIn }: Question): Promise<number | undefined> {
+    try {
+      const json = await this.options.post(path, body);
+      if (typeof json !== 'object' || json === null) return undefined;
+      const count = countIn(json as Record<string, unknown>);
+      return Number.isSafeInteger(count) ? (count as number) : undefined;
+    } catch {
+      return undefined; // The request itself will show what is wrong with the engine.
+    }
+  }
+
+  #forgetOldest(): void {
+    const { maxEntries = 1_000 } = this.options;
+    if (this.#counts.size <= maxEntries) return;
+    const [oldest] = this.#counts.keys();
+    if (oldest !== undefined) this.#counts.delete(oldest);
+  }
+}
+
+/** Returns what the promise resolves to; throws the signal's reason when that is aborted first. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Returns whether the engine has a tokenizer route and takes the prompt as it is: vLLM cuts it when the request asks for that. */
+function isCountable({ kind, fields }: PromptToCheck): boolean {
+  if (kind === 'llama.cpp') return true;
+  return kind === 'vllm' && typeof fields['truncate_prompt_tokens'] !== 'number';
+}
+
+/** Returns the name of the member that holds the prompt. */
+function promptField({ path, family }: Route): 'prompt' | 'messages' | 'input' {
+  if (family === 'responses') return 'input';
+  return family === 'anthropic' || path.endsWith('/chat/completions') ? 'messages' : 'prompt';
+}
+
+function isTokenList(prompt: unknown): prompt is number[] {
+  return Array.isArray(prompt) && prompt.every((token) => typeof token === 'number');
+}
+
+const promptPaths = new Set(['/v1/completions', '/completion', '/completions']);
+const chatPaths = new Set(['/v1/chat/completions', '/chat/completions']);
+const responsesPaths = new Set(['/v1/responses', '/responses']);
+
+/** Returns what to ask the engine's tokenizer; `undefined` where there is no such question. */
+function questionOf(
+  { route: { path }, fields, body, kind }: PromptToCheck,
+  members: readonly Span[],
+): Question | undefined {
+  const isPrompt = promptPaths.has(path) && typeof fields['prompt'] === 'string';
+  if (kind === 'llama.cpp') {
+    if (isPrompt) {
+      const asked = { content: fields['prompt'], add_special: true };
+      return { path: '/tokenize', body: JSON.stringify(asked), countIn: lengthOfTokens };
+    }
+    const countPath = llamaCountPath(path);
+    if (countPath === undefined) return undefined;
+    return { path: countPath, body, countIn: (json) => json['input_tokens'] };
+  }
+  const isChat = chatPaths.has(path) && Array.isArray(fields['messages']);
+  if (!isPrompt && !isChat) return undefined;
+  const names = isPrompt ? new Set(['model', 'prompt', 'add_special_tokens']) : templateMembers;
+  const asked = members.filter(({ key }) => names.has(key));
+  const texts = asked.map(
+    ({ key, start, end }) => `${JSON.stringify(key)}:${textOf(body, start, end)}`,
+  );
+  return { path: '/tokenize', body: `{${texts.join(',')}}`, countIn: (json) => json['count'] };
+}
+
+function lengthOfTokens({ tokens }: Record<string, unknown>): number | undefined {
+  return Array.isArray(tokens) ? tokens.length : undefined;
+}
+
+function llamaCountPath(path: string): string | undefined {
+  if (path === '/v1/messages') return '/v1/messages/count_tokens';
+  return chatPaths.has(path) || responsesPaths.has(path) ? `${path}/input_tokens` : undefined;
+}
+
+/** Returns a digest of what the count depends on. Nobody may find another prompt with the same one. */
+function digestOf(path: string, body: Uint8Array, members: readonly Span[]): string {
+  const hasher = new Bun.CryptoHasher('sha256').update(path);
+  for (const { key, start, end } of members) {
+    if (besidePrompt.has(key)) continue;
+    hasher.update(`\n${JSON.stringify(key)}:`).update(body.subarray(start, end));
+  }
+  return hasher.digest('base64');
+}

@@ -8,7 +8,7 @@ export const files: readonly string[] = [
   'scheduling/queue',
   'scheduling/lanes',
   'scheduling/turn',
-  'scheduling/shares',
+  'stores/memory/shares',
   'scheduling/heap',
   'scheduling/affinity',
   'stores/memory/gcra',

@@ -254,6 +254,19 @@ test('one without counters is tried again when its requests have ended: it canno
   expect(upstream.isStalled).toBe(false);
 });
 
+test('one that says that requests wait inside it is full, until it says otherwise', () => {
+  const { fleet, upstream, says } = stage();
+  fleet.replace({
+    upstreams: [settingsOf('a', { slots: 'auto' })],
+    defaultModel: undefined,
+    anyModelName: 'on',
+  });
+  says({ waiting: 2 });
+  expect(upstream.isFull).toBe(true);
+  says({ waiting: 0 });
+  expect(upstream.isFull).toBe(false);
+});
+
 test('one that is gone is not looked after', () => {
   const { health, upstream, calls } = stage();
   health.drop(upstream);

@@ -257,18 +257,6 @@ describe('while requests are open', () => {
     expect(idOf(lease())).toBe('waits');
   });
 
-  test('an upstream that is set aside is tried when its time has come', async () => {
-    const { clock, lease, fleet } = stage(one);
-    lease();
-    fleet.upstreams[0]?.breaker.unreachable(0);
-    fleet.refresh(0);
-    const waits = lease();
-    const failed = expect(waits).rejects.toThrow();
-    await failed;
-    await clock.pass(1_000);
-    expect(idOf(lease())).toBe('a');
-  });
-
   test('time is kept, and no longer', async () => {
     const { clock, lease } = stage(one);
     expect(clock.due).toEqual([]);
@@ -278,6 +266,33 @@ describe('while requests are open', () => {
     held.release(done);
     await clock.pass(100);
     expect(clock.due).toEqual([]);
+  });
+});
+
+describe('an upstream that is set aside', () => {
+  test('is tried by one request at a time when its time has come', async () => {
+    const { clock, lease, fleet } = stage(one);
+    fleet.upstreams[0]?.breaker.unreachable(0);
+    fleet.refresh(0);
+    await expect(Promise.resolve(lease())).rejects.toMatchObject({ code: 'no_healthy_upstream' });
+    await clock.pass(1_000);
+    const first = lease() as Lease;
+    expect(idOf(first)).toBe('a');
+    const second = lease();
+    expect(idOf(second)).toBe('waits');
+    first.release({ ...done, outcome: 'unserved' });
+    expect((await second).upstream.id).toBe('a');
+  });
+
+  test('is taken back when no other can do without it', () => {
+    const { fleet, pool } = stage({ upstreams: [settingsOf('a'), settingsOf('b')] });
+    const [a, b] = fleet.upstreams;
+    for (let i = 0; i < 10; i++) a?.breaker.failed5xx(`caller-${i}`, 0, true);
+    pool.changed();
+    expect(a?.state).toBe('away');
+    b?.loads(true);
+    pool.changed();
+    expect(a?.state).toBe('up');
   });
 });
 

@@ -2,19 +2,20 @@
 import { describe, expect, test } from 'bun:test';
 import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { Reservations } from '../../../src/scheduling/reservations.ts';
+import type { SlotBroker } from '../../../src/scheduling/slotbroker.ts';
 import { Waiter } from '../../../src/scheduling/waiter.ts';
 import { SlotSet } from '../../../src/engines/slots.ts';
 import { LocalShares } from '../../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../../src/stores/memory/slots.ts';
 import { waiterOf } from '../../support/schedulingworld.ts';
 
-function stage() {
+function stage(broker: SlotBroker = new LocalSlots()) {
   const slotSets = [new SlotSet('a', 4, true), new SlotSet('b', 4, true)];
   const [a, b] = slotSets as [SlotSet, SlotSet];
   const group = { slotSets };
   const lanes = new Lanes();
   const shares = new LocalShares();
-  const reserved = new Reservations(new LocalSlots());
+  const reserved = new Reservations(broker);
   let order = 0;
   function enter(principal: string, units = 4): Waiter {
     const waiter = waiterOf(principal, group, { units });
@@ -55,6 +56,19 @@ describe('a slot set', () => {
     b.capacity = 0;
     reserved.keep(enter('large'));
     expect(reserved.size).toBe(0);
+  });
+
+  test('is kept where this gateway holds room, whatever the engines have', () => {
+    class Held extends LocalSlots {
+      override held({ id }: SlotSet): number {
+        return { a: 0, b: 2 }[id] ?? 0;
+      }
+    }
+    const { b, reserved, enter } = stage(new Held());
+    const [one, two] = [enter('one'), enter('two')];
+    reserved.keep(one);
+    reserved.keep(two);
+    expect([...reserved]).toEqual([[b, one]]);
   });
 
   test('is given up when it is closed, and when its owner has left', () => {

@@ -100,6 +100,26 @@ describe('one prompt of many', () => {
   });
 });
 
+describe('a conversation', () => {
+  const chain = Uint32Array.from({ length: 400 }, (_, i) => i + 1);
+  const upstreams = [settingsOf('a'), settingsOf('b')];
+
+  test('is held for its home, and has all its patience again when it has run there', async () => {
+    const { clock, lease } = stage({ upstreams });
+    const [busy, held] = [jobOf('k', { chain }), jobOf('k', { chain })];
+    (lease(busy) as Lease).release(done);
+    for (let i = 0; i < 2; i++) {
+      const running = lease(busy) as Lease;
+      const waits = lease(held);
+      expect(idOf(waits)).toBe('waits');
+      running.release(done);
+      expect((await waits).upstream).toBe(running.upstream);
+      (await waits).release(done);
+      await clock.pass(1_000_000);
+    }
+  });
+});
+
 describe('a lease', () => {
   test('counts at its upstream until it is released, once', () => {
     const { fleet, lease } = stage(one);
@@ -216,6 +236,17 @@ describe('slots of requests that were aborted', () => {
     expect(upstream?.usage.used).toBe(1);
   });
 
+  test('come back at once where nobody can say when: of an engine that is away, or without a number', () => {
+    const gone = stage(one);
+    const lease = gone.lease() as Lease;
+    gone.fleet.upstreams[0]?.breaker.unreachable(0);
+    lease.release(aborted);
+    expect(gone.fleet.upstreams[0]?.usage.used).toBe(0);
+    const unbounded = stage({ upstreams: [settingsOf('a', { slots: 'unbounded' })] });
+    (unbounded.lease() as Lease).release(aborted);
+    expect(unbounded.fleet.upstreams[0]?.usage.used).toBe(0);
+  });
+
   test('come back at once where the request has ended by itself, or the engine ends them', () => {
     for (const [kind, end] of [
       ['llama.cpp', done],
@@ -271,17 +302,20 @@ describe('while requests are open', () => {
 
 describe('an upstream that is set aside', () => {
   test('is tried by one request at a time when its time has come', async () => {
-    const { clock, lease, fleet } = stage(one);
+    const { clock, lease, pool, fleet } = stage(one);
     fleet.upstreams[0]?.breaker.unreachable(0);
     fleet.refresh(0);
     await expect(Promise.resolve(lease())).rejects.toMatchObject({ code: 'no_healthy_upstream' });
     await clock.pass(1_000);
     const first = lease() as Lease;
     expect(idOf(first)).toBe('a');
-    const second = lease();
-    expect(idOf(second)).toBe('waits');
+    const [second, third] = [lease(), lease()];
+    expect([second, third].map(idOf)).toEqual(['waits', 'waits']);
     first.release({ ...done, outcome: 'unserved' });
     expect((await second).upstream.id).toBe('a');
+    expect(pool.queued).toBe(1);
+    (await second).release({ ...done, outcome: 'unserved' });
+    expect((await third).upstream.id).toBe('a');
   });
 
   test('is taken back when no other can do without it', () => {

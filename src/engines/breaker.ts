@@ -1,14 +1,14 @@
 /**
  * Whether an upstream may be given requests, judged from how exchanges with it ended. Busy is not down, an engine's error
  * is an answer, and a prompt may break its connection: what requests meet sets an upstream aside only while a peer can
- * serve, and on no caller's word alone. Only that nobody is there opens a breaker at once. It reads no clock.
+ * serve, and on no caller's word alone. Only a missing process opens a breaker at once. It reads no clock.
  */
 
 /** `half-open`: one probe request is out, and nothing else goes there until its verdict. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 /**
- * `unreachable`: nobody was there. `resetting`: the connections of several callers, or of one and of the health endpoint,
+ * `unreachable`: no process was there. `resetting`: the connections of several callers, or of one and of the health endpoint,
  * broke before any byte of an answer. `failing`: it answered several callers with nothing but 5xx. The last two only
  * while a peer can serve.
  */
@@ -50,7 +50,7 @@ class Streak {
 
 /** The breaker of one upstream. Every `now` is milliseconds on one clock. */
 export class Breaker {
-  /** From when a probe may be sent; already past where none has been yet, and while the breaker is closed. */
+  /** From when a probe may be sent; in the past while the breaker is closed. */
   retryAt = Number.NEGATIVE_INFINITY;
   #reason: BreakerReason | undefined;
   #backoffMs = firstBackoffMs;
@@ -60,7 +60,7 @@ export class Breaker {
   readonly #failures = new Streak();
   readonly #random: () => number;
 
-  /** @param random gives numbers from 0 up to, not including, 1 */
+  /** @param random returns numbers from 0 up to, not including, 1 */
   constructor(random: () => number) {
     this.#random = random;
   }
@@ -75,13 +75,13 @@ export class Breaker {
     return this.#reason;
   }
 
-  /** Says whether a request may be sent now: any while it is closed, one probe when its backoff has passed. */
+  /** Returns whether a request may be sent now: any while it is closed, one probe when its backoff has passed. */
   canAdmit(now: number): boolean {
     return this.#probe === undefined && now >= this.retryAt;
   }
 
   /**
-   * Takes note that a request is sent, after `canAdmit` allowed it.
+   * Records that a request is sent, after `canAdmit` allowed it.
    * @returns the probe that this request is, to be given to `probeEnded`; `undefined` while the breaker is closed
    */
   admitted(now: number): Probe | undefined {
@@ -98,11 +98,11 @@ export class Breaker {
     if (probe === this.#probe) this.#probe = undefined;
   }
 
-  /** Refused, no such name, or no connection in time: provably nobody is there. Opens at once. */
+  /** Refused, no such name, or no connection in time: provably no process is there. Opens at once. */
   unreachable(now: number): void {
     const isVerdict = this.#probe !== undefined || now >= this.retryAt;
     if (this.#reason === undefined || isVerdict) this.#open('unreachable', now);
-    // Whoever comes after that is another process: its first answer is to close this, whatever the reason was before.
+    // What answers after that is another process: its first answer must close this, whatever the reason was before.
     else this.#reason = 'unreachable';
   }
 
@@ -121,7 +121,7 @@ export class Breaker {
     else if (this.#probe !== undefined) this.#open(this.#reason, now);
   }
 
-  /** Whether so many connections broke in a row that the health endpoint should be asked, which has a say for one caller. */
+  /** Whether so many connections broke in a row that the health endpoint must confirm what one caller's requests show. */
   get isSuspect(): boolean {
     return this.#reason === undefined && this.#resets.count >= enoughResetsOfOne;
   }
@@ -137,12 +137,12 @@ export class Breaker {
     if (this.isSuspect || isStill) this.#open('resetting', now);
   }
 
-  /** Something took a connection there, and no more is known. Closes what opened because nobody was there. */
+  /** A connection was taken there, and no more is known. Closes it when it opened because no process was there. */
   reached(_now: number): void {
     if (this.#reason === 'unreachable') this.#close();
   }
 
-  /** One of its cheap endpoints answered. Closes also what only one caller has found to break connections. */
+  /** One of its cheap endpoints answered. Closes it also when only one caller's connections broke. */
   lives(now: number): void {
     this.reached(now);
     if (this.#reason === 'resetting' && !this.#resets.isShared) this.#close();
@@ -172,7 +172,7 @@ export class Breaker {
     else if (this.#probe !== undefined) this.#open('failing', now);
   }
 
-  /** No peer can serve any more: takes the upstream back, unless nobody is there. */
+  /** No peer can serve any more: takes the upstream back, unless no process is there. */
   recall(): void {
     if (this.#reason === 'failing' || this.#reason === 'resetting') this.#close();
   }

@@ -1,6 +1,6 @@
 /**
- * Which upstream serves which model, and by which name it knows it. Pure decisions about what is known now; whoever
- * learns of other models makes a new catalog.
+ * Which upstream serves which model, and under which name. Pure decisions about what is known now: when other models
+ * become known, a new catalog is made.
  */
 import { GatewayError } from '../wire/errors.ts';
 import { listedNames } from '../wire/modellist.ts';
@@ -9,7 +9,7 @@ import { listedNames } from '../wire/modellist.ts';
 export interface Served {
   /** Its id. */
   upstream: string;
-  /** `undefined`: not known (yet), so that it may serve anything. */
+  /** `undefined`: not known yet, so that it may serve any. */
   models: readonly string[] | undefined;
   /** Further names of its models. */
   aliases: Readonly<Record<string, string>>;
@@ -19,7 +19,7 @@ export interface Served {
 export interface Choice {
   /** Ids of the upstreams that may run it. */
   readonly upstreams: readonly string[];
-  /** What the request's model must become, by upstream id; where there is nothing, its bytes stay as they are. */
+  /** What the request's model must become, by upstream id; without an entry its bytes stay as they are. */
   readonly rewrite: Readonly<Record<string, string>> | undefined;
   /** The model's own name; `undefined` where it is not known. */
   readonly model: string | undefined;
@@ -45,7 +45,7 @@ export class Catalog {
   readonly #anyName: Choice | undefined;
   readonly #default: Choice | undefined;
   readonly #unnamed: Choice | undefined;
-  /** The upstream that there is, where it is the only one. */
+  /** The only upstream; `undefined` when there are several. */
   readonly #single: Choice | undefined;
 
   constructor(served: readonly Served[], options: CatalogOptions) {
@@ -63,7 +63,7 @@ export class Catalog {
   }
 
   /**
-   * Gives where a request may run. Throws `model_not_found` and `model_required`, which name what there is, and
+   * Returns where a request may run. Throws `model_not_found` and `model_required`, which name what there is, and
    * `model_not_allowed`.
    * @param needsModel whether its route runs a model; tokenizing and listing do not
    * @param allowed the names that its caller may use; `undefined` for all
@@ -82,14 +82,14 @@ export class Catalog {
     throw new GatewayError('model_not_allowed', { message, param: 'model' });
   }
 
-  /** Gives the names of all models, then of all aliases, each once. */
+  /** Returns the names of all models, then of all aliases, each once. */
   names(): string[] {
     const models = this.#served.flatMap((served) => served.models ?? []);
     const aliases = this.#served.flatMap((served) => Object.keys(served.aliases));
     return [...new Set([...models, ...aliases])];
   }
 
-  /** Says whether some upstream is known to serve a model under that name. */
+  /** Returns whether some upstream is known to serve a model under that name. */
   hasName(name: string): boolean {
     return this.#named.has(name) || this.#find(name) !== undefined;
   }
@@ -118,7 +118,7 @@ export class Catalog {
     throw new GatewayError('model_required', { message, param: 'model' });
   }
 
-  /** Gives where the only model runs; or, while nothing is known, that any upstream may do. */
+  /** Returns where the only model runs; any upstream while no model is known. */
   #unnamedChoice(ids: readonly string[], onlyModel: string | undefined): Choice | undefined {
     if (this.#served.every(({ models }) => models === undefined)) return choiceOf(ids);
     if (onlyModel === undefined) return undefined;
@@ -130,7 +130,7 @@ export class Catalog {
     );
   }
 
-  /** Gives where the default model runs, and has it put into the request; `undefined` where nobody serves it. */
+  /** Returns where the default model runs, and has it put into the request; `undefined` when no upstream serves it. */
   #defaultChoice(unknown: readonly Served[], onlyModel: string | undefined): Choice | undefined {
     const { defaultModel } = this.#options;
     if (defaultModel === undefined) return undefined;
@@ -146,7 +146,7 @@ export class Catalog {
     return { ...found, rewrite: rewriteAll(found.upstreams, nameAt) };
   }
 
-  /** Gives the upstreams that are known to serve a model of that name; `undefined` where there is none. */
+  /** Returns the upstreams that are known to serve a model of that name; `undefined` when there is none. */
   #find(name: string): Choice | undefined {
     const found = this.#served.flatMap((served) => namedBy(served, name) ?? []);
     const [first] = found;
@@ -194,7 +194,7 @@ interface Known {
   takesName: boolean;
 }
 
-/** Gives what an upstream serves under a name: the operator's alias comes before the engine's own names. */
+/** Returns what an upstream serves under a name: the operator's alias comes before the engine's own names. */
 function namedBy({ upstream, models, aliases }: Served, name: string): Known | undefined {
   const target = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
   const wanted = target ?? name;

@@ -1,7 +1,7 @@
 /**
- * Connections that are used again, but never after they have been idle for long: an engine that closes idle ones makes
- * a POST on a stale socket fail, and a failed POST cannot be told from one that ran. A socket lives within one session,
- * and a session takes new requests for one epoch only, so the idle age of whatever it hands out is bounded.
+ * Connections that are used again, but never after they have been idle for long: an engine that closes idle connections
+ * makes a POST on a stale socket fail, and a failed POST cannot be told from one that ran. A socket lives within one session,
+ * and a session takes new requests for one epoch only, so the idle age of what it hands out is bounded.
  */
 
 import type { EngineKind } from '../wire/kinds.ts';
@@ -26,7 +26,7 @@ export class Sessions<S extends Session> {
   constructor(private readonly create: () => S) {}
 
   /**
-   * Gives a session for one request; `release` must follow when the body of the answer has ended, and is idempotent.
+   * Returns a session for one request; `release` must follow when the body of the answer has ended, and is idempotent.
    * @param now milliseconds
    */
   acquire(now: number): { session: S; release: () => void } {
@@ -62,7 +62,7 @@ const closeAfterUse: Connection = { init: { keepalive: false }, release: () => {
  * Returns whether connections to that kind may be used again. llama.cpp gives each idle one a thread of its few; nothing
  * is known of an unknown engine, so it gets the safe way.
  */
-export function reusesConnections(kind: EngineKind): boolean {
+function reusesConnections(kind: EngineKind): boolean {
   return kind !== 'llama.cpp' && kind !== 'unknown';
 }
 

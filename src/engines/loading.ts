@@ -15,8 +15,8 @@ export function saysLoading(status: number, json: unknown): boolean {
   return status === 503 && valueAt(json, 'error', 'message') === 'Loading model';
 }
 
-/** The same of a body that is not parsed. A longer body is not read. */
-export function isLoadingModel(status: number, body: Uint8Array): boolean {
+/** Returns the same of a body that was not parsed; `false` where that is long. */
+function isLoadingModel(status: number, body: Uint8Array): boolean {
   if (status !== 503 || body.length > maxLoadingBytes) return false;
   return saysLoading(status, { error: lastValueOf(body, 'error') });
 }

@@ -1,12 +1,12 @@
 /**
- * Which beginnings of prompts one upstream probably still has in its cache, by the hashes of their blocks alone.
+ * Which beginnings of prompts one upstream probably still has in its cache. It knows only the hashes of their blocks.
  */
 
 /** How far a prompt is held. */
 export interface Match {
   /** Leading blocks that are held. */
   blocks: number;
-  /** Whether the match ends where several prompts went different ways: it says nothing of this one's home. */
+  /** Whether the match ends where several prompts went on differently: then it does not tell this one's home. */
   isShared: boolean;
 }
 
@@ -20,7 +20,7 @@ const maxIndexBlocks = 65_536;
 
 const minIndexBlocks = 256;
 
-/** After a report of far less than was thought, of far more, and of about as much. */
+/** Factors of the capacity after a report of far less than was expected, of far more, and of about as much. */
 const shrinkBy = 0.9;
 
 const growBy = 1.1;
@@ -30,7 +30,7 @@ const creepBy = 1.01;
 /** Fewer blocks say more about the engine's template than about its cache. */
 const tellingBlocks = 4;
 
-/** What one upstream probably holds of prompts, in blocks; what was used longest ago goes first. */
+/** The blocks of prompts that one upstream probably holds; those used longest ago are dropped first. */
 export class PrefixIndex {
   /** The blocks used longest ago are first; a prefix stands behind what continues it. */
   readonly #blocks = new Map<number, Block>();
@@ -40,7 +40,7 @@ export class PrefixIndex {
     return this.#blocks.size;
   }
 
-  /** How many blocks the upstream is thought to keep. */
+  /** How many blocks the upstream is expected to keep. */
   get capacity(): number {
     return Math.floor(this.#capacity);
   }
@@ -57,7 +57,7 @@ export class PrefixIndex {
     return { blocks, isShared: blocks === 0 || (last?.isBranched ?? false) };
   }
 
-  /** Takes note that the upstream has computed this prompt. */
+  /** Records that the upstream has computed this prompt. */
   hold(chain: Uint32Array): void {
     for (let i = chain.length - 1; i >= 0; i--) {
       const hash = chain[i] as number;
@@ -81,8 +81,8 @@ export class PrefixIndex {
 
   /**
    * Learns from what the engine says that it had in its cache.
-   * @param matchedBlocks what was thought to be held
-   * @param cachedTokens what was
+   * @param matchedBlocks what was expected to be held
+   * @param cachedTokens what was held
    */
   learn(
     chain: Uint32Array,

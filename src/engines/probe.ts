@@ -17,7 +17,7 @@ export interface EngineSighting {
   isLoading?: true;
 }
 
-/** Returns the JSON of a 200, where that is an object. */
+/** Returns the JSON of a 200 when it is an object, else `undefined`. */
 function recordOf(answer: EngineAnswer | undefined): Record<string, unknown> | undefined {
   return answer?.status === 200 && isRecord(answer.json) ? answer.json : undefined;
 }

@@ -1,7 +1,7 @@
 /**
- * Whether an engine that takes connections is wedged: requests are open and neither a byte nor a counter moves for many
- * times the usual gap. One long prefill stalls every slot and is progress as long as the engine's counters move. It
- * reads no clock, and never takes the silence of an engine that has no way to show progress for a proof.
+ * Whether an engine that takes connections stands still: requests are open, and neither a byte nor a counter moves for
+ * many times the usual gap. One long prefill stalls every slot, and is progress as long as the engine's counters move. It
+ * reads no clock, and never judges by silence an engine that has no way to show progress.
  */
 
 export interface StallQuestion {

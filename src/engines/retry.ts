@@ -16,7 +16,7 @@ export type RetryPolicy = 'never' | 'unsent' | 'resets';
 export type RetryFailure = 'unreachable' | 'loading' | 'reset';
 
 /** Returns whether the policy lets a request that failed so be sent again. */
-export function isAllowed(policy: RetryPolicy, failure: RetryFailure): boolean {
+function isAllowed(policy: RetryPolicy, failure: RetryFailure): boolean {
   if (policy === 'never') return false;
   return failure !== 'reset' || policy === 'resets';
 }
@@ -30,7 +30,7 @@ const capacityTenths = 100;
  * A token bucket that requests fill: at most 10 retries and one more for every 10 requests. The method is that of
  * Finagle's RetryBudget.
  */
-export class RetryBudget {
+class RetryBudget {
   #tenths = capacityTenths;
 
   /** Counts a request from a client; a retry is none. */

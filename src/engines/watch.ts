@@ -68,7 +68,7 @@ export class Watch {
     this.#effects = effects;
   }
 
-  /** Begins to look. */
+  /** Starts to look. */
   start(): void {
     this.#wait();
     void this.look();
@@ -80,7 +80,7 @@ export class Watch {
     this.#cancelPatience?.();
   }
 
-  /** Looks now: what it is where that is not known, else whether it lives; and again later. */
+  /** Looks now, and again later: what it is when that is not known, else whether it lives. */
   async look(): Promise<void> {
     if (this.#isLooking || this.#isClosed) return;
     this.#isLooking = true;
@@ -106,7 +106,7 @@ export class Watch {
     this.#retryMs = isWell ? firstRetryMs : Math.min(this.#retryMs * 2, longestRetryMs);
   }
 
-  /** Something speaks for another state than the last look gave: looks again soon. */
+  /** Something contradicts what the last look has found: looks again soon. */
   hasten(): void {
     this.#retryMs = firstRetryMs;
     this.#later(firstRetryMs);

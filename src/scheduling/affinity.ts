@@ -1,6 +1,6 @@
 /**
- * Which upstream already holds the beginning of a prompt, and where a request is best sent for that. It knows prompts by
- * the hashes of their blocks alone, and decides nothing about whose turn it is.
+ * Which upstream already holds the beginning of a prompt, and where a request is best sent because of that. It knows only
+ * the hashes of the blocks of prompts, and decides nothing about whose turn it is.
  */
 
 /** An upstream that may run a request. */
@@ -14,16 +14,16 @@ export interface Candidate {
   /** Size of its index. */
   heldBlocks: number;
   weight: number;
-  /** `undefined` where that was not observed yet. */
+  /** `undefined` until that was observed. */
   prefillBlocksPerMs: number | undefined;
-  /** Until a slot is free and those held for it before have run; 0 when it can start now. */
+  /** Until a slot is free and the requests held for it before have run; 0 when it can start now. */
   expectedWaitMs: number;
   /** Whether the session that the client named went there before. */
   isSessionHome: boolean;
 }
 
 export interface Placement {
-  /** Of the candidate that it should run on. */
+  /** Place of the candidate that it should run on. */
   index: number;
   /** Whether it should wait for that one. */
   isHeld: boolean;
@@ -50,17 +50,17 @@ function leastBy<T>(items: readonly T[], ...keys: ((item: T) => number)[]): T | 
 }
 
 /**
- * What a move costs beside the matched blocks that are computed again, in blocks: the answer and what did not fill a
- * block are at the home too, and the place that was dealt to the conversation is lost. Short ones would move at any
- * moment without it, crowd together by chance, and grow until the cache where they are is too small for them.
+ * What a move costs on top of the matched blocks that are computed again, in blocks: the answer and what did not fill a
+ * block are at the home too, and the place that was given to the conversation is lost. Without this, short conversations
+ * would move at any moment, crowd together by chance, and grow until the cache where they are is too small for them.
  */
 const moveBlocks = 8;
-/** What is busier counts as busy for that share: the cost below would have no bound. */
+/** Busier engines count as busy for this share: else the cost below would have no bound. */
 const maxBusyShare = 0.875;
 
 /**
- * What it costs to compute for that long what is cached elsewhere. It delays whoever comes later too: in a queue
- * whose servers are busy for a share b of the time, work costs all together 1 / (1 - b) times itself.
+ * Returns what it costs to compute for that long what is cached elsewhere. It delays later requests too: in a queue whose
+ * servers are busy for a share b of the time, work costs all together 1 / (1 - b) times itself.
  */
 function costOf(computingMs: number, candidates: readonly Candidate[]): number {
   const busyShare =
@@ -71,7 +71,7 @@ function costOf(computingMs: number, candidates: readonly Candidate[]): number {
 /** Blocks of a prompt that an engine computes in a millisecond, until any was observed. */
 const defaultPrefill = 1 / 64;
 
-/** What is thought of an engine that has computed nothing yet: that it is as fast as the others. */
+/** The speed that is assumed of an engine that has computed nothing yet: that of the others. */
 function usualPrefill(candidates: readonly Candidate[]): number {
   const observed = candidates.flatMap(({ prefillBlocksPerMs }) => prefillBlocksPerMs ?? []);
   if (observed.length === 0) return defaultPrefill;
@@ -79,8 +79,8 @@ function usualPrefill(candidates: readonly Candidate[]): number {
 }
 
 /**
- * Pure decision: runs a request where its conversation lives; holds it for that place as long as this costs less than
- * computing the prompt elsewhere, and in all never longer than that would cost; else runs it where least is to do.
+ * Pure decision: runs a request where its conversation is; holds it for that upstream as long as waiting costs less than
+ * computing the prompt elsewhere, and in all never longer than that would cost; else runs it where the least is to do.
  * One of the candidates must be free.
  */
 export function place(request: Placed, candidates: readonly Candidate[]): Placement {
@@ -121,7 +121,7 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
 
 const maxSessions = 10_000;
 
-/** Where sessions went last; the ones used longest ago are forgotten first. */
+/** Where sessions went last; those used longest ago are forgotten first. */
 export class SessionHomes {
   readonly #homes = new Map<string, string>();
 

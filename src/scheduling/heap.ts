@@ -1,6 +1,6 @@
 /**
- * A binary heap that gives the least item first, and moves or takes out any item in O(log n). It has each item once, and
- * does not notice by itself that the order of an item has changed: `set` says so.
+ * A binary heap that returns the least item first, and moves or removes any item in O(log n). It has each item once, and
+ * does not notice by itself that the order of an item has changed: `set` tells it.
  */
 
 export class Heap<T> {
@@ -18,12 +18,12 @@ export class Heap<T> {
     return this.#indexes.has(item);
   }
 
-  /** Gives the items in no order. */
+  /** Returns the items in no order. */
   [Symbol.iterator](): Iterator<T> {
     return this.#items[Symbol.iterator]();
   }
 
-  /** Gives the least item and leaves it in. */
+  /** Returns the least item and leaves it in. */
   peek(): T | undefined {
     return this.#items[0];
   }
@@ -41,7 +41,7 @@ export class Heap<T> {
     this.#sink(item, this.#rise(item, index));
   }
 
-  /** Takes the item out; `false` when it is not in. */
+  /** Takes the item out; returns `false` when it is not in. */
   delete(item: T): boolean {
     const index = this.#indexes.get(item);
     if (index === undefined) return false;
@@ -56,7 +56,7 @@ export class Heap<T> {
     this.#indexes.set(item, index);
   }
 
-  /** Moves the place for `item` up as far as it must, and gives it. */
+  /** Moves the place for `item` up as far as it must, and returns that place. */
   #rise(item: T, from: number): number {
     let index = from;
     while (index > 0) {

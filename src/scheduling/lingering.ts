@@ -15,7 +15,7 @@ export interface LingeringOptions<L extends EndedLease> {
   timeoutMs(): number;
   /** Asks the engine how busy it is, unless it was asked within `pauseMs`; returns whether it does. */
   askLoad(upstream: L['upstream'], pauseMs: number): boolean;
-  /** Gives the slots of a lease back; called once for each. */
+  /** Releases the slots of a lease; called once for each. */
   release(lease: L): void;
 }
 
@@ -50,13 +50,13 @@ export class Lingering<L extends EndedLease> {
     this.#lingers.add({ lease, since: now, lookAt: now + firstLookMs, pauseMs });
   }
 
-  /** Gives slots back whose engine did not report in time that they are idle, and has it asked while there is time. */
+  /** Releases slots whose engine did not report in time that they are idle, and has it asked while there is time. */
   look(now: number): void {
     for (const linger of this.#lingers) {
       const { lease, since, lookAt, pauseMs } = linger;
       const isOver = now - since >= this.#options.timeoutMs();
       if (isOver || !lease.upstream.isHopeful) {
-        this.#giveBack(linger);
+        this.#release(linger);
       } else if (now >= lookAt && this.#options.askLoad(lease.upstream, firstLookMs)) {
         linger.lookAt = now + pauseMs;
         linger.pauseMs = Math.min(pauseMs * 2, nextLookMs);
@@ -65,7 +65,7 @@ export class Lingering<L extends EndedLease> {
   }
 
   /**
-   * Takes an engine's report: gives back the slots for which it works no more.
+   * Takes an engine's report: releases the slots for which it works no more.
    * @param lingeringUnits slots in which it works for requests that have ended
    * @param askedAt when it was asked; what has ended later is not in its answer
    */
@@ -75,11 +75,11 @@ export class Lingering<L extends EndedLease> {
       const { lease, since } = linger;
       if (lease.upstream !== upstream || since > askedAt) continue;
       if (left > 0) left -= lease.units;
-      else this.#giveBack(linger);
+      else this.#release(linger);
     }
   }
 
-  #giveBack(linger: Linger<L>): void {
+  #release(linger: Linger<L>): void {
     this.#lingers.delete(linger);
     this.#options.release(linger.lease);
   }

@@ -27,7 +27,7 @@ export class Placing {
   #turn = 0;
   readonly #homes = new SessionHomes();
   readonly #holds = new Map<Job, Hold>();
-  /** The same by slots, the job that was held first at the beginning. */
+  /** The same by slots; the job that was held first comes first. */
   readonly #heldFor = new WeakMap<SlotSet, Set<Job>>();
   readonly #fleet: Fleet;
   readonly #tokensPerByte: () => number;

@@ -22,12 +22,12 @@ export interface ShareStore {
   /** Counts units that came back. */
   release(share: Share, units: number): void;
   /**
-   * Counts weighted tokens that were served to a caller; a negative number corrects an estimate. What is no finite
-   * number is not counted: it would spoil the order for good.
+   * Counts weighted tokens that were served to a caller; a negative number corrects an estimate. A
+   * figure that is not finite is not counted: it would spoil the order for good.
    * @param slots where they were served; callers compete only where they use the same engines
    * @returns the share; `undefined` where the caller was forgotten, and is not charged
    */
   charge(slots: SlotSet, principal: string, tokens: number): Share | undefined;
-  /** Takes note that a caller may have nothing here any more. Idle callers are remembered, but not without bound. */
+  /** Called when a caller may have nothing here any more. Idle callers are remembered, but not without bound. */
   settle(share: Share): void;
 }

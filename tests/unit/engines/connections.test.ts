@@ -3,7 +3,7 @@
  * Which kinds of engines connections are reused for, and what is no connection.
  */
 import { describe, expect, test } from 'bun:test';
-import { connectionOf, reusesConnections, Sessions } from '../../../src/engines/connections.ts';
+import { connectionOf, Sessions } from '../../../src/engines/connections.ts';
 import { engineKinds } from '../../../src/wire/kinds.ts';
 
 class FakeSession {
@@ -84,33 +84,31 @@ test('every session is closed exactly once but the current one', () => {
   expect(made.map(({ closed }) => closed)).toEqual([...Array(9).fill(1), 0]);
 });
 
-describe('reusesConnections', () => {
-  test.each([
-    ['llama.cpp', false],
-    ['unknown', false],
-    ['vllm', true],
-    ['sglang', true],
-    ['ollama', true],
-    ['openai', true],
-  ] as const)('of %s: %p', (kind, expected) => {
-    expect(reusesConnections(kind)).toBe(expected);
+describe('a connection', () => {
+  function stage() {
+    const made: Bun.FetchSession[] = [];
+    const ring = new Sessions(() => {
+      const session = new Bun.FetchSession();
+      made.push(session);
+      return session;
+    });
+    return { made, ring };
+  }
+
+  test.each(['llama.cpp', 'unknown'] as const)('to %s is closed after use', (kind) => {
+    const { made, ring } = stage();
+    expect(connectionOf(kind, ring, 0).init).toEqual({ keepalive: false });
+    expect(made).toEqual([]);
+  });
+
+  test.each(['vllm', 'sglang', 'ollama', 'openai'] as const)('to %s is kept', (kind) => {
+    const { made, ring } = stage();
+    const { init, release } = connectionOf(kind, ring, 0);
+    expect(init).toEqual({ session: made[0] as Bun.FetchSession });
+    release();
   });
 
   test('is decided for every kind', () => {
     expect(engineKinds).toEqual(['llama.cpp', 'vllm', 'sglang', 'ollama', 'openai']);
   });
-});
-
-test('a connection that is not reused has no session', () => {
-  const made: Bun.FetchSession[] = [];
-  const ring = new Sessions(() => {
-    const session = new Bun.FetchSession();
-    made.push(session);
-    return session;
-  });
-  expect(connectionOf('llama.cpp', ring, 0).init).toEqual({ keepalive: false });
-  expect(made).toEqual([]);
-  const { init, release } = connectionOf('vllm', ring, 0);
-  expect(init).toEqual({ session: made[0] as Bun.FetchSession });
-  release();
 });

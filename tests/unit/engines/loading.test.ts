@@ -1,6 +1,6 @@
 /** Only llama.cpp's own words count as a model that loads. */
 import { describe, expect, test } from 'bun:test';
-import { isLoadingModel, readUnavailable, saysLoading } from '../../../src/engines/loading.ts';
+import { readUnavailable, saysLoading } from '../../../src/engines/loading.ts';
 import { loadingModel } from '../../support/cannedengine.ts';
 import { forSeeds } from '../../support/random.ts';
 
@@ -18,14 +18,17 @@ test('and by no other answer: busy or failing is not down', () => {
   }
 });
 
-describe('isLoadingModel', () => {
+describe('an answer', () => {
   const loading = '{"error":{"message":"Loading model","type":"unavailable_error","code":503}}';
-  const isLoading = (status: number, body: string) => isLoadingModel(status, Buffer.from(body));
+  async function isLoading(status: number, body: string | Buffer): Promise<boolean> {
+    const headers = { 'content-length': `${Buffer.byteLength(body)}` };
+    return (await readUnavailable(new Response(body, { status, headers }))).isLoading;
+  }
 
-  test('knows what llama.cpp says, in any order and spacing', () => {
-    expect(isLoading(503, loading)).toBe(true);
+  test('says so in the words of llama.cpp, in any order and spacing', async () => {
+    expect(await isLoading(503, loading)).toBe(true);
     expect(
-      isLoading(503, '{ "error": {"code": 503, "message": "Loading model", "type": "x"} }\n'),
+      await isLoading(503, '{ "error": {"code": 503, "message": "Loading model", "type": "x"} }\n'),
     ).toBe(true);
   });
 
@@ -42,15 +45,15 @@ describe('isLoadingModel', () => {
     [loading, 500],
     [loading, 200],
     [`{"pad":"${'x'.repeat(2_000)}",${loading.slice(1)}`, 503],
-  ])('does not take %p with status %d for it', (body, status) => {
-    expect(isLoading(status, body)).toBe(false);
+  ])('of %p with status %d does not', async (body, status) => {
+    expect(await isLoading(status, body)).toBe(false);
   });
 
-  test('throws on no bytes whatever', async () => {
-    await forSeeds(200, (random) => {
+  test('of any bytes is read without a failure', async () => {
+    await forSeeds(200, async (random) => {
       const body = Buffer.from(loading);
       for (let i = 0; i < 3; i++) body[random.below(body.length)] = random.below(256);
-      expect(typeof isLoadingModel(503, body.subarray(random.below(20)))).toBe('boolean');
+      expect(typeof (await isLoading(503, body.subarray(random.below(20))))).toBe('boolean');
     });
   });
 });

@@ -3,9 +3,9 @@
  * granted and charged for. Of one caller and of as many callers as waiters, so that both heaps are seen to be O(log n).
  */
 import { SlotSet } from '../../src/engines/slots.ts';
-import type { Waiter } from '../../src/scheduling/waiter.ts';
+import { Waiter } from '../../src/scheduling/waiter.ts';
 import { randomFrom } from '../support/random.ts';
-import { principalOf, queueOf, waiterOf } from '../support/schedulingworld.ts';
+import { partsOf, principalOf, queueOf } from '../support/schedulingworld.ts';
 
 const sizes = [100, 1_000, 10_000];
 const decisions = 40_000;
@@ -19,9 +19,13 @@ function decide(waiters: number, callers: number): number {
   const group = { slotSets: [slots] };
   const queue = queueOf();
   const running: Waiter[] = [];
+  const asked = Array.from({ length: callers }, (_, i) => {
+    return partsOf(`caller-${i}`, group, { bytes: 1_000 });
+  });
   let entered = 0;
   function enter(): void {
-    queue.enter(waiterOf(`caller-${entered++ % callers}`, group, { bytes: 1_000 }));
+    const parts = asked[entered++ % callers] as (typeof asked)[number]; // One for each caller.
+    queue.enter(new Waiter(...parts));
   }
   function start(): void {
     running.push(...queue.dispatch(0).map((grant) => grant.waiter));

@@ -8,9 +8,9 @@
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
 /**
- * `unreachable`: no process was there. `resetting`: the connections of several callers, or of one and of the health endpoint,
- * broke before any byte of an answer. `failing`: it answered several callers with nothing but 5xx. The last two only
- * while a peer can serve.
+ * `unreachable`: no process was there. `resetting`: the connections of several callers, or of one and of the health
+ * endpoint, broke before any byte of an answer. `failing`: it answered several callers with nothing but 5xx. The last two
+ * only while a peer can serve.
  */
 export type BreakerReason = 'unreachable' | 'resetting' | 'failing';
 

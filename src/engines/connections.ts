@@ -1,9 +1,8 @@
 /**
  * Connections that are used again, but never after they have been idle for long: an engine that closes idle connections
- * makes a POST on a stale socket fail, and a failed POST cannot be told from one that ran. A socket lives within one session,
- * and a session takes new requests for one epoch only, so the idle age of what it hands out is bounded.
+ * makes a POST on a stale socket fail, and a failed POST cannot be told from one that ran. A socket lives within one
+ * session, and a session takes new requests for one epoch only, so the idle age of what it hands out is bounded.
  */
-
 import type { EngineKind } from '../wire/kinds.ts';
 
 /** The part of Bun.FetchSession that is used here. */

@@ -152,7 +152,7 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
   }
 }
 
-/** Returns whether the engine has a tokenizer route and takes the prompt as it is: vLLM cuts it when the request asks for that. */
+/** Returns whether the engine has a tokenizer route and takes the prompt whole: vLLM cuts it where a request asks for that. */
 function isCountable({ kind, fields }: PromptToCheck): boolean {
   if (kind === 'llama.cpp') return true;
   return kind === 'vllm' && typeof fields['truncate_prompt_tokens'] !== 'number';

@@ -1,6 +1,6 @@
 /**
  * What waits, and in what: a waiter stands in the line of its caller, a line in the lane of one class and size, a lane in
- * the crowd of one group of slots. These are the nouns of the queue; the decisions stand in lanes.ts, turn.ts and queue.ts.
+ * the crowd of one group of slots. These are the nouns of the queue; lanes.ts, turn.ts and queue.ts decide.
  */
 import type { Heap } from './heap.ts';
 import type { Lease } from './lease.ts';

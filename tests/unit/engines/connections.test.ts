@@ -1,6 +1,6 @@
 /**
  * Sessions of reused connections: how long one takes requests, and that it is closed when nothing runs in it any more.
- * Which kinds of engines connections are reused for, and what is no connection.
+ * And for which kinds of engines connections are reused.
  */
 import { describe, expect, test } from 'bun:test';
 import { connectionOf, Sessions } from '../../../src/engines/connections.ts';

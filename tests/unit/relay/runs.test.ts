@@ -20,7 +20,7 @@ function start(deadlines: Partial<RunOptions['deadlines']> = {}) {
   const runs = new Runs({
     live,
     now: () => clock.now,
-    pool: {
+    health: {
       proveByConnecting: (id: string, withinMs: number) => void proven.push([id, withinMs]),
     },
     observer: { started() {}, settled() {}, isLong: ({ id }: LiveRequest) => void long.push(id) },

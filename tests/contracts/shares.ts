@@ -74,6 +74,15 @@ export function testShareStore(name: string, make: () => ShareStore): void {
       expect(share.running).toBe(1);
     });
 
+    test('is kept when it has come back, however long it was idle', () => {
+      const shares = make();
+      const share = shares.open('a', 1);
+      shares.settle(share);
+      shares.take(shares.open('a', 1), 1);
+      for (let i = 0; i < 20_000; i++) shares.settle(shares.open(`idle-${i}`, 1));
+      expect(shares.find('a')).toBe(share);
+    });
+
     test('is kept while it waits or runs, however many others come and go', () => {
       const shares = make();
       const running = shares.open('running', 1);

@@ -1,6 +1,6 @@
 /** Lines and lanes: the order in them, what a cap keeps waiting, and that nothing stays of what has left. */
 import { describe, expect, test } from 'bun:test';
-import { Lanes, placeOf } from '../../../src/scheduling/lanes.ts';
+import { byClassAndFairness, Lanes, placeOf } from '../../../src/scheduling/lanes.ts';
 import { headOf, type Waiter } from '../../../src/scheduling/waiter.ts';
 import { SlotSet } from '../../../src/engines/slots.ts';
 import { LocalShares } from '../../../src/stores/memory/shares.ts';
@@ -105,6 +105,160 @@ describe('a crowd', () => {
     lanes.regroup(waiters, () => other);
     expect([...crowds()].map(({ group }) => group)).toEqual([other]);
     expect(eligible()).toEqual(waiters.slice(0, 1));
+  });
+});
+
+describe('the order of lines', () => {
+  function eligibleOrder(stagedOf: ReturnType<typeof stage>): string[] {
+    const lines = [...stagedOf.crowds()].flatMap(({ lanes: all }) => {
+      return [...all.values()].flatMap((lane) => [...lane.eligible]);
+    });
+    return lines.sort(byClassAndFairness).map(({ share }) => share.principal);
+  }
+
+  test('is by counter, then by units in use, then by age', () => {
+    const staged = stage();
+    const { lanes, enter } = staged;
+    const waiters = ['old', 'busy', 'served', 'young'].map((name) => enter(name));
+    const [, busy, served] = waiters as [Waiter, Waiter, Waiter];
+    busy.share.running = 1;
+    served.share.counter = 1;
+    for (const { share } of waiters) lanes.rank(share);
+    expect(eligibleOrder(staged)).toEqual(['old', 'young', 'busy', 'served']);
+  });
+
+  test('is interactive jobs first, until it is the turn of a batch', () => {
+    const staged = stage();
+    const { lanes, group, enter } = staged;
+    const [slots] = group.slotSets as [SlotSet];
+    enter('batch', { priority: 'batch' });
+    const quick = enter('quick');
+    quick.share.counter = 100;
+    for (let i = 0; i < 8; i++) lanes.countClasses(quick, slots);
+    expect(eligibleOrder(staged)).toEqual(['quick', 'batch']);
+    lanes.countClasses(quick, slots);
+    expect(eligibleOrder(staged)).toEqual(['batch', 'quick']);
+  });
+
+  test('of one caller is by class and age: what is first there, is first at its cap', () => {
+    const { lanes, enter, eligible } = stage();
+    const large = enter('a', { units: 3, maxUnits: 3, priority: 'batch' });
+    const small = enter('a', { units: 1, maxUnits: 3 });
+    const other = enter('a', { units: 2, maxUnits: 3, priority: 'batch' });
+    expect(eligible()).toEqual([large, small, other]);
+    small.share.running = 1;
+    lanes.rank(small.share);
+    // The older batch needs more than is left, and the younger one that would fit waits behind it.
+    expect(eligible()).toEqual([small]);
+  });
+});
+
+describe('what has left', () => {
+  test('takes its lane with it, and the crowd only when nothing waits there', () => {
+    const { lanes, enter, crowds } = stage();
+    const [small, large, none] = [enter('a'), enter('b', { units: 2 }), enter('c', { units: 0 })];
+    const lanesIn = () => [...crowds()].map(({ lanes: all }) => [...all.keys()]);
+    const leave = (waiter: Waiter) => {
+      lanes.extract(waiter);
+      lanes.prune(waiter);
+    };
+    leave(small);
+    expect(lanesIn()).toEqual([['interactive 2']]);
+    leave(large);
+    expect(lanesIn()).toEqual([[]]);
+    leave(none);
+    expect(lanesIn()).toEqual([]);
+  });
+
+  test('takes the turn of batches with it when it was the last of them, and only then', () => {
+    const { lanes, group, enter, crowds } = stage();
+    const [slots] = group.slotSets as [SlotSet];
+    const inARow = () => [...crowds()].map(({ interactiveInARow }) => interactiveInARow);
+    const leave = (waiter: Waiter) => {
+      lanes.extract(waiter);
+      lanes.prune(waiter);
+    };
+    const [quick, second, batch, last] = [
+      enter('a'),
+      enter('a'),
+      enter('b', { priority: 'batch' }),
+      enter('b', { priority: 'batch', units: 2 }),
+    ];
+    lanes.countClasses(quick, slots);
+    leave(second);
+    leave(batch);
+    expect(inARow()).toEqual([1]);
+    leave(last);
+    expect(inARow()).toEqual([0]);
+  });
+});
+
+test('a batch that was granted counts for its own group alone', () => {
+  const { lanes, group, enter, crowds } = stage();
+  const [slots] = group.slotSets as [SlotSet];
+  const elsewhere = waiterOf('x', { slotSets: [slots] }, { priority: 'batch' });
+  enter('b', { priority: 'batch' });
+  lanes.countClasses(enter('a'), slots);
+  lanes.countClasses(elsewhere, slots);
+  expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([1]);
+});
+
+test('one open engine of several is enough for a counter to count', () => {
+  const { lanes, group, enter } = stage();
+  group.slotSets.push(new SlotSet('b', 1, false));
+  enter('a').share.counter = 5;
+  expect(lanes.leastCounter()).toBe(5);
+});
+
+test('a caller at its cap does not count for the least counter', () => {
+  const { lanes, enter } = stage();
+  const { share } = enter('a', { maxUnits: 1 });
+  share.running = 1;
+  lanes.rank(share);
+  expect(lanes.leastCounter()).toBe(Number.POSITIVE_INFINITY);
+});
+
+describe('a place', () => {
+  const at = (waiter: Waiter) => waiter.line && placeOf(waiter, waiter.line);
+
+  test('grows with the weight of others and shrinks with the own', () => {
+    for (const [weight, place] of [
+      [1, 1 + 2 + 3],
+      [2, 1 + 2 + 2],
+      [4, 1 + 2 + 2],
+    ] as const) {
+      const { enter } = stage();
+      const own = Array.from({ length: 3 }, () => enter('a'));
+      for (let i = 0; i < 9; i++) enter('b');
+      const mine = own[2] as Waiter;
+      mine.share.weight = weight;
+      mine.share.counter = 1;
+      // One turn of the other comes first, and one for each of the own that are older, by weight.
+      expect([weight, at(mine)]).toEqual([weight, place]);
+    }
+    const { enter } = stage();
+    const [, mine] = [enter('a'), enter('a')];
+    for (let i = 0; i < 9; i++) enter('b').share.weight = 3;
+    expect(at(mine as Waiter)).toBe(1 + 1 + 3);
+  });
+
+  test('of a batch comes after the interactive ones, nine of them for each batch before it', () => {
+    const { enter } = stage();
+    const batches = Array.from({ length: 2 }, () => enter('b', { priority: 'batch' }));
+    expect(batches.map(at)).toEqual([1, 2]);
+    const quick = Array.from({ length: 12 }, () => enter('a'));
+    expect(batches.map(at)).toEqual([1 + 9, 2 + 12]);
+    expect(at(quick[3] as Waiter)).toBe(4);
+  });
+
+  test('does not count callers at their caps', () => {
+    const { lanes, enter } = stage();
+    const capped = enter('b', { maxUnits: 1 });
+    capped.share.running = 1;
+    lanes.rank(capped.share);
+    const mine = enter('a');
+    mine.share.counter = 5;
+    expect(at(mine)).toBe(1);
   });
 });
 

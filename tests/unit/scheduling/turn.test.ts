@@ -13,8 +13,14 @@ function stage() {
   const lanes = new Lanes();
   const shares = new LocalShares();
   let order = 0;
-  function enter(principal: string, group: SlotGroup, counter: number, units = 1): Waiter {
-    const waiter = waiterOf(principal, group, { units });
+  function enter(
+    principal: string,
+    group: SlotGroup,
+    counter: number,
+    units = 1,
+    maxUnits = Number.POSITIVE_INFINITY,
+  ): Waiter {
+    const waiter = waiterOf(principal, group, { units, maxUnits });
     waiter.share = shares.open(principal, 1);
     waiter.share.counter = counter;
     waiter.order = order++;
@@ -43,6 +49,27 @@ describe('the turn', () => {
     expect(rest?.line).toBe(third.line as never);
   });
 
+  test('is that of the fairest, in whichever order they came', () => {
+    const { lanes, enter, freeFor } = stage();
+    const counters = [3, 1, 2];
+    const lines = counters.map((counter) => {
+      const group = { slotSets: [new SlotSet(`${counter}`, 1, true)] };
+      return enter(`caller-${counter}`, group, counter).line;
+    });
+    expect(nextTurn(lanes, nobody, freeFor)?.line).toBe(lines[1] as never);
+  });
+
+  test('is not that of a caller at its cap', () => {
+    const { lanes, enter, freeFor } = stage();
+    const group = { slotSets: [new SlotSet('a', 4, true)] };
+    const capped = enter('capped', group, 1, 1, 1);
+    capped.share.running = 1;
+    lanes.rank(capped.share);
+    expect(nextTurn(lanes, nobody, freeFor)).toBeUndefined();
+    const other = enter('other', group, 2, 2);
+    expect(nextTurn(lanes, nobody, freeFor)?.line).toBe(other.line as never);
+  });
+
   test("is nobody's where nobody can start", () => {
     const { lanes, enter, freeFor } = stage();
     expect(nextTurn(lanes, nobody, freeFor)).toBeUndefined();
@@ -64,6 +91,20 @@ describe('passed over', () => {
     const turn = nextTurn(lanes, nobody, freeFor);
     expect(turn?.line.share.principal).toBe('small');
     expect(turn && passedOverBy(turn, slots)).toBe(large.line as never);
+  });
+
+  test('is the first of several, in whichever order they came', () => {
+    const { lanes, enter, freeFor } = stage();
+    const slots = new SlotSet('a', 3, true);
+    slots.used = 2;
+    const group = { slotSets: [slots] };
+    const [, first] = [4, 1, 3].map((counter, i) => {
+      return enter(`large-${counter}`, group, counter, 2 + i);
+    });
+    enter('small', group, 5);
+    const turn = nextTurn(lanes, nobody, freeFor);
+    expect(turn?.stuck).toHaveLength(3);
+    expect(turn && passedOverBy(turn, slots)).toBe(first?.line as never);
   });
 
   test('is nobody where all that come before run elsewhere', () => {

@@ -17,3 +17,14 @@ test('ten thousand idle callers are remembered, those that were seen last', () =
   expect(shares.find('idle-2')).toBeUndefined();
   expect(shares.find('idle-3')).toBeDefined();
 });
+
+test('an idle caller that is seen again is not the oldest', () => {
+  const shares = new LocalShares();
+  const first = shares.open('first', 1);
+  shares.settle(first);
+  for (let i = 0; i < 9_999; i++) shares.settle(shares.open(`idle-${i}`, 1));
+  shares.settle(first);
+  shares.settle(shares.open('last', 1));
+  expect(shares.find('first')).toBe(first);
+  expect(shares.find('idle-0')).toBeUndefined();
+});

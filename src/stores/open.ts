@@ -9,7 +9,7 @@ import type { UsageStore } from '../accounts/usage.ts';
 import type { ShareStore } from '../scheduling/sharestore.ts';
 import type { SlotBroker } from '../scheduling/slotbroker.ts';
 import { MemoryLimits } from './memory/limits.ts';
-import { LocalShares } from './memory/shares.ts';
+import { MemoryShares } from './memory/shares.ts';
 import { LocalSlots } from './memory/slots.ts';
 import { SqliteKeys } from './sqlite/keys.ts';
 import { openDatabase, placeOf } from './sqlite/schema.ts';
@@ -67,6 +67,6 @@ export async function openStores(dir: string | undefined, calendar: Calendar): P
     ...(await openLedger(dir)),
     limits: new MemoryLimits(calendar),
     slots: new LocalSlots(),
-    shares: new LocalShares(),
+    shares: new MemoryShares(),
   };
 }

@@ -6,7 +6,7 @@ import { Lease, type LeaseOptions } from '../../src/scheduling/lease.ts';
 import type { SchedulerSettings } from '../../src/scheduling/scheduler.ts';
 import { Waiter } from '../../src/scheduling/waiter.ts';
 import { SlotSet, type SlotGroup } from '../../src/engines/slots.ts';
-import { LocalShares } from '../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../src/stores/memory/slots.ts';
 import type { Upstream } from '../../src/engines/upstream.ts';
 import type { UpstreamSettings } from '../../src/config/upstreams.ts';
@@ -148,7 +148,7 @@ export function queueOf(options: Partial<QueueOptions> = {}): Queue {
     limits: () => ({ maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 }),
     choose: (_, free) => free[0],
     broker: new LocalSlots(),
-    shares: new LocalShares(),
+    shares: new MemoryShares(),
     ...options,
   });
 }

@@ -8,7 +8,7 @@ import type { SlotSet } from '../../engines/slots.ts';
 /** Callers that have nothing here and whose counters are remembered. */
 const maxIdleCallers = 10_000;
 
-export class LocalShares implements ShareStore {
+export class MemoryShares implements ShareStore {
   readonly #shares = new Map<string, Share>();
   /** The callers that have nothing here; the one that was seen longest ago is first. */
   readonly #idle = new Set<Share>();

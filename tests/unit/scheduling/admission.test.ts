@@ -7,7 +7,7 @@ import type { Job } from '../../../src/request/job.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { Placing } from '../../../src/scheduling/placing.ts';
 import type { UpstreamSettings } from '../../../src/config/upstreams.ts';
-import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../../src/stores/memory/slots.ts';
 import { jobOf, fleetOf, leaseOf, settingsOf } from '../../support/schedulingworld.ts';
 
@@ -30,7 +30,7 @@ function stage(
     fleet,
     placing,
     broker: new LocalSlots(),
-    shares: new LocalShares(),
+    shares: new MemoryShares(),
     start(grant) {
       started.push(grant);
       const { waiter, slots, units } = grant;

@@ -3,12 +3,12 @@ import { describe, expect, test } from 'bun:test';
 import { byClassAndFairness, Lanes, placeOf } from '../../../src/scheduling/lanes.ts';
 import { headOf, type Waiter } from '../../../src/scheduling/waiter.ts';
 import { SlotSet } from '../../../src/engines/slots.ts';
-import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { waiterOf, type Wanted } from '../../support/schedulingworld.ts';
 
 function stage() {
   const lanes = new Lanes();
-  const shares = new LocalShares();
+  const shares = new MemoryShares();
   const group = { slotSets: [new SlotSet('a', 1, true)] };
   let order = 0;
   function enter(principal: string, wanted: Partial<Wanted> = {}): Waiter {

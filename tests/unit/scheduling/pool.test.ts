@@ -4,7 +4,7 @@ import type { Log } from '../../../src/log/log.ts';
 import type { Lease, LeaseEnd } from '../../../src/scheduling/lease.ts';
 import { Scheduler, type SchedulerSettings } from '../../../src/scheduling/scheduler.ts';
 import type { SlotBroker } from '../../../src/scheduling/slotbroker.ts';
-import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../../src/stores/memory/slots.ts';
 import type { Job } from '../../../src/request/job.ts';
 import { HandClock } from '../../support/handclock.ts';
@@ -44,7 +44,7 @@ function stage(more: Partial<SchedulerSettings> = {}, broker: SlotBroker = new L
     settings,
     log,
     broker,
-    shares: new LocalShares(),
+    shares: new MemoryShares(),
     now: clock.now,
     random: () => 0,
     repeat: clock.repeat,

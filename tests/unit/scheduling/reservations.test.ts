@@ -5,7 +5,7 @@ import { Reservations } from '../../../src/scheduling/reservations.ts';
 import type { SlotBroker } from '../../../src/scheduling/slotbroker.ts';
 import { Waiter } from '../../../src/scheduling/waiter.ts';
 import { SlotSet } from '../../../src/engines/slots.ts';
-import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../../src/stores/memory/slots.ts';
 import { waiterOf } from '../../support/schedulingworld.ts';
 
@@ -14,7 +14,7 @@ function stage(broker: SlotBroker = new LocalSlots()) {
   const [a, b] = slotSets as [SlotSet, SlotSet];
   const group = { slotSets };
   const lanes = new Lanes();
-  const shares = new LocalShares();
+  const shares = new MemoryShares();
   const reserved = new Reservations(broker);
   let order = 0;
   function enter(principal: string, units = 4): Waiter {

@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from 'bun:test';
 import type { Log } from '../../../src/log/log.ts';
 import { Scheduler, type SchedulerSettings } from '../../../src/scheduling/scheduler.ts';
-import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../../src/stores/memory/slots.ts';
 import { HandClock, settled } from '../../support/handclock.ts';
 import { jobOf, schedulerSettings, see, settingsOf } from '../../support/schedulingworld.ts';
@@ -24,7 +24,7 @@ function stage(ids: readonly string[], more: Partial<SchedulerSettings> = {}) {
     settings,
     log: { info: nothing, error: nothing } as unknown as Log, // Nothing else of it is used.
     broker: new LocalSlots(),
-    shares: new LocalShares(),
+    shares: new MemoryShares(),
     now: clock.now,
     random: () => 0,
     repeat: clock.repeat,

@@ -4,14 +4,14 @@ import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { nextTurn, passedOverBy } from '../../../src/scheduling/turn.ts';
 import type { Waiter } from '../../../src/scheduling/waiter.ts';
 import { canRun, SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
-import { LocalShares } from '../../../src/stores/memory/shares.ts';
+import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { waiterOf } from '../../support/schedulingworld.ts';
 
 const nobody = () => false;
 
 function stage() {
   const lanes = new Lanes();
-  const shares = new LocalShares();
+  const shares = new MemoryShares();
   let order = 0;
   function enter(
     principal: string,

@@ -3,9 +3,14 @@
  * does not notice by itself that the order of an item has changed: `set` tells it.
  */
 
-export class Heap<T> {
+/** What can be in a heap, in one at a time. The heap alone writes `heapIndex`. */
+export interface Ranked {
+  /** Its index in the heap; -1 while it is in none. */
+  heapIndex: number;
+}
+
+export class Heap<T extends Ranked> {
   readonly #items: T[] = [];
-  readonly #indexes = new Map<T, number>();
 
   /** @param compare negative when `a` comes before `b`, as for `Array.sort` */
   constructor(private readonly compare: (a: T, b: T) => number) {}
@@ -15,7 +20,7 @@ export class Heap<T> {
   }
 
   has(item: T): boolean {
-    return this.#indexes.has(item);
+    return this.#items[item.heapIndex] === item;
   }
 
   /** Returns the items in no order. */
@@ -37,15 +42,15 @@ export class Heap<T> {
 
   /** Puts the item in, or where it belongs now when it is in already. */
   set(item: T): void {
-    const index = this.#indexes.get(item) ?? this.#items.length;
+    const index = this.has(item) ? item.heapIndex : this.#items.length;
     this.#sink(item, this.#rise(item, index));
   }
 
   /** Takes the item out; returns `false` when it is not in. */
   delete(item: T): boolean {
-    const index = this.#indexes.get(item);
-    if (index === undefined) return false;
-    this.#indexes.delete(item);
+    if (!this.has(item)) return false;
+    const index = item.heapIndex;
+    item.heapIndex = -1;
     const last = this.#items.pop() as T; // There is at least `item`.
     if (last !== item) this.#sink(last, this.#rise(last, index));
     return true;
@@ -53,7 +58,7 @@ export class Heap<T> {
 
   #put(item: T, index: number): void {
     this.#items[index] = item;
-    this.#indexes.set(item, index);
+    item.heapIndex = index;
   }
 
   /** Moves the place for `item` up as far as it must, and returns that place. */

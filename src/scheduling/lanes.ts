@@ -76,7 +76,7 @@ export class Lanes {
     const lane = laneOf(crowd, job.priority, job.units);
     let line = lane.lines.get(share);
     if (line === undefined) {
-      line = { share, lane, waiters: new Heap<Waiter>(byOrder) };
+      line = { share, lane, waiters: new Heap<Waiter>(byOrder), heapIndex: -1 };
       lane.lines.set(share, line);
       share.lines.add(line);
     }

@@ -6,6 +6,7 @@
  * A caller has one counter: the tokens served to it, divided by its weight. The caller with the lowest is next. A caller
  * that comes back is lifted to those that wait, so that idling banks nothing, while overuse is remembered.
  */
+import { Bag } from '../request/bag.ts';
 import { isBelowCap, Lanes, placeOf, wasPassedOver } from './lanes.ts';
 import { Reservations } from './reservations.ts';
 import type { ShareStore } from './sharestore.ts';
@@ -45,7 +46,7 @@ interface Held {
  */
 export class Queue {
   readonly #options: QueueOptions;
-  readonly #waiters = new Set<Waiter>();
+  readonly #waiters = new Bag<Waiter>();
   readonly #broker: SlotBroker;
   readonly #shares: ShareStore;
   readonly #lanes = new Lanes();

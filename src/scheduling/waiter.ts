@@ -2,12 +2,13 @@
  * What waits, and in what: a waiter stands in the line of its caller, a line in the lane of one class and size, a lane in
  * the crowd of one group of slots. These are the nouns of the queue; lanes.ts, turn.ts and queue.ts decide.
  */
-import type { Heap } from './heap.ts';
+import type { Heap, Ranked } from './heap.ts';
 import type { Lease } from './lease.ts';
 import type { Spot } from './placing.ts';
 import type { Choice } from '../engines/catalog.ts';
 import type { SlotGroup, SlotSet } from '../engines/slots.ts';
 import type { Priority } from '../request/caller.ts';
+import type { Placed } from '../request/bag.ts';
 import type { Job } from '../request/job.ts';
 
 /** What one caller was served and has now. The queue reads all of it, and writes `waiting` and `lines`. */
@@ -26,7 +27,9 @@ export interface Share {
 }
 
 /** A job that waits for its turn, or is about to start at once. */
-export class Waiter {
+export class Waiter implements Ranked, Placed {
+  heapIndex = -1;
+  place = -1;
   /** The queue's: lower is older. */
   order = 0;
   /** The queue's: how many others were granted while this one was next. */
@@ -61,7 +64,7 @@ export interface Grant {
 }
 
 /** What one caller has in one lane; never empty. */
-export interface Line {
+export interface Line extends Ranked {
   readonly share: Share;
   readonly lane: Lane;
   readonly waiters: Heap<Waiter>;

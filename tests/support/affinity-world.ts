@@ -3,7 +3,7 @@
  * is a number that jumps from event to event, so that hours pass at once and always alike. It computes no tokens.
  */
 import { place, type Candidate } from '../../src/scheduling/affinity.ts';
-import { Heap } from '../../src/scheduling/heap.ts';
+import { Heap, type Ranked } from '../../src/scheduling/heap.ts';
 import type { Queue } from '../../src/scheduling/queue.ts';
 import { Waiter } from '../../src/scheduling/waiter.ts';
 import type { SlotGroup, SlotSet } from '../../src/engines/slots.ts';
@@ -107,7 +107,7 @@ class Engine {
   }
 }
 
-interface Event {
+interface Event extends Ranked {
   at: number;
   number: number;
   run: () => void;
@@ -174,7 +174,7 @@ class World {
   }
 
   #after(delayMs: number, run: () => void): void {
-    this.#events.set({ at: this.#now + delayMs, number: this.#eventCount++, run });
+    this.#events.set({ at: this.#now + delayMs, number: this.#eventCount++, run, heapIndex: -1 });
   }
 
   #goOn(person: Person): void {

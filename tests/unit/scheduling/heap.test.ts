@@ -2,16 +2,16 @@
  * The indexed heap: against a sorted list under any order of pushes, moves and deletions.
  */
 import { describe, expect, test } from 'bun:test';
-import { Heap } from '../../../src/scheduling/heap.ts';
+import { Heap, type Ranked } from '../../../src/scheduling/heap.ts';
 import { forSeeds } from '../../support/random.ts';
 
-interface Item {
+interface Item extends Ranked {
   value: number;
 }
 
 function heap(...values: number[]): { heap: Heap<Item>; items: Item[] } {
   const filled = new Heap<Item>((a, b) => a.value - b.value);
-  const items = values.map((value) => ({ value }));
+  const items = values.map((value) => ({ value, heapIndex: -1 }));
   for (const item of items) filled.set(item);
   return { heap: filled, items };
 }
@@ -74,7 +74,7 @@ test('under any order of changes the least is first and all are in', async () =>
     for (let step = 0; step < 300; step++) {
       const known = [...model];
       if (known.length === 0 || random.below(5) < 2) {
-        const item = { value: random.below(40) };
+        const item = { value: random.below(40), heapIndex: -1 };
         tried.set(item);
         model.add(item);
       } else if (random.oneIn(3)) {

@@ -147,8 +147,8 @@ describe('a run', () => {
   });
 
   test('is refused where there would be none, or too many', () => {
-    expect(() => runsOf([], {}, engine)).toThrow('0 answers at once');
+    expect(() => runsOf([], {}, engine)).toThrow('0 answers requested');
     expect(runsOf(promptsFrom('a'), { n: 128 }, engine)).toHaveLength(128);
-    expect(() => runsOf(promptsFrom('a'), { n: 129 }, engine)).toThrow('129 answers at once');
+    expect(() => runsOf(promptsFrom('a'), { n: 129 }, engine)).toThrow('129 answers requested');
   });
 });

@@ -50,7 +50,7 @@ describe('the boundary', () => {
     'multipart/form-data; boundary=A',
     'multipart/form-data; x="boundary=B"',
     'boundary=B',
-    'text/plain; multipart/form-data; boundary=B',
+    'text/plain; a=multipart/form-data; boundary=B',
   ])('is not found in %j', (contentType) => {
     expect(valueOf(form(named), contentType)).toBeUndefined();
     expect(replaced(form(named), contentType)).toBe(form(named));

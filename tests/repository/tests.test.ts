@@ -30,7 +30,6 @@ const pending: string[] = [
   'config/secrets',
   'engines/prefixes',
   'engines/upstream',
-  'http/auth',
   'http/proxy',
   'relay/answer',
   'relay/attempt',

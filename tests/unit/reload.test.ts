@@ -1,7 +1,8 @@
 /** A configuration that is read again: what it changes, what it refuses, and what it says about the rest. */
 import { describe, expect, spyOn, test } from 'bun:test';
 import type { ResponseCache } from '../../src/cache/cache.ts';
-import { ConfigError, type Config } from '../../src/config/load.ts';
+import type { Config } from '../../src/config/load.ts';
+import { InputError } from '../../src/config/problems.ts';
 import { watchConfig } from '../../src/reload.ts';
 import { configOf, partsOf } from '../support/gatewayparts.ts';
 import { key } from '../support/gatewayprocess.ts';
@@ -68,7 +69,7 @@ test('what is kept of answers is forgotten', async () => {
 
 describe('a configuration that is wrong', () => {
   test.each([
-    [new ConfigError(['PORT: no number']), ['PORT: no number']],
+    [new InputError(['PORT: no number']), ['PORT: no number']],
     [new Error('cannot read'), ['Error: cannot read']],
   ])('changes nothing, and its problems are logged: %s', async (error, problems) => {
     using gateway = await watched(() => {

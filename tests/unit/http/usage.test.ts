@@ -1,7 +1,7 @@
 /** What a key may read of its own usage over HTTP. */
 import { describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
-import { KeyRing } from '../../../src/accounts/keys.ts';
+import { KeyRing } from '../../../src/accounts/keyring.ts';
 import type { UsageReader } from '../../../src/http/usage.ts';
 import { ownUsage, usageFor } from '../../../src/http/usage.ts';
 import { corsHeaders } from '../../../src/wire/cors.ts';

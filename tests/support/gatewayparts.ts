@@ -40,5 +40,5 @@ export async function partsOf(env: Record<string, string> = {}): Promise<MadePar
     secrets,
     isDraining: () => false,
   });
-  return { config, parts, secrets, lines, [Symbol.dispose]: () => parts.store.close() };
+  return { config, parts, secrets, lines, [Symbol.dispose]: () => void parts.stores.close() };
 }

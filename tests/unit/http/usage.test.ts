@@ -8,7 +8,7 @@ import { corsHeaders } from '../../../src/wire/cors.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 
 const epoch = Date.parse('2026-11-24T12:00:00Z');
-type Question = Parameters<UsageReader['store']['usage']>[0];
+type Question = Parameters<UsageReader['usage']['usage']>[0];
 
 /** Usage that a test answers by hand, and what was asked of it. */
 function store(answer: () => Promise<never[]> = async () => []) {
@@ -16,7 +16,7 @@ function store(answer: () => Promise<never[]> = async () => []) {
   return { asked, usage: (question: Question) => (asked.push(question), answer()) };
 }
 
-function appOf(usage: UsageReader['store']) {
+function appOf(usage: UsageReader['usage']) {
   const keys = new KeyRing(['sk-client-one', 'sk-client-two'], {
     trusted: [],
     batch: [],
@@ -24,7 +24,7 @@ function appOf(usage: UsageReader['store']) {
     hintOf: () => '…',
   });
   const plugin = ownUsage({
-    store: usage,
+    usage,
     keys,
     corsHeaders: corsHeaders(['*']),
     epochNow: () => epoch,
@@ -98,7 +98,7 @@ test('a report whose client has left ends as that', async () => {
     throw new Error('interrupted');
   });
   const request = new Request('http://gateway/usage', { signal: AbortSignal.abort() });
-  const report = usageFor(request, { store: usage, epochNow: () => epoch }, ['model']);
+  const report = usageFor(request, { usage, epochNow: () => epoch }, ['model']);
   await expect(report).rejects.toMatchObject({ code: 'client_closed_request' });
   expect(usage.asked[0]?.signal?.aborted).toBe(true);
 });

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { equivalents, files } from './files.ts';
+import { equivalents, files, quickTests } from './files.ts';
 import { scoreOf, survivorsOf, type Report, type Score } from './score.ts';
 
 const root = join(import.meta.dir, '../..');
@@ -34,6 +34,12 @@ function testsOf(file: string): string[] {
   return found;
 }
 
+/** Returns the command that runs the unit tests of a file of src, until one fails. */
+function commandOf(file: string): string {
+  const only = quickTests[file] === undefined ? '' : `--test-name-pattern '${quickTests[file]}' `;
+  return `bun test --bail --timeout=60000 ${only}${testsOf(file).join(' ')}`;
+}
+
 /** Returns a copy of what the tests need, without tsconfig.json, for which Stryker would need TypeScript. */
 function copyProject(): string {
   const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-mutants-'));
@@ -48,7 +54,7 @@ function copyProject(): string {
 async function mutate(folder: string, file: string): Promise<Report> {
   const config = {
     testRunner: 'command',
-    commandRunner: { command: `bun test --bail --timeout=60000 ${testsOf(file).join(' ')}` },
+    commandRunner: { command: commandOf(file) },
     mutate: [`src/${file}.ts`],
     plugins: [],
     reporters: ['json'],

@@ -87,6 +87,10 @@ function nameOf(argument: string): string {
 async function main(): Promise<void> {
   const chosen = process.argv.slice(2).map(nameOf);
   const folder = copyProject();
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => (remove(), process.exit(1)));
+  }
   try {
     for (const file of chosen.length > 0 ? chosen : files) {
       const report = await mutate(folder, file);
@@ -102,7 +106,7 @@ async function main(): Promise<void> {
       if (files.includes(file)) writeResult(file, score);
     }
   } finally {
-    rmSync(folder, { recursive: true });
+    remove();
   }
 }
 

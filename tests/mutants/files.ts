@@ -53,13 +53,6 @@ export const equivalents: readonly Equivalent[] = [
     reason: 'a field that is missing reads as undefined',
   },
   {
-    file: 'request/cost',
-    line: 'return isPartial || completionTokens === 0',
-    original: 'isPartial || completionTokens === 0',
-    replacement: 'true',
-    reason: 'otherwise the cost is exact, and nothing is estimated',
-  },
-  {
     file: 'wire/headers',
     line: "'accept-encoding',",
     original: "'accept-encoding'",

@@ -21,9 +21,9 @@ describe('a plain configuration', () => {
 
   test('takes its keys, its engine and its bounds', async () => {
     using made = await partsOf({ MAX_BODY_BYTES: '1234' });
-    const { keys, pool, maxBodyBytes, version } = made.parts;
+    const { keys, fleet, maxBodyBytes, version } = made.parts;
     expect(keys.find(key, new Headers(), Date.now())).toMatchObject({ hint: '…-1' });
-    expect(pool.upstreams.map(({ id }) => id)).toEqual(['engine']);
+    expect(fleet.upstreams.map(({ id }) => id)).toEqual(['engine']);
     expect([maxBodyBytes, version]).toEqual([1234, '1.2.3']);
   });
 });

@@ -45,7 +45,7 @@ test('new keys and engines count at once, and old keys no more', async () => {
   expect([isKnown(gateway, key), isKnown(gateway, nextKey)]).toEqual([true, false]);
   gateway.reload();
   expect([isKnown(gateway, key), isKnown(gateway, nextKey)]).toEqual([false, true]);
-  expect(gateway.parts.pool.upstreams.map(({ settings }) => settings.url)).toEqual([
+  expect(gateway.parts.fleet.upstreams.map(({ settings }) => settings.url)).toEqual([
     'http://127.0.0.1:2',
   ]);
   expect(gateway.messages()).toEqual(['configuration reloaded']);

@@ -11,11 +11,8 @@ function stage(state: { isUsable?: boolean; isDraining?: boolean } = {}) {
     version: '1.2.3',
     // Only what /health shows of them.
     live: { size: 3 } as InfoOptions['live'],
-    pool: {
-      queued: 2,
-      upstreams: [upstream('a')],
-      isUsable: () => isUsable,
-    } as unknown as InfoOptions['pool'],
+    pool: { queued: 2 } as InfoOptions['pool'],
+    fleet: { upstreams: [upstream('a')], isUsable } as unknown as InfoOptions['fleet'],
     corsHeaders: corsHeaders(['*']),
     isDraining: () => isDraining,
     uptimeSeconds: () => 12.9,

@@ -62,12 +62,6 @@ const assets: Record<string, string> = {
   ...modules,
 };
 
-/** Every path that this plugin serves; none needs a key. */
-export const publicPaths: string[] = [
-  '/dashboard',
-  ...Object.keys(assets).map((name) => `/dashboard/${name}`),
-];
-
 /** Allows this origin only; forbids inline code, frames, and turning text into markup or script. */
 const policy = [
   "default-src 'none'",

@@ -92,13 +92,6 @@ const pages: Record<string, Page> = {
   },
 };
 
-/** Every path that this plugin serves; none needs a key. */
-export const publicPaths: string[] = [
-  ...Object.keys(pages),
-  ...Object.keys(assets),
-  '/openapi.json',
-];
-
 /** Returns the Content-Security-Policy of a page: this origin only, and no inline code except the listed styles. */
 function policyOf(page: Page): string {
   return [

@@ -50,12 +50,10 @@ function estimatedPrompt({ said, isPartial, promptEstimate }: Evidence): Tokens 
   return estimate > 0 ? { promptTokens: estimate } : {};
 }
 
-function estimatedAnswer({ said, isPartial, outcome, stream, ...rest }: Evidence): number {
+function estimatedAnswer({ said, outcome, stream, ...rest }: Evidence): number {
   const { completionTokens = 0 } = said;
   if (stream) return Math.max(rest.frames, completionTokens);
   // Nothing of a plain answer is seen before it is whole.
   if (outcome !== 'done') return completionTokens;
-  return isPartial || completionTokens === 0
-    ? Math.max(rest.answerEstimate, completionTokens)
-    : completionTokens;
+  return Math.max(rest.answerEstimate, completionTokens);
 }

@@ -4,9 +4,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { version } from '../../package.json';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { publicPaths } from '../../src/pages/docs.ts';
+import { docs } from '../../src/pages/docs.ts';
 import { specification } from '../../src/pages/openapi.ts';
 import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
+
+const publicPaths = docs({ version, corsHeaders: () => ({}), adminKey: undefined }).routes.map(
+  ({ path }) => path,
+);
 
 let engine: DemoEngine;
 let gateway: Gateway;

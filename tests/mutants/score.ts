@@ -19,10 +19,12 @@ export interface Report {
 }
 
 export interface Score {
-  /** Killed of all that are not equivalent, rounded down to one decimal. */
+  /** Killed and timed out of all that are not equivalent, rounded down to one decimal. */
   percent: number;
-  /** A test failed, or did not end. */
+  /** A test failed. */
   killed: number;
+  /** The tests did not end, as in an endless loop. */
+  timedOut: number;
   survived: number;
   equivalent: number;
 }
@@ -75,12 +77,14 @@ export function survivorsOf(report: Report, equivalents: readonly Equivalent[]) 
 /** Counts the mutants of a report. */
 export function scoreOf(report: Report, equivalents: readonly Equivalent[]): Score {
   const mutants = Object.values(report.files).flatMap((file) => file.mutants);
-  const killed = mutants.filter(({ status }) => status === 'Killed' || status === 'Timeout').length;
+  const killed = mutants.filter(({ status }) => status === 'Killed').length;
+  const timedOut = mutants.filter(({ status }) => status === 'Timeout').length;
   const survivors = survivorsIn(report);
   const equivalent = survivors.filter((each) =>
     equivalents.some((other) => isSame(each, other)),
   ).length;
   const survived = survivors.length - equivalent;
-  const percent = Math.floor((1000 * killed) / (killed + survived)) / 10;
-  return { percent, killed, survived, equivalent };
+  const noticed = killed + timedOut;
+  const percent = Math.floor((1000 * noticed) / (noticed + survived)) / 10;
+  return { percent, killed, timedOut, survived, equivalent };
 }

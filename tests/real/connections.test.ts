@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import { startGateway } from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
-import { post } from './client.ts';
+import { post } from './plainclient.ts';
 import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { type Gateway, startGateway } from '../support/gatewayprocess.ts';
-import { type Json, post } from './client.ts';
+import { type Json, post } from './plainclient.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);

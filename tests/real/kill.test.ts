@@ -7,7 +7,7 @@ import { type RawClient, send } from '../support/rawclient.ts';
 import { startGateway } from '../support/gatewayprocess.ts';
 import { holdPort } from '../support/heldport.ts';
 import { until } from '../support/wait.ts';
-import { get, post } from './client.ts';
+import { get, post } from './plainclient.ts';
 import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);

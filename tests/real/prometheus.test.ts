@@ -11,7 +11,7 @@ import { startDemoEngine } from '../../src/demo/engine.ts';
 import { cleanEnvironment, startGateway } from '../support/gatewayprocess.ts';
 import { holdPort } from '../support/heldport.ts';
 import { soon, until } from '../support/wait.ts';
-import { get, post } from './client.ts';
+import { get, post } from './plainclient.ts';
 
 setDefaultTimeout(300_000);
 

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { routes } from '../../src/wire/routes.ts';
 import { type Gateway, startGateway } from '../support/gatewayprocess.ts';
-import { get, type Json, post } from './client.ts';
+import { get, type Json, post } from './plainclient.ts';
 import { type RealEngine, requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);

@@ -12,7 +12,7 @@ import { ask, send, type RawClient } from '../support/rawclient.ts';
 import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
-import { post, type Json } from './client.ts';
+import { post, type Json } from './plainclient.ts';
 import { requireRealEngine, startRealEngine, type RealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);

@@ -7,6 +7,9 @@ import { join } from 'node:path';
 import { scripts } from '../../package.json';
 import { settings } from '../../src/config/settings.ts';
 import { upstreamFields } from '../../src/config/upstreamfields.ts';
+import { files as measured } from '../mutants/files.ts';
+import mutants from '../mutants/results.json';
+import type { Score } from '../mutants/score.ts';
 import { settingsMarkdown, upstreamsMarkdown } from '../support/readmetables.ts';
 
 const root = join(import.meta.dir, '../..');
@@ -62,6 +65,21 @@ test('names only commands that there are', () => {
   const named = [...readme.matchAll(/\bbun(?:@[\d.]+)? run ([\w:-]+)/g)].map(([, name]) => name);
   expect(named.length).toBeGreaterThan(5);
   for (const name of named) expect(Object.keys(scripts)).toContain(name as string);
+});
+
+test('has the figures of the mutation tests that were measured last', () => {
+  const scores = Object.values(mutants as Record<string, Score & { date: string }>);
+  const noticed = scores.reduce((sum, { killed, timedOut }) => sum + killed + timedOut, 0);
+  const all = scores.reduce((sum, { survived }) => sum + survived, noticed);
+  const percent = Math.floor((1000 * noticed) / all) / 10;
+  const least = Math.min(...scores.map((score) => score.percent));
+  const last = scores
+    .map(({ date }) => date)
+    .toSorted()
+    .at(-1);
+  const figures = `${last} they noticed ${percent} % of the ${all.toLocaleString('en')} mutants that a test can notice, and at least ${least} % in each file.`;
+  expect(Object.keys(mutants)).toEqual([...measured]);
+  expect(readme.replaceAll(/\s+/g, ' ')).toContain(figures);
 });
 
 test('links only to files that there are', () => {

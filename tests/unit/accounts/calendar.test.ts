@@ -84,6 +84,15 @@ test('the calendar follows a clock that goes forth and back', () => {
   }
 });
 
+test('the boundaries of a period are looked up once, at its very beginning too', () => {
+  const calendar = new Calendar('Europe/Berlin');
+  for (const name of ['day', 'month'] as const) {
+    const period = calendar.periodOf(name, Date.parse('2026-11-24T12:00:00Z'));
+    expect(calendar.periodOf(name, period.start)).toBe(period);
+    expect(calendar.periodOf(name, period.end - 1)).toBe(period);
+  }
+});
+
 test('every moment is in its period, and the next one begins where it ends', async () => {
   await forSeeds(60, (random) => {
     const zone = random.pick(['UTC', 'Europe/Berlin', 'America/Havana', 'Australia/Lord_Howe']);

@@ -3,6 +3,7 @@
  * good. What may be kept is tested with the recording, and under which key with the key.
  */
 import { describe, expect, test } from 'bun:test';
+import { getEventListeners } from 'node:events';
 import { replay, ResponseCache } from '../../../src/cache/cache.ts';
 import { Recording, type Kept } from '../../../src/cache/recording.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
@@ -156,9 +157,49 @@ describe('memory', () => {
 
   test('counts small answers with what they cost beside their bytes', async () => {
     const w = world({ maxBytes: 80_000 });
-    for (let i = 0; i < 200; i++) fill(await w.lead(`${i}`), '');
+    for (let i = 0; i < 200; i++) {
+      fill(await w.lead(`${i}`), '');
+      expect(w.cache.bytes).toBeLessThanOrEqual(80_000);
+    }
     expect(w.cache.size).toBeLessThan(80);
     expect(w.cache.size).toBeGreaterThan(60);
+  });
+
+  /** Keeps an answer with these headers; returns by how much that made the cache grow. */
+  async function sizeOf(w: ReturnType<typeof world>, name: string, text: string, headers = {}) {
+    const before = w.cache.bytes;
+    const recording = await w.lead(name);
+    recording.open(plain(headers));
+    recording.add(Buffer.from(text));
+    recording.end('done');
+    return w.cache.bytes - before;
+  }
+
+  test('counts headers by the characters of their names and values', async () => {
+    const w = world();
+    const bare = await sizeOf(w, 'a', '');
+    expect(await sizeOf(w, 'b', '', { 'x-long': 'y'.repeat(500) })).toBe(bare + 6 + 500);
+  });
+
+  test('is used to its last byte: eight answers of an eighth each, and none that is larger', async () => {
+    const w = world({ maxBytes: 80_000 });
+    const text = 'x'.repeat(10_000 - (await sizeOf(world(), 'a', '')));
+    for (let i = 0; i < 8; i++) expect(await sizeOf(w, `${i}`, text)).toBe(10_000);
+    expect([w.cache.size, w.cache.bytes]).toEqual([8, 80_000]);
+    expect(await sizeOf(w, 'larger', `${text}x`)).toBeLessThan(0);
+    expect(await w.isKept('larger')).toBe(false);
+  });
+
+  test('is made free for an answer while it is recorded', async () => {
+    const w = world({ maxBytes: 80_000 });
+    for (let i = 0; i < 9; i++) fill(await w.lead(`${i}`), 'x'.repeat(8_500));
+    expect(w.cache.size).toBe(8);
+    const recording = await w.lead('next');
+    recording.open(plain());
+    recording.add(Buffer.alloc(8_000));
+    expect(w.cache.bytes).toBeLessThanOrEqual(80_000);
+    expect(w.cache.size).toBe(7);
+    recording.end('failed');
   });
 
   test('is free when everything is forgotten, and what was begun before is not kept', async () => {
@@ -324,6 +365,53 @@ describe('identical requests', () => {
     fill(again, 'z');
     expect(textOf(await others)).toBe('z');
   });
+});
+
+describe('the bodies of those that wait', () => {
+  /** Enters requests of these sizes behind a first one; returns how many of them wait. */
+  async function waiting(sizes: readonly number[]): Promise<number> {
+    const w = world({ maxBytes: 80_000 });
+    const first = await w.lead('a');
+    let alone = 0;
+    for (const bytes of sizes) {
+      void w.enter('a', { bytes }).entered.then((entered) => {
+        if (entered instanceof Recording) alone++;
+      });
+      await settle();
+    }
+    const count = sizes.length - alone;
+    fill(first, 'x');
+    return count;
+  }
+
+  test('have an eighth of the cache, with 1 KiB for each', async () => {
+    expect(await waiting([10_000 - 1_024])).toBe(1);
+    expect(await waiting([10_001 - 1_024])).toBe(0);
+    expect(await waiting(Array(12).fill(10))).toBe(9);
+  });
+
+  test('leave room for others when they have their answer', async () => {
+    const w = world({ maxBytes: 80_000 });
+    for (const name of ['a', 'b']) {
+      const first = await w.lead(name);
+      const other = w.enter(name, { bytes: 8_000 }).entered;
+      await settle();
+      fill(first, name);
+      expect(textOf(await other)).toBe(name);
+    }
+  });
+});
+
+test('who has waited is no longer told when its client leaves', async () => {
+  const w = world();
+  const { signal } = new AbortController();
+  const first = await w.lead('a');
+  const entered = w.cache.enter({ key: 'a', isFresh: false }, { line: 'alice', bytes: 1, signal });
+  await settle();
+  expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+  fill(first, 'x');
+  await entered;
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0);
 });
 
 /** Somebody who asks, waits, gets an answer or asks the engine, in an order that nobody knows. */

@@ -52,6 +52,15 @@ describe('a closed breaker', () => {
   });
 });
 
+test('a broken connection to the health endpoint says nothing new before its backoff has passed', () => {
+  const breaker = opened('resetting');
+  const before = breaker.retryAt;
+  breaker.broke(before - 1, true);
+  expect(breaker.retryAt).toBe(before);
+  breaker.broke(before, true);
+  expect(breaker.retryAt).toBeGreaterThan(before);
+});
+
 describe('connections that break before any answer', () => {
   test('open it after five in a row from two principals', () => {
     const breaker = new Breaker(middle);

@@ -11,6 +11,7 @@ describe('presentedKey', () => {
     ['a Bearer key in any case', { authorization: 'bEARER sk-1' }, 'sk-1'],
     ['a Bearer key behind more spaces', { authorization: 'Bearer   sk-1  ' }, 'sk-1'],
     ['x-api-key', { 'x-api-key': 'sk-2' }, 'sk-2'],
+    ['x-api-key with a no-break space, as pasted', { 'x-api-key': 'sk-2\xa0' }, 'sk-2'],
     ['Bearer before x-api-key', { authorization: 'Bearer sk-1', 'x-api-key': 'sk-2' }, 'sk-1'],
     ['nothing', {}, undefined],
     ['another scheme', { authorization: 'Basic eDp5' }, undefined],

@@ -2,7 +2,9 @@
  * Which route a path is of, what is answered where there is none, and URLs as the router can read them.
  */
 import { describe, expect, test } from 'bun:test';
-import { refusalOf, routeOf, withReadableUrl } from '../../../src/http/paths.ts';
+import { Elysia } from 'elysia';
+import { noModel, refusalOf, routeOf, withReadableUrl } from '../../../src/http/paths.ts';
+import { GatewayError } from '../../../src/wire/errors.ts';
 
 const routes = [
   { method: 'OPTIONS', path: '/*' },
@@ -69,4 +71,18 @@ describe('withReadableUrl', () => {
   ])('shows %s as %s', (url, expected) => {
     expect(withReadableUrl(request(url)).url).toBe(expected);
   });
+});
+
+test('the path of no model at all is an unknown route, and no other path is refused', async () => {
+  const codes: string[] = [];
+  const app = new Elysia()
+    .onError(({ code, error }) => {
+      codes.push(error instanceof GatewayError ? error.code : String(code));
+      return 'refused';
+    })
+    .use(noModel());
+  for (const path of ['/v1/models/', '/v1/models/a']) {
+    await app.handle(new Request(`http://gateway${path}`));
+  }
+  expect(codes).toEqual(['unknown_route', 'NOT_FOUND']);
 });

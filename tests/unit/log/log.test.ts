@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLog, LineSink, type LogLevel } from '../../../src/log/log.ts';
 import { secretMasker } from '../../../src/log/masking.ts';
+import { forms, secrets } from '../../support/secrettexts.ts';
 
 let folder: string;
 let files = 0;
@@ -23,65 +24,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const secrets = [
-  'sk-plain-key-1',
-  'plainpassword',
-  'with"quote"inside',
-  'back\\slash\\key',
-  'q"and\\both/1',
-  'dots.(star)*[x]{2}|$^+?-key',
-  'plainpassword-longer',
-];
-
 const mask = secretMasker(secrets);
-
-/** The forms of a secret in a text: plain, in JSON, in JSON within JSON. */
-function forms(secret: string): string[] {
-  const inJson = JSON.stringify(secret).slice(1, -1);
-  return [...new Set([secret, inJson, JSON.stringify(inJson).slice(1, -1)])];
-}
-
-describe('secretMasker', () => {
-  test.each(secrets)('masks %j in every form that JSON gives it', (secret) => {
-    for (const form of forms(secret)) {
-      expect(mask(`before ${form} after`)).toBe('before *** after');
-      expect(mask(form + form)).not.toContain(form);
-    }
-  });
-
-  test('masks the longer of two secrets if one is the beginning of the other', () => {
-    expect(mask('plainpassword-longer')).toBe('***');
-  });
-
-  test.each([
-    ['{"authorization":"Bearer abcdef123456"}', '{"authorization":"Bearer ***"}'],
-    ['bearer abcdef123456==, x', 'bearer ***, x'],
-    ['key sk-unknown_key-9 here', 'key *** here'],
-    ['sk-ant-api03-AbC_dEf', '***'],
-  ])(
-    'masks text that looks like a key even if it is not a configured secret: %j',
-    (text, masked) => {
-      expect(mask(text)).toBe(masked);
-    },
-  );
-
-  test.each([
-    '',
-    'risk-averse',
-    'sk-',
-    'sk-1',
-    'Bearer',
-    '{"requestId":"4f2a","principal":"00112233/eva"}',
-    'sk-…4f2a',
-    'Привет',
-  ])('does not change %j', (text) => {
-    expect(mask(text)).toBe(text);
-  });
-
-  test('does not change a text when there are no secrets', () => {
-    expect(secretMasker([])('nothing to hide')).toBe('nothing to hide');
-  });
-});
 
 /** Logs with `write` into a file and returns the file's text. */
 async function logged(

@@ -5,7 +5,7 @@
 import { describe, expect, expectTypeOf, test } from 'bun:test';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { dashboard, publicPaths } from '../../../src/pages/dashboard.ts';
+import { dashboard } from '../../../src/pages/dashboard.ts';
 import type * as Page from '../../../src/pages/dashboard/types.d.ts';
 import type { KeyView } from '../../../src/accounts/keyview.ts';
 import type { liveView } from '../../../src/observe/liveview.ts';
@@ -20,6 +20,7 @@ const scripts = files.filter((name) => name.endsWith('.js'));
 const sourceOf = (name: string) => readFileSync(join(folder, name), 'utf8');
 
 const app = dashboard();
+const paths = app.routes.map(({ path }) => path);
 const get = (path: string) => app.handle(new Request(`http://gateway${path}`));
 
 /** Imports a module of the page. For the gateway's compiler it is only a file. */
@@ -49,7 +50,7 @@ describe('the plugin', () => {
   test('serves every module and style in the folder, and the chart library', async () => {
     const own = files.filter((name) => /\.(js|css)$/.test(name));
     const wanted = [...own, 'uplot.js', 'uplot.css'].map((name) => `/dashboard/${name}`);
-    expect(publicPaths.toSorted()).toEqual(['/dashboard', ...wanted].toSorted());
+    expect(paths.toSorted()).toEqual(['/dashboard', ...wanted].toSorted());
     for (const path of wanted) {
       const answer = await get(path);
       const type = path.endsWith('.css') ? 'text/css' : 'text/javascript';
@@ -63,7 +64,7 @@ describe('the plugin', () => {
     const page = await (await get('/dashboard')).text();
     const addresses = [...page.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, path]) => `${path}`);
     const named = addresses.map((address) => address.replace(/\?.*/, ''));
-    expect([...new Set(named)].toSorted()).toEqual(publicPaths.slice(1).toSorted());
+    expect([...new Set(named)].toSorted()).toEqual(paths.slice(1).toSorted());
     expect(new Set(addresses.map((address) => address.split('?')[1])).size).toBe(1);
     for (const address of addresses) {
       const answer = await get(address);

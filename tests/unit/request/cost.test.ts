@@ -30,6 +30,13 @@ describe('is exact', () => {
     });
   });
 
+  test('where only the answer counts', () => {
+    expect(of(plain, { said: { completionTokens: 3 } })).toEqual({
+      completionTokens: 3,
+      tokensAre: 'exact',
+    });
+  });
+
   test('of a failure that the engine has counted', () => {
     expect(of(plain, { isRefused: true }).tokensAre).toBe('exact');
   });
@@ -88,6 +95,33 @@ describe('is estimated', () => {
       tokensAre: 'estimated',
     });
   });
+});
+
+describe('is estimated without a prompt that was located', () => {
+  const noPrompt = { promptEstimate: 0, said: {} };
+
+  test('of a stream that failed, by its frames', () => {
+    expect(of(stream, { ...noPrompt, outcome: 'failed' })).toEqual({
+      completionTokens: 5,
+      tokensAre: 'estimated',
+    });
+  });
+
+  test('of a stream that was left, by what its opening said, with frames and without', () => {
+    for (const frames of [0, 5]) {
+      const said = { promptTokens: 4 };
+      expect(of(stream, { ...noPrompt, said, frames, outcome: 'aborted' })).toEqual({
+        promptTokens: 4,
+        completionTokens: frames,
+        tokensAre: 'estimated',
+      });
+    }
+  });
+});
+
+test('of several prompts what the engine counted is taken where it is more than the estimate', () => {
+  const said = { promptTokens: 20, completionTokens: 3 };
+  expect(of(plain, { isPartial: true, said })).toMatchObject({ promptTokens: 20 });
 });
 
 describe('is not known', () => {

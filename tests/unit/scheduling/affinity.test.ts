@@ -278,3 +278,53 @@ test('a scenario runs alike each time', () => {
   const scenario = { ...harshScenarios.enginesAdded, answers: 300, seed: 5 };
   expect(runWorld('affinity', scenario)).toEqual(runWorld('affinity', scenario));
 });
+
+describe('place, of equals', () => {
+  const busy = { ...home, isFree: false };
+
+  test('of two homes takes the free one, though it has more to do', () => {
+    const candidates = [
+      candidate({ ...busy, usedShare: 0.1 }),
+      candidate({ ...home, usedShare: 0.9 }),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 1, isHeld: false });
+  });
+
+  test('of two busy homes waits for the one with the least to do for its weight', () => {
+    const candidates = [
+      candidate({ ...busy, usedShare: 0.6, weight: 1 }),
+      candidate({ ...busy, usedShare: 0.8, weight: 2 }),
+      candidate({}),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 1, isHeld: true });
+  });
+
+  test('without a home the least loaded is taken, though another has more of the prompt', () => {
+    const candidates = [
+      candidate({ usedShare: 0.5, matchedBlocks: 50 }),
+      candidate({ usedShare: 0.1 }),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 1, isHeld: false });
+  });
+
+  test('held blocks count by the weight', () => {
+    const candidates = [
+      candidate({ heldBlocks: 60, weight: 1 }),
+      candidate({ heldBlocks: 80, weight: 2 }),
+    ];
+    expect(place(request, candidates)).toEqual({ index: 1, isHeld: false });
+  });
+
+  test('one that has computed nothing yet is as fast as the mean of the others', () => {
+    // Of home, busy, all is cached but 10 blocks. Elsewhere 100 blocks take 100 / rate milliseconds.
+    const withRates = (...rates: number[]) => [
+      candidate({ ...busy, expectedWaitMs: 26_000, prefillBlocksPerMs: rates[0] }),
+      candidate({ prefillBlocksPerMs: undefined }),
+      candidate({ isFree: false, prefillBlocksPerMs: rates[1] }),
+    ];
+    // A mean of 0.01: 10 s elsewhere, three times that while two of three are busy, which is longer than to wait.
+    expect(place(request, withRates(0.015, 0.005))).toEqual({ index: 0, isHeld: true });
+    // A mean of 0.05: 2 s elsewhere.
+    expect(place(request, withRates(0.095, 0.005))).toEqual({ index: 1, isHeld: false });
+  });
+});

@@ -2,7 +2,12 @@
  * Which headers cross the gateway, in both directions, and the request id.
  */
 import { describe, expect, test } from 'bun:test';
-import { answerHeaders, requestIdOf, upstreamHeaders } from '../../../src/wire/headers.ts';
+import {
+  answerHeaders,
+  requestIdOf,
+  upstreamHeaders,
+  watchAgent,
+} from '../../../src/wire/headers.ts';
 
 const hopByHop = {
   connection: 'keep-alive',
@@ -107,6 +112,17 @@ describe('upstreamHeaders', () => {
       authorization: 'Bearer engine-key',
     });
   });
+});
+
+test('the trace context is that of the gateway where it has one, else that of the client', () => {
+  const client = new Headers({ traceparent: 'of the client' });
+  const of = (traceparent: string | undefined) =>
+    upstreamHeaders(client, { id: 'id-1', traceparent }, undefined)['traceparent'];
+  expect([of('of the gateway'), of(undefined)]).toEqual(['of the gateway', 'of the client']);
+});
+
+test('the gateway asks engines under a name of its own', () => {
+  expect(watchAgent).toStartWith('llm-gateway');
 });
 
 describe('answerHeaders', () => {

@@ -206,6 +206,14 @@ describe('spans', () => {
   test.each(['', ' ', '1', '"{}"', 'null', '{}', ' [ ] '])('returns none for %j', (text) => {
     expect(spans(Buffer.from(text))).toEqual([]);
   });
+
+  test.each([
+    ['[1,', 1],
+    ['[1 2]', 1],
+    ['{"a":1 "b":2}', 1],
+  ])('of %j, which is no JSON, are those in front of the fault', (text, count) => {
+    expect(spans(Buffer.from(text))).toHaveLength(count);
+  });
 });
 
 describe('lastValueOf', () => {
@@ -295,7 +303,7 @@ describe('bytes that are not JSON', () => {
   test.each(['{', '[', '"', '\\', ',', '[,', '{"a":', '"\\', '\\"', '{"usage":', ' ', '}', '":'])(
     'many of %j in a row are scanned to their end',
     (text) => {
-      const bytes = Buffer.alloc(256 * 1024, text);
+      const bytes = Buffer.alloc(64 * 1024, text);
       for (const opening of ['', '{', '[', '{"usage":'])
         scan(Buffer.concat([Buffer.from(opening), bytes]));
     },
@@ -326,6 +334,24 @@ describe('parseObject', () => {
   test.each(refused)('refuses %j as invalid_json', (text) => {
     expect(() => parseObject(Buffer.from(text))).toThrow(
       expect.objectContaining({ code: 'invalid_json', status: 400 }),
+    );
+  });
+
+  test('refuses what only begins a little like a byte order mark', () => {
+    expect(() => parseObject(Uint8Array.of(0x20, 0xbb, 0x20, 0x7b, 0x7d))).toThrow(GatewayError);
+  });
+
+  test.each([
+    ['', 'The body is empty'],
+    ['{', 'The body is not valid JSON'],
+    ['[]', 'The body must be one JSON object'],
+  ])('says of %j what is wrong with it', (text, message) => {
+    expect(() => parseObject(Buffer.from(text))).toThrow(message);
+  });
+
+  test('keeps what the parser said as the cause', () => {
+    expect(() => parseObject(Buffer.from('{'))).toThrow(
+      expect.objectContaining({ cause: expect.any(SyntaxError) as unknown }),
     );
   });
 

@@ -50,9 +50,16 @@ describe('the boundary', () => {
     'multipart/form-data; boundary=A',
     'multipart/form-data; x="boundary=B"',
     'boundary=B',
+    'text/plain; a=multipart/form-data; boundary=B',
   ])('is not found in %j', (contentType) => {
     expect(valueOf(form(named), contentType)).toBeUndefined();
     expect(replaced(form(named), contentType)).toBe(form(named));
+  });
+
+  test('that is not named is no word of its own', () => {
+    const text = form(named).replaceAll('--B', '--undefined');
+    expect(valueOf(text, 'multipart/form-data')).toBeUndefined();
+    expect(isPlainForm(bytes(text), 'multipart/form-data')).toBe(false);
   });
 
   test('may contain a space when quoted, and characters that are special in a pattern', () => {
@@ -61,7 +68,7 @@ describe('the boundary', () => {
   });
 
   test('does not end a part when content has a longer word that begins with it, or has it within a line', () => {
-    const value = 'a\r\n--Bc\r\nx --B\r\n--B-\r\ny';
+    const value = 'a\r\n--Bc\r\nx --B\r\n--B-\r\n--Bx-\r\ny';
     expect(valueOf(form(named, value))).toBe(value);
   });
 
@@ -76,6 +83,7 @@ describe('the part', () => {
   test.each([
     named,
     'content-disposition:form-data;name=model',
+    'Content-Disposition : form-data ; name="model"',
     'CONTENT-DISPOSITION: Form-Data; Name="model"',
     'Content-Type: text/plain\r\nContent-Disposition: form-data; name="model"',
     'Content-Disposition: form-data; filename="a;b.txt"; name="model"\r\nContent-Type: x/y',
@@ -92,10 +100,19 @@ describe('the part', () => {
     'Content-Disposition: form-data; filename="model"',
     'Content-Disposition: attachment; name="model"',
     'X-Content-Disposition: form-data; name="model"',
+    'Content-DispositionX: form-data; name="model"',
     'Content-Type: form-data; name="model"',
     `X-Long: ${'x'.repeat(9_000)}\r\n${named}`,
   ])('is not found by %j', (headers) => {
     expect(valueOf(form(headers))).toBeUndefined();
+  });
+
+  test('may have 8 KiB of headers, but not more', () => {
+    const long = (more: number) => `${named}\r\nX-Long: ${'x'.repeat(more)}`;
+    // Counted from the line break in front of them.
+    const most = 8_192 - long(0).length - 2;
+    expect(valueOf(form(long(most)))).toBe('whisper-1');
+    expect(valueOf(form(long(most + 1)))).toBeUndefined();
   });
 
   test('without headers has no name, whatever its content looks like', () => {
@@ -218,6 +235,13 @@ test('garbage loses no bytes except those of a model', async () => {
   });
 });
 
+test('looks at 10,000 boundaries and no more', () => {
+  // Two of them are those of the form itself, of which the second must be seen.
+  const body = (times: number) => `${'--Bx'.repeat(times)}\r\n${form(named)}`;
+  expect(valueOf(body(9_998))).toBe('whisper-1');
+  expect(valueOf(body(9_999))).toBeUndefined();
+});
+
 test('gives up on a form that was made to be slow to read', () => {
   const body = (times: number) => `--B\r\n${'\r\n--B\r\n'.repeat(times)}\r\n${form(named)}`;
   expect(valueOf(body(1_000))).toBe('whisper-1');
@@ -240,6 +264,10 @@ describe('isPlainForm', () => {
       '--edge\nContent-Disposition: form-data; name="model"\n\na\n--edge--\n',
     ],
     ['one such boundary within a part', `${part.replace('a\r\n', 'a\n--edge\nb\r\n')}--edge--\r\n`],
+    ['a boundary behind LF alone', `${part}x\n--edge\r\n\r\na\r\n--edge--\r\n`],
+    ['a boundary behind CR alone', `${part}x\rx--edge\r\n\r\na\r\n--edge--\r\n`],
+    ['a boundary in front of CR alone', `${part}--edge\rx\r\n\r\na\r\n--edge--\r\n`],
+    ['two boundaries that share a line break', `${part}--edge\r\n--edge\r\n\r\na\r\n--edge--\r\n`],
     ['a boundary in the middle of a line', `${part.replace('a\r\n', 'a--edge\r\n')}--edge--\r\n`],
     ['more after its end', `${part}--edge--\r\n${part}`],
     ['nothing but its end', '--edge--\r\n'],

@@ -130,6 +130,18 @@ describe('with drop', () => {
   });
 });
 
+test('a frame that came in pieces is shown from its first byte to its last', () => {
+  const places: [start: number, end: number, length: number][] = [];
+  const stage = new FrameStage({
+    observe: (bytes, start, end) => void places.push([start, end, bytes.length]),
+  });
+  push(stage, 'data: 1\n\nda', 'ta: 2\n\n');
+  expect(places).toEqual([
+    [0, 9, 11],
+    [0, 9, 9],
+  ]);
+});
+
 describe('isAtBoundary', () => {
   test.each([
     ['', true],
@@ -157,6 +169,13 @@ describe('a frame that does not end', () => {
     const passed = push(stage, 'data: 1\n\n', unwanted, 'y', '\n\ndata: unwanted\n\ndata: 3\n\n');
     expect(passed.join('') === `data: 1\n\n${unwanted}y\n\ndata: 3\n\n`).toBe(true);
     expect(watcher.seen).toEqual(['data: 1\n\n', 'data: unwanted\n\n', 'data: 3\n\n']);
+  });
+
+  test('of just 4 MB is still held, and one byte more is not', () => {
+    const stage = new FrameStage(watching('unwanted'));
+    const longest = 'x'.repeat(4 * megabyte);
+    expect(push(stage, longest)).toEqual([undefined]);
+    expect(push(stage, 'y')[0] === `${longest}y`).toBe(true);
   });
 
   test('is not a boundary', () => {
@@ -206,7 +225,10 @@ describe('isLastFrame', () => {
     'event: response.incomplete\ndata: {"type":"response.incomplete"}\n\n',
     'data: {"content":"","stop": true,"tokens":[]}\n\n',
     'data: {"content":"","stop":true}\n\n',
+    'data:{"content":"","stop":true}\n\n',
     'data: {"type":"speech.audio.done"}\n\n',
+    'data:{"type":"speech.audio.done"}\n\n',
+    'data:{"error":{"code":500}}\n\n',
     'data: {"type": "transcript.text.done","text":"x"}\n\n',
     'data: {"error":{"code":500,"message":"slot failed","type":"server_error"}}\n\n',
   ])('%j is a last frame', (frame) => {
@@ -216,6 +238,8 @@ describe('isLastFrame', () => {
   test.each([
     '\n',
     ': [DONE]\n\n',
+    ': event: error\n\n',
+    ': data: {"type":"speech.audio.done"}\n\n',
     'data: [DON\n\n',
     'data: {"delta":{"content":"data: [DONE]"}}\n\n',
     'data: {"delta":{"content":"\\ndata: [DONE]\\n"}}\n\n',

@@ -87,6 +87,13 @@ describe('of a plain answer', () => {
     });
   });
 
+  test('usage wins over timings also where it has no prompt', () => {
+    const usage = { completion_tokens: 6 };
+    expect(read({ usage, timings: { prompt_n: 1, predicted_n: 9 } })).toEqual({
+      completionTokens: 6,
+    });
+  });
+
   test('timings count where usage is null', () => {
     expect(read({ usage: null, timings: { predicted_n: 2 } })).toEqual({ completionTokens: 2 });
   });
@@ -120,6 +127,11 @@ describe('of a stream', () => {
       });
     },
   );
+});
+
+test('what the end of a stream says of the prompt wins over its opening', () => {
+  const said = (tokens: number) => bytesOf([JSON.stringify({ usage: { input_tokens: tokens } })]);
+  expect(readTokens(said(7), said(5))).toEqual({ promptTokens: 7 });
 });
 
 describe('stay absent', () => {
@@ -172,6 +184,15 @@ describe('of an answer that is too long to keep are read', () => {
   test('nowhere else', () => {
     const edges = new Edges();
     edges.add(Buffer.from(`{${filler},${usage},${filler}}`));
+    expect(edges.tokens()).toEqual({});
+  });
+
+  test('nowhere else, in small pieces', () => {
+    const edges = new Edges();
+    const text = `{${filler},${usage},${filler}}`;
+    for (let at = 0; at < text.length; at += 1_000) {
+      edges.add(Buffer.from(text.slice(at, at + 1_000)));
+    }
     expect(edges.tokens()).toEqual({});
   });
 });

@@ -66,6 +66,36 @@ describe('waits', () => {
   });
 });
 
+describe('a rate', () => {
+  const rates = [
+    ['requests', 'requestsPerMinute', 'rate_limited'],
+    ['tokens', 'tokensPerMinute', 'tokens_exhausted'],
+  ] as const;
+
+  test.each(rates)('of %s refuses what is beyond it, and says how it stands', (of, limit, code) => {
+    const counters = new Counters();
+    const limits = { [limit]: 60 };
+    expect(waitsOf(counters, limits, 1)).toEqual({});
+    counters[of].take(60, after(0).ms);
+    expect(waitsOf(counters, limits, 1)).toEqual({ [code]: 1_000 });
+    const standing = counters.standing(limits, after(0));
+    expect(standing).toEqual({ [of]: { limit: 60, remaining: 0, resetMs: 60_000 } });
+  });
+
+  test.each(rates)('of %s that a key has no more refuses nothing', (of, limit) => {
+    const counters = new Counters();
+    counters.adopt({ [limit]: 60 }, after(0));
+    counters[of].take(60, after(0).ms);
+    expect(waitsOf(counters, {}, 1)).toEqual({});
+    expect(counters.standing({}, after(0))).toEqual({});
+    // Its debt is kept, and is over sooner under a higher rate.
+    expect(counters.isFresh(after(0), calendar)).toBe(false);
+    counters.adopt({ [limit]: 120 }, after(0));
+    expect(counters.isFresh(after(30_000), calendar)).toBe(true);
+    expect(counters.isFresh(after(29_999), calendar)).toBe(false);
+  });
+});
+
 describe('what is learnt', () => {
   test('is how long answers are, without their prompts', () => {
     const counters = new Counters();

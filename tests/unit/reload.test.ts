@@ -1,0 +1,104 @@
+/** A configuration that is read again: what it changes, what it refuses, and what it says about the rest. */
+import { describe, expect, spyOn, test } from 'bun:test';
+import type { ResponseCache } from '../../src/cache/cache.ts';
+import type { Config } from '../../src/config/load.ts';
+import { InputError } from '../../src/config/problems.ts';
+import { watchConfig } from '../../src/reload.ts';
+import { configOf, partsOf } from '../support/gatewayparts.ts';
+import { key } from '../support/gatewayprocess.ts';
+
+const nextKey = 'sk-of-the-next-configuration';
+
+/** A gateway that reads what `load` returns at each signal. */
+async function watched(
+  load: () => Config,
+  env: Record<string, string> = {},
+  isDraining = () => false,
+) {
+  const made = await partsOf(env);
+  const parts = { ...made.parts, isDraining };
+  const unwatch = watchConfig(made.config, { file: undefined, load }, parts, made.secrets);
+  return {
+    ...made,
+    parts,
+    reload: () => void process.emit('SIGHUP', 'SIGHUP'),
+    messages: () => made.lines.map(({ msg }) => msg),
+    [Symbol.dispose]() {
+      unwatch();
+      process.removeAllListeners('SIGHUP');
+      made[Symbol.dispose]();
+    },
+  };
+}
+
+const isKnown = ({ parts }: Awaited<ReturnType<typeof watched>>, secret: string) => {
+  try {
+    return parts.keys.find(secret, new Headers(), Date.now()) !== undefined;
+  } catch {
+    return false;
+  }
+};
+
+test('new keys and engines count at once, and old keys no more', async () => {
+  const next = configOf({ ALLOWED_API_KEYS: nextKey, LLM_SERVER_URL: 'http://127.0.0.1:2' });
+  using gateway = await watched(() => next);
+  expect([isKnown(gateway, key), isKnown(gateway, nextKey)]).toEqual([true, false]);
+  gateway.reload();
+  expect([isKnown(gateway, key), isKnown(gateway, nextKey)]).toEqual([false, true]);
+  expect(gateway.parts.fleet.upstreams.map(({ settings }) => settings.url)).toEqual([
+    'http://127.0.0.1:2',
+  ]);
+  expect(gateway.messages()).toEqual(['configuration reloaded']);
+});
+
+test('a new key is masked, and the old one still is', async () => {
+  using gateway = await watched(() => configOf({ ALLOWED_API_KEYS: 'plain-word-as-a-key' }), {
+    ALLOWED_API_KEYS: 'another-word-as-a-key',
+  });
+  gateway.reload();
+  expect(gateway.secrets.maskKeys('plain-word-as-a-key another-word-as-a-key')).toBe('*** ***');
+});
+
+test('what is kept of answers is forgotten', async () => {
+  using gateway = await watched(() => configOf({ RESPONSE_CACHE: 'on' }), { RESPONSE_CACHE: 'on' });
+  const cache = gateway.parts.cache as ResponseCache;
+  const clear = spyOn(cache, 'clear');
+  gateway.reload();
+  expect(clear).toHaveBeenCalledTimes(1);
+});
+
+describe('a configuration that is wrong', () => {
+  test.each([
+    [new InputError(['PORT: no number']), ['PORT: no number']],
+    [new Error('cannot read'), ['Error: cannot read']],
+  ])('changes nothing, and its problems are logged: %s', async (error, problems) => {
+    using gateway = await watched(() => {
+      throw error;
+    });
+    gateway.reload();
+    expect(isKnown(gateway, key)).toBe(true);
+    expect(gateway.lines).toMatchObject([{ level: 50, problems }]);
+  });
+});
+
+test('what needs a restart is named, each time that it differs from what was read last', async () => {
+  const next = configOf({ PORT: '12345', MAX_BODY_BYTES: '99999' });
+  using gateway = await watched(() => next);
+  gateway.reload();
+  expect(gateway.lines.at(-1)).toMatchObject({ level: 40, msg: 'these need a restart' });
+  const [settings] = gateway.lines.slice(-1).map((line) => line['settings'] as string[]);
+  expect(settings?.toSorted()).toEqual(['maxBodyBytes', 'port']);
+  gateway.reload();
+  expect(gateway.lines.at(-1)).toMatchObject({ msg: 'configuration reloaded' });
+});
+
+test('a gateway that drains reads nothing any more', async () => {
+  let reads = 0;
+  using gateway = await watched(
+    () => (reads++, configOf()),
+    {},
+    () => true,
+  );
+  gateway.reload();
+  expect([reads, gateway.lines]).toEqual([0, []]);
+});

@@ -277,7 +277,8 @@ export const settings = [
     'TRUSTED_USER_HEADER',
     // A header with a credential must not become a user's name: names are logged.
     Type.String({
-      pattern: "^(?!((proxy-)?authorization|x-api-key|cookie)$)[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+      pattern:
+        "^(?!((proxy-)?authorization|x-api-key|api-key|x-goog-api-key|cookie)$)[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
       description: 'the name of a header that carries no credential',
     }),
     undefined,

@@ -10,6 +10,7 @@ import { parseObject } from '../wire/json.ts';
 import { issueKey, rotateKey, type IssuedKey } from '../accounts/keys.ts';
 import { keyView } from '../accounts/keyview.ts';
 import type { LiveRequests } from '../request/inflight.ts';
+import type { LiveRequest } from '../request/live.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import { changeFromJson, policyFromJson } from '../accounts/policy.ts';
@@ -140,6 +141,22 @@ export function admin(options: AdminOptions) {
     });
   }
 
+  /**
+   * Returns the open request with that unique id, or the only one whose client calls it so. Throws `request_not_found`, or
+   * `invalid_field` if several clients do.
+   */
+  function openRequest(id: string): LiveRequest {
+    const open = [...live];
+    const exact = open.find(({ uniqueId }) => uniqueId === id);
+    const [found, ...others] = exact ? [exact] : open.filter((each) => each.id === id);
+    if (found === undefined) throw new GatewayError('request_not_found');
+    if (others.length === 0) return found;
+    throw new GatewayError('invalid_field', {
+      message: `${others.length + 1} open requests have this id. GET /admin/live shows the unique id of each; send that.`,
+      param: 'id',
+    });
+  }
+
   /** Notes who was stopped. If it cannot be noted, the log says so: what is stopped stays stopped. */
   async function noteStopped({ keyId, name }: Caller, detail: string): Promise<void> {
     try {
@@ -214,7 +231,7 @@ export function admin(options: AdminOptions) {
       return answer(request, await usageFor(request, options, usageColumns));
     })
     .get('/admin/audit', async function reportAudit({ request }) {
-      const { limit } = parametersOf(request, ['limit']);
+      const { limit } = parametersOf(request.url, ['limit']);
       const entries = await store.audit(auditLimit(limit));
       return answer(request, { data: entries.map(auditView) });
     })
@@ -232,12 +249,9 @@ export function admin(options: AdminOptions) {
     .delete(
       '/admin/requests/:id',
       async function stopRequest({ request, params }) {
-        const { id } = params;
-        // A client may give several requests one id.
-        const found = [...live].filter((each) => each.id === id);
-        if (found.length === 0) throw new GatewayError('request_not_found');
-        for (const each of found) each.abort('stopped_by_operator');
-        for (const { caller } of found) await noteStopped(caller, mask(id));
+        const found = openRequest(params.id);
+        found.abort('stopped_by_operator');
+        await noteStopped(found.caller, mask(found.uniqueId));
         const headers = {
           ...corsHeaders(request.headers.get('origin')),
           'cache-control': 'no-store',

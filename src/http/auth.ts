@@ -5,27 +5,121 @@
 import { Elysia } from 'elysia';
 import type { KeyRing } from '../accounts/keyring.ts';
 import { digestOf } from '../accounts/keys.ts';
+import type { Caller } from '../request/caller.ts';
 import { GatewayError, type ErrorDetails } from '../wire/errors.ts';
-import { requestIdOf } from '../wire/headers.ts';
+import { givenIdOf, keyHeaders } from '../wire/headers.ts';
+import { queryKeys } from '../wire/querykey.ts';
 
-/** Returns the API key of a request. Bearer wins over `x-api-key`; any other scheme counts as no key. */
-export function presentedKey(headers: Headers): string | undefined {
-  const authorization = headers.get('authorization');
-  if (authorization !== null && authorization.slice(0, 7).toLowerCase() === 'bearer ') {
-    return authorization.slice(7).trim() || undefined;
-  }
-  return headers.get('x-api-key')?.trim() || undefined;
+/** Returns the keys at one place of a request. */
+type Place = (request: Request) => readonly string[];
+
+const none: readonly string[] = [];
+const bearer = /^Bearer /i;
+
+/** Returns the parts of a header: a proxy or an SDK that sends it twice makes one with a comma of it. */
+function partsOf(value: string): string[] {
+  return value.split(',').flatMap((part) => part.trim() || []);
 }
 
-function requiredKey(headers: Headers, refusal?: ErrorDetails): string {
-  const presented = presentedKey(headers);
-  if (presented === undefined) throw new GatewayError('missing_api_key', refusal);
-  return presented;
+/** Returns the keys of `Authorization: Bearer`; what follows another scheme is no key. */
+function bearerKeys({ headers }: Request): readonly string[] {
+  const authorization = headers.get('authorization');
+  if (authorization === null) return none;
+  if (!authorization.includes(',')) return afterBearer(authorization);
+  let isBearer = false;
+  return partsOf(authorization).flatMap((part) => {
+    // A part of one word goes with the scheme before it.
+    if (!part.includes(' ')) return isBearer ? part : [];
+    const keys = afterBearer(part);
+    isBearer = keys.length > 0;
+    return keys;
+  });
+}
+
+/** Returns the key in `Bearer KEY`. */
+function afterBearer(credentials: string): readonly string[] {
+  const key = bearer.test(credentials) ? credentials.slice('Bearer '.length).trim() : '';
+  return key === '' ? none : [key];
+}
+
+function keysInHeader(name: string): Place {
+  return ({ headers }) => {
+    const value = headers.get(name);
+    return value === null ? none : partsOf(value);
+  };
+}
+
+const [xApiKey, ...otherHeaders] = keyHeaders;
+
+/** Where the operator and readers of metrics may present a key. */
+const operatorPlaces: readonly Place[] = [bearerKeys, keysInHeader(xApiKey)];
+/** Where clients may, in the order in which they are looked at. */
+const clientPlaces: readonly Place[] = [
+  ...operatorPlaces,
+  ...otherHeaders.map(keysInHeader),
+  ({ url }) => queryKeys(url).flatMap(partsOf),
+];
+
+/** How many keys of a request are looked at. */
+const maxKeys = 5;
+
+/** Returns the keys that a client's request presents, at most five, in the order in which they are tried. */
+export function presentedKeys(request: Request): string[] {
+  return clientPlaces.flatMap((place) => place(request)).slice(0, maxKeys);
 }
 
 /**
- * The door for clients: every route after it, in the instance that uses it, has `requestId` and `caller`. It throws
- * `missing_api_key` and what `KeyRing.find` throws.
+ * Returns the caller behind the first key of a request that the ring accepts, so that a stale key beside a good one does
+ * not lock out. Throws `missing_api_key`, or what `KeyRing.find` throws: rather that a key has ended than that one is
+ * unknown.
+ */
+function callerOf(request: Request, keys: KeyRing, now: number): Caller {
+  let refusal: GatewayError | undefined;
+  let tried = 0;
+  // Place by place: nearly every request is done with the first.
+  for (const place of clientPlaces) {
+    for (const key of place(request)) {
+      if (++tried > maxKeys) break;
+      try {
+        return keys.find(key, request.headers, now);
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error;
+        if (refusal === undefined || refusal.code === 'invalid_api_key') refusal = error;
+      }
+    }
+  }
+  throw refusal ?? new GatewayError('missing_api_key');
+}
+
+/** No key of a client is shorter. */
+const minKeyLength = 8;
+
+/** What a request is called. */
+export interface RequestIds {
+  /** The client's own id if it sent one; in the answer and in logs. */
+  requestId: string;
+  /** An id that no other request has, whatever clients send: the client's with a suffix. The engine gets it. */
+  uniqueId: string;
+}
+
+/** Returns the ids of a request. An id with the request's own key in it is not taken: ids are sent on and logged. */
+export function idsOf(request: Request): RequestIds {
+  const given = givenIdOf(request.headers);
+  if (given === undefined || holdsKey(given, request)) {
+    const made = crypto.randomUUID();
+    return { requestId: made, uniqueId: made };
+  }
+  return { requestId: given, uniqueId: `${given}-${crypto.randomUUID().slice(0, 8)}` };
+}
+
+function holdsKey(id: string, request: Request): boolean {
+  const keys = clientPlaces.flatMap((place) => place(request));
+  return keys.some((key) => key.length >= minKeyLength && id.includes(key));
+}
+
+/**
+ * The door for clients: every route after it, in the instance that uses it, has `requestId`, `uniqueId` and `caller`. It
+ * throws `missing_api_key` and what `KeyRing.find` throws.
  * @param options.epochNow epoch milliseconds
  */
 export function clientAuth(options: { keys: KeyRing; epochNow: () => number }) {
@@ -33,9 +127,9 @@ export function clientAuth(options: { keys: KeyRing; epochNow: () => number }) {
   return new Elysia({ name: 'client auth' }).derive(
     { as: 'scoped' },
     function deriveCaller({ request }) {
-      const { headers } = request;
-      const caller = keys.find(requiredKey(headers), headers, epochNow());
-      return { requestId: requestIdOf(headers), caller };
+      const caller = callerOf(request, keys, epochNow());
+      const { requestId, uniqueId } = idsOf(request);
+      return { requestId, uniqueId, caller };
     },
   );
 }
@@ -49,7 +143,7 @@ export function operatorAuth(adminKey: string) {
   return new Elysia({ name: 'operator auth' }).derive(
     { as: 'scoped' },
     function deriveOperator({ request }) {
-      admit(request.headers);
+      admit(request);
     },
   );
 }
@@ -62,19 +156,32 @@ export function metricsAuth(secrets: readonly string[]) {
   return new Elysia({ name: 'metrics auth' }).derive(
     { as: 'scoped' },
     function deriveReader({ request }) {
-      admit(request.headers);
+      admit(request);
     },
   );
 }
 
 /** Returns a function that refuses a request unless it presents one of the secrets, compared in constant time. */
-function admitting(secrets: readonly string[], refusal?: ErrorDetails): (headers: Headers) => void {
+function admitting(secrets: readonly string[], refusal?: ErrorDetails): (request: Request) => void {
   const digests = secrets.map(digestOf);
-  return (headers) => {
-    const digest = digestOf(requiredKey(headers, refusal));
+  return (request) => {
+    const presented = [
+      ...wholeValues(request),
+      ...operatorPlaces.flatMap((place) => place(request)),
+    ];
+    if (presented.length === 0) throw new GatewayError('missing_api_key', refusal);
     let isFound = false;
-    // Every secret, whether or not one has matched already.
-    for (const each of digests) isFound = crypto.timingSafeEqual(each, digest) || isFound;
+    for (const key of presented.slice(0, maxKeys)) {
+      const digest = digestOf(key);
+      // Every secret, whether or not one has matched already.
+      for (const each of digests) isFound = crypto.timingSafeEqual(each, digest) || isFound;
+    }
     if (!isFound) throw new GatewayError('invalid_api_key', refusal);
   };
+}
+
+/** Returns what has a comma in it whole: the secrets of the operator, unlike the keys of clients, may have one. */
+function wholeValues({ headers }: Request): string[] {
+  const values = [...afterBearer(headers.get('authorization') ?? ''), headers.get(xApiKey) ?? ''];
+  return values.filter((value) => value.includes(','));
 }

@@ -3,6 +3,7 @@
  * sends its key, not a cookie.
  */
 import { Elysia } from 'elysia';
+import { keyHeaders } from '../wire/headers.ts';
 
 /** The `x-stainless-*` names that the official SDKs send from a browser. */
 const stainlessHeaders = [
@@ -27,7 +28,7 @@ const stainlessHeaders = [
 const allowedHeaders = [
   'authorization',
   'content-type',
-  'x-api-key',
+  ...keyHeaders,
   'x-request-id',
   'x-session-id',
   'x-priority',

@@ -5,8 +5,7 @@
 import { logRefusal } from '../observe/accesslog.ts';
 import type { CorsHeaders } from '../wire/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
-import { requestIdOf } from '../wire/headers.ts';
-import { presentedKey } from './auth.ts';
+import { idsOf, presentedKeys } from './auth.ts';
 import type { Log } from '../log/log.ts';
 import { refusalOf, routeOf, type Listed } from './paths.ts';
 import { familyOfPath } from '../wire/routes.ts';
@@ -46,17 +45,17 @@ export function errorRenderer({ log, corsHeaders, routes, now }: RendererOptions
     const known = code === 'NOT_FOUND' ? refusalOf(path, routes()) : thrown;
     const error =
       known instanceof GatewayError ? known : new GatewayError('internal_error', { cause: known });
-    const requestId = derived ?? requestIdOf(request.headers);
+    const requestId = derived ?? idsOf(request).requestId;
     const family = familyOfPath(path);
     const body = errorBody(error, family);
     if (error.code === 'internal_error') {
       log.error({ requestId, path, err: thrown }, 'gateway failed');
     } else if (derived === undefined) {
       // Past `deriveCaller` the proxy has told its observer.
-      const { method, headers } = request;
+      const { method } = request;
       logRefusal(log, {
         requestId,
-        presented: presentedKey(headers),
+        presented: presentedKeys(request)[0],
         method,
         path,
         route: routeOf({ method, path }, routes()),

@@ -5,6 +5,7 @@
 import { GatewayError } from '../wire/errors.ts';
 import { InputError } from '../config/problems.ts';
 import { parseObject } from '../wire/json.ts';
+import { searchOf } from '../wire/routes.ts';
 
 /** Runs what reads input; what is wrong with that is the client's to hear. */
 export function reading<T>(work: () => T): T {
@@ -45,10 +46,9 @@ export async function readObject(request: Request): Promise<Record<string, unkno
   return parseObject(await readSmall(request));
 }
 
-/** Gives the parameters of the query; one that is unknown or given twice is refused. */
-export function parametersOf(request: Request, known: readonly string[]): Record<string, string> {
-  const query = request.url.indexOf('?');
-  const given = [...new URLSearchParams(query === -1 ? '' : request.url.slice(query))];
+/** Returns the parameters of a URL's query; one that is unknown or given twice is refused. */
+export function parametersOf(url: string, known: readonly string[]): Record<string, string> {
+  const given = [...new URLSearchParams(searchOf(url))];
   const problems = given.flatMap(([name], index) => {
     if (!known.includes(name)) return `no such parameter; there are ${known.join(', ')}`;
     const isAgain = given.findIndex(([other]) => other === name) < index;

@@ -7,6 +7,7 @@ import { clientAuth } from './auth.ts';
 import { Client, type TimeoutSetter } from './client.ts';
 import { Runs, type RunOptions } from '../relay/runs.ts';
 import type { KeyRing } from '../accounts/keyring.ts';
+import { withoutKey } from '../wire/querykey.ts';
 import { routes } from '../wire/routes.ts';
 
 export interface ProxyOptions extends RunOptions {
@@ -26,9 +27,10 @@ export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null)
       route.path,
       // Elysia reads off the source of a handler what to prepare: `server` as a parameter would be defined as a property
       // of each request. A promise that is returned is waited for.
-      function proxyRequest({ request, requestId: id, caller }) {
-        const { method, url, headers } = request;
-        const input = { id, caller, route, method, url, headers, body: request };
+      function proxyRequest({ request, requestId: id, uniqueId, caller }) {
+        const { method, headers } = request;
+        const url = withoutKey(request.url);
+        const input = { id, uniqueId, caller, route, method, url, headers, body: request };
         return runs.start(input, new Client(request, server));
       },
       { parse: 'none' },

@@ -13,6 +13,7 @@ import {
 import { clientAuth } from './auth.ts';
 import { endOf, parametersOf, reading } from './input.ts';
 import { readSpan } from '../accounts/timespan.ts';
+import { withoutKey } from '../wire/querykey.ts';
 import { KeyRing } from '../accounts/keyring.ts';
 
 export interface UsageReader {
@@ -28,7 +29,9 @@ export async function usageFor(
   columns: readonly UsageColumn[],
   keyId?: string,
 ): Promise<UsageReport> {
-  const given = parametersOf(request, ['by', 'since', 'until']);
+  // A client may have put its key there; the operator may not.
+  const url = keyId === undefined ? request.url : withoutKey(request.url);
+  const given = parametersOf(url, ['by', 'since', 'until']);
   const span = reading(() => readSpan(given, { columns, epochMs: epochNow(), prefix: '' }));
   try {
     return usageReport(span, await usage.usage({ ...span, keyId, signal: request.signal }));

@@ -39,6 +39,11 @@ function hintOf(presented: string | undefined): string | undefined {
   return id === undefined ? maskKey(presented) : hintOfIssued(id);
 }
 
+/** Returns the id that the engine got, where it is another one than the client's. */
+function otherId(id: string, uniqueId: string): string | undefined {
+  return uniqueId === id ? undefined : uniqueId;
+}
+
 /** A small body is counted when it is whole: how much of one came that never was is not known. */
 function bytesInOf({ bytesIn, bodyMs }: Settlement): number | undefined {
   return bytesIn === 0 && bodyMs === 0 ? undefined : bytesIn;
@@ -99,6 +104,7 @@ export function accessLog(log: Log, isServed: IsServed = () => false): RequestOb
     const { id: requestId, caller, route, model } = request;
     return {
       requestId,
+      uniqueId: otherId(requestId, request.uniqueId),
       caller: caller.hint,
       principal: caller.principal,
       route: route.path,
@@ -117,6 +123,7 @@ export function accessLog(log: Log, isServed: IsServed = () => false): RequestOb
       log[levelOf(record.code)](
         {
           requestId: record.requestId,
+          uniqueId: otherId(record.requestId, record.uniqueId),
           caller: record.caller.hint,
           principal: record.caller.principal,
           route: record.route,

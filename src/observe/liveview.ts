@@ -8,10 +8,12 @@ import type { Upstream } from '../engines/upstream.ts';
 
 /** One request in flight, as the operator sees it. Times in milliseconds. */
 function requestView(request: LiveRequest, now: number) {
-  const { id, caller, route, model, phase, frames, firstByteAt, queuedAt, stream } = request;
+  const { id, uniqueId, caller, route, model, phase, frames } = request;
+  const { firstByteAt, queuedAt, stream } = request;
   const seconds = (now - firstByteAt) / 1000;
   return {
-    id,
+    id: uniqueId,
+    requestId: id,
     keyId: caller.keyId,
     name: caller.name,
     principal: caller.principal,

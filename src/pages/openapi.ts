@@ -24,6 +24,7 @@ import { openaiDocs, openaiSchemas } from './openapi/openai.ts';
 import type { RouteDoc } from './openapi/parts.ts';
 import { publicOperations, publicSchemas } from './openapi/public.ts';
 import { responsesDocs, responsesSchemas } from './openapi/responses.ts';
+import { clientSecurity, securitySchemes } from './openapi/security.ts';
 import { routes, type Route } from '../wire/routes.ts';
 
 /** An operation with an id. */
@@ -79,7 +80,7 @@ function describeRoute(route: Route, errors: ErrorResponses): Described {
       200: { description: 'The answer of the engine, unchanged.', headers, content: answer },
       ...errors.of(route),
     },
-    security: [{ bearer: [] }, { apiKey: [] }],
+    security: clientSecurity,
   };
   return { method, path, operation };
 }
@@ -90,11 +91,11 @@ function introduction(): string {
   const frame = errorFrame(new GatewayError('upstream_reset'), 'openai').trim();
   return `A gateway in front of self-hosted inference servers. It checks keys and passes bytes on unchanged, in both directions.
 
-A request needs \`Authorization: Bearer <key>\` or \`x-api-key: <key>\`; with both, Bearer counts. On [/docs](/docs), press **Authorize** to enter your key and try the routes from the page.
+A request needs a key: \`Authorization: Bearer <key>\`, \`x-api-key: <key>\`, or, as clients of Azure and Gemini send it, \`api-key: <key>\`, \`x-goog-api-key: <key>\` or \`?key=<key>\`. The first of at most five keys that is accepted counts. No key is passed on. On [/docs](/docs), press **Authorize** to enter your key and try the routes from the page.
 
 Each route is forwarded to the same path of the engine, so it works if the engine has that path. Fields that are not listed here are passed to the engine unchanged.
 
-You may send your own \`x-request-id\`, 1 to 128 of \`[A-Za-z0-9._-]\`. The gateway uses it and returns it with the answer.
+You may send your own \`x-request-id\`, 1 to 128 of \`[A-Za-z0-9._-]\`. The gateway returns it with the answer; the engine gets it with a suffix that makes it unique.
 
 ## Streams
 With \`stream: true\` the answer is an event stream. If the engine fails after the stream has begun, the last frame is an error in the format of the wire family, without the frame that ends a complete answer; or the connection is reset:
@@ -162,17 +163,9 @@ export function specification(
       },
       servers: [{ url: '/', description: 'This gateway' }],
       tags: hasOperator ? [...tags, operatorTag] : tags,
-      security: [{ bearer: [] }, { apiKey: [] }],
+      security: clientSecurity,
       components: {
-        securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', description: 'Your key for this gateway.' },
-          apiKey: {
-            type: 'apiKey',
-            in: 'header',
-            name: 'x-api-key',
-            description: 'The same key, as Anthropic’s clients send it.',
-          },
-        },
+        securitySchemes,
         headers: responseHeaders,
         responses: errors.components,
         schemas: {

@@ -49,12 +49,15 @@ export interface ExchangeOptions extends HoldingOptions, Scheduling {
 
 /** What a run is given to compute, without the connection that it came on. */
 export interface RequestInput {
+  /** What its client calls it. */
   id: string;
+  /** What no other request is called. */
+  uniqueId: string;
   caller: Caller;
   route: Route;
   /** That of the route, or HEAD. */
   method: string;
-  /** Path and query as the client sent them, with or without an origin in front. */
+  /** Path and query as the client sent them, without its API key; with or without an origin in front. */
   url: string;
   headers: Headers;
   body: BodySource;

@@ -26,8 +26,8 @@ export class Runs {
    * @param reader reads the answer, and may abort the run
    */
   start(input: RequestInput, reader: Reader): Promise<Response> {
-    const { id, route, caller } = input;
-    const request = new LiveRequest(id, route, caller, this.options.now());
+    const { id, route, caller, uniqueId } = input;
+    const request = new LiveRequest(id, route, caller, this.options.now(), uniqueId);
     this.#sweeping ??= setInterval(() => this.sweep(), sweepMs);
     return new Exchange(this.options, request, input, reader).answer();
   }

@@ -85,11 +85,16 @@ class Live {
   #onAbort: ((error: GatewayError) => void) | undefined;
   readonly #controller = new AbortController();
 
+  /**
+   * @param id what its client calls it; two requests may have one
+   * @param uniqueId what no other request is called; the engine gets it
+   */
   constructor(
     readonly id: string,
     readonly route: Route,
     readonly caller: Caller,
     readonly startedAt: number,
+    readonly uniqueId = id,
   ) {}
 
   /** From now on `reader` reads its answer, and may abort it. */
@@ -256,6 +261,7 @@ class Live {
   settlement(outcome: Outcome, code: ErrorCode | undefined, now: number): Settlement {
     return {
       requestId: this.id,
+      uniqueId: this.uniqueId,
       caller: this.caller,
       route: this.route.path,
       model: this.model,

@@ -14,7 +14,9 @@ export function outcomeOf({ code }: GatewayError): Outcome {
 
 /** The record of one request that has ended; written exactly once. Times in milliseconds. */
 export interface Settlement extends Tokens {
+  /** What its client calls it, and what no other request is called. */
   requestId: string;
+  uniqueId: string;
   caller: Caller;
   route: string;
   /** What people are told: `askedModel`, or else `servedModel`. */

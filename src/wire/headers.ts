@@ -16,7 +16,10 @@ const hopByHop = [
   'upgrade',
 ];
 
-const keptFromEngine = new Set([
+/** The headers in which clients send an API key, beside `authorization`. */
+export const keyHeaders = ['x-api-key', 'api-key', 'x-goog-api-key'] as const;
+
+const keptFromEngine = new Set<string>([
   ...hopByHop,
   'host',
   'content-length',
@@ -24,7 +27,7 @@ const keptFromEngine = new Set([
   'accept-encoding',
   // The client's credentials are for the gateway; the engine must not see them.
   'authorization',
-  'x-api-key',
+  ...keyHeaders,
   'cookie',
   // llama.cpp would answer an origin with its own CORS headers.
   'origin',
@@ -62,13 +65,13 @@ function namedByConnection(value: string | null): string[] {
 /**
  * Returns the headers of the request to the engine.
  * @param client the headers that the client sent
- * @param sent.id the value of `x-request-id`
+ * @param sent.uniqueId the value of `x-request-id`
  * @param sent.traceparent the value of `traceparent`
  * @param apiKey the engine's key from the configuration, never the client's
  */
 export function upstreamHeaders(
   client: Headers,
-  sent: { readonly id: string; readonly traceparent: string | undefined },
+  sent: { readonly uniqueId: string; readonly traceparent: string | undefined },
   apiKey: string | undefined,
 ): Record<string, string> {
   const all = client.toJSON() as Record<string, string>;
@@ -78,7 +81,7 @@ export function upstreamHeaders(
   }
   for (const name of namedByConnection(all['connection'] ?? null)) delete headers[name];
   headers['accept-encoding'] = 'identity';
-  headers['x-request-id'] = sent.id;
+  headers['x-request-id'] = sent.uniqueId;
   if (sent.traceparent !== undefined) headers['traceparent'] = sent.traceparent;
   if (apiKey !== undefined) headers['authorization'] = `Bearer ${apiKey}`;
   return headers;
@@ -97,12 +100,10 @@ export function answerHeaders(upstream: Headers): Headers {
 
 const validRequestId = /^(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}$/;
 
-/**
- * Returns the client's `x-request-id` if it has 1 to 128 of `[A-Za-z0-9._-]` and a letter or digit, else a new UUID.
- */
-export function requestIdOf(headers: Headers): string {
+/** Returns the client's `x-request-id` if it has 1 to 128 of `[A-Za-z0-9._-]` and a letter or digit. */
+export function givenIdOf(headers: Headers): string | undefined {
   const given = headers.get('x-request-id');
-  return given !== null && validRequestId.test(given) ? given : crypto.randomUUID();
+  return given !== null && validRequestId.test(given) ? given : undefined;
 }
 
 /** The user agent of the gateway's own requests, so that they differ from clients' requests in an engine's log. */

@@ -36,6 +36,7 @@ export interface StandIn {
 export function request(change: Partial<LiveRow> = {}): LiveRow {
   return {
     id: 'req-1',
+    requestId: 'req-1',
     keyId: 'k1',
     name: 'alice',
     principal: 'k1',

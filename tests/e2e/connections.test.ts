@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import { ask } from '../support/rawclient.ts';
 import { startGateway } from '../support/gatewayprocess.ts';
 import { plain, startUpstream } from '../support/rawengine.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
@@ -48,7 +49,7 @@ test('an engine that closes idle connections in silence costs no request and rep
     });
     await Promise.all(asking);
   }
-  const received = engine.requests.map(({ headers }) => headers['x-request-id']);
+  const received = engine.requests.map(({ headers }) => clientIdOf(headers));
   expect(received.sort()).toEqual(expected.sort());
   // Otherwise this has tested nothing.
   expect(engine.connections()).toBeLessThan(received.length);

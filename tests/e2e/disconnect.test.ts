@@ -8,6 +8,7 @@ import { requestBytes, send, type Asked, RawClient } from '../support/rawclient.
 import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { randomFrom } from '../support/random.ts';
 import { soon, until } from '../support/wait.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(30_000);
 
@@ -75,7 +76,7 @@ function withId({ fault, body }: Pick<Phase, 'fault' | 'body'>): { id: string; a
 }
 
 function atEngine(id: string) {
-  return engine.requests.find(({ headers }) => headers['x-request-id'] === id);
+  return engine.requests.find(({ headers }) => clientIdOf(headers) === id);
 }
 
 async function inFlight(): Promise<number> {

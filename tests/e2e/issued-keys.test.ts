@@ -19,6 +19,7 @@ import {
 import { adminKey, bearer, issueKey } from '../support/operator.ts';
 import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
@@ -184,7 +185,7 @@ describe('the scheduler', () => {
     small.requests.length = 0;
     holder.leaveByReset();
     for (const each of sent) await each.ended();
-    return small.requests.map(({ headers }) => headers['x-request-id'] ?? '');
+    return small.requests.map(({ headers }) => clientIdOf(headers) ?? '');
   }
 
   test('has a batch key wait behind an interactive one', async () => {

@@ -12,6 +12,7 @@ import { runCommand, startGateway, type Gateway } from '../support/gatewayproces
 import { admin, adminKey, bearer, issueKey, type Issued } from '../support/operator.ts';
 import { healthOf, untilUpstream, untilIdle } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
@@ -61,7 +62,7 @@ async function look(issued: Issued): Promise<string> {
 }
 
 function atEngine(id: string) {
-  return engine.requests.find(({ headers }) => headers['x-request-id'] === id);
+  return engine.requests.find(({ headers }) => clientIdOf(headers) === id);
 }
 
 const idle = () => untilIdle(gateway, engine);

@@ -9,6 +9,7 @@ import type { Gateway } from '../support/gatewayprocess.ts';
 import { adminKey, bearer, issueKey } from '../support/operator.ts';
 import { configFile, startWith } from '../support/configfile.ts';
 import { untilUpstream } from '../support/gatewayhealth.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
@@ -17,7 +18,7 @@ afterAll(() => engine.stop());
 
 /** Gives the bodies that the engine has received with this request id. */
 function received(id: string): string[] {
-  const requests = engine.requests.filter(({ headers }) => headers['x-request-id'] === id);
+  const requests = engine.requests.filter(({ headers }) => clientIdOf(headers) === id);
   return requests.map(({ body }) => Buffer.from(body).toString());
 }
 

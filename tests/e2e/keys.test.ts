@@ -44,7 +44,8 @@ describe('a client', () => {
     'an empty Bearer': { authorization: 'Bearer ' },
     'a Bearer of spaces': { authorization: 'Bearer    ' },
     'an empty x-api-key': { 'x-api-key': '' },
-    'another header': { 'api-key': key },
+    'nothing but commas': { 'x-api-key': ' , ,' },
+    'another header': { 'x-auth-token': key },
   };
   test.each(Object.entries(none))('with %s has no key: 401', async (_what, headers) => {
     const answer = await complete(headers as Record<string, string>);
@@ -58,7 +59,14 @@ describe('a client', () => {
     'half of a key': { authorization: `Bearer ${key.slice(0, -1)}` },
     'a key and more': { authorization: `Bearer ${key}x` },
     'a key in another case': { authorization: `Bearer ${key.toUpperCase()}` },
-    'both keys at once': { authorization: `Bearer ${key},${trustedKey}` },
+    'two wrong keys': { 'x-api-key': `sk-test-key-2, ${key.slice(0, -1)}` },
+    'a wrong key in every place': {
+      authorization: 'Bearer sk-wrong-1',
+      'x-api-key': 'sk-wrong-2',
+      'api-key': 'sk-wrong-3',
+      'x-goog-api-key': 'sk-wrong-4',
+    },
+    'its key behind five others': { 'x-api-key': `a1,a2,a3,a4,a5,${key}` },
     'a wrong x-api-key': { 'x-api-key': 'sk-test-key-2' },
     "the engine's key": { authorization: `Bearer ${engineKey}` },
   };
@@ -77,17 +85,43 @@ describe('a client', () => {
     'more than one space': { authorization: `Bearer   ${key}` },
     'x-api-key': { 'x-api-key': key },
     'x-api-key beside another scheme': { authorization: 'Basic YTpi', 'x-api-key': key },
+    'api-key': { 'api-key': key },
+    'x-goog-api-key': { 'x-goog-api-key': key },
+    'Bearer twice': { authorization: `Bearer ${key}, Bearer ${key}` },
+    'both keys at once': { authorization: `Bearer ${key},${trustedKey}` },
+    'Bearer behind another scheme': { authorization: `Basic YTpi, Bearer ${key}` },
+    'x-api-key twice': { 'x-api-key': `${key}, ${key}` },
+    'the last of five': { 'x-api-key': `a1,a2,,a3, a4 ,${key}` },
+    'Bearer before a wrong x-api-key': { authorization: `Bearer ${key}`, 'x-api-key': 'sk-wrong' },
+    'x-api-key behind a stale Bearer': { authorization: 'Bearer sk-stale', 'x-api-key': key },
+    'x-goog-api-key behind stale ones': { 'x-api-key': 'sk-stale', 'x-goog-api-key': key },
   };
   test.each(Object.entries(right))('may present its key as %s', async (_what, headers) => {
     expect((await complete(headers as Record<string, string>)).status).toBe(200);
     expect(engine.requests).toHaveLength(1);
   });
 
-  test('that presents two keys is judged by Bearer', async () => {
-    const wins = await complete({ authorization: `Bearer ${key}`, 'x-api-key': 'sk-wrong' });
-    expect(wins.status).toBe(200);
-    const loses = await complete({ authorization: 'Bearer sk-wrong', 'x-api-key': key });
-    expect(loses.status).toBe(403);
+  test.each([`?key=${key}`, `?a=1&key=${key}`, `?%6Bey=${key}`, `?key=sk-stale&key=${key}`])(
+    'may present its key in the query: %s',
+    async (query) => {
+      expect((await complete({}, `/v1/completions${query}`)).status).toBe(200);
+      const usage = await fetch(`${gateway.url}/usage${query.replace('a=1&', '')}`);
+      expect(usage.status).toBe(200);
+    },
+  );
+
+  test('that presents two keys is the first of them that is accepted', async () => {
+    const headers = {
+      'x-openwebui-user-id': 'ann',
+      'x-request-id': 'two-keys',
+      'x-api-key': trustedKey,
+      authorization: `Bearer ${key}`,
+    };
+    expect((await complete(headers)).status).toBe(200);
+    const line = await gateway.logged(
+      ({ requestId, msg }) => requestId === 'two-keys' && msg === 'request ended',
+    );
+    expect(line['principal']).not.toContain('ann');
   });
 });
 
@@ -103,6 +137,18 @@ describe('the engine', () => {
   test.each([
     ['Bearer', { authorization: `Bearer ${key}` }],
     ['x-api-key', { 'x-api-key': key }],
+    ['api-key', { 'api-key': key }],
+    ['x-goog-api-key', { 'x-goog-api-key': key }],
+    [
+      'all of them',
+      {
+        authorization: `Bearer ${key}`,
+        'x-api-key': key,
+        'api-key': key,
+        'x-goog-api-key': key,
+        'x-request-id': `job-${key}`,
+      },
+    ],
   ])('gets its own key and nothing of a client with %s', async (_scheme, credentials) => {
     const answer = await complete({ ...clientHeaders, ...(credentials as Record<string, string>) });
     expect(answer.status).toBe(200);
@@ -111,12 +157,24 @@ describe('the engine', () => {
     expect(headers['x-other']).toBe('passes');
     expect(headers).not.toContainAnyKeys([
       'x-api-key',
+      'api-key',
+      'x-goog-api-key',
       'cookie',
       'origin',
       'x-conversation-id',
       'proxy-authorization',
     ]);
     expect(JSON.stringify(headers)).not.toContain(key);
+  });
+
+  test.each([
+    [`?key=${key}`, ''],
+    [`?a=%41&key=${key}&b=+`, '?a=%41&b=+'],
+    [`?%6B%65y=${key}&a`, '?a'],
+    ['?keys=1&monkey=2', '?keys=1&monkey=2'],
+  ])('gets the query without the key: %s', async (query, rest) => {
+    await complete({ authorization: `Bearer ${key}` }, `/v1/completions${query}`);
+    expect(engine.requests.at(-1)?.path).toBe(`/v1/completions${rest}`);
   });
 
   test('gets no second key from a client that names its own in a Connection header', async () => {

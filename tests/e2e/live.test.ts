@@ -7,6 +7,7 @@ import { key } from '../support/gatewayprocess.ts';
 import { admin, adminKey, bearer, issueKey, startOperated } from '../support/operator.ts';
 import { healthOf, untilIdle } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
@@ -82,7 +83,8 @@ describe('what is in flight', () => {
     ]);
     expect(event.requests).toEqual([
       {
-        id: 'live-running',
+        id: expect.stringMatching(/^live-running-[0-9a-f]{8}$/),
+        requestId: 'live-running',
         keyId: web.id,
         name: 'web',
         principal: `${web.id}/alice`,
@@ -97,7 +99,7 @@ describe('what is in flight', () => {
         stream: true,
       },
       expect.objectContaining({
-        id: 'live-waiting',
+        requestId: 'live-waiting',
         phase: 'queued',
         tokens: 0,
         tokensPerSecond: null,
@@ -114,7 +116,7 @@ describe('what is in flight', () => {
     const { stream, last } = await watch();
     opened.push(stream);
     expect(last().requests).toEqual([
-      expect.objectContaining({ id: 'live-tokens', phase: 'decode', tokens: 5 }),
+      expect.objectContaining({ requestId: 'live-tokens', phase: 'decode', tokens: 5 }),
     ]);
   });
 
@@ -128,7 +130,9 @@ describe('what is in flight', () => {
     const { stream, last } = await watch();
     opened.push(stream);
     await stream.until('both are shown', () => last().requests.length === 2);
-    const phases = Object.fromEntries(last().requests.map(({ id, phase }) => [id, phase]));
+    const phases = Object.fromEntries(
+      last().requests.map(({ requestId, phase }) => [requestId, phase]),
+    );
     expect(phases).toEqual({ 'live-body': 'body', 'live-prefill': 'prefill' });
   });
 
@@ -157,7 +161,7 @@ describe('what is in flight', () => {
     expect(waiting.header('x-gateway-error')).toBe('stopped_by_operator');
     expect(waiting.header('x-should-retry')).toBe('false');
     expect(running.ending).toBe('open');
-    const ids = engine.requests.map(({ headers }) => headers['x-request-id']);
+    const ids = engine.requests.map(({ headers }) => clientIdOf(headers));
     expect(ids).not.toContain('stop-waiting');
   });
 

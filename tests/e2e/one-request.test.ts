@@ -9,6 +9,7 @@ import { send } from '../support/rawclient.ts';
 import { startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { holdPort } from '../support/heldport.ts';
 import { until } from '../support/wait.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(30_000);
 
@@ -39,7 +40,7 @@ for (const fault of kindsOfAnswer) {
     for (const [i, gateway] of gateways.entries()) {
       for (const stream of [false, true]) {
         const id = `${fault.replace('=', '-')}-${i}-${stream}`;
-        const atEngine = () => engine.requests.filter((one) => one.headers['x-request-id'] === id);
+        const atEngine = () => engine.requests.filter((one) => clientIdOf(one.headers) === id);
         const asked = { headers: { 'X-Request-Id': id, 'X-Demo-Fault': fault } };
         const exchange = await send(gateway.url, { ...asked, body: { prompt: 'x', stream } });
         await exchange.ended();

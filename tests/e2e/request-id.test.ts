@@ -4,9 +4,12 @@
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { key } from '../support/gatewayprocess.ts';
+import { admin, adminKey, bearer } from '../support/operator.ts';
+import { send } from '../support/rawclient.ts';
+import { clientIdOf } from '../support/requestid.ts';
 import { startStage } from '../support/stage.ts';
 
-const stage = await startStage();
+const stage = await startStage({ ADMIN_API_KEY: adminKey }, { slots: 2 });
 const { engine, gateway } = stage;
 afterAll(() => stage[Symbol.asyncDispose]());
 
@@ -65,10 +68,10 @@ describe('the request id', () => {
     expect(seen.size).toBe(bad.length + 1);
   });
 
-  test('is the one that the engine gets', async () => {
+  test('is the one that the engine gets, with a suffix where the client gave it', async () => {
     const echoed = await ask({ headers: { 'x-request-id': 'of-the-client' } });
     await echoed.bytes();
-    expect(engine.requests.at(-1)?.headers['x-request-id']).toBe('of-the-client');
+    expect(engine.requests.at(-1)?.headers['x-request-id']).toMatch(/^of-the-client-[0-9a-f]{8}$/);
     const made = await ask({ headers: { 'x-request-id': 'not valid' } });
     await made.bytes();
     expect(engine.requests.at(-1)?.headers['x-request-id']).toBe(
@@ -80,5 +83,36 @@ describe('the request id', () => {
     const answer = await ask({ path: '/v1/messages', headers: { 'x-request-id': 'mine' } });
     expect(answer.status).toBe(200);
     expect(answer.headers.get('request-id')).toBe('mine');
+  });
+});
+
+describe('two requests with one id', () => {
+  const twice = { 'x-request-id': 'job-42', 'x-demo-fault': 'stall=1' };
+  const endless = { max_tokens: 3000, stream: true, ignore_eos: true };
+  const open = () => send(gateway.url, { body: { ...body, ...endless }, headers: twice });
+
+  test('are two: at the engine, in the log, in the live view, and to who stops one', async () => {
+    const streams = [await open(), await open()];
+    for (const stream of streams) await stream.hasBytes();
+    const given = engine.requests.filter(({ headers }) => clientIdOf(headers) === 'job-42');
+    const ids = given.map(({ headers }) => headers['x-request-id'] ?? '');
+    expect(new Set(ids).size).toBe(2);
+    for (const stream of streams) expect(stream.header('x-request-id')).toBe('job-42');
+
+    const live = await send(gateway.url, { path: '/admin/live', headers: bearer(adminKey) });
+    await live.until('both are shown', () => ids.every((id) => live.text.includes(`"id":"${id}"`)));
+    live.leave();
+    const unclear = await admin(gateway, 'DELETE /admin/requests/job-42');
+    expect([unclear.status, unclear.code]).toEqual([400, 'invalid_field']);
+
+    expect((await admin(gateway, `DELETE /admin/requests/${ids[0]}`)).status).toBe(204);
+    const isEnd = (line: Record<string, unknown>, id?: string) =>
+      line['msg'] === 'request ended' && line['uniqueId'] === id;
+    const ended = await gateway.logged((line) => isEnd(line, ids[0]));
+    expect(ended).toMatchObject({ requestId: 'job-42', code: 'stopped_by_operator' });
+    expect(streams.map(({ ending }) => ending).toSorted()).toEqual(['open', 'whole']);
+    for (const stream of streams) stream.leaveByReset();
+    const left = await gateway.logged((line) => isEnd(line, ids[1]));
+    expect(left).toMatchObject({ requestId: 'job-42', code: 'client_closed_request' });
   });
 });

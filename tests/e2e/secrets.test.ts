@@ -78,6 +78,8 @@ function secrets(): Buffer[] {
   const texts = [engineKey, envKey, plainKey, adminKey, metricsToken, tracingToken, strangersKey];
   return [
     ...[...texts, ...issued, ...parts].map((text) => Buffer.from(text)),
+    // As it stands in a URL.
+    ...texts.map((text) => Buffer.from(encodeURIComponent(text))),
     ...parts.map((text) => Buffer.from(text, 'base64url')),
   ];
 }
@@ -93,7 +95,15 @@ const body = { model: 'demo', prompt: 'x', input: 'x', messages, max_tokens: 3 }
 
 /** Uses a key in every way that succeeds and in some that do not. */
 async function use(key: string): Promise<void> {
+  const inQuery = `?a=1&key=${encodeURIComponent(key)}`;
   const asked: Asked[] = [
+    { path: `/v1/completions${inQuery}`, body },
+    { path: `/v1/completions${inQuery}`, body: { ...body, temperature: 0, stream: true } },
+    { path: `/v1/models/demo${inQuery}` },
+    { path: `/usage${inQuery}` },
+    { path: `/admin/usage${inQuery}` },
+    { path: `/no/such/route${inQuery}` },
+    { body, headers: { 'X-Request-Id': key } },
     { body },
     { body: { ...body, temperature: 0 } },
     { body: { ...body, stream: true } },
@@ -113,7 +123,9 @@ async function use(key: string): Promise<void> {
     }),
   ];
   for (const each of asked) {
-    for (const headers of [bearer(key), { Authorization: undefined, 'X-Api-Key': key }]) {
+    const inHeader = (name: string) => ({ Authorization: undefined, [name]: key });
+    const places = ['X-Api-Key', 'Api-Key', 'X-Goog-Api-Key'].map(inHeader);
+    for (const headers of [bearer(key), ...places]) {
       const answer = await ask(gateway.url, { ...each, headers: { ...each.headers, ...headers } });
       expectNone(`the answer of ${each.path ?? '/v1/completions'}`, `${answer.head}${answer.text}`);
     }

@@ -10,6 +10,7 @@ import { startCollector, type ReceivedSpan } from '../support/otlpcollector.ts';
 import { holdPort } from '../support/heldport.ts';
 import { chunk, lastChunk, startUpstream, streamHead } from '../support/rawengine.ts';
 import { until } from '../support/wait.ts';
+import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
@@ -95,7 +96,7 @@ test("continues the client's trace, and the engine's goes on below it", async ()
   await ask('continued', { traceparent, tracestate: 'vendor=1' });
   const server = await spanOf('continued');
   expect(server).toMatchObject({ traceId, parentId });
-  const atEngine = engine.requests.find(({ headers }) => headers['x-request-id'] === 'continued');
+  const atEngine = engine.requests.find(({ headers }) => clientIdOf(headers) === 'continued');
   expect(atEngine?.headers).toMatchObject({
     traceparent: `00-${traceId}-${server.spanId}-01`,
     tracestate: 'vendor=1',
@@ -109,7 +110,7 @@ test('a client that sends no trace, or a broken one, gets a new one, and so does
     const server = await spanOf(id);
     expect(server.parentId).toBe('');
     expect(server.traceId).not.toBe(traceId);
-    const atEngine = engine.requests.find(({ headers }) => headers['x-request-id'] === id);
+    const atEngine = engine.requests.find(({ headers }) => clientIdOf(headers) === id);
     expect(atEngine?.headers['traceparent']).toBe(`00-${server.traceId}-${server.spanId}-01`);
   }
 });
@@ -119,7 +120,7 @@ test('a trace that the client does not sample is not sent', async () => {
   await ask('sampled-after-it');
   await spanOf('sampled-after-it');
   expect(collector.hasHeard('unsampled')).toBe(false);
-  const atEngine = engine.requests.find(({ headers }) => headers['x-request-id'] === 'unsampled');
+  const atEngine = engine.requests.find(({ headers }) => clientIdOf(headers) === 'unsampled');
   expect(atEngine?.headers['traceparent']).toMatch(new RegExp(`^00-${traceId}-[\\da-f]{16}-00$`));
 });
 

@@ -25,6 +25,7 @@ export const caller: Caller = {
 export function settlement(fields: Partial<Settlement> = {}): Settlement {
   return {
     requestId: 'id-1',
+    uniqueId: 'id-1',
     caller,
     route: '/v1/chat/completions',
     model: 'qwen',

@@ -6,7 +6,9 @@
 export type Phase = 'body' | 'queued' | 'prefill' | 'decode';
 
 export interface LiveRow {
+  /** What no other request is called. */
   id: string;
+  requestId: string;
   keyId: string;
   name: string;
   principal: string;

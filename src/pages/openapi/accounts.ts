@@ -4,6 +4,7 @@
 import type { OpenAPIV3 } from 'openapi-types';
 import { arrayOf, integer, json, number, object, ref, string } from './parts.ts';
 import type { Content, Schema } from './parts.ts';
+import { clientSecurity, operatorSecurity } from './security.ts';
 
 const nullable = { nullable: true } as const;
 const time = (description: string) => string(description, { ...nullable, format: 'date-time' });
@@ -264,22 +265,24 @@ function operation(
   summary: string,
   { description, parameters = [], body, needsBody = true, status = 200, answer, errors }: Said,
 ) {
+  const isOperators = path.startsWith('/admin') || path === '/metrics';
   const given = path.includes('{id}') ? [idParameter, ...parameters] : parameters;
+  const tooLarge = body === undefined ? {} : { 413: '`body_too_large`: the body has over 64 KiB.' };
   const missing = path.includes('{id}') ? { 404: 'Nothing has that id.' } : {};
   return {
     method,
     path,
     operation: {
-      tags: [path.startsWith('/admin') || path === '/metrics' ? 'Operator' : 'Usage'],
+      tags: [isOperators ? 'Operator' : 'Usage'],
       summary,
       ...(description === undefined ? {} : { description }),
       ...(given.length === 0 ? {} : { parameters: given }),
       ...(body === undefined ? {} : { requestBody: { required: needsBody, content: body } }),
       responses: {
         [status]: { description: summary, ...(answer === undefined ? {} : { content: answer }) },
-        ...errorsOf({ ...refusals, ...missing, ...errors }),
+        ...errorsOf({ ...refusals, ...missing, ...tooLarge, ...errors }),
       },
-      security: [{ bearer: [] }, { apiKey: [] }],
+      security: isOperators ? operatorSecurity : clientSecurity,
     },
   };
 }

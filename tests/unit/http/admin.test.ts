@@ -101,9 +101,9 @@ beforeEach(() => {
 afterEach(() => world.db.close(true));
 
 /** Makes a request of the first client that is in flight. */
-function inFlight(id: string, fields: Partial<LiveRequest> = {}): LiveRequest {
+function inFlight(id: string, uniqueId = id): LiveRequest {
   const caller = world.keys.find('sk-client-one', new Headers(), epoch);
-  const entry = Object.assign(new LiveRequest(id, chat, caller, 4_000), fields);
+  const entry = new LiveRequest(id, chat, caller, 4_000, uniqueId);
   world.live.add(entry);
   return entry;
 }
@@ -524,15 +524,14 @@ describe('the live feed', () => {
 });
 
 describe('stopping a request', () => {
-  test('ends it, with every other that has its id, and is noted', async () => {
-    const [first, again, other] = [inFlight('r1'), inFlight('r1'), inFlight('r2')];
+  test('ends the one that is called so and no other, and is noted', async () => {
+    const [first, other] = [inFlight('r1'), inFlight('r2')];
     const { status, text, headers } = await world.ask('DELETE', '/admin/requests/r1');
     expect(status).toBe(204);
     expect(text).toBe('');
     expect(headers.get('cache-control')).toBe('no-store');
     expect(first.code).toBe('stopped_by_operator');
     expect(first.signal.aborted).toBeTrue();
-    expect(again.code).toBe('stopped_by_operator');
     expect(other.code).toBeUndefined();
     const { keyId, name } = first.caller;
     const entry = {
@@ -543,7 +542,23 @@ describe('stopping a request', () => {
       name,
       detail: 'r1',
     };
-    expect<unknown>(world.store.audit(10)).toEqual([entry, entry]);
+    expect<unknown>(world.store.audit(10)).toEqual([entry]);
+  });
+
+  test('of two that their clients call the same takes the unique id of one', async () => {
+    const [first, second] = [inFlight('job', 'job-1'), inFlight('job', 'job-2')];
+    const unclear = await world.ask('DELETE', '/admin/requests/job');
+    expect([unclear.status, unclear.json.error.code]).toEqual([400, 'invalid_field']);
+    expect(unclear.json.error.message).toContain('2 open requests');
+    expect((await world.ask('DELETE', '/admin/requests/job-2')).status).toBe(204);
+    expect([first.code, second.code]).toEqual([undefined, 'stopped_by_operator']);
+    expect(world.store.audit(10)).toMatchObject([{ detail: 'job-2' }]);
+  });
+
+  test('goes by the unique id before what a client calls its own', async () => {
+    const [meant, other] = [inFlight('job', 'job-1'), inFlight('job-1', 'job-1-2')];
+    expect((await world.ask('DELETE', '/admin/requests/job-1')).status).toBe(204);
+    expect([meant.code, other.code]).toEqual(['stopped_by_operator', undefined]);
   });
 
   test('is done where it cannot be noted, which the log says', async () => {

@@ -130,6 +130,12 @@ test('a request that is open for long is a line at INFO with its phase', () => {
 });
 
 describe('settled', () => {
+  test('has the unique id beside the one that the client gave', () => {
+    const { lines, observer } = logging();
+    observer.settled(settlement({ requestId: 'job', uniqueId: 'job-1a2b3c4d' }), undefined);
+    expect(lines).toMatchObject([{ requestId: 'job', uniqueId: 'job-1a2b3c4d' }]);
+  });
+
   test('is one line with every figure, times to a tenth of a millisecond', () => {
     const { lines, observer } = logging('info');
     observer.settled(request().settlement('done', undefined, 1_100.123), undefined);

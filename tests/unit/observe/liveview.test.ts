@@ -57,6 +57,7 @@ describe('the view of what is in flight', () => {
     expect(requests).toHaveLength(4);
     expect(body).toEqual({
       id: 'r1',
+      requestId: 'r1',
       keyId: '00112233',
       name: 'alice',
       principal: '00112233/eva',
@@ -73,6 +74,15 @@ describe('the view of what is in flight', () => {
     expect(queued).toMatchObject({ phase: 'queued', queuedMs: 2_500, model: 'm', stream: true });
     expect(prefill).toMatchObject({ phase: 'prefill', queuedMs: 12, upstream: 'a', tokens: 0 });
     expect(decode).toMatchObject({ phase: 'decode', tokens: 41, tokensPerSecond: 10 });
+  });
+
+  test('tells two requests apart that their clients call the same', () => {
+    const at = (unique: string) => new LiveRequest('job', chat, caller, 1, unique);
+    const { requests } = liveView([at('job-1'), at('job-2')], pool, 10_000);
+    expect(requests).toMatchObject([
+      { id: 'job-1', requestId: 'job' },
+      { id: 'job-2', requestId: 'job' },
+    ]);
   });
 
   test('has the oldest first, in whatever order they are handed over', () => {

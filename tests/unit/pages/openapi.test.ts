@@ -204,20 +204,26 @@ describe('routes', () => {
 });
 
 describe('keys', () => {
-  test('public routes need no key, and all others need one of the two schemes', () => {
+  const operators = [{ bearer: [] }, { apiKey: [] }];
+  const clients = [...operators, { azureKey: [] }, { googleKey: [] }, { queryKey: [] }];
+
+  test('public routes need no key, those of the operator one of two schemes, all others one of five', () => {
     for (const { path, operation } of operations) {
       expect([path, operation.security]).toEqual([
         path,
-        open.includes(path) ? [] : [{ bearer: [] }, { apiKey: [] }],
+        open.includes(path) ? [] : /^\/(admin|metrics)/.test(path) ? operators : clients,
       ]);
     }
-    expect(document.security).toEqual([{ bearer: [] }, { apiKey: [] }]);
+    expect<unknown>(document.security).toEqual(clients);
   });
 
-  test('the schemes are the two headers that the gateway reads', () => {
+  test('the schemes are the places that the gateway reads', () => {
     expect(document.components?.securitySchemes).toMatchObject({
       bearer: { type: 'http', scheme: 'bearer' },
       apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+      azureKey: { type: 'apiKey', in: 'header', name: 'api-key' },
+      googleKey: { type: 'apiKey', in: 'header', name: 'x-goog-api-key' },
+      queryKey: { type: 'apiKey', in: 'query', name: 'key' },
     });
   });
 });
@@ -368,6 +374,16 @@ describe('what the operator sends and gets', () => {
     }
     expect(statuses('DELETE', '/admin/requests/{id}')).not.toContain('503');
     expect(statuses('GET', '/usage')).toContain('429');
+  });
+
+  test('every route of the operator with a body shows that it may be too large', () => {
+    const withBody = everyOperation.filter(
+      ({ name, body }) => name.includes(' /admin') && body !== undefined,
+    );
+    expect(withBody).toHaveLength(3);
+    for (const { name, answers } of withBody) {
+      expect([name, answers.has('413')]).toEqual([name, true]);
+    }
   });
 
   test('a rotation may have a body', () => {

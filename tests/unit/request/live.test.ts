@@ -191,6 +191,7 @@ describe('settlement', () => {
     });
     expect(ended.settlement('done', undefined, 2_000)).toEqual({
       requestId: 'id-1',
+      uniqueId: 'id-1',
       caller,
       route: '/v1/completions',
       model: 'qwen3-8b',

@@ -4,7 +4,7 @@
 import { describe, expect, test } from 'bun:test';
 import {
   answerHeaders,
-  requestIdOf,
+  givenIdOf,
   upstreamHeaders,
   watchAgent,
 } from '../../../src/wire/headers.ts';
@@ -36,7 +36,11 @@ describe('upstreamHeaders', () => {
       'x-unknown': '\xe9',
     };
     expect(
-      upstreamHeaders(new Headers(passing), { id: 'id-1', traceparent: undefined }, undefined),
+      upstreamHeaders(
+        new Headers(passing),
+        { uniqueId: 'id-1', traceparent: undefined },
+        undefined,
+      ),
     ).toEqual({
       ...passing,
       ...none,
@@ -47,7 +51,7 @@ describe('upstreamHeaders', () => {
     expect(
       upstreamHeaders(
         new Headers({ [name]: value }),
-        { id: 'id-1', traceparent: undefined },
+        { uniqueId: 'id-1', traceparent: undefined },
         undefined,
       ),
     ).toEqual(none);
@@ -59,6 +63,8 @@ describe('upstreamHeaders', () => {
     ['expect', '100-continue'],
     ['authorization', 'Bearer sk-client-key'],
     ['x-api-key', 'sk-client-key'],
+    ['api-key', 'sk-client-key'],
+    ['x-goog-api-key', 'sk-client-key'],
     ['cookie', 'session=1'],
     ['x-priority', 'batch'],
     ['x-queue-feedback', 'true'],
@@ -68,7 +74,7 @@ describe('upstreamHeaders', () => {
     expect(
       upstreamHeaders(
         new Headers({ [name]: value }),
-        { id: 'id-1', traceparent: undefined },
+        { uniqueId: 'id-1', traceparent: undefined },
         undefined,
       ),
     ).toEqual(none);
@@ -82,7 +88,11 @@ describe('upstreamHeaders', () => {
       'x-kept': '3',
     };
     expect(
-      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, undefined),
+      upstreamHeaders(
+        new Headers(headers),
+        { uniqueId: 'id-1', traceparent: undefined },
+        undefined,
+      ),
     ).toEqual({
       'x-kept': '3',
       ...none,
@@ -92,7 +102,11 @@ describe('upstreamHeaders', () => {
   test('keeps the headers that the gateway sets when the Connection header names them', () => {
     const headers = { connection: 'authorization, x-request-id, accept-encoding' };
     expect(
-      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
+      upstreamHeaders(
+        new Headers(headers),
+        { uniqueId: 'id-1', traceparent: undefined },
+        'engine-key',
+      ),
     ).toEqual({
       ...none,
       authorization: 'Bearer engine-key',
@@ -106,7 +120,11 @@ describe('upstreamHeaders', () => {
       authorization: 'Bearer sk-client-key',
     };
     expect(
-      upstreamHeaders(new Headers(headers), { id: 'id-1', traceparent: undefined }, 'engine-key'),
+      upstreamHeaders(
+        new Headers(headers),
+        { uniqueId: 'id-1', traceparent: undefined },
+        'engine-key',
+      ),
     ).toEqual({
       ...none,
       authorization: 'Bearer engine-key',
@@ -117,7 +135,7 @@ describe('upstreamHeaders', () => {
 test('the trace context is that of the gateway where it has one, else that of the client', () => {
   const client = new Headers({ traceparent: 'of the client' });
   const of = (traceparent: string | undefined) =>
-    upstreamHeaders(client, { id: 'id-1', traceparent }, undefined)['traceparent'];
+    upstreamHeaders(client, { uniqueId: 'id-1', traceparent }, undefined)['traceparent'];
   expect([of('of the gateway'), of(undefined)]).toEqual(['of the gateway', 'of the client']);
 });
 
@@ -161,18 +179,16 @@ describe('answerHeaders', () => {
   });
 });
 
-describe('requestIdOf', () => {
+describe('givenIdOf', () => {
   test.each(['a', 'A-b_c.9', 'x'.repeat(128)])('takes %j from the client', (id) => {
-    expect(requestIdOf(new Headers({ 'x-request-id': id }))).toBe(id);
+    expect(givenIdOf(new Headers({ 'x-request-id': id }))).toBe(id);
   });
 
   test.each([undefined, '', 'x'.repeat(129), 'two words', 'a,b', 'a"b', 'a/b', '\xe9', 'a:b'])(
-    'makes a new id instead of %j',
+    'does not take %j',
     (id) => {
       const headers = new Headers(id === undefined ? {} : { 'x-request-id': id });
-      const [one, two] = [requestIdOf(headers), requestIdOf(headers)];
-      expect(one).toMatch(/^[0-9a-f-]{36}$/);
-      expect(one).not.toBe(two);
+      expect(givenIdOf(headers)).toBeUndefined();
     },
   );
 });

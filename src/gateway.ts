@@ -8,7 +8,7 @@ import { Calendar } from './accounts/calendar.ts';
 import type { AppOptions } from './http/app.ts';
 import { ResponseCache } from './cache/cache.ts';
 import { type Config } from './config/load.ts';
-import { corsHeaders } from './wire/cors.ts';
+import { corsHeaders, namedOrigins } from './wire/cors.ts';
 import { Ledger } from './accounts/ledger.ts';
 import { LiveRequests } from './request/inflight.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
@@ -111,6 +111,7 @@ export async function makeParts({
     maxBodyBytes: config.maxBodyBytes,
     allowedOrigins: config.corsAllowedOrigins,
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
+    operatorCorsHeaders: corsHeaders(namedOrigins(config.corsAllowedOrigins)),
     observer: observedBy(
       ...(tracing ? [tracing] : []),
       accessLog(log, (name) => fleet.hasName(name)),

@@ -4,6 +4,7 @@
  */
 import { Elysia } from 'elysia';
 import type { AccountSync } from '../accounts/sync.ts';
+import type { CorsHeaders } from '../wire/cors.ts';
 import { admin } from './admin.ts';
 import { metricsAuth } from './auth.ts';
 import { dashboard } from '../pages/dashboard.ts';
@@ -14,6 +15,7 @@ import type { Log } from '../log/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { withReadableUrl, noModel } from './paths.ts';
 import type { TimeoutSetter } from './client.ts';
+import { hostRefusal } from './host.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
 import { errorRenderer } from './errorrenderer.ts';
 import type { AccountStore } from '../accounts/keystore.ts';
@@ -27,6 +29,8 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
   accountStore: AccountStore;
   usage: UsageStore;
   accounts: AccountSync;
+  /** Of the routes of the operator. */
+  operatorCorsHeaders: CorsHeaders;
   feed: LiveFeed;
   metrics: Metrics;
   /** Takes keys out of a text. */
@@ -51,7 +55,9 @@ export function createApp(options: AppOptions) {
   })
     .wrap((handle) => (request: Request) => {
       arrived(request);
-      return handle(withReadableUrl(request));
+      const error = hostRefusal(request);
+      if (error === undefined) return handle(withReadableUrl(request));
+      return renderError({ code: error.code, error, request, path: '/' });
     })
     .onError(renderError)
     .use(preflight(options.allowedOrigins))
@@ -78,7 +84,9 @@ function scraping({ metrics, adminKey, metricsToken }: AppOptions) {
 
 /** `/admin` and its page, if there is an operator. */
 function administration(options: AppOptions) {
-  const { adminKey } = options;
+  const { adminKey, operatorCorsHeaders: corsHeaders } = options;
   if (adminKey === undefined) return new Elysia({ name: 'no admin' });
-  return new Elysia({ name: 'operator' }).use(dashboard()).use(admin({ ...options, adminKey }));
+  return new Elysia({ name: 'operator' })
+    .use(dashboard())
+    .use(admin({ ...options, adminKey, corsHeaders }));
 }

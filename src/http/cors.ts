@@ -3,6 +3,7 @@
  * sends its key, not a cookie.
  */
 import { Elysia } from 'elysia';
+import { isOperatorPath, namedOrigins } from '../wire/cors.ts';
 import { keyHeaders } from '../wire/headers.ts';
 
 /** The `x-stainless-*` names that the official SDKs send from a browser. */
@@ -48,12 +49,12 @@ const allowedHeaders = [
 
 /** The plugin that answers every OPTIONS request; @elysiajs/cors is loaded at the first one. */
 export function preflight(allowedOrigins: readonly string[]) {
-  async function makePlugin() {
+  async function makePlugin(origins: readonly string[]) {
     // Used because the project's requirements name it: ten lines of our own would answer the same.
     const { cors } = await import('@elysiajs/cors');
     return new Elysia({ handler: { standardHostname: false } }).use(
       cors({
-        origin: [...allowedOrigins],
+        origin: [...origins],
         methods: ['GET', 'POST', 'OPTIONS'],
         allowedHeaders,
         exposeHeaders: [],
@@ -64,11 +65,14 @@ export function preflight(allowedOrigins: readonly string[]) {
   }
 
   let plugin: ReturnType<typeof makePlugin> | undefined;
+  let operatorPlugin: ReturnType<typeof makePlugin> | undefined;
   return new Elysia({ name: 'preflight' }).options(
     '/*',
-    async function answerPreflight({ request }) {
-      plugin ??= makePlugin();
-      const answer = await (await plugin).handle(request);
+    async function answerPreflight({ request, path }) {
+      const made = isOperatorPath(path)
+        ? (operatorPlugin ??= makePlugin(namedOrigins(allowedOrigins)))
+        : (plugin ??= makePlugin(allowedOrigins));
+      const answer = await (await made).handle(request);
       // Which headers a page may read is a matter of the answer, not of the preflight.
       answer.headers.delete('access-control-expose-headers');
       return answer;

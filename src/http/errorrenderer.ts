@@ -3,7 +3,7 @@
  * record of the request. What an error means to its client stands in errors.ts.
  */
 import { logRefusal } from '../observe/accesslog.ts';
-import type { CorsHeaders } from '../wire/cors.ts';
+import { isOperatorPath, type CorsHeaders } from '../wire/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
 import { idsOf, presentedKeys } from './auth.ts';
 import type { Log } from '../log/log.ts';
@@ -22,6 +22,8 @@ interface Failed {
 export interface RendererOptions {
   log: Log;
   corsHeaders: CorsHeaders;
+  /** The same of the routes of the operator. */
+  operatorCorsHeaders: CorsHeaders;
   /** Every route of the app. */
   routes: () => readonly Listed[];
   /** Milliseconds of a clock that never goes back. */
@@ -29,7 +31,8 @@ export interface RendererOptions {
 }
 
 /** Returns the hook that answers whatever fails, and what must hear of each request when it arrives. */
-export function errorRenderer({ log, corsHeaders, routes, now }: RendererOptions) {
+export function errorRenderer(options: RendererOptions) {
+  const { log, corsHeaders, operatorCorsHeaders, routes, now } = options;
   // Of the latest alone: nearly all that is refused is so before another one can arrive, and to keep the time of every
   // request for the few others is not worth what it costs.
   let latest: Request | undefined;
@@ -47,6 +50,7 @@ export function errorRenderer({ log, corsHeaders, routes, now }: RendererOptions
       known instanceof GatewayError ? known : new GatewayError('internal_error', { cause: known });
     const requestId = derived ?? idsOf(request).requestId;
     const family = familyOfPath(path);
+    const cors = isOperatorPath(path) ? operatorCorsHeaders : corsHeaders;
     const body = errorBody(error, family);
     if (error.code === 'internal_error') {
       log.error({ requestId, path, err: thrown }, 'gateway failed');
@@ -68,7 +72,7 @@ export function errorRenderer({ log, corsHeaders, routes, now }: RendererOptions
       status: error.status,
       headers: {
         ...errorHeaders(error),
-        ...corsHeaders(request.headers.get('origin')),
+        ...cors(request.headers.get('origin')),
         'x-request-id': requestId,
         ...(family === 'anthropic' ? { 'request-id': requestId } : {}),
       },

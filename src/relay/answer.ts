@@ -6,6 +6,7 @@
 import { StreamEnds } from './lastframes.ts';
 import { GatewayError, type Family } from '../wire/errors.ts';
 import { explainFailure } from './failure.ts';
+import { isRedirect, redirected } from './redirect.ts';
 import type { Holdings } from './holdings.ts';
 import type { Reader } from '../request/reader.ts';
 import { answerHeaders } from '../wire/headers.ts';
@@ -73,6 +74,7 @@ export function answerClient(
   const { request, pick, isHead, holdings } = options;
   const { status } = upstream;
   if (status === 401 || status === 403) throw new GatewayError('upstream_auth_failed');
+  if (isRedirect(status)) throw redirected(upstream);
   if (status < 200 || status > 599) throw new GatewayError('upstream_malformed');
   request.answered(status);
   const headers = headersFor(upstream, options);

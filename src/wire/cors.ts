@@ -44,6 +44,19 @@ export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
   return (origin) => (origin === null ? undefined : byOrigin.get(origin)) ?? refused;
 }
 
+/**
+ * Returns the origins that are listed by name. They alone may read the routes of the operator: `*` is there for web UIs,
+ * and no page that happens to be open beside the dashboard needs those.
+ */
+export function namedOrigins(allowedOrigins: readonly string[]): string[] {
+  return allowedOrigins.filter((origin) => origin !== '*');
+}
+
+/** Returns whether a path is one of the operator's, or could be. */
+export function isOperatorPath(path: string): boolean {
+  return path === '/admin' || path.startsWith('/admin/');
+}
+
 /** Returns a function that makes JSON answers with CORS headers and `cache-control: no-store`. */
 export function answering(corsHeaders: CorsHeaders) {
   return function answer(request: Request, body: object, status = 200): Response {

@@ -119,6 +119,12 @@ export const errorTable = {
     message:
       'The inference server sent an answer that is not valid HTTP. The operator must check its URL.',
   },
+  upstream_redirected: {
+    status: 502,
+    retryable: false,
+    message:
+      'The inference server answered with a redirect, which is not followed. The operator must check its URL; the log says where it leads.',
+  },
   upstream_auth_failed: {
     status: 502,
     retryable: false,

@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { routes } from '../../src/wire/routes.ts';
 import { key, startGateway } from '../support/gatewayprocess.ts';
+import { adminKey } from '../support/operator.ts';
 import { RawClient, type RawAnswer } from '../support/rawclient.ts';
 
 const page = 'https://chat.example.org';
@@ -22,11 +23,13 @@ const open = await startGateway({
   LLM_SERVER_URL: engine.url,
   MAX_BODY_BYTES: '1000',
   LLM_SERVER_KIND: 'openai',
+  ADMIN_API_KEY: adminKey,
 });
 const listed = await startGateway({
   LLM_SERVER_URL: varying.url.href,
   LLM_SERVER_KIND: 'openai',
   CORS_ALLOWED_ORIGINS: `${page}, ${local}`,
+  ADMIN_API_KEY: adminKey,
 });
 
 afterAll(async () => {
@@ -220,6 +223,40 @@ describe('an answer', () => {
       expectNoCredentials(answer);
     },
   );
+});
+
+describe('the routes of the operator', () => {
+  const operator = { Authorization: `Bearer ${adminKey}` };
+  const asks: Record<string, [status: number, asked: Asked]> = {
+    'an answer': [200, { path: '/admin/keys', headers: operator }],
+    'a refusal': [403, { path: '/admin/keys' }],
+    'no such route': [404, { path: '/admin/nothing' }],
+    'an empty answer': [404, { method: 'DELETE', path: '/admin/requests/none', headers: operator }],
+  };
+
+  test.each(Object.entries(asks))(
+    'let no page read %s where any may read the rest',
+    async (...at) => {
+      const [, [status, asked]] = at;
+      const answer = await ask(open.url, { ...asked, headers: { ...asked.headers, Origin: page } });
+      expect(answer.status).toBe(status);
+      expect(linesOf(answer, 'access-control-allow-origin')).toEqual([]);
+    },
+  );
+
+  test.each(Object.entries(asks))('let a page that is named read %s', async (_what, [, asked]) => {
+    const answer = await ask(listed.url, { ...asked, headers: { ...asked.headers, Origin: page } });
+    expect(linesOf(answer, 'access-control-allow-origin')).toEqual([page]);
+  });
+
+  test('allow no preflight of a page that is not named', async () => {
+    for (const path of ['/admin', '/admin/keys', '/admin/live']) {
+      const any = await preflight(open.url, page, path);
+      expect(linesOf(any, 'access-control-allow-origin').filter(Boolean)).toEqual([]);
+      const named = await preflight(listed.url, page, path);
+      expect(linesOf(named, 'access-control-allow-origin')).toEqual([page]);
+    }
+  });
 });
 
 describe('with a list of origins', () => {

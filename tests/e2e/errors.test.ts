@@ -241,7 +241,7 @@ describe("the engine's own errors", () => {
     },
   );
 
-  test.each([204, 205, 302, 304, 307])('%d passes and is not followed', async (status) => {
+  test.each([204, 205, 304])('%d passes', async (status) => {
     const before = engine.requests.length;
     const answer = await fetch(`${gateway.url}/v1/completions`, {
       method: 'POST',
@@ -250,6 +250,14 @@ describe("the engine's own errors", () => {
       redirect: 'manual',
     });
     expect(answer.status).toBe(status);
+    expect(engine.requests.length).toBe(before + 1);
+  });
+
+  test.each([301, 302, 307])('%d is a 502 and is not followed', async (status) => {
+    const before = engine.requests.length;
+    const answer = await ask({ body, ...fault(`status=${status}`) });
+    expect(answer.status).toBe(502);
+    expect(answer.headers.get('x-gateway-error')).toBe('upstream_redirected');
     expect(engine.requests.length).toBe(before + 1);
   });
 });

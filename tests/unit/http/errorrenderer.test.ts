@@ -24,6 +24,7 @@ async function fail({ path = '/v1/completions', error, code = 'x', requestId, in
   const { arrived, renderError } = errorRenderer({
     log: pino({ base: null }, { write: (line: string) => lines.push(JSON.parse(line)) }),
     corsHeaders: corsHeaders(['*']),
+    operatorCorsHeaders: corsHeaders([]),
     routes: () => routes,
     now: () => now,
   });
@@ -46,6 +47,12 @@ describe('an error of the gateway', () => {
     expect(answer.headers.get('x-gateway-error')).toBe('invalid_api_key');
     expect(answer.headers.get('x-request-id')).toBe('mine');
     expect(answer.headers.get('access-control-allow-origin')).toBe('*');
+  });
+
+  test('on a route of the operator is for no page', async () => {
+    const headers = { origin: 'https://page.example' };
+    const { answer } = await fail({ error, path: '/admin/keys', init: { headers } });
+    expect(answer.headers.has('access-control-allow-origin')).toBe(false);
   });
 
   test('has the shape of its family', async () => {

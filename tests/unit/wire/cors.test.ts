@@ -2,9 +2,25 @@
  * Which pages may read answers, and which headers of them.
  */
 import { describe, expect, test } from 'bun:test';
-import { answering, corsHeaders } from '../../../src/wire/cors.ts';
+import { answering, corsHeaders, isOperatorPath, namedOrigins } from '../../../src/wire/cors.ts';
 
 const page = 'https://chat.example.org';
+
+describe('the routes of the operator', () => {
+  test.each<[string, boolean]>([
+    ['/admin', true],
+    ['/admin/keys', true],
+    ['/administer', false],
+    ['/v1/admin/keys', false],
+  ])('%s: %p', (path, isOne) => {
+    expect(isOperatorPath(path)).toBe(isOne);
+  });
+
+  test('are read by the pages that are named, not by any', () => {
+    expect(namedOrigins(['*'])).toEqual([]);
+    expect(namedOrigins([page, '*'])).toEqual([page]);
+  });
+});
 
 describe('corsHeaders', () => {
   test('lets any page read when all origins are allowed', () => {

@@ -17,6 +17,7 @@ import { InputError } from './config/problems.ts';
 import { countIssuedKeys, openLedger } from './stores/open.ts';
 import { messageOf } from './wire/errors.ts';
 import { demoSettings, invitation } from './demo/invitation.ts';
+import type { Certificate } from './listen.ts';
 import { serve } from './serve.ts';
 
 const usage = `LLM Gateway ${version}: one door in front of your inference server
@@ -119,13 +120,29 @@ function load(given: Given, env: Environment, more: Partial<Sources>): Config {
   }
 }
 
-/** Reads the certificate and its key, if they are configured. */
-function readCertificate({ tlsCertFile, tlsKeyFile }: Config) {
+/**
+ * Reads the certificate and its key, if they are configured.
+ * @param read reads a file; the setting that names it is for messages
+ */
+function readCertificate(
+  { tlsCertFile, tlsKeyFile }: Config,
+  read: (path: string, named: string) => string,
+): Certificate | undefined {
   if (tlsCertFile === undefined || tlsKeyFile === undefined) return undefined;
   return {
-    cert: readText(tlsCertFile, 'TLS_CERT_FILE: '),
-    key: readText(tlsKeyFile, 'TLS_KEY_FILE: '),
+    cert: read(tlsCertFile, 'TLS_CERT_FILE: '),
+    key: read(tlsKeyFile, 'TLS_KEY_FILE: '),
   };
+}
+
+/** Reads the configuration of a running gateway again, as strictly as at its start. Throws what `read` throws. */
+function readAgain(given: Given, env: Environment, countIssuedKeys: () => number): Config {
+  const { config: file } = given;
+  if (file !== undefined && readFileSync(file, 'utf8').trim() === '') {
+    // A start takes it for one that sets nothing; here it had settings.
+    throw new InputError([`${file}: the file is empty; write {} to use every default`]);
+  }
+  return read(given, env, { isForStart: true, countIssuedKeys });
 }
 
 function freshKey(): string {
@@ -174,9 +191,10 @@ async function runServe(commandLine: CommandLine, env: Environment): Promise<nev
         'or make a key that can be limited and revoked: llm-gateway keys add --name NAME\n',
     );
   }
-  const { ended } = await serve(config, version, readCertificate(config), {
+  const { ended } = await serve(config, version, readCertificate(config, readText), {
     file: commandLine.config,
-    load: () => read(commandLine, env, {}),
+    load: (countIssuedKeys) => readAgain(commandLine, env, countIssuedKeys),
+    readCertificate: (next) => readCertificate(next, (path) => readFileSync(path, 'utf8')),
   });
   process.exit(await ended);
 }

@@ -5,9 +5,9 @@
 import { isIP } from 'node:net';
 import { createApp } from './http/app.ts';
 import type { Config } from './config/load.ts';
-import { createLog, LineSink, type Log } from './log/log.ts';
-import { metricsServer, type MetricsServer } from './observe/metrics.ts';
-import { makeParts, type Parts } from './gateway.ts';
+import { createLog, LineSink } from './log/log.ts';
+import { makeParts } from './gateway.ts';
+import { assertFree, explainPlace, Listener, placesOf, type Certificate } from './listen.ts';
 import { watchConfig, type Reloading } from './reload.ts';
 import type { openStores } from './stores/open.ts';
 import { Secrets } from './config/secrets.ts';
@@ -19,7 +19,7 @@ export interface Running {
   ended: Promise<0 | 1>;
 }
 
-/** How long to wait for the last frames to be sent, and for the log to be written. */
+/** How long to wait for the log to be written. */
 const lastWordsMs = 500;
 
 /** The same signal within this time is a duplicate of the first. */
@@ -29,56 +29,6 @@ const documentedKeys = /^sk-test-key-/;
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
-}
-
-type App = ReturnType<typeof createApp>;
-type Certificate = { cert: string; key: string };
-
-/** An address to listen on, and the settings that choose its port. */
-interface Place {
-  hostname: string;
-  port: number;
-  chosenBy: string;
-}
-
-function placesOf({ host, port, metricsPort }: Config): Place[] {
-  const own = { hostname: host, port, chosenBy: '--port or PORT' };
-  const scrapes = { hostname: '127.0.0.1', port: metricsPort, chosenBy: 'METRICS_PORT' };
-  return metricsPort > 0 ? [own, scrapes] : [own];
-}
-
-/** Throws if the address cannot be listened on. Checked first, so that a failed start leaves nothing on disk. */
-function assertFree({ hostname, port }: Place): void {
-  const fetch = () => new Response();
-  void Bun.serve({ hostname, port, reusePort: false, fetch }).stop(true);
-}
-
-/** Listens for clients and, if METRICS_PORT is set, for scrapes. Throws if a port is taken. */
-function listen(
-  app: App,
-  { host: hostname, port, metricsPort }: Config,
-  { metrics }: Parts,
-  certificate: Certificate | undefined,
-): MetricsServer | undefined {
-  app.listen({
-    hostname,
-    port,
-    reusePort: false,
-    // In effect no limit: Bun's own 413 has no error body. The gateway enforces MAX_BODY_BYTES itself.
-    maxRequestBodySize: 2 ** 50,
-    ...(certificate && { tls: certificate }),
-  });
-  return metricsPort > 0 ? metricsServer({ metrics, port: metricsPort }) : undefined;
-}
-
-/** Logs why the gateway could not listen, and what to do. */
-function explainPlace(error: unknown, { hostname, port, chosenBy }: Place, log: Log): void {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const reason =
-    code === 'EADDRINUSE'
-      ? `another program listens there; choose another port with ${chosenBy}`
-      : String(error);
-  log.error({ hostname, port, code }, `cannot listen on ${hostname}:${port}: ${reason}`);
 }
 
 /**
@@ -132,9 +82,9 @@ export async function serve(
   await accounts.start();
 
   const app = createApp(parts);
-  let scrapes: MetricsServer | undefined;
+  const listener = new Listener(app, config, parts, certificate);
   try {
-    scrapes = listen(app, config, parts, certificate);
+    listener.open();
   } catch (error) {
     const place = places[app.server === null ? 0 : 1];
     if (place) explainPlace(error, place, log);
@@ -144,7 +94,8 @@ export async function serve(
     await end(1);
     return { url: undefined, ended: ended.promise };
   }
-  const unwatch = reloading && watchConfig(config, reloading, parts, secrets);
+  const reloaded = { secrets, renew: (renewed: Certificate) => listener.renew(renewed) };
+  const unwatch = reloading && watchConfig(config, reloading, parts, reloaded);
 
   async function drain(signal: NodeJS.Signals): Promise<void> {
     if (drained !== undefined) {
@@ -163,10 +114,9 @@ export async function serve(
     await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs), hurry.promise]);
     if (live.size > 0) log.warn({ inFlight: live.size }, 'ending the open requests');
     live.abortAll('shutting_down');
-    await Promise.race([app.server?.stop(), Bun.sleep(lastWordsMs)]);
-    await app.server?.stop(true);
+    await listener.stop();
     await scheduler.close();
-    await scrapes?.stop();
+    await listener.stopScrapes();
     await accounts.close();
     await stores.close();
     await tracing?.close();

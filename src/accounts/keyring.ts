@@ -84,6 +84,11 @@ export class KeyRing {
     );
   }
 
+  /** How many keys of the store there are, those included that are no longer accepted. */
+  get issuedCount(): number {
+    return this.#issued.size;
+  }
+
   /** From now on refuses a key of the store. */
   revoke(id: string): void {
     this.#revoked.add(id);

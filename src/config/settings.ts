@@ -253,7 +253,7 @@ export const settings = [
       }),
     ),
     ['*'],
-    'Origins of web pages whose scripts may call the gateway, comma-separated; these need a key as well.',
+    'Origins of web pages whose scripts may call the gateway, comma-separated; these need a key as well. * leaves /admin out, which takes listed origins alone.',
     lowerCase,
   ),
   setting(
@@ -409,7 +409,7 @@ export const settings = [
     'TLS_CERT_FILE',
     pemFile,
     undefined,
-    'Certificate chain; with TLS_KEY_FILE the gateway serves HTTPS.',
+    'Certificate chain; with TLS_KEY_FILE the gateway serves HTTPS. Both files are read again when they change and on SIGHUP.',
   ),
   setting('TLS_KEY_FILE', pemFile, undefined, 'Private key of the certificate.'),
 ] as const;

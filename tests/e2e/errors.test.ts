@@ -255,7 +255,7 @@ describe("the engine's own errors", () => {
 
   test.each([301, 302, 307])('%d is a 502 and is not followed', async (status) => {
     const before = engine.requests.length;
-    const answer = await ask({ body, ...fault(`status=${status}`) });
+    const answer = await ask({ body, ...fault(`status=${status}`) }, '/v1/completions');
     expect(answer.status).toBe(502);
     expect(answer.headers.get('x-gateway-error')).toBe('upstream_redirected');
     expect(engine.requests.length).toBe(before + 1);

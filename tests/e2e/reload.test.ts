@@ -3,10 +3,12 @@
  * refused with its problems, and the old one stays.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
+import { writeFileSync } from 'node:fs';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { ask, send } from '../support/rawclient.ts';
 import { configFile, startWith } from '../support/configfile.ts';
 import { healthOf, untilUpstream } from '../support/gatewayhealth.ts';
+import { key } from '../support/gatewayprocess.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
@@ -63,6 +65,27 @@ test('a wrong configuration is refused with its problems and changes nothing', a
   for (const part of ['upstreams[1].url', 'upstreams[1].slots', 'log_level'])
     expect(said).toContain(part);
   expect((await ask(gateway.url, { body: { prompt: 'x', max_tokens: 1 } })).status).toBe(200);
+  await engine.stop();
+});
+
+test('what a start would refuse is refused: nobody has a key, or the file is empty', async () => {
+  const engine = startDemoEngine();
+  const whole = { upstreams: [{ url: engine.url }], allowed_api_keys: [key] };
+  using file = configFile(whole);
+  await using gateway = await startWith(file, { ALLOWED_API_KEYS: '' });
+  await untilUpstream(gateway, 'engine', { state: 'up' });
+  const problemsOf = async (count: number) => {
+    await until('it is refused', () => gateway.logs.filter(refused).length === count);
+    return String(gateway.logs.filter(refused).at(-1)?.['problems']);
+  };
+  file.write({ upstreams: [{ url: engine.url }] });
+  expect(await problemsOf(1)).toContain('no API key is configured');
+  writeFileSync(file.path, '');
+  expect(await problemsOf(2)).toContain('the file is empty');
+  expect((await ask(gateway.url, { body: { prompt: 'x', max_tokens: 1 } })).status).toBe(200);
+  expect(gateway.logs.filter(reloaded)).toEqual([]);
+  file.write(whole);
+  await gateway.logged(reloaded);
   await engine.stop();
 });
 

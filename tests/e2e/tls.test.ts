@@ -3,11 +3,12 @@
  * that says so.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { key, runCommand, startGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { until } from '../support/wait.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tls-'));
 const engine = startDemoEngine();
@@ -114,6 +115,72 @@ describe('with a certificate', () => {
   test('speaks no plain HTTP', async () => {
     const plain = fetch(gateway.url.replace('https:', 'http:'));
     await expect(plain).rejects.toThrow();
+  });
+});
+
+describe('a renewed certificate', () => {
+  const next = makeCertificate('next');
+  const inUse = { cert: join(folder, 'in-use.pem'), key: join(folder, 'in-use.key') };
+  const put = (files: { cert: string; key: string }) => {
+    copyFileSync(files.cert, inUse.cert);
+    copyFileSync(files.key, inUse.key);
+  };
+  const renewed = (count: number) => (): boolean =>
+    renewing.logs.filter(({ msg }) => msg === 'the certificate was renewed').length === count;
+  const askWith = (files: { cert: string }, init: RequestInit = {}) =>
+    fetch(`${renewing.url}/v1/completions`, {
+      ...init,
+      headers: { authorization: `Bearer ${key}` },
+      keepalive: false,
+      tls: { ca: readFileSync(files.cert, 'utf8') },
+    });
+  const slow = startDemoEngine({ tokensPerSecond: 20 });
+  let renewing: Gateway;
+
+  beforeAll(async () => {
+    put(own);
+    renewing = await startGateway({
+      LLM_SERVER_URL: slow.url,
+      TLS_CERT_FILE: inUse.cert,
+      TLS_KEY_FILE: inUse.key,
+    });
+  });
+  afterAll(async () => {
+    await renewing[Symbol.asyncDispose]();
+    await slow.stop();
+  });
+
+  test('is taken when its file changes, and what is open goes on to its end', async () => {
+    const body = '{"prompt":"a","stream":true,"max_tokens":60,"ignore_eos":true}';
+    const open = await askWith(own, { method: 'POST', body });
+    put(next);
+    await until('it is taken', renewed(1));
+    expect((await askWith(next)).status).toBe(405);
+    await expect(askWith(own)).rejects.toThrow(/certificate/i);
+    expect(slow.requests.find(({ method }) => method === 'POST')?.state).toBe('running');
+    expect(await open.text()).toEndWith('data: [DONE]\n\n');
+  });
+
+  test('is taken on SIGHUP; without a change nothing is done', async () => {
+    renewing.kill('SIGHUP');
+    await renewing.logged(({ msg }) => msg === 'configuration reloaded');
+    put(other);
+    renewing.kill('SIGHUP');
+    await until('it is taken', renewed(2));
+    expect((await askWith(other)).status).toBe(405);
+  });
+
+  test('that does not fit its key is refused, and the old one stays', async () => {
+    copyFileSync(own.cert, inUse.cert);
+    const line = await renewing.logged(({ msg }) => String(msg).includes('the old one stays'));
+    expect(String(line['problems'])).toContain('does not belong to the certificate');
+    expect((await askWith(other)).status).toBe(405);
+    expect(renewed(2)()).toBe(true);
+  });
+
+  test('leaves nothing that keeps the gateway from ending', async () => {
+    renewing.kill('SIGTERM');
+    expect(await renewing.exited).toBe(0);
   });
 });
 

@@ -86,8 +86,10 @@ export function inputOf(asked: AskedRun): RequestInput {
   if (route === undefined) throw new Error(`no route ${method} ${path}`);
   const source = 'bytes' in body ? body : new Response(JSON.stringify(body));
   const json = { 'content-type': 'application/json', ...headers };
+  const id = `run-${++count}`;
   return {
-    id: `run-${++count}`,
+    id,
+    uniqueId: id,
     caller: { ...caller, ...asked.caller },
     route,
     method,

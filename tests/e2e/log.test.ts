@@ -81,6 +81,7 @@ describe('a request', () => {
       level: 'INFO',
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
       requestId: `log-${count}`,
+      uniqueId: expect.stringMatching(/^log-\d+-[0-9a-f]{8}$/),
       caller: expect.stringContaining('…'),
       principal: expect.stringMatching(/^[0-9a-f]{8}$/),
       route: '/v1/completions',

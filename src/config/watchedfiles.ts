@@ -36,9 +36,9 @@ export class WatchedFiles {
 
   /** Begins to watch. Resolves when the state that later ones are compared with is known. */
   async start(): Promise<void> {
+    if (this.paths.length === 0) return;
+    this.#timer ??= setInterval(() => void this.tick(), lookMs);
     this.#seen = this.#told = await this.#look();
-    // Without a file there is nothing to look at.
-    if (this.paths.length > 0) this.#timer ??= setInterval(() => void this.tick(), lookMs);
   }
 
   stop(): void {
@@ -56,6 +56,7 @@ export class WatchedFiles {
 
   /** Tells at once whatever the files are like, or, while one is being written, when they stand still. */
   async ask(): Promise<void> {
+    if (this.paths.length === 0) return this.tell();
     this.#isAsked = true;
     const now = await this.#look();
     if (this.#isAsked && now === this.#seen) this.#tell(now);

@@ -1,23 +1,27 @@
 /** A configuration that is read again: what it changes, what it refuses, and what it says about the rest. */
-import { describe, expect, spyOn, test } from 'bun:test';
+import { describe, expect, mock, spyOn, test } from 'bun:test';
 import type { ResponseCache } from '../../src/cache/cache.ts';
-import type { Config } from '../../src/config/load.ts';
 import { InputError } from '../../src/config/problems.ts';
-import { watchConfig } from '../../src/reload.ts';
+import type { Certificate } from '../../src/listen.ts';
+import { watchConfig, type Reloading } from '../../src/reload.ts';
 import { configOf, partsOf } from '../support/gatewayparts.ts';
 import { key } from '../support/gatewayprocess.ts';
+
+type Load = Reloading['load'];
 
 const nextKey = 'sk-of-the-next-configuration';
 
 /** A gateway that reads what `load` returns at each signal. */
 async function watched(
-  load: () => Config,
+  load: Load,
   env: Record<string, string> = {},
   isDraining = () => false,
+  { certificate, renew = () => {} }: { certificate?: Certificate; renew?: () => void } = {},
 ) {
   const made = await partsOf(env);
   const parts = { ...made.parts, isDraining };
-  const unwatch = watchConfig(made.config, { file: undefined, load }, parts, made.secrets);
+  const reloading = { file: undefined, load, readCertificate: () => certificate };
+  const unwatch = watchConfig(made.config, reloading, parts, { secrets: made.secrets, renew });
   return {
     ...made,
     parts,
@@ -79,6 +83,47 @@ describe('a configuration that is wrong', () => {
     expect(isKnown(gateway, key)).toBe(true);
     expect(gateway.lines).toMatchObject([{ level: 50, problems }]);
   });
+});
+
+describe('a certificate', () => {
+  const certificate = { cert: 'a certificate', key: 'its key' };
+  const next = () => configOf({ ALLOWED_API_KEYS: nextKey });
+  const draining = () => false;
+
+  test('is read again with the configuration', async () => {
+    const renew = mock();
+    using gateway = await watched(next, {}, draining, { certificate, renew });
+    gateway.reload();
+    expect(renew.mock.calls).toEqual([[certificate]]);
+    expect(isKnown(gateway, nextKey)).toBe(true);
+  });
+
+  test('that cannot be used changes nothing', async () => {
+    const renew = () => {
+      throw new Error('no such certificate');
+    };
+    using gateway = await watched(next, {}, draining, { certificate, renew });
+    gateway.reload();
+    expect(isKnown(gateway, nextKey)).toBe(false);
+    expect(gateway.lines).toMatchObject([{ level: 50, problems: ['Error: no such certificate'] }]);
+  });
+
+  test('of another path waits for a restart', async () => {
+    const renew = mock();
+    const moved = () => ({ ...next(), tlsCertFile: '/other.pem' });
+    using gateway = await watched(moved, {}, draining, { certificate, renew });
+    gateway.reload();
+    expect(renew).not.toHaveBeenCalled();
+    expect(gateway.lines.at(-1)).toMatchObject({ settings: ['tlsCertFile'] });
+  });
+});
+
+test('the keys of the store count among those that let somebody in', async () => {
+  let issued = -1;
+  const load: Load = (count) => ((issued = count()), configOf());
+  using gateway = await watched(load);
+  gateway.reload();
+  expect(issued).toBe(0);
 });
 
 test('what needs a restart is named, each time that it differs from what was read last', async () => {

@@ -142,7 +142,7 @@ export class Upstream {
   }
 
   /** Slots in use and in all; `capacity` is `undefined` where it is not bounded. */
-  get usage(): { used: number; capacity: number | undefined } {
+  get occupancy(): { used: number; capacity: number | undefined } {
     const slotSets = [...this.#slotSets.values()];
     const capacity = slotSets.reduce((sum, slots) => sum + slots.capacity, 0);
     return {

@@ -47,8 +47,8 @@ export function info(options: InfoOptions) {
         uptimeSeconds: Math.floor(uptimeSeconds()),
         inFlight: live.size,
         queued: pool.queued,
-        upstreams: fleet.upstreams.map(({ id, kind, state, usage }) => {
-          return { id, kind, state, slots: usage.capacity, usedSlots: usage.used };
+        upstreams: fleet.upstreams.map(({ id, kind, state, occupancy }) => {
+          return { id, kind, state, slots: occupancy.capacity, usedSlots: occupancy.used };
         }),
       });
     })

@@ -58,9 +58,13 @@ export function stateFamilies({ live, fleet, pool, ledger, version }: Observed):
     perUpstream(
       'upstream_slots',
       'Requests that an upstream runs at once; absent where it is not bounded.',
-      ({ usage }) => usage.capacity,
+      ({ occupancy }) => occupancy.capacity,
     ),
-    perUpstream('upstream_slots_used', 'Slots of an upstream in use.', ({ usage }) => usage.used),
+    perUpstream(
+      'upstream_slots_used',
+      'Slots of an upstream in use.',
+      ({ occupancy }) => occupancy.used,
+    ),
     perUpstream(
       'upstream_breaker_open',
       'Whether an upstream is set aside, or gets one request that tries it.',

@@ -46,9 +46,9 @@ export function liveView(
 ) {
   return {
     requests: [...live].sort(byAge).map((request) => requestView(request, now)),
-    upstreams: upstreams.map(({ id, kind, state, usage, models }) => {
-      const slots = usage.capacity ?? null;
-      return { id, kind, state, slots, usedSlots: usage.used, models: models ?? [] };
+    upstreams: upstreams.map(({ id, kind, state, occupancy, models }) => {
+      const slots = occupancy.capacity ?? null;
+      return { id, kind, state, slots, usedSlots: occupancy.used, models: models ?? [] };
     }),
     queued,
   };

@@ -25,12 +25,12 @@ export interface Job {
   /** The blocks of its prompt; `undefined` if there is no choice of engines. */
   readonly chain: Uint32Array | undefined;
   /** The client's own name of the conversation; `undefined` without one, or if there is no choice of engines. */
-  readonly session: string | undefined;
+  readonly conversation: string | undefined;
   /** How many tokens of the answer have gone to the client; `undefined` for an answer that comes whole. */
   served(): number | undefined;
 }
 
-const maxSessionLength = 200;
+const maxConversationLength = 200;
 
 /**
  * Makes the job of a request whose body is here.
@@ -62,7 +62,7 @@ class RequestJob implements Job {
   readonly bytes: number;
   readonly promptBytes: number;
   readonly chain: Uint32Array | undefined;
-  readonly session: string | undefined;
+  readonly conversation: string | undefined;
 
   constructor(
     private readonly request: LiveRequest,
@@ -84,7 +84,7 @@ class RequestJob implements Job {
     this.promptBytes = facts?.bytes ?? (hasPrompt ? body.length : 0);
     this.chain = facts?.chain;
     const session = hasChoice ? headers.get('x-session-id') : null;
-    this.session = session?.slice(0, maxSessionLength) || undefined;
+    this.conversation = session?.slice(0, maxConversationLength) || undefined;
   }
 
   served(): number | undefined {

@@ -18,8 +18,8 @@ export interface Candidate {
   prefillBlocksPerMs: number | undefined;
   /** Until a slot is free and the requests held for it before have run; 0 when it can start now. */
   expectedWaitMs: number;
-  /** Whether the session that the client named went there before. */
-  isSessionHome: boolean;
+  /** Whether the conversation that the client named went there before. */
+  isConversationHome: boolean;
 }
 
 export interface Placement {
@@ -92,11 +92,11 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
     const order = (index + turn) % candidates.length;
     return { ...candidate, prefillBlocksPerMs, index, missingMs, order };
   });
-  const homes = all.filter(({ isShared, isSessionHome }) => !isShared || isSessionHome);
+  const homes = all.filter(({ isShared, isConversationHome }) => !isShared || isConversationHome);
   const home = leastBy(
     homes,
     ({ matchedBlocks }) => -matchedBlocks,
-    ({ isSessionHome }) => (isSessionHome ? 0 : 1),
+    ({ isConversationHome }) => (isConversationHome ? 0 : 1),
     ({ isFree }) => (isFree ? 0 : 1),
     ({ usedShare, weight }) => usedShare / weight,
   );
@@ -119,20 +119,20 @@ export function place(request: Placed, candidates: readonly Candidate[]): Placem
   return isWorthIt ? { index: home.index, isHeld: true } : { index: spill.index, isHeld: false };
 }
 
-const maxSessions = 10_000;
+const maxConversations = 10_000;
 
-/** Where sessions went last; those used longest ago are forgotten first. */
-export class SessionHomes {
+/** Where conversations went last; those used longest ago are forgotten first. */
+export class ConversationHomes {
   readonly #homes = new Map<string, string>();
 
-  get(session: string): string | undefined {
-    return this.#homes.get(session);
+  get(conversation: string): string | undefined {
+    return this.#homes.get(conversation);
   }
 
-  set(session: string, upstream: string): void {
-    this.#homes.delete(session);
-    this.#homes.set(session, upstream);
-    if (this.#homes.size <= maxSessions) return;
+  set(conversation: string, upstream: string): void {
+    this.#homes.delete(conversation);
+    this.#homes.set(conversation, upstream);
+    if (this.#homes.size <= maxConversations) return;
     const oldest = this.#homes.keys().next().value;
     if (oldest !== undefined) this.#homes.delete(oldest);
   }

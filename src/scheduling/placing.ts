@@ -2,7 +2,7 @@
  * On which upstream a job runs: where affinity says, as far as one is free; or it is held for the upstream that has its
  * conversation. It grants nothing, and asks only the fleet what is known of upstreams.
  */
-import { place, SessionHomes, type Candidate } from './affinity.ts';
+import { place, ConversationHomes, type Candidate } from './affinity.ts';
 import type { Job } from '../request/job.ts';
 import type { Fleet } from '../engines/fleet.ts';
 import { blockBytes } from '../wire/prompt.ts';
@@ -25,7 +25,7 @@ const noChain = new Uint32Array();
 
 export class Placing {
   #turn = 0;
-  readonly #homes = new SessionHomes();
+  readonly #homes = new ConversationHomes();
   readonly #holds = new Map<Job, Hold>();
   /** The same by slots; the job that was held first comes first. */
   readonly #heldFor = new WeakMap<SlotSet, Set<Job>>();
@@ -50,7 +50,7 @@ export class Placing {
   ): Spot | undefined {
     const open = slotSets.filter((slots) => slots.isOpen);
     const tokensPerBlock = blockBytes * this.#tokensPerByte();
-    const home = job.session && this.#homes.get(sessionOf(job));
+    const home = job.conversation && this.#homes.get(conversationOf(job));
     const candidates = open.map((slots): Candidate => {
       const upstream = this.#fleet.ownerOf(slots);
       const { blocks, isShared } = upstream.index.matchOf(job.chain ?? noChain);
@@ -66,7 +66,7 @@ export class Placing {
         weight: upstream.settings.weight,
         prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
         expectedWaitMs: isFree ? 0 : turnMs * (1 + this.#heldBefore(job, slots)),
-        isSessionHome: upstream.id === home,
+        isConversationHome: upstream.id === home,
       };
     });
     const hold = this.#holds.get(job);
@@ -83,8 +83,8 @@ export class Placing {
 
   /** Records that the job runs there now. Returns how many leading blocks of its prompt were there before. */
   took(job: Job, upstream: Upstream, spot: Spot | undefined): number {
-    const { chain, session } = job;
-    if (session !== undefined) this.#homes.set(sessionOf(job), upstream.id);
+    const { chain, conversation } = job;
+    if (conversation !== undefined) this.#homes.set(conversationOf(job), upstream.id);
     if (chain === undefined || chain.length === 0) return 0;
     const isThere = spot !== undefined && this.#fleet.ownerOf(spot.slots) === upstream;
     return isThere ? spot.blocks : upstream.index.matchOf(chain).blocks;
@@ -125,6 +125,6 @@ export class Placing {
   }
 }
 
-function sessionOf({ caller, session }: Job): string {
-  return `${caller.principal} ${session}`;
+function conversationOf({ caller, conversation }: Job): string {
+  return `${caller.principal} ${conversation}`;
 }

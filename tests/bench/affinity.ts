@@ -53,7 +53,7 @@ const candidates = Array.from({ length: 4 }, (_, i): Candidate => ({
   weight: 1,
   prefillBlocksPerMs: 0.03,
   expectedWaitMs: i === 2 ? 1_000 : 0,
-  isSessionHome: false,
+  isConversationHome: false,
 }));
 const placing = measure((turn) => place({ blocks: 40, waitedMs: 0, turn }, candidates));
 console.log(`place among 4  ${placing} us; ${index.size} blocks held`);

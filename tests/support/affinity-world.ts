@@ -307,7 +307,7 @@ class World {
         weight: 1,
         prefillBlocksPerMs: prefillPerMs && prefillPerMs / tokensPerBlock,
         expectedWaitMs: isFree ? 0 : (serviceMs / slots.capacity) * (1 + before),
-        isSessionHome: false,
+        isConversationHome: false,
       };
     });
     const waitedMs = this.#now - (message.heldSince ?? this.#now);

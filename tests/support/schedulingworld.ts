@@ -88,7 +88,7 @@ export function jobOf(principal: string, more: Partial<Job> = {}): Job {
     bytes: 100,
     promptBytes: 0,
     chain: undefined,
-    session: undefined,
+    conversation: undefined,
     served: () => undefined,
     ...more,
   };

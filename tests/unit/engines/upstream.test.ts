@@ -117,14 +117,14 @@ describe('its slots', () => {
     const [x, y] = ['x', 'y'].map((model) => upstream.slotsFor(model));
     expect([x?.id, x?.capacity, y?.id, y?.capacity]).toEqual(['a/x', 2, 'a/y', 1]);
     if (x) x.used = 2;
-    expect(upstream.usage).toEqual({ used: 2, capacity: 3 });
+    expect(upstream.occupancy).toEqual({ used: 2, capacity: 3 });
   });
 
   test('are counted as it says before any request came', () => {
     const upstream = seen({ slots: 'auto' });
-    expect(upstream.usage).toEqual({ used: 0, capacity: undefined });
+    expect(upstream.occupancy).toEqual({ used: 0, capacity: undefined });
     upstream.saw({ kind: 'llama.cpp', slots: 3 });
-    expect(upstream.usage).toEqual({ used: 0, capacity: 3 });
+    expect(upstream.occupancy).toEqual({ used: 0, capacity: 3 });
   });
 });
 

@@ -73,15 +73,15 @@ describe('where it is sought', () => {
   test('matters among several engines', () => {
     const { job } = make({ fields: { prompt }, headers });
     expect(job.chain?.length).toBeGreaterThan(0);
-    expect(job.session).toBe('s'.repeat(200));
+    expect(job.conversation).toBe('s'.repeat(200));
     expect(
-      make({ fields: { prompt }, headers: { 'x-session-id': '' } }).job.session,
+      make({ fields: { prompt }, headers: { 'x-session-id': '' } }).job.conversation,
     ).toBeUndefined();
   });
 
   test('does not matter with one', () => {
     const { job } = make({ fields: { prompt }, headers, hasChoice: false });
-    expect([job.chain, job.session]).toEqual([undefined, undefined]);
+    expect([job.chain, job.conversation]).toEqual([undefined, undefined]);
   });
 });
 

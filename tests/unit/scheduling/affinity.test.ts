@@ -2,7 +2,7 @@
  * Affinity: where requests are placed, and how much of what could be cached is, in a simulated world of four engines.
  */
 import { describe, expect, test, setDefaultTimeout } from 'bun:test';
-import { place, SessionHomes, type Candidate } from '../../../src/scheduling/affinity.ts';
+import { place, ConversationHomes, type Candidate } from '../../../src/scheduling/affinity.ts';
 import {
   harshScenarios,
   longScenarios,
@@ -26,7 +26,7 @@ function candidate(facts: Partial<Candidate>): Candidate {
     weight: 1,
     prefillBlocksPerMs: 0.01,
     expectedWaitMs: isFree ? 0 : 1_000,
-    isSessionHome: false,
+    isConversationHome: false,
     ...facts,
   };
 }
@@ -115,20 +115,20 @@ describe('place, when the conversation has a home', () => {
     expect(isHeldAt).toEqual([false, true]);
   });
 
-  test('of two that hold as much takes the one that the session used', () => {
-    const candidates = [candidate(home), candidate({ ...home, isSessionHome: true })];
+  test('of two that hold as much takes the one that the conversation used', () => {
+    const candidates = [candidate(home), candidate({ ...home, isConversationHome: true })];
     expect(place(request, candidates).index).toBe(1);
   });
 
-  test('takes the longest match before the session', () => {
-    const candidates = [candidate(home), candidate({ isSessionHome: true })];
+  test('takes the longest match before the conversation', () => {
+    const candidates = [candidate(home), candidate({ isConversationHome: true })];
     expect(place(request, candidates).index).toBe(0);
   });
 
-  test('takes the session where nothing matches, and does not wait for it', () => {
-    const free = [candidate({}), candidate({ isSessionHome: true, usedShare: 0.5 })];
+  test('takes the conversation where nothing matches, and does not wait for it', () => {
+    const free = [candidate({}), candidate({ isConversationHome: true, usedShare: 0.5 })];
     expect(place(request, free)).toEqual({ index: 1, isHeld: false });
-    const busy = [candidate({}), candidate({ isSessionHome: true, isFree: false })];
+    const busy = [candidate({}), candidate({ isConversationHome: true, isFree: false })];
     expect(place(request, busy)).toEqual({ index: 0, isHeld: false });
   });
 });
@@ -175,7 +175,7 @@ test('whatever the figures, a request starts only where there is room, and is he
         weight: 1 + random.below(3),
         prefillBlocksPerMs: 0.01 + random.below(100) / 1_000,
         expectedWaitMs: random.below(5_000),
-        isSessionHome: random.oneIn(5),
+        isConversationHome: random.oneIn(5),
       }),
     );
     candidates.push(candidate({ isFree: true }));
@@ -188,8 +188,8 @@ test('whatever the figures, a request starts only where there is room, and is he
 });
 
 describe('SessionHomes', () => {
-  test('remembers where a session went last', () => {
-    const homes = new SessionHomes();
+  test('remembers where a conversation went last', () => {
+    const homes = new ConversationHomes();
     homes.set('a', 'one');
     homes.set('b', 'two');
     homes.set('a', 'three');
@@ -197,13 +197,13 @@ describe('SessionHomes', () => {
   });
 
   test('forgets the one used longest ago when it has 10,000', () => {
-    const homes = new SessionHomes();
-    for (let i = 0; i < 10_000; i++) homes.set(`session ${i}`, 'one');
-    homes.set('session 0', 'one');
+    const homes = new ConversationHomes();
+    for (let i = 0; i < 10_000; i++) homes.set(`conversation ${i}`, 'one');
+    homes.set('conversation 0', 'one');
     homes.set('another', 'two');
-    expect(homes.get('session 0')).toBe('one');
-    expect(homes.get('session 1')).toBeUndefined();
-    expect(homes.get('session 2')).toBe('one');
+    expect(homes.get('conversation 0')).toBe('one');
+    expect(homes.get('conversation 1')).toBeUndefined();
+    expect(homes.get('conversation 2')).toBe('one');
   });
 });
 

@@ -44,12 +44,12 @@ describe('a conversation', () => {
     }
   });
 
-  test('goes where its session was, of the same caller alone', () => {
+  test('goes where its conversation was, of the same caller alone', () => {
     const { choose, run } = stage();
-    const session = 'chat';
-    run(jobOf('k', { session }), 'b');
-    for (let i = 0; i < 4; i++) expect(choose(jobOf('k', { session }))).toBe('b');
-    const others = Array.from({ length: 4 }, () => choose(jobOf('other', { session })));
+    const conversation = 'chat';
+    run(jobOf('k', { conversation }), 'b');
+    for (let i = 0; i < 4; i++) expect(choose(jobOf('k', { conversation }))).toBe('b');
+    const others = Array.from({ length: 4 }, () => choose(jobOf('other', { conversation })));
     expect(others).toContain('a');
   });
 

@@ -125,9 +125,9 @@ describe('a lease', () => {
     const { fleet, lease } = stage(one);
     const [upstream] = fleet.upstreams;
     const leases = [lease(), lease()] as Lease[];
-    expect([upstream?.open, upstream?.usage.used]).toEqual([2, 2]);
+    expect([upstream?.open, upstream?.occupancy.used]).toEqual([2, 2]);
     for (const each of [leases[0], leases[0]]) each?.release(done);
-    expect([upstream?.open, upstream?.usage.used]).toEqual([1, 1]);
+    expect([upstream?.open, upstream?.occupancy.used]).toEqual([1, 1]);
   });
 
   test('goes to who waits as soon as it is released', async () => {
@@ -197,13 +197,13 @@ describe('slots of requests that were aborted', () => {
     const [upstream] = fleet.upstreams;
     load.busySlots = 1;
     (lease(streaming()) as Lease).release(aborted);
-    expect(upstream?.usage.used).toBe(1);
+    expect(upstream?.occupancy.used).toBe(1);
     await clock.pass(100);
-    expect(upstream?.usage.used).toBe(1);
+    expect(upstream?.occupancy.used).toBe(1);
     expect(asked[0]).toBe('20 /slots');
     load.busySlots = 0;
     await clock.pass(100);
-    expect(upstream?.usage.used).toBe(0);
+    expect(upstream?.occupancy.used).toBe(0);
     expect(clock.due).not.toContain(clock.now() + 20);
   });
 
@@ -212,9 +212,9 @@ describe('slots of requests that were aborted', () => {
     load.busySlots = 1;
     (lease(streaming()) as Lease).release(aborted);
     await clock.pass(980);
-    expect(fleet.upstreams[0]?.usage.used).toBe(1);
+    expect(fleet.upstreams[0]?.occupancy.used).toBe(1);
     await clock.pass(40);
-    expect(fleet.upstreams[0]?.usage.used).toBe(0);
+    expect(fleet.upstreams[0]?.occupancy.used).toBe(0);
   });
 
   test('are not taken for idle while others use them, here or elsewhere', async () => {
@@ -229,11 +229,11 @@ describe('slots of requests that were aborted', () => {
     load.busySlots = 1;
     (lease(streaming()) as Lease).release(aborted);
     await clock.pass(40);
-    expect(upstream?.usage.used).toBe(0);
+    expect(upstream?.occupancy.used).toBe(0);
     load.busySlots = 2;
     (lease(streaming()) as Lease).release(aborted);
     await clock.pass(200);
-    expect(upstream?.usage.used).toBe(1);
+    expect(upstream?.occupancy.used).toBe(1);
   });
 
   test('come back at once where nobody can say when: of an engine that is away, or without a number', () => {
@@ -241,10 +241,10 @@ describe('slots of requests that were aborted', () => {
     const lease = gone.lease() as Lease;
     gone.fleet.upstreams[0]?.breaker.unreachable(0);
     lease.release(aborted);
-    expect(gone.fleet.upstreams[0]?.usage.used).toBe(0);
+    expect(gone.fleet.upstreams[0]?.occupancy.used).toBe(0);
     const unbounded = stage({ upstreams: [settingsOf('a', { slots: 'unbounded' })] });
     (unbounded.lease() as Lease).release(aborted);
-    expect(unbounded.fleet.upstreams[0]?.usage.used).toBe(0);
+    expect(unbounded.fleet.upstreams[0]?.occupancy.used).toBe(0);
   });
 
   test('come back at once where the request has ended by itself, or the engine ends them', () => {
@@ -255,7 +255,7 @@ describe('slots of requests that were aborted', () => {
     ] as const) {
       const { lease, fleet } = stage({ upstreams: [settingsOf('a', { kind })] });
       (lease() as Lease).release(end);
-      expect(fleet.upstreams[0]?.usage.used).toBe(0);
+      expect(fleet.upstreams[0]?.occupancy.used).toBe(0);
     }
   });
 });
@@ -365,7 +365,7 @@ describe('of engines that others use too', () => {
     expect(pool.queued).toBe(1);
     broker.changed();
     expect(idOf(await waits)).toBe('a');
-    expect(fleet.upstreams[0]?.usage.used).toBe(2);
+    expect(fleet.upstreams[0]?.occupancy.used).toBe(2);
   });
 
   test('a large request takes what is held', () => {

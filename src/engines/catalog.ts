@@ -74,6 +74,8 @@ export class Catalog {
         ? this.#resolveUnnamed(needsModel, allowed)
         : this.#resolveNamed(model, allowed);
     if (allowed === undefined) return choice;
+    // No name reaches the engine: a text without one, to be tokenized, is no use of a model.
+    if (model === undefined && !needsModel && choice.rewrite === undefined) return choice;
     // The name in a request counts where an upstream knows it, or where nobody knows what there is.
     const counts = model !== undefined && (choice.model === undefined || this.#named.has(model));
     const names = [choice.model, counts ? model : undefined];

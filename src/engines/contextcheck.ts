@@ -2,7 +2,7 @@
  * Refuses a prompt that fits into the context of no engine before the request waits. It chooses an engine to ask, and
  * leaves the counting to its tokenizer.
  */
-import type { Fleet } from './fleet.ts';
+import { modelFor, type Fleet } from './fleet.ts';
 import { PromptCheck, type SentPrompt } from './promptcheck.ts';
 import type { Upstream } from './upstream.ts';
 import type { Job } from '../request/job.ts';
@@ -31,7 +31,8 @@ export class ContextCheck {
   async assertFits(job: Job, prompt: SentPrompt): Promise<void> {
     if (!this.isOn || job.units === 0) return;
     const { fleet, post } = this.options;
-    const { upstreams } = fleet.resolve(job);
+    const choice = fleet.resolve(job);
+    const { upstreams } = choice;
     const upstream = fleet.upstreams.find(
       ({ id, state }) => upstreams.includes(id) && state === 'up',
     );
@@ -42,6 +43,7 @@ export class ContextCheck {
       this.#checks.set(upstream, check);
     }
     const { kind, contextTokens } = upstream;
-    await check.check({ ...prompt, kind, contextTokens, promptBytes: job.promptBytes });
+    const model = modelFor(job, choice, upstream);
+    await check.check({ ...prompt, kind, model, contextTokens, promptBytes: job.promptBytes });
   }
 }

@@ -98,10 +98,8 @@ export class Fleet {
   }
 
   /** Returns where a request may run. Throws what the catalog throws. */
-  resolve({ model, needsModel, caller }: Job): Choice {
-    // A list of models, or a text without a model's name, is no use of one.
-    const usesModel = needsModel || model !== undefined;
-    return this.#catalog.resolve(model, needsModel, usesModel ? caller.models : undefined);
+  resolve({ model, needsModel, takesModel, caller }: Job): Choice {
+    return this.#catalog.resolve(model, needsModel, takesModel ? caller.models : undefined);
   }
 
   /** Returns the slots where a request may run; the same object for the same choice. */
@@ -167,4 +165,14 @@ export class Fleet {
   #hasPeer(upstream: Upstream): boolean {
     return this.#upstreams.some((other) => other !== upstream && other.isHopeful);
   }
+}
+
+/** Returns what the body must name as its model at an upstream; `undefined` if it stays as it is. */
+export function modelFor(
+  { caller, model }: Job,
+  choice: Choice,
+  { id }: Upstream,
+): string | undefined {
+  // Of a key that may not use every model: a body that names two must not mean another one to the engine.
+  return choice.rewrite?.[id] ?? (caller.models && model);
 }

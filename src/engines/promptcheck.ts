@@ -3,7 +3,7 @@
  * cannot fit into the context. It generates nothing, and without a count it refuses nothing: then the engine judges.
  */
 import { GatewayError } from '../wire/errors.ts';
-import { spans, textOf, type Fields, type Span } from '../wire/json.ts';
+import { editJson, spans, textOf, type Fields, type Span } from '../wire/json.ts';
 import type { Route } from '../wire/routes.ts';
 import type { EngineKind } from '../wire/kinds.ts';
 
@@ -26,6 +26,8 @@ export interface SentPrompt {
 /** A prompt that is to be checked, and what is known of the engine. */
 export interface PromptToCheck extends SentPrompt {
   kind: EngineKind;
+  /** What the engine is to get as the model in place of what the body says; `undefined` to leave that. */
+  model: string | undefined;
   /** Tokens that one request may have, its prompt and its answer together. */
   contextTokens: number | undefined;
   /** Of the prompt alone. */
@@ -101,10 +103,12 @@ export class PromptCheck {
     if (!isCountable(request)) return undefined;
     const { prompt } = request.fields;
     if (promptPaths.has(request.route.path) && isTokenList(prompt)) return prompt.length;
-    const members = spans(request.body);
-    const question = questionOf(request, members);
+    const { model } = request;
+    const body = model === undefined ? request.body : editJson(request.body, { model });
+    const members = spans(body);
+    const question = questionOf({ ...request, body }, members);
     if (question === undefined) return undefined;
-    const key = digestOf(question.path, request.body, members);
+    const key = digestOf(question.path, body, members);
     const known = this.#counts.get(key);
     if (known !== undefined) {
       this.#counts.delete(key);

@@ -34,13 +34,26 @@ export function attempt(options: Attempt): Promise<Response> {
   return fetch(url + path, {
     ...lease.connection,
     method: route.method,
-    headers: upstreamHeaders(headers, request, apiKey),
+    headers: headersFor(headers, request, apiKey),
     body: body === undefined ? null : edited(route, body, edits, headers),
     signal: request.signal,
     decompress: isRead,
     redirect: 'manual',
     timeout: false,
   });
+}
+
+/**
+ * Returns the headers for the engine. An engine reads a body as its headers say: for a key that may not use every model
+ * they must say what the gateway has read, uncompressed JSON or an uncompressed form.
+ */
+function headersFor(client: Headers, request: LiveRequest, apiKey: string | undefined) {
+  const headers = upstreamHeaders(client, request, apiKey);
+  const { route, caller } = request;
+  if (caller.models === undefined || route.body === 'none') return headers;
+  delete headers['content-encoding'];
+  if (route.body === 'json') headers['content-type'] = 'application/json';
+  return headers;
 }
 
 /** Returns the body with its edits; the same bytes where there are none. */

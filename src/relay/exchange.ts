@@ -17,7 +17,7 @@ import { Recording } from '../cache/recording.ts';
 import { failureOf } from '../engines/failure.ts';
 import { readUnavailable } from '../engines/loading.ts';
 import type { Upstream } from '../engines/upstream.ts';
-import { inspect, readBody, type BodySource } from '../request/body.ts';
+import { assertQueryWithoutModel, inspect, readBody, type BodySource } from '../request/body.ts';
 import type { Caller } from '../request/caller.ts';
 import { jobOf, type Job } from '../request/job.ts';
 import type { LiveRequest } from '../request/live.ts';
@@ -109,6 +109,7 @@ export class Exchange {
     try {
       if (request.code !== undefined) throw new GatewayError(request.code);
       if (isDraining()) throw shuttingDown();
+      assertQueryWithoutModel(input.url, caller);
       if (route.method === 'POST') this.#assertFewOpen();
       const body =
         route.body === 'none'

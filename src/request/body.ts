@@ -5,7 +5,9 @@
 import { GatewayError } from '../wire/errors.ts';
 import { parseObject, type Fields } from '../wire/json.ts';
 import type { LiveRequest } from './live.ts';
-import type { Route } from '../wire/routes.ts';
+import { namesModelElsewhere, namesModelInQuery } from '../wire/modelnames.ts';
+import { searchOf, type Route } from '../wire/routes.ts';
+import type { Caller } from './caller.ts';
 
 /** To read in parts, which can be counted, costs 20 µs and more: conversations are read at once. */
 const uncountedBytes = 1024 * 1024;
@@ -78,14 +80,7 @@ export function inspect(route: Route, body: Uint8Array, request: LiveRequest): F
       param: 'model',
     });
   }
-  // Go reads names of members in any case, so that this is another name to the gateway than to the engine.
-  const isAmbiguous = Object.keys(fields).some((name) => name !== 'model' && /^model$/i.test(name));
-  if (isAmbiguous && request.caller.models !== undefined) {
-    throw new GatewayError('invalid_field', {
-      message: 'Write "model" in small letters, once: this API key may not use every model.',
-      param: 'model',
-    });
-  }
+  if (request.caller.models !== undefined) assertOneModel(fields);
   request.asks(model ?? undefined, stream === true);
   const { needsOneOf } = route;
   if (needsOneOf !== undefined && !needsOneOf.some((field) => fields[field] !== undefined)) {
@@ -95,4 +90,29 @@ export function inspect(route: Route, body: Uint8Array, request: LiveRequest): F
     });
   }
   return fields;
+}
+
+/** Throws when an engine may find another model in the body than the one that is checked. */
+function assertOneModel(fields: Fields): void {
+  const name = Object.keys(fields).find(namesModelElsewhere);
+  if (name === undefined) return;
+  const isSpelling = /^model(\[|$)/i.test(name);
+  throw new GatewayError('invalid_field', {
+    message: isSpelling
+      ? 'Write "model" in small letters, once: this API key may not use every model.'
+      : `Leave out "${name}", which can name a model: this API key may not use every model.`,
+    param: isSpelling ? 'model' : name,
+  });
+}
+
+/**
+ * Throws when the query of a URL can name a model to an engine and the caller may not use all of them: only the body's
+ * is checked.
+ */
+export function assertQueryWithoutModel(url: string, { models }: Caller): void {
+  if (models === undefined || !namesModelInQuery(searchOf(url))) return;
+  throw new GatewayError('invalid_field', {
+    message: 'Name the model in the body, not in the query: this API key may not use every model.',
+    param: 'model',
+  });
 }

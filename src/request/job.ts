@@ -5,7 +5,7 @@
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import type { LiveRequest } from './live.ts';
-import { isPlainForm, modelPart } from '../wire/multipart.ts';
+import { isStrictForm, modelPart } from '../wire/multipart.ts';
 import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
 import type { Priority, Caller } from './caller.ts';
 
@@ -16,6 +16,8 @@ export interface Job {
   /** What the client called its model, and whether the route cannot do without one. */
   readonly model: string | undefined;
   readonly needsModel: boolean;
+  /** Whether its body can have the name of a model; a list of models has no body. */
+  readonly takesModel: boolean;
   /** Slots that it takes; 0 for none. */
   readonly units: number;
   /** Of the body that waits in memory. */
@@ -58,6 +60,7 @@ class RequestJob implements Job {
   readonly priority: Priority;
   readonly model: string | undefined;
   readonly needsModel: boolean;
+  readonly takesModel: boolean;
   readonly units: number;
   readonly bytes: number;
   readonly promptBytes: number;
@@ -79,6 +82,7 @@ class RequestJob implements Job {
     this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
     this.model = request.model;
     this.needsModel = generates;
+    this.takesModel = route.body !== 'none';
     this.units = generates ? unitsOf(route, fields ?? noFields) : 0;
     this.bytes = request.bytesIn;
     this.promptBytes = facts?.bytes ?? (hasPrompt ? body.length : 0);
@@ -96,9 +100,10 @@ const noFields: Fields = {};
 
 /** Returns the model that a form names. Throws where a caller that may not use all could have it read otherwise. */
 function modelIn(body: Uint8Array, contentType: string, caller: Caller): string | undefined {
-  if (caller.models !== undefined && !isPlainForm(body, contentType)) {
+  if (caller.models !== undefined && !isStrictForm(body, contentType)) {
     throw new GatewayError('invalid_field', {
-      message: 'The body is no form (multipart/form-data, every line of it ending in CR LF).',
+      message:
+        'The form (multipart/form-data) can be read in several ways, and this API key may not use every model. Send it as browsers do: lines that end in CR LF, a simple name in each Content-Disposition.',
     });
   }
   return modelPart(body, contentType)?.value;

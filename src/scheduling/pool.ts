@@ -11,7 +11,7 @@ import type { ShareStore } from './sharestore.ts';
 import type { SlotBroker } from './slotbroker.ts';
 import type { Grant } from './waiter.ts';
 import type { Choice } from '../engines/catalog.ts';
-import type { Fleet } from '../engines/fleet.ts';
+import { modelFor, type Fleet } from '../engines/fleet.ts';
 import type { Health } from '../engines/health.ts';
 import type { EngineLoad } from '../engines/load.ts';
 import type { Retries } from '../engines/retry.ts';
@@ -165,16 +165,10 @@ export class Pool {
     return lease;
   }
 
-  #editsFor(
-    { units, caller, model: asked }: Job,
-    choice: Choice,
-    upstream: Upstream,
-  ): Edits | undefined {
-    // Of a key that may not use every model: a body that names two must not mean another one to the engine.
-    const checked = caller.models && asked;
-    const model = choice.rewrite?.[upstream.id] ?? checked;
+  #editsFor(job: Job, choice: Choice, upstream: Upstream): Edits | undefined {
+    const model = modelFor(job, choice, upstream);
     const isWanted = this.#options.settings().isolatePromptCache === 'on';
-    const isIsolated = isWanted && upstream.kind === 'llama.cpp' && units > 0;
+    const isIsolated = isWanted && upstream.kind === 'llama.cpp' && job.units > 0;
     if (model === undefined && !isIsolated) return undefined;
     return { ...(model !== undefined && { model }), ...(isIsolated && { cache_prompt: false }) };
   }

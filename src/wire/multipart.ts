@@ -3,6 +3,7 @@
  * body that is not a form is not touched.
  */
 import { viewOf } from './bytes.ts';
+import { namesModelElsewhere } from './modelnames.ts';
 
 /** A part's field name, and its content as byte offsets `[start, end)`. */
 interface Part {
@@ -66,20 +67,61 @@ export function replaceModel(body: Uint8Array, contentType: string, model: strin
 }
 
 /**
- * Returns whether every parser finds the same parts in the form: each occurrence of the boundary is a delimiter by
- * RFC 2046, with CR LF. In any other form a lenient parser may find more parts.
+ * Returns whether the form keeps to a grammar so narrow that every parser finds the same fields in it. Parsers differ in
+ * lenient line ends, text around the parts, repeated parameters and headers, escapes in quotes, and transfer encodings:
+ * none of these may occur. A form as browsers, SDKs and curl send it passes.
  */
-export function isPlainForm(body: Uint8Array, contentType: string): boolean {
-  const boundary = boundaryOf(contentType);
+export function isStrictForm(body: Uint8Array, contentType: string): boolean {
+  const [, quoted, token] = strictType.exec(contentType) ?? [];
+  const boundary = quoted ?? token;
   if (boundary === undefined) return false;
   const bytes = viewOf(body);
-  const delimiters = new Set(Array.from(delimitersOf(bytes, boundary), ({ text }) => text));
   const dashed = Buffer.from(`--${boundary}`, 'latin1');
-  for (let at = bytes.indexOf(dashed); at !== -1; at = bytes.indexOf(dashed, at + 1)) {
-    if (!delimiters.has(at)) return false;
+  let text = bytes.indexOf(dashed);
+  if (text !== 0) return false;
+  for (let parts = 0; parts <= maxStrictParts; parts++) {
+    const end = text + dashed.length;
+    if (bytes[end] === DASH && bytes[end + 1] === DASH) {
+      return parts > 0 && ['', lineBreak].includes(bytes.toString('latin1', end + 2));
+    }
+    text = bytes.indexOf(dashed, end);
+    const start = end + lineBreak.length;
+    const isWhole = isLineBreak(bytes, end) && text >= start && isLineBreak(bytes, text - 2);
+    if (!isWhole || !isStrictPart(bytes.subarray(start, text - lineBreak.length))) return false;
   }
-  return delimiters.size > 1;
+  return false;
 }
+
+/** @param part its headers and its content, without the delimiters */
+function isStrictPart(part: Buffer): boolean {
+  const headerBytes = part.subarray(0, maxHeaderBytes).indexOf(blankLine);
+  if (headerBytes === -1) return false;
+  let disposition: string | undefined;
+  for (const line of part.toString('latin1', 0, headerBytes).split(lineBreak)) {
+    const [, name = '', value = ''] = strictHeader.exec(line) ?? [];
+    if (name === '') return false;
+    if (/^content-transfer-encoding$/i.test(name) && !/^(7bit|8bit|binary)$/i.test(value)) {
+      return false;
+    }
+    if (!/^content-disposition$/i.test(name)) continue;
+    if (disposition !== undefined) return false;
+    disposition = value;
+  }
+  const [, quoted, token, filename] = strictDisposition.exec(disposition ?? '') ?? [];
+  const name = quoted ?? token;
+  if (name === undefined || namesModelElsewhere(name)) return false;
+  const isShort = part.length - headerBytes - blankLine.length <= maxValueBytes;
+  return name !== 'model' || (filename === '' && isShort);
+}
+
+/** Starlette reads so many. */
+const maxStrictParts = 1_000;
+const strictType =
+  /^multipart\/form-data; ?(?:charset="?utf-8"?; ?)?boundary=(?:"([\w'()+,./:=?-]{1,70})"|([\w'+.-]{1,70}))$/i;
+const strictHeader = /^([A-Za-z0-9-]+): ?([ -~\x80-\xff]*)$/;
+/** A file's name has no quote, backslash or semicolon, at which parsers split differently. */
+const strictDisposition =
+  /^form-data; ?name=(?:"([\w.[\]-]+)"|([\w.-]+))((?:; ?filename=(?:"[^"\\;]*"|[\w.-]+))?(?:; ?filename\*=[\w.%'-]+)?)$/;
 
 /** Returns the form with a new first part for the model; the same bytes if they are not a form. */
 function withModel(bytes: Buffer, boundary: string | undefined, value: Buffer): Uint8Array {

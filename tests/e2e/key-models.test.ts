@@ -132,6 +132,44 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
     expect(bodies.join()).not.toContain('gamma');
   });
 
+  // The gateway reads JSON, whatever the body is called: so must the engine.
+  test('cannot have another by a body that is called a form or compressed', async () => {
+    const body = '{"model":"alpha","prompt":"&model=gamma&","max_tokens":1}';
+    for (const type of ['application/x-www-form-urlencoded', 'application/json; charset=utf-7']) {
+      const id = crypto.randomUUID();
+      const headers = { ...bearer(one), 'Content-Type': type, 'Content-Encoding': 'br' };
+      await ask(stage.url, { body, headers: { ...headers, 'X-Request-Id': id } });
+      const requests = engine.requests.filter((each) => each.headers['x-request-id'] === id);
+      expect(requests).toMatchObject([{ headers: { 'content-type': 'application/json' } }]);
+      expect(requests[0]?.headers).not.toHaveProperty('content-encoding');
+    }
+  });
+
+  test.each([
+    ['/v1/completions?model=gamma', { prompt: 'x' }],
+    ['/v1/completions?x=1&%6dodel=gamma', { prompt: 'x' }],
+    ['/tokenize?model=gamma', { content: 'x' }],
+    ['/v1/completions', { prompt: 'x', models: ['gamma'] }],
+    ['/v1/completions', { prompt: 'x', fallbacks: ['gamma'] }],
+  ])('cannot have another by %s with %j', async (path, body) => {
+    const all = { model: 'alpha', max_tokens: 1, ...body };
+    const refused = await generate(one, { path, body: all });
+    expect(refused).toMatchObject({ status: 400, code: 'invalid_field', received: [] });
+  });
+
+  test.each([
+    ['/tokenize', { content: 'x' }],
+    ['/detokenize', { tokens: [1] }],
+    ['/apply-template', { messages: [] }],
+    ['/v1/messages/count_tokens', { messages: [] }],
+    ['/v1/chat/completions/input_tokens', { messages: [] }],
+  ])('gets the default model at %s only where it may use it', async (path, body) => {
+    const refused = await generate(one, { path, body });
+    expect(refused).toMatchObject({ status: 403, code: 'model_not_allowed', received: [] });
+    const allowed = await generate(two, { path, body });
+    expect(JSON.parse(allowed.received[0] ?? '')).toMatchObject({ model: 'beta' });
+  });
+
   function form(parts: readonly string[], lineBreak = '\r\n') {
     const part = (disposition: string, value: string) =>
       ['--edge', `Content-Disposition: form-data; ${disposition}`, '', value].join(lineBreak);
@@ -148,6 +186,13 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
     };
   }
 
+  /** A form with a model that is allowed, and a part with this disposition that names another. */
+  function raw(disposition: string): Asked {
+    const asked = form(['alpha']);
+    const part = `--edge\r\nContent-Disposition: ${disposition}\r\n\r\ngamma\r\n`;
+    return { ...asked, body: asked.body.replace('--edge--', `${part}--edge--`) };
+  }
+
   test('uses these in a form, and gets 403 for another', async () => {
     const allowed = await generate(one, form(['alpha']));
     expect(allowed).toMatchObject({ status: 200 });
@@ -161,6 +206,13 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
     ['twice, the other first', form(['gamma', 'alpha'])],
     ['twice, the other last', form(['alpha', 'gamma'])],
     ['in lines that end like those of Unix', form(['gamma'], '\n')],
+    ['beside a part that only Starlette reads', raw('attachment; name="model"')],
+    ['by a parameter that is there twice', raw('form-data; name="x"; name="model"')],
+    ['behind an empty parameter', raw('form-data; ; name="model"')],
+    [
+      'by a header that is there twice',
+      raw('form-data; name="x"\r\nContent-Disposition: form-data; name="model"'),
+    ],
   ])('cannot have another by a form that names it %s', async (_how, asked) => {
     for (const key of [one, two]) {
       const { received: bodies } = await generate(key, asked);

@@ -84,6 +84,7 @@ export function jobOf(principal: string, more: Partial<Job> = {}): Job {
     priority: 'interactive',
     model: undefined,
     needsModel: true,
+    takesModel: true,
     units: 1,
     bytes: 100,
     promptBytes: 0,

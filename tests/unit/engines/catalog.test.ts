@@ -194,6 +194,22 @@ describe('the default model', () => {
     }
   });
 
+  test('is put in for a caller that may use it alone, also where no model runs', () => {
+    const withDefault = catalog(two, { defaultModel: 'vision' });
+    for (const needsModel of [true, false]) {
+      expect(withDefault.resolve(undefined, needsModel, ['vision']).model).toBe('vision');
+      expect(() => withDefault.resolve(undefined, needsModel, ['small'])).toThrow(
+        'may use only these models: small.',
+      );
+    }
+  });
+
+  test('is not checked where its name does not go to the engine and no model runs', () => {
+    const single = catalog([served('a', ['x'])], { defaultModel: 'x' });
+    expect(single.resolve(undefined, false, ['y']).upstreams).toEqual(['a']);
+    expect(() => single.resolve(undefined, true, ['y'])).toThrow('may use only these models: y.');
+  });
+
   test('may be an alias', () => {
     const choice = catalog(two, { defaultModel: 'fast' }).resolve(undefined, true);
     expect(choice).toEqual({ upstreams: ['a'], rewrite: { a: 'small' }, model: 'small' });

@@ -47,6 +47,20 @@ describe('where a request may run', () => {
     expect(() => fleet.resolve(jobOf('k', { caller, model: 'x' }))).toThrow('only these models');
   });
 
+  test('of a list of models is anywhere, whatever the key may use', () => {
+    const fleet = fleetOf([settingsOf('a', { models: ['x', 'y'] })]);
+    fleet.replace({
+      upstreams: fleet.upstreams.map((each) => each.settings),
+      defaultModel: 'x',
+      anyModelName: 'on',
+    });
+    fleet.renew();
+    const caller = callerOf('k', { models: ['y'] });
+    const free = { caller, needsModel: false, units: 0 };
+    expect(fleet.resolve(jobOf('k', { ...free, takesModel: false })).upstreams).toEqual(['a']);
+    expect(() => fleet.resolve(jobOf('k', free))).toThrow('only these models');
+  });
+
   test('is found anew only when something else is served', () => {
     const fleet = fleetOf([settingsOf('a')]);
     expect(fleet.renew()).toBe(false);

@@ -40,6 +40,7 @@ interface Question {
   kind?: EngineKind;
   contextTokens?: number | undefined;
   promptBytes?: number;
+  model?: string;
   signal?: AbortSignal;
 }
 
@@ -59,6 +60,7 @@ async function check(
       body: Buffer.from(text),
       fields: JSON.parse(text) as Record<string, unknown>,
       kind,
+      model: question.model,
       contextTokens: 'contextTokens' in question ? question.contextTokens : 100,
       promptBytes,
       signal: question.signal ?? new AbortController().signal,
@@ -207,6 +209,13 @@ describe('vLLM', () => {
     const error = await check(checking, body, { path: '/v1/completions', kind: 'vllm' });
     expect(error).toBeInstanceOf(GatewayError);
     expect(asked).toEqual([{ path: '/tokenize', body: '{"model":"m","prompt":"\\u00e9x"}' }]);
+  });
+
+  test('counts for the model that the engine is to get, whatever the body names', async () => {
+    const { checking, asked } = tokenizer(() => ({ count: 99 }));
+    const body = '{"model":"one","prompt":"x","model":"two"}';
+    await check(checking, body, { path: '/v1/completions', kind: 'vllm', model: 'three' });
+    expect(asked[0]?.body).toBe('{"model":"three","prompt":"x","model":"three"}');
   });
 
   test('counts a conversation with its tools and what its template takes', async () => {

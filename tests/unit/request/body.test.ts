@@ -3,7 +3,8 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { connect } from 'node:net';
-import { inspect, readBody } from '../../../src/request/body.ts';
+import { assertQueryWithoutModel, inspect, readBody } from '../../../src/request/body.ts';
+import type { Caller } from '../../../src/request/caller.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
@@ -263,5 +264,30 @@ describe('inspect', () => {
     expect(() => look('', '/v1/embeddings')).toThrow(
       expect.objectContaining({ code: 'invalid_json' }),
     );
+  });
+});
+
+describe('a caller that may not use every model', () => {
+  const limited = { ...caller, models: ['a'] };
+  const route = routeOf('/v1/completions');
+  const look = (body: object, by: Caller) =>
+    inspect(route, Buffer.from(JSON.stringify(body)), new LiveRequest('id', route, by, 0));
+
+  test.each(['Model', 'model[]', 'models', 'fallbacks', 'Lora_Path'])(
+    'may not send the member %j, which can name another',
+    (name) => {
+      const body = { prompt: 'x', model: 'a', [name]: null };
+      expect(() => look(body, limited)).toThrow(
+        expect.objectContaining({ code: 'invalid_field', status: 400 }),
+      );
+      expect(() => look(body, caller)).not.toThrow();
+    },
+  );
+
+  test('may not name a model in the query', () => {
+    const refusal = expect.objectContaining({ code: 'invalid_field', param: 'model' });
+    expect(() => assertQueryWithoutModel('/tokenize?model=a', limited)).toThrow(refusal);
+    expect(() => assertQueryWithoutModel('http://x/tokenize?a=model', limited)).not.toThrow();
+    expect(() => assertQueryWithoutModel('/tokenize?model=a', caller)).not.toThrow();
   });
 });

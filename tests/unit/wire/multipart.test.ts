@@ -3,7 +3,7 @@
  * second parser has to be trusted.
  */
 import { describe, expect, test } from 'bun:test';
-import { isPlainForm, modelPart, replaceModel } from '../../../src/wire/multipart.ts';
+import { isStrictForm, modelPart, replaceModel } from '../../../src/wire/multipart.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
 
 const type = 'multipart/form-data; boundary=B';
@@ -59,7 +59,7 @@ describe('the boundary', () => {
   test('that is not named is no word of its own', () => {
     const text = form(named).replaceAll('--B', '--undefined');
     expect(valueOf(text, 'multipart/form-data')).toBeUndefined();
-    expect(isPlainForm(bytes(text), 'multipart/form-data')).toBe(false);
+    expect(isStrictForm(bytes(text), 'multipart/form-data')).toBe(false);
   });
 
   test('may contain a space when quoted, and characters that are special in a pattern', () => {
@@ -248,36 +248,105 @@ test('gives up on a form that was made to be slow to read', () => {
   expect(valueOf(body(20_000))).toBeUndefined();
 });
 
-describe('isPlainForm', () => {
-  const type = 'multipart/form-data; boundary=edge';
-  const plain = (text: string, contentType = type) => isPlainForm(Buffer.from(text), contentType);
-  const part = '--edge\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n';
+describe('isStrictForm', () => {
+  const strict = (text: string, contentType = type) => isStrictForm(bytes(text), contentType);
+  const file = 'Content-Disposition: form-data; name="file"; filename="a.wav"';
 
-  test('is true for a form that every parser reads in the same way', () => {
-    expect(plain(`${part}--edge--\r\n`)).toBe(true);
-    expect(plain(`preamble\r\n${part}${part}--edge--`)).toBe(true);
+  test.each([
+    ['a browser', `${named}\r\n\r\na\r\n--B\r\n${file}\r\nContent-Type: audio/wav\r\n\r\nRIFF`],
+    [
+      '.NET',
+      'Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model\r\n\r\na\r\n' +
+        "--B\r\nContent-Disposition: form-data; name=file; filename=a.wav; filename*=utf-8''a.wav\r\n\r\nRIFF",
+    ],
+    [
+      'Java',
+      `content-disposition: form-data; name="model"\r\nContent-Transfer-Encoding: 8bit\r\nContent-Length: 1\r\n\r\na`,
+    ],
+    ['one with a list', 'Content-Disposition: form-data; name="timestamps[]"\r\n\r\nword'],
+    [
+      'one with a name of a file in UTF-8',
+      `${file.replace('a.wav', 'ü %22;'.slice(0, 5))}\r\n\r\n`,
+    ],
+    ['one with content of every kind', `${file}\r\n\r\n\r\n\r\n--b\n--\r${named}\r\n\x00\xff`],
+  ])('is true for a form of %s', (_, parts) => {
+    expect(strict(`--B\r\n${parts}\r\n--B--\r\n`)).toBe(true);
+    expect(strict(`--B\r\n${parts}\r\n--B--`)).toBe(true);
+  });
+
+  test.each(['multipart/form-data;boundary=B', 'Multipart/Form-Data; charset=UTF-8; boundary="B"'])(
+    'is true for %j',
+    (contentType) => {
+      expect(strict(form(named), contentType)).toBe(true);
+    },
+  );
+
+  test.each([
+    '',
+    'text/plain',
+    'multipart/form-data',
+    'multipart/form-data; boundary=A; boundary=B',
+    'multipart/form-data; boundary=B; boundary=A',
+    'multipart/form-data; boundary=B, multipart/form-data; boundary=A',
+    'multipart/form-data; boundary="B',
+    'multipart/form-data; charset=utf-16; boundary=B',
+    'multipart/form-data; boundary=B; x=y',
+    'multipart/form-data; ; boundary=B',
+    'multipart/form-data ; boundary=B',
+  ])('is false for %j', (contentType) => {
+    expect(strict(form(named), contentType)).toBe(false);
   });
 
   test.each([
-    [
-      'lines that end in LF alone',
-      '--edge\nContent-Disposition: form-data; name="model"\n\na\n--edge--\n',
-    ],
-    ['one such boundary within a part', `${part.replace('a\r\n', 'a\n--edge\nb\r\n')}--edge--\r\n`],
-    ['a boundary behind LF alone', `${part}x\n--edge\r\n\r\na\r\n--edge--\r\n`],
-    ['a boundary behind CR alone', `${part}x\rx--edge\r\n\r\na\r\n--edge--\r\n`],
-    ['a boundary in front of CR alone', `${part}--edge\rx\r\n\r\na\r\n--edge--\r\n`],
-    ['two boundaries that share a line break', `${part}--edge\r\n--edge\r\n\r\na\r\n--edge--\r\n`],
-    ['a boundary in the middle of a line', `${part.replace('a\r\n', 'a--edge\r\n')}--edge--\r\n`],
-    ['more after its end', `${part}--edge--\r\n${part}`],
-    ['nothing but its end', '--edge--\r\n'],
-    ['no boundary', 'a'],
-  ])('is false for a form with %s', (_, text) => {
-    expect(plain(text)).toBe(false);
+    ['another disposition', 'Content-Disposition: attachment; name="model"'],
+    ['a parameter twice', 'Content-Disposition: form-data; name="x"; name="model"'],
+    ['an empty parameter', 'Content-Disposition: form-data; ; name="model"'],
+    ['a parameter that is encoded', "Content-Disposition: form-data; name*=utf-8''model"],
+    ['an unknown parameter', 'Content-Disposition: form-data; name="x"; size=3'],
+    ['a parameter in other letters', 'Content-Disposition: form-data; Name="model"'],
+    ['a parameter behind white space', 'Content-Disposition: form-data;\tname="model"'],
+    ['the name behind the file', 'Content-Disposition: form-data; filename="a"; name="model"'],
+    ['an escape in a name', String.raw`Content-Disposition: form-data; name="mo\del"`],
+    ['a semicolon in quotes', 'Content-Disposition: form-data; name="x"; filename="; name=model"'],
+    ['a quote in quotes', String.raw`Content-Disposition: form-data; name="x"; filename="\"a"`],
+    ['the header twice', `Content-Disposition: form-data; name="x"\r\n${named}`],
+    ['no such header', 'Content-Type: text/plain'],
+    ['a folded header', 'Content-Disposition: form-data;\r\n name="model"'],
+    ['white space before a colon', 'Content-Disposition : form-data; name="model"'],
+    ['a bare LF in its headers', `X: y\n${named}`],
+    ['a bare CR in its headers', `X: y\r${named}`],
+    ['an encoding', `${named}\r\nContent-Transfer-Encoding: quoted-printable`],
+    ['too long headers', `X: ${'x'.repeat(9_000)}\r\n${named}`],
+    ['the model in other letters', 'Content-Disposition: form-data; name="Model"'],
+    ['models as a list', 'Content-Disposition: form-data; name="model[]"'],
+    ['a model as a file', `${named}; filename="a"`],
+  ])('is false for a part with %s', (_, headers) => {
+    expect(strict(form(headers))).toBe(false);
+    expect(strict(`--B\r\n${named}\r\n\r\na\r\n${form(headers)}`)).toBe(false);
   });
 
-  test('is false if no boundary is named', () => {
-    expect(plain(`${part}--edge--\r\n`, 'multipart/form-data')).toBe(false);
-    expect(plain(`${part}--edge--\r\n`, 'text/plain')).toBe(false);
+  test.each([
+    ['lines that end in LF alone', form(named).replaceAll('\r\n', '\n')],
+    ['a boundary behind an LF', form(named, 'a\n--B\nb')],
+    ['a boundary behind a CR', form(named, 'a\r--B\r\nb')],
+    ['a boundary in front of a CR', form(named, 'a\r\n--B\rb')],
+    ['two boundaries that share a line break', form(named, 'a\r\n--B')],
+    ['a boundary in the middle of a line', form(named, 'a--B')],
+    ['a longer word that begins with it', form(named, 'a\r\n--Bc\r\nb')],
+    ['white space behind it', form(named).replace('--B\r\n', '--B \r\n')],
+    ['text before it', `text\r\n${form(named)}`],
+    ['a line break before it', `\r\n${form(named)}`],
+    ['more behind its end', `${form(named)}${form(named)}`],
+    ['text behind its end', `${form(named)}x`],
+    ['no end', `--B\r\n${named}\r\n\r\na\r\n`],
+    ['a part without headers', `--B\r\n\r\n${named}\r\n\r\na\r\n--B--`],
+    ['a part without content', `--B\r\n${named}\r\n--B--`],
+    ['nothing but its end', '--B--\r\n'],
+    ['a model of more than 1000 bytes', form(named, 'x'.repeat(1_001))],
+    ['more than 1000 parts', `--B\r\n${named}\r\n\r\na\r\n`.repeat(1_001) + form(named)],
+    ['no boundary', 'a'],
+    ['nothing', ''],
+  ])('is false for a form with %s', (_, text) => {
+    expect(strict(text)).toBe(false);
   });
 });

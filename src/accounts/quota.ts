@@ -6,20 +6,10 @@ import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import type { Caller, Limits } from '../request/caller.ts';
 import type { Decision, Demand, RefusalCode, Standing } from './limits.ts';
+import { maxAnswerTokens } from '../wire/prompt.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
 import { spentTokens } from './usage.ts';
 import type { Settlement } from '../request/settlement.ts';
-
-/** What the families call the most tokens of an answer. */
-const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
-
-/** Returns the most tokens that a body allows an answer; `undefined` if it does not say. */
-function maxAnswerTokens(fields: Fields): number | undefined {
-  // Engines differ in which of several counts.
-  const named = maxima.map((name) => fields[name]).filter((value) => Number.isInteger(value));
-  const most = Math.max(...(named as number[]));
-  return most >= 0 ? most : undefined;
-}
 
 /**
  * Returns what a request asks of its caller's limits.

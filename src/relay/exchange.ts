@@ -29,6 +29,7 @@ import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import { listAnswer, pickOf, type ModelPick } from '../wire/modellist.ts';
+import { maxAnswerTokens } from '../wire/prompt.ts';
 import { answersInTokens, searchOf, type Route } from '../wire/routes.ts';
 
 /** The parts of the scheduler that a run asks. */
@@ -235,7 +236,7 @@ export class Exchange {
     for (let isAgain = false; ; isAgain = true) {
       request.queued(now());
       const lease = await pool.lease(job, request.signal, isAgain);
-      this.#begin(lease, job);
+      this.#begin(lease, sent);
       const { upstream } = lease;
       try {
         let answer = await this.#attempt(lease, sent);
@@ -255,14 +256,16 @@ export class Exchange {
   }
 
   /** The engine gets it now. */
-  #begin(lease: Lease, job: Job): void {
+  #begin(lease: Lease, { job, fields }: Sent): void {
     const { request } = this;
     const { upstream } = lease;
     const { units } = job;
     this.#holdings.leased(lease);
     // llama.cpp counts the first of several answers.
     const isPartial = units > 1 && upstream.kind === 'llama.cpp' && answersInTokens(request.route);
-    request.sent({ upstream, model: lease.model, units, isPartial }, this.options.now());
+    const { model } = lease;
+    const maxTokens = fields && maxAnswerTokens(fields);
+    request.sent({ upstream, model, units, isPartial, maxTokens }, this.options.now());
   }
 
   #attempt(lease: Lease, { body, fields }: Sent): Promise<Response> {

@@ -8,8 +8,10 @@ import type { Tokens } from '../wire/tokens.ts';
 export interface Evidence {
   /** What the engine said. */
   said: Tokens;
-  /** Whether that is about one of several answers only. */
-  isPartial: boolean;
+  /** How many answers it asked for, of which the engine has counted one; 1 where the engine counts all. */
+  answers: number;
+  /** The most tokens that all answers may have together, as the request asked; `Infinity` without a maximum. */
+  mostTokens: number;
   outcome: 'done' | 'failed' | 'aborted';
   /** Whether the engine has refused it. */
   isRefused: boolean;
@@ -27,10 +29,10 @@ const unknown: Cost = { tokensAre: undefined };
 
 /** Returns the cost of a request that an engine had. */
 export function costOf(evidence: Evidence): Cost {
-  const { said, isPartial, outcome, isRefused, frames, promptEstimate } = evidence;
+  const { said, answers, outcome, isRefused, frames, promptEstimate } = evidence;
   const hasSaid = said.promptTokens !== undefined || said.completionTokens !== undefined;
   // What an engine says before its end, it says of that moment.
-  if (hasSaid && outcome === 'done' && !isPartial) return { ...said, tokensAre: 'exact' };
+  if (hasSaid && outcome === 'done' && answers === 1) return { ...said, tokensAre: 'exact' };
   if (isRefused) return unknown;
   const hasBegun = frames > 0 || hasSaid || outcome !== 'failed';
   if (!hasBegun || (!hasSaid && frames === 0 && promptEstimate === 0)) return unknown;
@@ -42,18 +44,29 @@ export function costOf(evidence: Evidence): Cost {
   };
 }
 
-function estimatedPrompt({ said, isPartial, promptEstimate }: Evidence): Tokens {
+function estimatedPrompt({ said, answers, promptEstimate }: Evidence): Tokens {
   const { promptTokens } = said;
   // Of several prompts an engine may have counted the first alone.
-  const tokens = isPartial ? Math.max(promptTokens ?? 0, promptEstimate) : promptTokens;
+  const tokens = answers > 1 ? Math.max(promptTokens ?? 0, promptEstimate) : promptTokens;
   const estimate = tokens ?? promptEstimate;
   return estimate > 0 ? { promptTokens: estimate } : {};
 }
 
-function estimatedAnswer({ said, outcome, stream, ...rest }: Evidence): number {
+/** Never less than the engine has said, and beyond that never more than was asked for. */
+function estimatedAnswer({
+  said,
+  answers,
+  mostTokens,
+  outcome,
+  stream,
+  ...seen
+}: Evidence): number {
   const { completionTokens = 0 } = said;
-  if (stream) return Math.max(rest.frames, completionTokens);
-  // Nothing of a plain answer is seen before it is whole.
-  if (outcome !== 'done') return completionTokens;
-  return Math.max(rest.answerEstimate, completionTokens);
+  const estimate = () => {
+    if (stream) return seen.frames;
+    // Nothing of a plain answer is seen before it is whole.
+    if (outcome !== 'done') return 0;
+    return completionTokens === 0 ? seen.answerEstimate : completionTokens * answers;
+  };
+  return Math.max(completionTokens, Math.min(estimate(), mostTokens));
 }

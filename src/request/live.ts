@@ -29,6 +29,8 @@ interface SentTo {
   units: number;
   /** Whether the engine will count the tokens of one of several answers only. */
   isPartial: boolean;
+  /** The most tokens that one answer may have, as the request asked; `undefined` without a maximum. */
+  maxTokens: number | undefined;
 }
 
 /** One request in flight. Its methods are its transitions: they alone write, a phase and its times in one step. */
@@ -67,8 +69,10 @@ class Live {
   /** How many tokens a byte of text is thought to be, and so those of the prompt; 0 where there is no prompt. */
   tokensPerByte = 0;
   promptEstimate = 0;
-  /** Whether the engine speaks of one of several answers only. */
-  isPartial = false;
+  /** How many answers it asked for, of which the engine counts one; 1 where the engine counts all. */
+  answers = 1;
+  /** The most tokens that all its answers may have together. */
+  mostTokens = Infinity;
   /** The W3C trace context: the client's, or that of the gateway's own span, which the engine gets. */
   traceparent: string | undefined;
   /** Whether the answer comes from the response cache. */
@@ -167,14 +171,15 @@ class Live {
   }
 
   /** An engine gets it now. */
-  sent({ upstream, model, units, isPartial }: SentTo, now: number): void {
+  sent({ upstream, model, units, isPartial, maxTokens }: SentTo, now: number): void {
     this.waited(now);
     this.phase = 'prefill';
     this.sentAt = now;
     this.upstream = upstream;
     this.model = this.askedModel ?? model;
     this.servedModel = model;
-    this.isPartial = isPartial;
+    this.answers = isPartial ? units : 1;
+    this.mostTokens = (maxTokens ?? Infinity) * Math.max(1, units);
     // No engine reads more than its context, however much of a body is no text.
     const most = (upstream.contextTokens ?? Infinity) * Math.max(1, units);
     this.promptEstimate = Math.min(this.promptEstimate, most);
@@ -209,7 +214,7 @@ class Live {
   /** The answer says what it cost; of all its parts, where it has several. */
   told(tokens: Tokens, ofAll = false): void {
     this.tokens = tokens;
-    if (ofAll) this.isPartial = false;
+    if (ofAll) this.answers = 1;
   }
 
   /** Its client gets that error in place of an answer. */
@@ -247,7 +252,8 @@ class Live {
     const answers = answersInTokens(this.route);
     return costOf({
       said: this.tokens,
-      isPartial: this.isPartial,
+      answers: this.answers,
+      mostTokens: this.mostTokens,
       outcome,
       isRefused: this.status >= 400 && outcome === 'done',
       stream: this.stream,

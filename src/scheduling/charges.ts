@@ -96,7 +96,9 @@ export class Charges {
       completionTokens: output,
     });
     if (promptTokens === undefined || job.promptBytes === 0) return;
-    this.#promptTokens = this.#promptTokens * olderShare + promptTokens;
+    // A token has a byte at least, whatever one engine says: the estimate is of every caller's prompts.
+    const believed = Math.min(promptTokens, job.promptBytes);
+    this.#promptTokens = this.#promptTokens * olderShare + believed;
     this.#promptBytes = this.#promptBytes * olderShare + job.promptBytes;
     if (cachedTokens === undefined || job.chain === undefined) return;
     const tokensPerBlock = (blockBytes * promptTokens) / job.promptBytes;

@@ -44,6 +44,20 @@ export function unitsOf({ path, generates }: Route, fields: Fields): number {
   return Math.min(choicesOf(fields) * prompts, maxUnits);
 }
 
+/** What the families call the most tokens of an answer. */
+const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
+
+/** Returns the most tokens that a body allows one answer; `undefined` if it does not say. */
+export function maxAnswerTokens(fields: Fields): number | undefined {
+  let most = -1;
+  for (const name of maxima) {
+    const value = fields[name];
+    // Engines differ in which of several counts.
+    if (Number.isInteger(value)) most = Math.max(most, value as number);
+  }
+  return most < 0 ? undefined : most;
+}
+
 interface Place {
   preambles: Span[];
   prompt: Span | undefined;

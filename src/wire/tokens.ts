@@ -1,6 +1,6 @@
 /**
  * Reads how many tokens a request used from the end of the engine's answer, without parsing all of it. It never
- * guesses: a count that the engine does not report stays absent.
+ * guesses: a count that the engine does not report, or that is no whole number from 0 to 10^9, stays absent.
  */
 import { isList, lastValueOf, spans } from './json.ts';
 
@@ -11,11 +11,21 @@ export interface Tokens {
   completionTokens?: number;
 }
 
+/** No request has more. What an engine says beyond it is not believed: it would spoil every sum and estimate. */
+const maxCount = 1e9;
+
+/** Returns the number if it can be a count of tokens. */
+function counted(value: unknown): number | undefined {
+  const isCount =
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) <= maxCount;
+  return isCount ? (value as number) : undefined;
+}
+
 function numberAt(value: unknown, ...path: string[]): number | undefined {
   let at = value;
   for (const key of path)
     at = typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined;
-  return typeof at === 'number' ? at : undefined;
+  return counted(at);
 }
 
 function defined(counts: Record<keyof Tokens, number | undefined>): Tokens {
@@ -49,7 +59,7 @@ export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
   const computed = numberAt(timings, 'prompt_n');
   const cachedTokens = numberAt(timings, 'cache_n');
   return defined({
-    promptTokens: computed === undefined ? undefined : computed + (cachedTokens ?? 0),
+    promptTokens: computed === undefined ? undefined : counted(computed + (cachedTokens ?? 0)),
     cachedTokens,
     completionTokens: numberAt(timings, 'predicted_n'),
   });
@@ -60,7 +70,7 @@ function sumOf(parts: readonly Tokens[]): Tokens {
   const sum = (name: keyof Tokens) => {
     const counts = parts.map((part) => part[name]);
     return counts.every((count) => count !== undefined) && counts.length > 0
-      ? counts.reduce((total, count) => total + count, 0)
+      ? counted(counts.reduce((total, count) => total + count, 0))
       : undefined;
   };
   return defined({
@@ -98,11 +108,13 @@ function readPrompt(usage: unknown) {
   const tokens = numberAt(usage, 'prompt_tokens') ?? numberAt(usage, 'input_tokens');
   const read = numberAt(usage, 'cache_read_input_tokens');
   const written = numberAt(usage, 'cache_creation_input_tokens');
-  return {
-    promptTokens: tokens === undefined ? undefined : tokens + (read ?? 0) + (written ?? 0),
-    cachedTokens:
-      read ??
-      numberAt(usage, 'prompt_tokens_details', 'cached_tokens') ??
-      numberAt(usage, 'input_tokens_details', 'cached_tokens'),
-  };
+  const promptTokens =
+    tokens === undefined ? undefined : counted(tokens + (read ?? 0) + (written ?? 0));
+  const cachedTokens =
+    read ??
+    numberAt(usage, 'prompt_tokens_details', 'cached_tokens') ??
+    numberAt(usage, 'input_tokens_details', 'cached_tokens');
+  // A part of the prompt is not more than the prompt.
+  const isPart = promptTokens === undefined || (cachedTokens ?? 0) <= promptTokens;
+  return { promptTokens, cachedTokens: isPart ? cachedTokens : undefined };
 }

@@ -6,7 +6,8 @@ import { costOf, type Evidence } from '../../../src/request/cost.ts';
 
 const plain: Evidence = {
   said: { promptTokens: 7, cachedTokens: 2, completionTokens: 3 },
-  isPartial: false,
+  answers: 1,
+  mostTokens: Infinity,
   outcome: 'done',
   isRefused: false,
   stream: false,
@@ -85,15 +86,22 @@ describe('is estimated', () => {
   });
 
   test('of several answers of which one was counted', () => {
-    expect(of(plain, { isPartial: true })).toMatchObject({
+    expect(of(plain, { answers: 4 })).toMatchObject({
       promptTokens: 10,
-      completionTokens: 50,
+      completionTokens: 12,
       tokensAre: 'estimated',
     });
-    expect(of(stream, { isPartial: true })).toMatchObject({
+    expect(of(stream, { answers: 4 })).toMatchObject({
       completionTokens: 5,
       tokensAre: 'estimated',
     });
+  });
+
+  test('as no more than was asked for, unless the engine has said more', () => {
+    expect(of(plain, { answers: 4, mostTokens: 8 }).completionTokens).toBe(8);
+    expect(of(plain, { said: {}, mostTokens: 20 }).completionTokens).toBe(20);
+    expect(of(stream, { said: {}, mostTokens: 4 }).completionTokens).toBe(4);
+    expect(of(plain, { answers: 4, mostTokens: 2 }).completionTokens).toBe(3);
   });
 });
 

@@ -38,7 +38,7 @@ function reader(does: (request: Abortable) => void = () => {}) {
 }
 
 const upstream = { id: 'engine', provenAt: 0, contextTokens: 1_000 };
-const sent = { upstream, model: 'qwen3-8b', units: 1, isPartial: false };
+const sent = { upstream, model: 'qwen3-8b', units: 1, isPartial: false, maxTokens: Infinity };
 
 /** What a test looks at of a request. */
 function timesOf({ phase, queuedAt, queuedMs, sentAt, firstByteAt, lastByteAt }: LiveRequest) {
@@ -118,11 +118,11 @@ describe('the phases, each with its times', () => {
 
   test('a list of answers counts all, whatever its engine does', () => {
     const inFlight = request();
-    inFlight.sent({ ...sent, isPartial: true }, 1_100);
+    inFlight.sent({ ...sent, units: 4, isPartial: true, maxTokens: 5 }, 1_100);
     inFlight.told({ completionTokens: 3 });
-    expect(inFlight.isPartial).toBe(true);
+    expect(inFlight).toMatchObject({ answers: 4, mostTokens: 20 });
     inFlight.told({ completionTokens: 9 }, true);
-    expect(inFlight).toMatchObject({ isPartial: false, tokens: { completionTokens: 9 } });
+    expect(inFlight).toMatchObject({ answers: 1, tokens: { completionTokens: 9 } });
   });
 });
 

@@ -60,6 +60,14 @@ describe('a prompt', () => {
   });
 });
 
+test('no engine makes a prompt longer than its bytes for the others', () => {
+  const { charges, begin } = stage();
+  const lease = begin(jobOf('a', { promptBytes: 100 }));
+  lease.release({ ...done, tokens: { promptTokens: 1e9, completionTokens: 1 } });
+  // (0.95 × 250 + 100) of (0.95 × 1000 + 100)
+  expect(charges.tokensPerByte).toBeCloseTo(337.5 / 1_050);
+});
+
 describe('an answer', () => {
   test('that streams is charged as it comes, at twice the price of a prompt', () => {
     const { upstream, charges, charged, begin } = stage();

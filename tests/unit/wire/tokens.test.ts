@@ -18,6 +18,45 @@ function readStream(name: string) {
   return readTokens(ends.lastFrames(), ends.opening);
 }
 
+describe('a figure', () => {
+  test.each([
+    '-1',
+    '1.5',
+    '1000000001',
+    '18446744073709551615',
+    '1e400',
+    '"7"',
+    'null',
+    '[7]',
+    '{}',
+  ])('that is %s is no count', (figure) => {
+    expect(read(`{"usage":{"prompt_tokens":${figure},"completion_tokens":${figure}}}`)).toEqual({});
+    const details = `"prompt_tokens_details":{"cached_tokens":${figure}}`;
+    expect(read(`{"usage":{"prompt_tokens":7,${details}}}`)).toEqual({ promptTokens: 7 });
+    expect(read(`{"timings":{"prompt_n":${figure},"predicted_n":3}}`)).toEqual({
+      completionTokens: 3,
+    });
+  });
+
+  test('may be anything from 0 to 10^9', () => {
+    const usage = { prompt_tokens: 1e9, completion_tokens: 0 };
+    expect(read({ usage })).toEqual({ promptTokens: 1e9, completionTokens: 0 });
+  });
+
+  test('is no count where a sum of them is too large', () => {
+    const usage = { input_tokens: 1e9, cache_read_input_tokens: 1, output_tokens: 1 };
+    expect(read({ usage })).toEqual({ cachedTokens: 1, completionTokens: 1 });
+    expect(read({ timings: { prompt_n: 1e9, cache_n: 1 } })).toEqual({ cachedTokens: 1 });
+    const answer = { usage: { prompt_tokens: 1, completion_tokens: 6e8 } };
+    expect(read([answer, answer])).toEqual({ promptTokens: 2 });
+  });
+
+  test('of what was cached is no more than the prompt', () => {
+    const details = { prompt_tokens_details: { cached_tokens: 8 } };
+    expect(read({ usage: { prompt_tokens: 7, ...details } })).toEqual({ promptTokens: 7 });
+  });
+});
+
 describe('of a plain answer', () => {
   test('OpenAI', () => {
     const usage = { prompt_tokens: 19, completion_tokens: 6, total_tokens: 25 };

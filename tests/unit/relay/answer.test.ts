@@ -17,7 +17,7 @@ function start(more: Partial<AnswerOptions> = {}, path = '/v1/chat/completions')
   const request = new LiveRequest('id-1', route, caller, 0);
   request.queued(80);
   const upstream = { id: 'engine', provenAt: 0 };
-  request.sent({ upstream, model: 'm', units: 1, isPartial: false }, 100);
+  request.sent({ upstream, model: 'm', units: 1, isPartial: false, maxTokens: Infinity }, 100);
   const settled: { outcome: Outcome; code: string | undefined }[] = [];
   const options: AnswerOptions = {
     request,

@@ -51,7 +51,7 @@ describe('a request that was ended', () => {
     expect(explainFailure(undefined, queued).headers).toEqual(shuttingDown().headers);
     const sent = inFlight('shutting_down');
     const upstream = { id: 'engine', provenAt: 0 };
-    sent.sent({ upstream, model: undefined, units: 1, isPartial: false }, 2);
+    sent.sent({ upstream, model: undefined, units: 1, isPartial: false, maxTokens: Infinity }, 2);
     expect(explainFailure(undefined, sent).headers).toMatchObject({ 'x-should-retry': 'false' });
   });
 });

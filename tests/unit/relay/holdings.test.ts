@@ -47,7 +47,7 @@ function start({ isHead = false } = {}) {
   const holdings = new Holdings(options, request, reader, isHead);
   const upstream = { id: 'engine', provenAt: 0 };
   live.add(request);
-  request.sent({ upstream, model: 'm', units: 1, isPartial: false }, 100);
+  request.sent({ upstream, model: 'm', units: 1, isPartial: false, maxTokens: Infinity }, 100);
   holdings.leased({
     release(end: LeaseEnd) {
       order.push('lease');

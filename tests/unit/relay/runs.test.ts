@@ -42,7 +42,7 @@ function start(deadlines: Partial<RunOptions['deadlines']> = {}) {
   return { runs, live, clock, long, proven, add };
 }
 
-const to = { model: undefined, units: 1, isPartial: false };
+const to = { model: undefined, units: 1, isPartial: false, maxTokens: Infinity };
 
 test('what is overdue is aborted with the code of its deadline, and nothing else', () => {
   const { runs, clock, add } = start({ queueTimeoutMs: 50, totalTimeoutMs: 100 });

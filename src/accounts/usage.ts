@@ -182,7 +182,8 @@ function userOf({ keyId, principal }: Caller): string | undefined {
 /** Pure: returns the row of a request. Whatever a client or an engine has sent, a store can keep it. */
 export function rowOf(record: Settlement, at: number): NewRow {
   const { caller, stream, status, firstByteMs, isCacheHit } = record;
-  const isAnswer = stream && status < 400 && !isCacheHit && firstByteMs !== undefined;
+  const isGood = status < 400 && record.code !== 'upstream_failed';
+  const isAnswer = stream && isGood && !isCacheHit && firstByteMs !== undefined;
   const tokens: { [name in keyof Tokens]-?: number | undefined } = {
     promptTokens: countOf(record.promptTokens),
     cachedTokens: countOf(record.cachedTokens),

@@ -2,7 +2,7 @@
  * An answer in the making: a copy of what goes to the client, for the response cache. It refuses what did not end well,
  * and what would not fit.
  */
-import { decode, hasText } from '../wire/bytes.ts';
+import { failureInAnswer, failureInStream } from '../wire/failures.ts';
 import { answerHeaders } from '../wire/headers.ts';
 import { isLastFrame } from '../wire/sse.ts';
 import type { Outcome } from '../request/settlement.ts';
@@ -21,21 +21,6 @@ interface StreamEnding {
 }
 
 const isEnded = ({ lastFrame }: StreamEnding) => lastFrame !== undefined && isLastFrame(lastFrame);
-
-/** Engines can fail under status 200, vLLM with a `[DONE]` behind it. */
-const failures = [
-  '"finish_reason":"error"',
-  '"finish_reason":"abort"',
-  '"status":"failed"',
-].flatMap((text) => [text, text.replace(':', ': ')]);
-const failedStart = /^(data: ?|\s*)\{\s*"error"|^event: ?(error|response\.failed)/m;
-const startBytes = 64;
-
-function saysFailure(bytes: Uint8Array, ending: StreamEnding | undefined): boolean {
-  const said = ending?.lastFrames() ?? bytes;
-  const start = decode(said, 'latin1', 0, ending === undefined ? startBytes : said.length);
-  return failedStart.test(start) || failures.some((text) => hasText(said, text));
-}
 
 /** Whether the end of such a body can be told from a cut; encoded ones are not looked into. */
 function isKeepable({ status, headers }: Response, ending: StreamEnding | undefined): boolean {
@@ -98,11 +83,13 @@ export class Recording {
   end(outcome: Outcome): void {
     if (this.#isOver) return;
     const ending = this.#ending;
-    const hasFailed = this.#headers === undefined || saysFailure(this.#held, ending);
+    const bytes = this.#held.subarray(0, this.#length);
+    const failure = ending ? failureInStream(ending.lastFrames()) : failureInAnswer(bytes);
     // A client may leave as soon as it has seen the last frame: nothing is missing then.
     const isWhole = ending === undefined ? outcome === 'done' : isEnded(ending);
-    if (isWhole && !hasFailed && this.#headers !== undefined) {
-      return this.#settle({ headers: this.#headers, bytes: this.#held.slice(0, this.#length) });
+    // An empty answer answers nothing.
+    if (isWhole && !failure && this.#headers !== undefined && bytes.length > 0) {
+      return this.#settle({ headers: this.#headers, bytes: bytes.slice() });
     }
     this.#settle(outcome === 'aborted' ? 'left' : 'unkept');
   }

@@ -21,20 +21,20 @@ const firstBackoffMs = 500;
 /** Before the jitter of 25 % either way. */
 const longestBackoffMs = 30_000;
 
-/** In a row, from at least two principals: one caller's prompts must not take an engine from the others. */
+/** In a row, from at least two keys: one caller's prompts must not take an engine from the others. */
 const enoughOfSeveral = 5;
-/** Connections broken in a row for one principal alone; what the health endpoint does must bear it out. */
+/** Connections broken in a row for one key alone; what the health endpoint does must bear it out. */
 const enoughResetsOfOne = 10;
 
-/** Failures of one kind in a row, and whether they were more than one principal's. */
+/** Failures of one kind in a row, and whether they were more than one key's. */
 class Streak {
   count = 0;
   isShared = false;
   #first: string | undefined;
 
-  add(principal: string): void {
-    if (this.count++ === 0) this.#first = principal;
-    else if (principal !== this.#first) this.isShared = true;
+  add(key: string): void {
+    if (this.count++ === 0) this.#first = key;
+    else if (key !== this.#first) this.isShared = true;
   }
 
   clear(): void {
@@ -107,13 +107,13 @@ export class Breaker {
   }
 
   /**
-   * The connection of one of this principal's requests broke before any byte of an answer.
+   * The connection of one of this key's requests broke before any byte of an answer.
    * @param canSpare whether a peer can serve what this upstream serves: the last one is never set aside
    */
-  reset(principal: string, now: number, canSpare: boolean): void {
+  reset(key: string, now: number, canSpare: boolean): void {
     // Somebody took the probe's connection; the rest is judged like any other reset.
     if (this.#probe !== undefined) this.reached(now);
-    this.#resets.add(principal);
+    this.#resets.add(key);
     if (this.#reason === undefined) {
       if (canSpare && this.#resets.isOfSeveral) this.#open('resetting', now);
     } else if (!canSpare) this.recall();
@@ -160,12 +160,12 @@ export class Breaker {
   }
 
   /**
-   * A request of this principal was answered with a 5xx other than "Loading model".
+   * A request of this key was answered with a 5xx other than "Loading model".
    * @param canSpare as for `reset`
    */
-  failed5xx(principal: string, now: number, canSpare: boolean): void {
+  failed5xx(key: string, now: number, canSpare: boolean): void {
     this.answered(now);
-    this.#failures.add(principal);
+    this.#failures.add(key);
     if (this.#reason === undefined) {
       if (canSpare && this.#failures.isOfSeveral) this.#open('failing', now);
     } else if (!canSpare) this.#close();

@@ -100,16 +100,29 @@ export class Health {
     }
   }
 
-  /** Records that the upstream answered with that status. */
+  /**
+   * Records that the upstream answered with that status. An answer that begins well is judged at its end, by `judged`:
+   * engines can fail inside it.
+   */
   answered(upstream: Upstream, status: number, { caller, units }: Job): void {
     const { breaker, state } = upstream;
     const now = this.#options.now();
     upstream.proven(now);
     upstream.refuses(false);
     // An engine that generates nothing may still count tokens.
-    if (units === 0) breaker.answered(now);
+    if (units === 0 || (status >= 200 && status < 300)) breaker.answered(now);
     else if (status < 500) breaker.succeeded(now);
-    else breaker.failed5xx(caller.principal, now, this.#options.fleet.canSpare(upstream));
+    else breaker.failed5xx(caller.keyId, now, this.#options.fleet.canSpare(upstream));
+    this.#heard(upstream, state);
+  }
+
+  /** Records how an answer ended that had begun well; `failing` counts as a 500 does. */
+  judged(upstream: Upstream, verdict: 'well' | 'failing', { caller, units }: Job): void {
+    if (units === 0) return;
+    const { breaker, state } = upstream;
+    const { fleet, now } = this.#options;
+    if (verdict === 'well') breaker.succeeded(now());
+    else breaker.failed5xx(caller.keyId, now(), fleet.canSpare(upstream));
     this.#heard(upstream, state);
   }
 
@@ -127,7 +140,7 @@ export class Health {
     const { breaker, state } = upstream;
     const { fleet, now } = this.#options;
     const canSpare = fleet.canSpare(upstream);
-    breaker.reset(caller.principal, now(), canSpare);
+    breaker.reset(caller.keyId, now(), canSpare);
     this.#heard(upstream, state);
     if (canSpare && breaker.isSuspect) this.#watches.get(upstream)?.proveByAsking();
   }

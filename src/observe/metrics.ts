@@ -141,6 +141,8 @@ export class Metrics implements RequestObserver {
   #streamed(record: Settlement, model: string): void {
     const { firstByteMs, completionTokens = 0 } = record;
     if (!record.stream || record.status >= 400 || firstByteMs === undefined) return;
+    // What came may have been nothing but the failure.
+    if (record.code === 'upstream_failed') return;
     this.#sums.firstToken.observe(firstByteMs, model);
     if (record.outcome !== 'done' || completionTokens < 2) return;
     const perToken = (record.engineMs - firstByteMs) / (completionTokens - 1);

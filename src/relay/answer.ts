@@ -10,6 +10,7 @@ import { isRedirect, redirected } from './redirect.ts';
 import type { Holdings } from './holdings.ts';
 import type { Reader } from '../request/reader.ts';
 import { answerHeaders } from '../wire/headers.ts';
+import { failureInAnswer, failureInStream } from '../wire/failures.ts';
 import { isList, textOf } from '../wire/json.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { relay, type Passage } from './stream.ts';
@@ -103,6 +104,7 @@ async function answerWhole(
   if (isJudgedByJson) assertWhole(bytes);
   // A list of answers counts each.
   request.told(readTokens(bytes), isList(bytes));
+  if (status < 300 && isJson(headers)) request.toldFailure(failureInAnswer(bytes));
   const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
   request.received(isHead ? 0 : found.length, now());
   const { recording } = holdings;
@@ -179,8 +181,10 @@ class Passing implements Passage {
   finished(outcome: Outcome, error?: GatewayError): void {
     const { request, holdings } = this.options;
     if (this.ends !== undefined) {
+      const last = this.ends.lastFrames();
       request.counted(this.ends.frames);
-      request.told(readTokens(this.ends.lastFrames(), this.ends.opening));
+      request.told(readTokens(last, this.ends.opening));
+      if (request.status < 300) request.toldFailure(failureInStream(last));
     }
     if (this.edges !== undefined) request.told(this.edges.tokens());
     holdings.settle(outcome, error);
@@ -207,6 +211,10 @@ function headersFor(
   // The list was decoded so that models could be found in it.
   if (pick !== undefined) headers.delete('content-encoding');
   return headers;
+}
+
+function isJson(headers: Headers): boolean {
+  return headers.get('content-type')?.startsWith('application/json') ?? false;
 }
 
 function assertWhole(json: Uint8Array): void {

@@ -11,7 +11,8 @@ import type { RequestObserver } from '../request/observer.ts';
 import type { Reader } from '../request/reader.ts';
 import type { Outcome, Settlement } from '../request/settlement.ts';
 import type { Lease, LeaseEnd } from '../scheduling/lease.ts';
-import { errorBody, type GatewayError } from '../wire/errors.ts';
+import { errorBody, GatewayError } from '../wire/errors.ts';
+import type { ToldFailure } from '../wire/failures.ts';
 
 export interface HoldingOptions {
   live: LiveRequests;
@@ -55,7 +56,13 @@ export class Holdings {
   /** Ends the lease, if one is held. */
   giveBack(outcome: LeaseEnd['outcome']): void {
     const { tokens, firstByteAt, sentAt } = this.request;
-    this.#lease?.release({ outcome, tokens, firstByteMs: firstByteAt && firstByteAt - sentAt });
+    const firstByteMs = firstByteAt && firstByteAt - sentAt;
+    this.#lease?.release({
+      outcome,
+      tokens,
+      firstByteMs,
+      verdict: verdictOn(this.request, outcome),
+    });
     this.#lease = undefined;
   }
 
@@ -67,12 +74,15 @@ export class Holdings {
 
   /**
    * Returns everything back and settles the request; does nothing the second time.
-   * @param error what the reader is told, or would have been
+   * @param told what the reader is told, or would have been
    */
-  settle(outcome: Outcome, error?: GatewayError): void {
+  settle(ended: Outcome, told?: GatewayError): void {
     const { request } = this;
     const { live, observer, now } = this.options;
     if (!live.remove(request)) return;
+    // Whatever came after the engine's own word of its failure, such as a client that left.
+    const error = request.failure ? failedWithin(request.failure) : told;
+    const outcome = request.failure ? 'failed' : ended;
     this.reader.letGo();
     this.#recording?.end(outcome);
     this.giveBack(outcome === 'done' && request.status >= 400 ? 'unserved' : outcome);
@@ -102,4 +112,19 @@ export class Holdings {
     const isUnread = error.code === 'client_closed_request' || this.isHead;
     return isUnread ? 0 : Buffer.byteLength(errorBody(error, this.request.route.family));
   }
+}
+
+/** Returns the error of a request whose engine told of a failure inside its answer; the log gets the engine's code. */
+function failedWithin({ code }: ToldFailure): GatewayError {
+  const cause = code === undefined ? undefined : Object.assign(new Error(code), { code });
+  return new GatewayError('upstream_failed', { cause });
+}
+
+/** Returns what an answer that began well says of its server in the end; `undefined` where it does not say. */
+function verdictOn(request: LiveRequest, outcome: LeaseEnd['outcome']): LeaseEnd['verdict'] {
+  const { status, failure, bytesOut } = request;
+  if (status < 200 || status >= 300) return undefined;
+  if (failure !== undefined) return failure.isRefusal ? 'well' : 'failing';
+  const isEnough = outcome === 'done' || (outcome === 'aborted' && bytesOut > 0);
+  return isEnough ? 'well' : undefined;
 }

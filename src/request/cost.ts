@@ -13,6 +13,8 @@ export interface Evidence {
   /** The most tokens that all answers may have together, as the request asked; `Infinity` without a maximum. */
   mostTokens: number;
   outcome: 'done' | 'failed' | 'aborted';
+  /** Whether the engine told of a failure inside its answer: what it counted until then is all that it made. */
+  tellsFailure: boolean;
   /** Whether the engine has refused it. */
   isRefused: boolean;
   stream: boolean;
@@ -29,11 +31,12 @@ const unknown: Cost = { tokensAre: undefined };
 
 /** Returns the cost of a request that an engine had. */
 export function costOf(evidence: Evidence): Cost {
-  const { said, answers, outcome, isRefused, frames, promptEstimate } = evidence;
+  const { said, answers, outcome, tellsFailure, isRefused, frames, promptEstimate } = evidence;
   const hasSaid = said.promptTokens !== undefined || said.completionTokens !== undefined;
   // What an engine says before its end, it says of that moment.
   if (hasSaid && outcome === 'done' && answers === 1) return { ...said, tokensAre: 'exact' };
-  if (isRefused) return unknown;
+  if (tellsFailure && hasSaid) return { ...said, tokensAre: 'exact' };
+  if (isRefused || tellsFailure) return unknown;
   const hasBegun = frames > 0 || hasSaid || outcome !== 'failed';
   if (!hasBegun || (!hasSaid && frames === 0 && promptEstimate === 0)) return unknown;
   return {

@@ -5,6 +5,7 @@
 import { costOf, type Cost } from './cost.ts';
 import { GatewayError, type ErrorCode } from '../wire/errors.ts';
 import { answersInTokens, type Route } from '../wire/routes.ts';
+import type { ToldFailure } from '../wire/failures.ts';
 import type { Tokens } from '../wire/tokens.ts';
 import type { Caller, Priority } from './caller.ts';
 import type { Reader } from './reader.ts';
@@ -75,6 +76,8 @@ class Live {
   mostTokens = Infinity;
   /** The W3C trace context: the client's, or that of the gateway's own span, which the engine gets. */
   traceparent: string | undefined;
+  /** What the engine told of its failure inside an answer that had begun well; `undefined` where it told none. */
+  failure: ToldFailure | undefined;
   /** Whether the answer comes from the response cache. */
   isCacheHit = false;
   /** Whether the engine is known to have sent headers, which proves the connection. */
@@ -217,6 +220,11 @@ class Live {
     if (ofAll) this.answers = 1;
   }
 
+  /** Its answer, which had begun well, tells of that failure, or of none. */
+  toldFailure(failure: ToldFailure | undefined): void {
+    this.failure = failure;
+  }
+
   /** Its client gets that error in place of an answer. */
   failed({ status }: GatewayError): void {
     this.status = status;
@@ -255,6 +263,7 @@ class Live {
       answers: this.answers,
       mostTokens: this.mostTokens,
       outcome,
+      tellsFailure: this.failure !== undefined,
       isRefused: this.status >= 400 && outcome === 'done',
       stream: this.stream,
       frames: this.frames,

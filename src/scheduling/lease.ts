@@ -16,6 +16,8 @@ export interface LeaseEnd {
   tokens: Tokens;
   /** From the engine having the request to the first byte of its answer. */
   firstByteMs: number | undefined;
+  /** What an answer that began well says of its server; absent if it does not say, or its status has said it. */
+  verdict?: 'well' | 'failing' | undefined;
 }
 
 /** New values of members of the body. */

@@ -29,7 +29,7 @@ export interface PoolSettings extends AdmissionSettings {
 export interface PoolOptions {
   settings(): PoolSettings;
   fleet: Fleet;
-  health: Pick<Health, 'askLoad' | 'judgeProgress'>;
+  health: Pick<Health, 'askLoad' | 'judged' | 'judgeProgress'>;
   retries: Pick<Retries, 'counted'>;
   broker: SlotBroker;
   shares: ShareStore;
@@ -174,9 +174,12 @@ export class Pool {
   }
 
   #end(lease: Lease, end: LeaseEnd): void {
-    const now = this.#options.now();
+    const { health, now: clock } = this.#options;
+    const now = clock();
     const { job, upstream, slots, units, probe } = lease;
     upstream.closed();
+    // A probe must still be known as one.
+    if (end.verdict !== undefined) health.judged(upstream, end.verdict, job);
     upstream.breaker.probeEnded(probe);
     if (end.outcome !== 'unserved') this.#placing.ran(job, upstream);
     this.#charges.settle(lease, end, now);

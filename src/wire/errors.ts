@@ -125,6 +125,13 @@ export const errorTable = {
     message:
       'The inference server answered with a redirect, which is not followed. The operator must check its URL; the log says where it leads.',
   },
+  // Never sent: in the log and in usage the name of a failure that the engine told inside its answer.
+  upstream_failed: {
+    status: 502,
+    retryable: false,
+    message:
+      'The inference server began an answer and then told in it that it failed. Its own words are in the answer.',
+  },
   upstream_auth_failed: {
     status: 502,
     retryable: false,

@@ -31,9 +31,10 @@ describe('rowOf', () => {
   test.each([
     ['of a plain answer', { stream: false }],
     ['of an error of the engine', { status: 500 }],
+    ['of a failure inside an answer', { code: 'upstream_failed', outcome: 'failed' }],
     ['of an answer out of the cache', { isCacheHit: true }],
     ['that never came', { firstByteMs: undefined }],
-  ])('the first byte %s is no first token', (_, changes) => {
+  ] as const)('the first byte %s is no first token', (_, changes) => {
     expect(rowOf(settlement(changes), now).firstTokenMs).toBeUndefined();
   });
 

@@ -103,8 +103,9 @@ describe('what is kept', () => {
       const { recording, seen } = making();
       const value = name === 'content-type' ? 'application/json' : 'chunked';
       recording.open(new Response('', { headers: { [name]: value } }));
+      recording.add(Buffer.from('1'));
       recording.end('done');
-      expect(textOf(seen.result)).toBe('');
+      expect(textOf(seen.result)).toBe('1');
     }
   });
 });
@@ -137,6 +138,13 @@ describe('what is not kept', () => {
       expect(seen).toEqual({ result, bytes: 0, settled: 1 });
     });
   }
+
+  test('an empty answer', () => {
+    const { recording, seen } = making();
+    recording.open(plain({ 'content-length': '0' }));
+    recording.end('done');
+    expect(seen).toEqual({ result: 'unkept', bytes: 0, settled: 1 });
+  });
 
   test('an answer whose head never came', () => {
     const { recording, seen } = making();

@@ -5,7 +5,7 @@ import { Health } from '../../../src/engines/health.ts';
 import type { Log } from '../../../src/log/log.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import type { WatchOptions } from '../../../src/engines/watch.ts';
-import { jobOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
+import { callerOf, jobOf, fleetOf, settingsOf } from '../../support/schedulingworld.ts';
 
 const floorMs = 1_000;
 
@@ -118,6 +118,41 @@ test('one that only fails is set aside while another serves the same', () => {
   for (let i = 0; i < 10; i++) health.answered(upstream, 500, jobOf(`caller-${i}`));
   expect(upstream.state).toBe('away');
   expect(lines).toEqual(['error: upstream is set aside']);
+});
+
+test('one that fails inside its answers is set aside as for a 500, whatever their status was', () => {
+  const { health, upstream } = stage(['a', 'b']);
+  for (let i = 0; i < 10; i++) {
+    health.answered(upstream, 200, jobOf(`caller-${i}`));
+    health.judged(upstream, 'failing', jobOf(`caller-${i}`));
+  }
+  expect(upstream.state).toBe('away');
+  health.judged(upstream, 'well', jobOf('k', { units: 0 }));
+  expect(upstream.state).toBe('away');
+  health.judged(upstream, 'well', jobOf('k'));
+  expect(upstream.state).toBe('up');
+});
+
+test('an answer that ended well begins the count anew, one that only began well does not', () => {
+  const { health, upstream } = stage(['a', 'b']);
+  for (let i = 0; i < 4; i++) health.answered(upstream, 500, jobOf(`caller-${i}`));
+  health.judged(upstream, 'well', jobOf('k'));
+  for (let i = 0; i < 4; i++) health.answered(upstream, 500, jobOf(`caller-${i}`));
+  health.answered(upstream, 200, jobOf('k'));
+  expect(upstream.state).toBe('up');
+  health.answered(upstream, 500, jobOf('k'));
+  expect(upstream.state).toBe('away');
+});
+
+test('the users of one key are one caller', () => {
+  const { health, upstream } = stage(['a', 'b']);
+  const user = (i: number) => jobOf('', { caller: callerOf(`user-${i}`, { keyId: 'app' }) });
+  for (let i = 0; i < 20; i++) health.answered(upstream, 500, user(i));
+  for (let i = 0; i < 20; i++) health.wasReset(upstream, user(i));
+  for (let i = 0; i < 20; i++) health.judged(upstream, 'failing', user(i));
+  expect(upstream.state).toBe('up');
+  health.answered(upstream, 500, jobOf('another'));
+  expect(upstream.state).toBe('away');
 });
 
 test('the last one is not, whatever it answers', () => {

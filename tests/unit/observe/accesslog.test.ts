@@ -63,6 +63,7 @@ const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
   upstream_reset: 'error',
   upstream_malformed: 'error',
   upstream_redirected: 'error',
+  upstream_failed: 'error',
   upstream_auth_failed: 'error',
   no_healthy_upstream: 'warn',
   queue_full: 'warn',

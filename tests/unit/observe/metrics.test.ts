@@ -97,6 +97,7 @@ describe('requests that have ended', () => {
     source.settled(settlement({ stream: false }));
     source.settled(settlement({ status: 400 }));
     source.settled(settlement({ firstByteMs: undefined }));
+    source.settled(settlement({ outcome: 'failed', code: 'upstream_failed' }));
     source.settled(settlement({ outcome: 'aborted', code: 'client_closed_request' }));
     source.settled(settlement({ completionTokens: 1 }));
     const samples = await samplesOf(source);

@@ -101,9 +101,41 @@ describe('an answer with a length', () => {
   test('of several parts counts all of them', async () => {
     const { request, options } = start();
     const upstream = { id: 'engine', provenAt: 0 };
-    request.sent({ upstream, model: 'm', units: 2, isPartial: true }, 100);
+    request.sent({ upstream, model: 'm', units: 2, isPartial: true, maxTokens: Infinity }, 100);
     await answerClient(engineAnswer('[{"content":"a"},{"content":"b"}]'), options);
-    expect(request.isPartial).toBe(false);
+    expect(request.answers).toBe(1);
+  });
+});
+
+describe('a failure inside an answer with status 200', () => {
+  const failed = '{"error":{"message":"m","code":500}}';
+  const failure = { isRefusal: false, code: '500' };
+
+  test('is told of a whole answer in JSON, and changes no byte', async () => {
+    const { request, options } = start();
+    const answer = await answerClient(engineAnswer(failed), options);
+    expect(request.failure).toEqual(failure);
+    expect(await answer.text()).toBe(failed);
+  });
+
+  test.each([
+    ['of another type', engineAnswer(failed, { 'content-type': 'text/plain' })],
+    ['whose status tells it', engineAnswer(failed, {}, 500)],
+  ])('is none in an answer %s', async (_, answer) => {
+    const { request, options } = start();
+    await answerClient(answer, options);
+    expect(request.failure).toBeUndefined();
+  });
+
+  test('is told of a stream before it is settled, and changes no byte', async () => {
+    const { request, options } = start();
+    const seen: unknown[] = [];
+    options.holdings.settle = () => void seen.push(request.failure);
+    const text = `data: ${failed}\n\ndata: [DONE]\n\n`;
+    const headers = { 'content-type': 'text/event-stream', ...inChunks };
+    const answer = await answerClient(engineAnswer(chunked([text]), headers), options);
+    expect(await answer.text()).toBe(text);
+    expect(seen).toEqual([failure]);
   });
 });
 

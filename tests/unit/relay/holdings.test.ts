@@ -79,7 +79,9 @@ describe('a request that ends', () => {
     request.received(10, 150);
     request.told({ promptTokens: 3 });
     holdings.settle('done');
-    expect(ends).toEqual([{ outcome: 'done', tokens: { promptTokens: 3 }, firstByteMs: 50 }]);
+    expect(ends).toEqual([
+      { outcome: 'done', tokens: { promptTokens: 3 }, firstByteMs: 50, verdict: 'well' },
+    ]);
   });
 
   test('was not served where the engine refused it', () => {
@@ -87,6 +89,54 @@ describe('a request that ends', () => {
     request.answered(400);
     holdings.settle('done');
     expect(ends[0]?.outcome).toBe('unserved');
+  });
+
+  test.each([
+    [200, 'done', 10, 'well'],
+    [200, 'aborted', 10, 'well'],
+    // Nothing has come that could have failed.
+    [200, 'aborted', 0, undefined],
+    [200, 'failed', 10, undefined],
+    // The status itself says it.
+    [500, 'done', 10, undefined],
+    [404, 'done', 10, undefined],
+  ] as const)(
+    'with %d, %s and %d bytes says %p of its server',
+    (status, outcome, bytes, verdict) => {
+      const { holdings, request, ends } = start();
+      request.answered(status);
+      if (bytes > 0) request.received(bytes, 150);
+      holdings.settle(outcome);
+      expect(ends[0]?.verdict).toBe(verdict);
+    },
+  );
+
+  test.each(['done', 'aborted', 'failed'] as const)(
+    'as %s has failed when its engine told so inside the answer, whose bytes have gone out',
+    (outcome) => {
+      const { holdings, request, ends, records, used } = start();
+      request.answered(200);
+      request.received(10, 150);
+      request.told({ promptTokens: 3 });
+      request.toldFailure({ isRefusal: false, code: '500' });
+      holdings.settle(outcome);
+      expect(ends).toMatchObject([{ outcome: 'failed', verdict: 'failing' }]);
+      expect(records[0]).toMatchObject({
+        record: { status: 200, code: 'upstream_failed', outcome: 'failed', bytesOut: 10 },
+        cause: { code: '500' },
+      });
+      expect(used).toEqual([3]);
+    },
+  );
+
+  test('has failed, and says no ill of its server, when its engine told of a 4xx', () => {
+    const { holdings, request, ends, records } = start();
+    request.answered(200);
+    request.received(10, 150);
+    request.toldFailure({ isRefusal: true, code: undefined });
+    holdings.settle('done');
+    expect(ends).toMatchObject([{ outcome: 'failed', verdict: 'well' }]);
+    expect(records[0]).toMatchObject({ record: { code: 'upstream_failed' }, cause: undefined });
   });
 
   test('corrects what was reserved to what was used', () => {

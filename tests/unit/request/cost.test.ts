@@ -9,6 +9,7 @@ const plain: Evidence = {
   answers: 1,
   mostTokens: Infinity,
   outcome: 'done',
+  tellsFailure: false,
   isRefused: false,
   stream: false,
   frames: 0,
@@ -129,7 +130,17 @@ describe('is estimated without a prompt that was located', () => {
 
 test('of several prompts what the engine counted is taken where it is more than the estimate', () => {
   const said = { promptTokens: 20, completionTokens: 3 };
-  expect(of(plain, { isPartial: true, said })).toMatchObject({ promptTokens: 20 });
+  expect(of(plain, { answers: 4, said })).toMatchObject({ promptTokens: 20 });
+});
+
+test('of a failure told in an answer is what the engine has stated, and no more', () => {
+  const failed = { outcome: 'failed', tellsFailure: true } as const;
+  expect(of(stream, failed)).toEqual({ ...plain.said, tokensAre: 'exact' });
+  expect(of(stream, { ...failed, said: { promptTokens: 4 }, answers: 2 })).toEqual({
+    promptTokens: 4,
+    tokensAre: 'exact',
+  });
+  expect(of(stream, { ...failed, said: {} })).toEqual({ tokensAre: undefined });
 });
 
 describe('is not known', () => {

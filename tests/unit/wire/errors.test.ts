@@ -41,6 +41,7 @@ const expected: Record<ErrorCode, [number, string, string, boolean]> = {
   upstream_reset: [502, 'server_error', 'api_error', false],
   upstream_malformed: [502, 'server_error', 'api_error', false],
   upstream_redirected: [502, 'server_error', 'api_error', false],
+  upstream_failed: [502, 'server_error', 'api_error', false],
   upstream_auth_failed: [502, 'server_error', 'api_error', false],
   no_healthy_upstream: [503, 'server_error', 'overloaded_error', true],
   queue_full: [503, 'server_error', 'overloaded_error', true],

@@ -10,6 +10,7 @@ import type { EngineSighting } from './probe.ts';
 import { Progress } from './progress.ts';
 import { SlotSet } from './slots.ts';
 import { Speed } from './speed.ts';
+import { StreamUsage } from './streamusage.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
 import type { EngineKind } from '../wire/kinds.ts';
 
@@ -25,6 +26,7 @@ export class Upstream {
   readonly progress = new Progress();
   readonly index = new PrefixIndex();
   readonly speed = new Speed();
+  readonly streamUsage = new StreamUsage();
   readonly #sessions = new Sessions(() => new Bun.FetchSession());
   readonly #slotSets = new Map<string, SlotSet>();
   #settings: UpstreamSettings;
@@ -232,6 +234,7 @@ export class Upstream {
     this.#refusesQuickly = false;
     this.#isStalled = false;
     this.index.forget();
+    this.streamUsage.forget();
   }
 
   /** The pool: a request is sent to it. */

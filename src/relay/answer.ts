@@ -4,6 +4,7 @@
  * a failure until then can still have a status.
  */
 import { StreamEnds } from './lastframes.ts';
+import type { StreamUsage } from '../engines/streamusage.ts';
 import { GatewayError, type Family } from '../wire/errors.ts';
 import { explainFailure } from './failure.ts';
 import { isRedirect, redirected } from './redirect.ts';
@@ -16,7 +17,7 @@ import type { LiveRequest } from '../request/live.ts';
 import { relay, type Passage } from './stream.ts';
 import { Edges, readTokens } from '../wire/tokens.ts';
 import type { Outcome } from '../request/settlement.ts';
-import { endsOf } from './usageinjection.ts';
+import { endsOf, hasUsageFrame } from './usageinjection.ts';
 
 export interface AnswerOptions {
   request: LiveRequest;
@@ -32,6 +33,8 @@ export interface AnswerOptions {
   isHead: boolean;
   /** Whether a frame with the usage is kept from the client. */
   hidesUsage: boolean;
+  /** Is told whether a stream that was left as it is was counted unasked. */
+  watchedUsage: StreamUsage | undefined;
   now: () => number;
 }
 
@@ -179,13 +182,14 @@ class Passing implements Passage {
   }
 
   finished(outcome: Outcome, error?: GatewayError): void {
-    const { request, holdings } = this.options;
+    const { request, holdings, watchedUsage } = this.options;
     if (this.ends !== undefined) {
       const last = this.ends.lastFrames();
       request.counted(this.ends.frames);
       request.told(readTokens(last, this.ends.opening));
       if (request.status < 300) request.toldFailure(failureInStream(last));
     }
+    if (this.ends !== undefined) watchedUsage?.watched(hasUsageFrame(this.ends));
     if (this.edges !== undefined) request.told(this.edges.tokens());
     holdings.settle(outcome, error);
   }

@@ -1,7 +1,8 @@
 /**
  * One run: a request taken through the chain body -> limits -> queue -> engine -> answer -> settled. It is one request to
- * the engine; an answer of the engine, whatever its status, is never asked for again, but for "Loading model". It knows
- * nothing of logs, usage or metrics, which hear of it by `observer`, nor of who reads the answer: that is the reader's.
+ * the engine; an answer of the engine, whatever its status, is never asked for again, but for "Loading model" and the
+ * refusal of a field that the gateway had added. It knows nothing of logs, usage or metrics, which hear of it by
+ * `observer`, nor of who reads the answer: that is the reader's.
  */
 import { answerClient } from './answer.ts';
 import { attempt } from './attempt.ts';
@@ -9,13 +10,14 @@ import { explainFailure, shuttingDown } from './failure.ts';
 import { Holdings, type HoldingOptions } from './holdings.ts';
 import { withFeedback } from './queuefeedback.ts';
 import { reuse } from './reuse.ts';
-import { usageEdit } from './usageinjection.ts';
+import { mayRefuseField, readRefusal, usageEdit, type UsageEdit } from './usageinjection.ts';
 import { demandOf, limitsUnknown, refusalOf, standingHeaders } from '../accounts/quota.ts';
 import { isUnlimited, type Decision, type MaybePromise } from '../accounts/limits.ts';
 import { replay, type ResponseCache } from '../cache/cache.ts';
 import { Recording } from '../cache/recording.ts';
 import { failureOf } from '../engines/failure.ts';
 import { readUnavailable } from '../engines/loading.ts';
+import type { StreamUsage } from '../engines/streamusage.ts';
 import type { Upstream } from '../engines/upstream.ts';
 import { assertQueryWithoutModel, inspect, readBody, type BodySource } from '../request/body.ts';
 import type { Caller } from '../request/caller.ts';
@@ -23,7 +25,7 @@ import { jobOf, type Job } from '../request/job.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { Reader } from '../request/reader.ts';
 import { outcomeOf } from '../request/settlement.ts';
-import type { Lease } from '../scheduling/lease.ts';
+import type { Edits, Lease } from '../scheduling/lease.ts';
 import type { Scheduler } from '../scheduling/scheduler.ts';
 import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
@@ -83,6 +85,8 @@ export class Exchange {
   #standing: Readonly<Record<string, string>> = {};
   /** Whether the engine was asked for a frame with the usage, which the client did not ask for. */
   #hidesUsage = false;
+  /** Set while its stream is left as it is to find out whether the engine counts unasked. */
+  #watched: StreamUsage | undefined;
 
   constructor(
     private readonly options: ExchangeOptions,
@@ -240,6 +244,9 @@ export class Exchange {
       const { upstream } = lease;
       try {
         let answer = await this.#attempt(lease, sent);
+        if (this.#hidesUsage && mayRefuseField(answer)) {
+          answer = await this.#withoutUsage(answer, lease, sent);
+        }
         let isLoading = false;
         if (answer.status === 503) ({ answer, isLoading } = await readUnavailable(answer));
         if (isLoading) health.noteLoading(upstream);
@@ -268,15 +275,40 @@ export class Exchange {
     request.sent({ upstream, model, units, isPartial, maxTokens }, this.options.now());
   }
 
-  #attempt(lease: Lease, { body, fields }: Sent): Promise<Response> {
+  #attempt(lease: Lease, sent: Sent): Promise<Response> {
+    const usage = sent.fields && this.#usageFor(lease.upstream, sent.fields);
+    this.#hidesUsage = usage !== undefined;
+    return this.#send(lease, sent, usage ? { ...lease.edits, ...usage } : lease.edits);
+  }
+
+  #send(lease: Lease, { body }: Sent, edits: Edits | undefined): Promise<Response> {
     const { request, input } = this;
-    const { kind } = lease.upstream;
-    const usage = this.options.injectUsage && fields && usageEdit(request.route, fields, kind);
-    this.#hidesUsage = Boolean(usage);
-    const edits = usage ? { ...lease.edits, ...usage } : lease.edits;
     const { url, headers } = input;
     const isRead = this.#pick !== undefined;
     return attempt({ lease, request, search: searchOf(url), headers, body, edits, isRead });
+  }
+
+  /** Returns the edit by which the engine counts this stream; `undefined` where it is left as it is. */
+  #usageFor({ kind, streamUsage }: Upstream, fields: Fields): UsageEdit | undefined {
+    this.#watched = undefined;
+    if (!this.options.injectUsage) return undefined;
+    const usage = usageEdit(this.request.route, fields, kind);
+    if (usage === undefined) return undefined;
+    const plan = streamUsage.plan();
+    if (plan === 'watch') this.#watched = streamUsage;
+    return plan === 'ask' ? usage : undefined;
+  }
+
+  /** Asks once more where the engine refuses what the client has not sent, and remembers it where that helped. */
+  async #withoutUsage(refused: Response, lease: Lease, sent: Sent): Promise<Response> {
+    const { answer, namesField } = await readRefusal(refused);
+    const isOurs = (sent.fields?.['stream_options'] ?? undefined) === undefined;
+    if (!namesField || !isOurs) return answer;
+    this.#hidesUsage = false;
+    const again = await this.#send(lease, sent, lease.edits);
+    // A prompt that names the field can be in any refusal.
+    if (!mayRefuseField(again)) lease.upstream.streamUsage.refused();
+    return again;
   }
 
   /** Reports to health why no answer came. Returns whether the request may be tried again. */
@@ -301,6 +333,7 @@ export class Exchange {
       pick: this.#pick,
       isHead: this.input.method === 'HEAD',
       hidesUsage: this.#hidesUsage,
+      watchedUsage: this.#watched,
       now: this.options.now,
     });
   }

@@ -29,12 +29,17 @@ export class StreamEnds implements FrameObserver {
 
   /** The last few in their order, as one text. */
   lastFrames(): Uint8Array {
+    return Buffer.concat(this.kept());
+  }
+
+  /** The last few in their order. */
+  kept(): Uint8Array[] {
     const oldest = this.frames + 1;
     const last = Array.from(
       { length: keptFrames },
       (_, i) => this.#last[(oldest + i) % keptFrames],
     );
-    return Buffer.concat(last.filter((frame) => frame !== undefined));
+    return last.filter((frame) => frame !== undefined);
   }
 }
 

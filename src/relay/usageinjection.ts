@@ -8,6 +8,8 @@ import type { EngineKind } from '../wire/kinds.ts';
 import type { Route } from '../wire/routes.ts';
 import { StreamEnds } from './lastframes.ts';
 
+export type UsageEdit = Readonly<{ stream_options: object }>;
+
 /** Routes whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
 const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
 
@@ -16,11 +18,7 @@ const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
  * client has asked already.
  * @param kind of the engine; one of an unknown kind is asked for nothing that it may not know
  */
-export function usageEdit(
-  route: Route,
-  fields: Fields,
-  kind: EngineKind,
-): { stream_options: object } | undefined {
+export function usageEdit(route: Route, fields: Fields, kind: EngineKind): UsageEdit | undefined {
   if (kind === 'unknown' || kind === 'llama.cpp' || !countsOnDemand.has(route.path))
     return undefined;
   if (fields['stream'] !== true) return undefined;
@@ -28,6 +26,30 @@ export function usageEdit(
   if (options !== undefined && options !== null && !isRecord(options)) return undefined;
   if (options?.['include_usage'] === true) return undefined;
   return { stream_options: { ...options, include_usage: true } };
+}
+
+/** Some engines repeat what they refuse. */
+const maxRefusalBytes = 65_536;
+
+/** A refusal, whose body can still be read, and whether it names the field that asks for usage. */
+export interface UsageRefusal {
+  answer: Response;
+  namesField: boolean;
+}
+
+/** Returns whether an engine may refuse a request like this for a field that it does not know. */
+export function mayRefuseField({ status }: Response): boolean {
+  return status === 400 || status === 422;
+}
+
+/** Reads a 400 or 422 to its end, where it is short. */
+export async function readRefusal(answer: Response): Promise<UsageRefusal> {
+  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
+  if (!(length <= maxRefusalBytes)) return { answer, namesField: false };
+  const bytes = await answer.bytes();
+  const { status, headers } = answer;
+  const namesField = hasText(bytes, 'stream_options');
+  return { answer: new Response(bytes, { status, headers }), namesField };
 }
 
 /** Returns whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */
@@ -39,6 +61,11 @@ function isUsageFrame(bytes: Uint8Array, start = 0, end = bytes.length): boolean
   const usage = lastValueOf(frame, 'usage');
   const choices = lastValueOf(frame, 'choices');
   return isRecord(usage) && Array.isArray(choices) && choices.length === 0;
+}
+
+/** Returns whether the last frames of a stream have one that is about usage alone. */
+export function hasUsageFrame(ends: StreamEnds): boolean {
+  return ends.kept().some((frame) => isUsageFrame(frame));
 }
 
 /**

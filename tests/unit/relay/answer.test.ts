@@ -32,6 +32,7 @@ function start(more: Partial<AnswerOptions> = {}, path = '/v1/chat/completions')
     pick: undefined,
     isHead: false,
     hidesUsage: false,
+    watchedUsage: undefined,
     now: () => 150,
     ...more,
   };

@@ -59,18 +59,22 @@ describe('a run', () => {
     const frames = ['data: {"choices":[{"text":"a"}]}\n\n', 'data: [DONE]\n\n'];
     const usage = 'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n';
     await using stage = await startRuns(
-      (_, wire) => {
+      ({ body }, wire) => {
+        const asked = String(body).includes('include_usage') ? [usage] : [];
         wire.write(streamHead);
-        for (const frame of [frames[0], usage, frames[1]]) wire.write(chunk(frame as string));
+        for (const frame of [frames[0], ...asked, frames[1]]) wire.write(chunk(frame as string));
         wire.write(lastChunk);
       },
       { LLM_SERVER_KIND: 'vllm' },
     );
-    const answer = await stage.run({ body: { prompt: 'Hi', stream: true } });
-    expect(await answer.text()).toBe(frames.join(''));
-    const asked = JSON.parse(`${stage.engine.requests[0]?.body}`);
-    expect(asked.stream_options).toEqual({ include_usage: true });
-    expect(stage.settled[0]?.record).toMatchObject({ stream: true, completionTokens: 1 });
+    // The first stream of an engine shows whether it counts unasked.
+    for (const stream_options of [undefined, { include_usage: true }]) {
+      const answer = await stage.run({ body: { prompt: 'Hi', stream: true } });
+      expect(await answer.text()).toBe(frames.join(''));
+      const asked = JSON.parse(`${stage.engine.requests.at(-1)?.body}`);
+      expect(asked.stream_options).toEqual(stream_options);
+    }
+    expect(stage.settled[1]?.record).toMatchObject({ stream: true, completionTokens: 1 });
   });
 
   test('answers HEAD with the headers alone', async () => {

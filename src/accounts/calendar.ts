@@ -13,7 +13,7 @@ export interface Period {
 const hourMs = 3_600_000;
 
 /** Longer than any: a day has 25 hours when summer time ends. */
-const longestMs = { day: 26 * hourMs, month: 32 * 24 * hourMs };
+export const longestMs = { day: 26 * hourMs, month: 32 * 24 * hourMs };
 
 /** Returns the first whole number up to `to` that is true; `from` must be false, `to` true, with one change between. */
 function firstTrue(from: number, to: number, isTrue: (at: number) => boolean): number {
@@ -79,17 +79,33 @@ export class Calendar {
   }
 }
 
-/** What was spent in the period that was set last; 0 in any other. */
+/**
+ * What was spent in the two periods that were set last; 0 in any other. Two, because a clock can step back over the
+ * beginning of a period and later pass it again: neither may then begin anew.
+ */
 export class Tally {
   #start = 0;
   #tokens = 0;
+  #otherStart = 0;
+  #otherTokens = 0;
 
-  in(period: Period): number {
-    return period.start === this.#start ? this.#tokens : 0;
+  in({ start }: Period): number {
+    if (start === this.#start) return this.#tokens;
+    return start === this.#otherStart ? this.#otherTokens : 0;
   }
 
-  set(period: Period, tokens: number): void {
-    this.#start = period.start;
+  set({ start }: Period, tokens: number): void {
+    if (start !== this.#start) {
+      this.#otherStart = this.#start;
+      this.#otherTokens = this.#tokens;
+      this.#start = start;
+    }
     this.#tokens = tokens;
+  }
+
+  /** Returns whether nothing was spent in the periods that began after that time, in epoch milliseconds. */
+  isEmptySince(epochMs: number): boolean {
+    const isEmpty = this.#start <= epochMs || this.#tokens === 0;
+    return isEmpty && (this.#otherStart <= epochMs || this.#otherTokens === 0);
   }
 }

@@ -284,6 +284,18 @@ export function limitContract(name: string, make: (calendar: Calendar) => LimitS
         await store.settle(admitted(await store.admit(ask(of, tokens), now)), tokens, now);
       }
 
+      test('survives a clock that steps back a day and passes midnight again', async () => {
+        const store = fresh();
+        const isSpent = async (ms: number) =>
+          !(await store.admit(ask(limits, 1), { ms: 1_000, epochMs: noon + ms })).isAdmitted;
+        await spend(store, 600, after(0));
+        await spend(store, 1_000, after(dayMs));
+        await spend(store, 400, after(0));
+        expect(await isSpent(0)).toBe(true);
+        expect(await isSpent(dayMs)).toBe(true);
+        expect(await isSpent(2 * dayMs)).toBe(false);
+      });
+
       test('is over when it is spent, until the next day', async () => {
         const store = fresh();
         await spend(store, 1_000, after(0));

@@ -5,7 +5,7 @@
 import { Bucket } from './gcra.ts';
 import type { Held } from './held.ts';
 import type { Moment, RefusalCode, Standing } from '../../accounts/limits.ts';
-import { Tally, type Calendar } from '../../accounts/calendar.ts';
+import { longestMs, Tally, type Calendar } from '../../accounts/calendar.ts';
 import type { Budget, Limits } from '../../request/caller.ts';
 
 /** The usual length of answers in tokens, before there are any. */
@@ -97,13 +97,13 @@ export class Counters {
   }
 
   /** Returns whether it stands as if nobody had come. */
-  isFresh(now: Moment, calendar: Calendar): boolean {
+  isFresh(now: Moment): boolean {
     return (
       this.open === 0 &&
       this.requests.isFull(now.ms) &&
       this.tokens.isFull(now.ms) &&
-      // What was spent in the day was spent in the month.
-      this.spent.month.in(calendar.periodOf('month', now.epochMs)) === 0
+      // What was spent in the day was spent in the month. A clock that is a day ahead may step back.
+      this.spent.month.isEmptySince(now.epochMs - (longestMs.month + longestMs.day))
     );
   }
 }

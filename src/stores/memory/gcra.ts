@@ -6,6 +6,11 @@ import type { BucketStanding } from '../../accounts/limits.ts';
 
 /** What a full bucket holds is one minute of its rate. */
 const windowMs = 60_000;
+/**
+ * The longest that a bucket may take to be full again. One answer that cost far more than it had reserved, or that an
+ * engine has counted wrongly, must not lock its caller out for hours.
+ */
+const longestDebtMs = 10 * windowMs;
 /** Sums of fractions of milliseconds differ from the truth by less. */
 const slackMs = 1e-3;
 
@@ -77,8 +82,11 @@ export class Bucket {
   }
 
   #charge(costMs: number, now: number): void {
-    for (const share of this.#open) share.floor = Math.max(share.floor, now) + costMs;
-    this.#fullAt = Math.max(this.#fullAt, now) + costMs;
+    const latest = now + longestDebtMs;
+    for (const share of this.#open) {
+      share.floor = Math.min(Math.max(share.floor, now) + costMs, latest);
+    }
+    this.#fullAt = Math.min(Math.max(this.#fullAt, now) + costMs, latest);
   }
 
   /**

@@ -136,7 +136,7 @@ export class MemoryLimits implements LimitStore {
    */
   sweep(now: Moment): void {
     for (const [principal, counters] of this.#counters) {
-      if (counters.isFresh(now, this.calendar)) this.#counters.delete(principal);
+      if (counters.isFresh(now)) this.#counters.delete(principal);
     }
   }
 

@@ -107,15 +107,23 @@ test('every moment is in its period, and the next one begins where it ends', asy
   });
 });
 
-test('a tally counts for the period in which it was set, and for no other', () => {
-  const [first, second] = [
-    { start: 10, end: 20 },
-    { start: 20, end: 30 },
-  ];
+test('a tally counts for the two periods in which it was set last, and for no other', () => {
+  const first = { start: 10, end: 20 };
+  const second = { start: 20, end: 30 };
+  const third = { start: 30, end: 40 };
   const tally = new Tally();
   expect(tally.in(first)).toBe(0);
   tally.set(first, 5);
   expect([tally.in(first), tally.in(second)]).toEqual([5, 0]);
   tally.set(second, 7);
-  expect([tally.in(first), tally.in(second)]).toEqual([0, 7]);
+  expect([tally.in(first), tally.in(second)]).toEqual([5, 7]);
+  // The clock steps back, and passes the boundary again.
+  tally.set(first, 6);
+  expect([tally.in(first), tally.in(second)]).toEqual([6, 7]);
+  tally.set(second, 8);
+  tally.set(third, 9);
+  expect([tally.in(first), tally.in(second), tally.in(third)]).toEqual([0, 8, 9]);
+  expect([tally.isEmptySince(30), tally.isEmptySince(29)]).toEqual([true, false]);
+  tally.set(third, 0);
+  expect([tally.isEmptySince(20), tally.isEmptySince(19)]).toEqual([true, false]);
 });

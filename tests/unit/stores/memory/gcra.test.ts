@@ -83,6 +83,18 @@ describe('settle', () => {
     expect(bucket.waitMs(1, 0)).toBe(90_600);
   });
 
+  test('takes no more than ten minutes to be full again, whatever was used', () => {
+    const bucket = bucketOf(100);
+    const open = bucket.take(10, 0);
+    bucket.settle(bucket.take(10, 0), 1e9, 0);
+    expect(bucket.standing(0).resetMs).toBe(600_000);
+    expect(bucket.waitMs(1, 0)).toBe(540_600);
+    // What comes back comes off it, as far as time has not filled it up already.
+    bucket.settle(open, 0, 0);
+    expect(bucket.standing(0).resetMs).toBe(600_000);
+    expect(bucket.waitMs(100, 600_000)).toBe(0);
+  });
+
   test('counts once', () => {
     const bucket = bucketOf(100);
     const [other, share] = [bucket.take(50, 0), bucket.take(50, 0)];

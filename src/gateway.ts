@@ -80,7 +80,16 @@ export async function makeParts({
   const { usageRetentionDays: retentionDays } = config;
   const mask = secrets.maskKeys;
   const latestUuid = await usage.latestUuid();
-  const ledger = new Ledger({ store: usage, log, epochNow, mask, latestUuid, retentionDays });
+  const isServed = (model: string, id: string | undefined) => fleet.mayHaveName(model, id);
+  const ledger = new Ledger({
+    store: usage,
+    log,
+    epochNow,
+    mask,
+    isServed,
+    latestUuid,
+    retentionDays,
+  });
   const metrics = new Metrics({ live, fleet, pool, ledger, version });
   const tracing = await startTracing(config, version, fleet, log);
   return {

@@ -36,6 +36,11 @@ export interface LedgerOptions {
   epochNow: () => number;
   /** Takes keys out of a text: clients put them in wrong places, such as the name of a model. */
   mask: (text: string) => string;
+  /**
+   * Returns whether an engine serves a model under that name, or the upstream of that id may. Without it all names are
+   * believed to be served.
+   */
+  isServed?: (model: string, upstream: string | undefined) => boolean;
   /** The highest uuid in the store; `undefined` if it has none. */
   latestUuid?: string | undefined;
   /** How long rows are kept; 0 for ever. */
@@ -108,7 +113,10 @@ export class Ledger implements RequestObserver {
   isLong(_request: LiveRequest): void {}
 
   settled(record: Settlement): void {
-    const row = rowOf(record, this.#options.epochNow());
+    const { isServed, epochNow } = this.#options;
+    const { askedModel, upstream } = record;
+    const isName = askedModel === undefined || (isServed?.(askedModel, upstream) ?? true);
+    const row = rowOf(record, epochNow(), isName);
     this.#rows.push(row);
     this.onRow?.(row, record.caller);
     this.#flushIn(this.#isFailing ? retryMs : this.#flushMs);

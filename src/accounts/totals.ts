@@ -148,13 +148,21 @@ class GroupSums {
 }
 
 function tooMany(): GatewayError {
-  const message = `That makes more than ${maxGroups} groups. Ask for a shorter time, or for fewer columns in "by".`;
+  const message = `That makes more than ${maxGroups} units of time. Ask for a shorter time, or for longer units in "by".`;
   return new GatewayError('invalid_field', { message, param: 'by' });
 }
 
-/** Adds up rows by group; they come latest first. */
+/** What a group beyond the bound has in each column that is no time. */
+export const otherGroup = 'other';
+
+/**
+ * Adds up rows by group; they come latest first. Clients choose names, so that too many groups are no error: the rows of
+ * those that come beyond the bound are added up as `other`, by time alone.
+ */
 export class Totals {
   readonly #groups = new Map<string, GroupSums>();
+  /** By their time. */
+  readonly #others = new Map<string, GroupSums>();
 
   constructor(private readonly by: readonly UsageColumn[]) {
     // The sum of nothing is one group too.
@@ -165,11 +173,26 @@ export class Totals {
     const id = JSON.stringify(this.by.map((column) => row[column]));
     let group = this.#groups.get(id);
     if (group === undefined) {
-      if (this.#groups.size >= maxGroups) throw tooMany();
+      if (this.#groups.size >= maxGroups) return this.#otherOf(row).add(row);
       group = new GroupSums(this.#columnsOf(row));
       this.#groups.set(id, group);
     }
     group.add(row);
+  }
+
+  #otherOf(row: CountedRow): GroupSums {
+    const isNamed = this.by.some((column) => !isTime(column));
+    const id = JSON.stringify(this.by.filter(isTime).map((column) => row[column]));
+    let group = this.#others.get(id);
+    if (group === undefined) {
+      if (!isNamed || this.#others.size >= maxGroups) throw tooMany();
+      const named = this.by.filter((column) => !isTime(column));
+      const names = Object.fromEntries(named.map((column) => [column, otherGroup]));
+      const columns = this.#columnsOf({ ...row, ...names, keyName: otherGroup });
+      group = new GroupSums(columns);
+      this.#others.set(id, group);
+    }
+    return group;
   }
 
   /** Returns the groups in the order of time if that is a column, and then most tokens first. */
@@ -177,7 +200,7 @@ export class Totals {
     const time = (['minute', 'hour', 'day'] as const).find((unit) => this.by.includes(unit));
     const timeOf = (totals: UsageTotals) => (time === undefined ? '' : (totals[time] ?? ''));
     const tokensOf = (totals: UsageTotals) => totals.promptTokens + totals.completionTokens;
-    return [...this.#groups.values()]
+    return [...this.#groups.values(), ...this.#others.values()]
       .map((group) => group.totals())
       .sort((a, b) => timeOf(a).localeCompare(timeOf(b)) || tokensOf(b) - tokensOf(a));
   }

@@ -174,13 +174,24 @@ function tenths(milliseconds: number): number {
 /** A row that has no `uuid` yet, because nobody has asked for it. */
 export type NewRow = Omit<UsageRow, 'uuid'> & { uuid: string | undefined };
 
+/** What an engine ran under another name counts as what it ran. */
+function unservedName({ servedModel }: Settlement): string | undefined {
+  return servedModel === undefined ? unservedModel : undefined;
+}
+
 /** Returns the user whom a key has named as its principal. */
 function userOf({ keyId, principal }: Caller): string | undefined {
   return principal === keyId ? undefined : principal.slice(keyId.length + 1);
 }
 
-/** Pure: returns the row of a request. Whatever a client or an engine has sent, a store can keep it. */
-export function rowOf(record: Settlement, at: number): NewRow {
+/** The one name in reports of all models that no engine serves: clients can make up any number. */
+export const unservedModel = 'unknown';
+
+/**
+ * Pure: returns the row of a request. Whatever a client or an engine has sent, a store can keep it.
+ * @param isServed whether the model that it asked for is the name of one that an engine serves
+ */
+export function rowOf(record: Settlement, at: number, isServed = true): NewRow {
   const { caller, stream, status, firstByteMs, isCacheHit } = record;
   const isGood = status < 400 && record.code !== 'upstream_failed';
   const isAnswer = stream && isGood && !isCacheHit && firstByteMs !== undefined;
@@ -199,7 +210,7 @@ export function rowOf(record: Settlement, at: number): NewRow {
     keyName: caller.name.slice(0, maxTextLength),
     route: record.route,
     priority: record.priority,
-    model: record.askedModel?.slice(0, maxTextLength),
+    model: isServed ? record.askedModel?.slice(0, maxTextLength) : unservedName(record),
     servedModel: record.servedModel?.slice(0, maxTextLength),
     upstream: record.upstream,
     status,

@@ -16,7 +16,7 @@ import { keyView, type KeyView } from '../accounts/keyview.ts';
 import { changeFromFlags, policyFlags, policyFromFlags } from '../accounts/policy.ts';
 import type { AccountStore, AuditAction, KeyChange } from '../accounts/keystore.ts';
 import { parseDuration } from '../accounts/timespan.ts';
-import { none, oneLine, table } from './table.ts';
+import { none, oneLine, table, json } from './table.ts';
 import type { Budget, Limits } from '../request/caller.ts';
 
 /** What the command asks for cannot be done. */
@@ -63,7 +63,7 @@ Lists all keys, the oldest first.
   isAboutKey: false,
   async run({ stores, values, epochNow, print }) {
     const views = (await stores.accounts.keys()).map((key) => keyView(key, epochNow()));
-    if (values['json'] === true) return print(JSON.stringify({ data: views }, null, 2));
+    if (values['json'] === true) return print(json({ data: views }));
     if (views.length === 0)
       return print('There are no keys. Make one: llm-gateway keys add --name NAME');
     print(table(['id', 'name', 'state', 'limits', 'models', 'expires'], views.map(rowOf)));
@@ -79,7 +79,7 @@ Shows what a key may do. KEY is its id, or its name if no other key has it.
   isAboutKey: true,
   async run({ stores, values, named, epochNow, print }) {
     const view = keyView(await find(stores.accounts, named), epochNow());
-    if (values['json'] === true) return print(JSON.stringify(view, null, 2));
+    if (values['json'] === true) return print(json(view));
     const rows = Object.entries(view).map(([label, value]) => [label, textOf(label, value)]);
     print(table([], rows));
   },

@@ -32,11 +32,22 @@ export function table(
 /** Returns a field of a CSV file, quoted as RFC 4180 says, and so that no spreadsheet takes it for a formula. */
 function csvField(value: string | number | null | undefined): string {
   if (typeof value !== 'string') return String(value ?? '');
-  const text = /^[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const shown = oneLine(value);
+  const text = /^[=+\-@]/.test(shown) ? `'${shown}` : shown;
+  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** Returns rows as CSV by RFC 4180, without the line feed after the last one. */
 export function csv(rows: readonly (readonly (string | number | null | undefined)[])[]): string {
   return `${rows.map((row) => row.map(csvField).join(',')).join('\r\n')}\r`;
+}
+
+/** Returns JSON for people and programs: what a terminal would obey stands there as its escape. */
+export function json(value: unknown): string {
+  const text = JSON.stringify(value, null, 2);
+  return text.replace(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, (character) =>
+    Array.from({ length: character.length }, (_, i) => {
+      return `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`;
+    }).join(''),
+  );
 }

@@ -11,7 +11,7 @@ import {
   type ExitCode,
 } from './command.ts';
 import { readSpan } from '../accounts/timespan.ts';
-import { csv, none, table } from './table.ts';
+import { csv, none, table, json } from './table.ts';
 import {
   usageColumns,
   usageReport,
@@ -78,7 +78,7 @@ Adds up what requests have used.
       { columns: usageColumns, epochMs: epochNow(), prefix: '--' },
     );
     const data = await stores.usage.usage(span);
-    if (form['json']) return print(JSON.stringify(usageReport(span, data), null, 2));
+    if (form['json']) return print(json(usageReport(span, data)));
     const columns = columnsOf(span.by);
     if (form['csv']) {
       return print(

@@ -60,6 +60,12 @@ export class Fleet {
     return this.#catalog.hasName(name);
   }
 
+  /** Returns whether that is the name of a model, or may be one because the upstream of that id lists none. */
+  mayHaveName(name: string, id: string | undefined): boolean {
+    if (this.hasName(name)) return true;
+    return this.#upstreams.some((upstream) => upstream.id === id && upstream.models === undefined);
+  }
+
   /** Takes new settings; `renew` must follow. Returns the upstreams that are new, and those that are gone. */
   replace(settings: FleetSettings): { added: Upstream[]; gone: Upstream[] } {
     this.#settings = settings;

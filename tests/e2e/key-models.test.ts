@@ -139,7 +139,7 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
       const id = crypto.randomUUID();
       const headers = { ...bearer(one), 'Content-Type': type, 'Content-Encoding': 'br' };
       await ask(stage.url, { body, headers: { ...headers, 'X-Request-Id': id } });
-      const requests = engine.requests.filter((each) => each.headers['x-request-id'] === id);
+      const requests = engine.requests.filter((each) => clientIdOf(each.headers) === id);
       expect(requests).toMatchObject([{ headers: { 'content-type': 'application/json' } }]);
       expect(requests[0]?.headers).not.toHaveProperty('content-encoding');
     }

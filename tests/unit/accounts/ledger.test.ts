@@ -177,6 +177,22 @@ describe('a ledger', () => {
     expect(new Set(second).size).toBe(3);
   });
 
+  test('has one name for all models that no engine serves', async () => {
+    const store = new FakeStore();
+    const asked: unknown[] = [];
+    const isServed = (...of: unknown[]) => (asked.push(of), of[0] === 'qwen');
+    const { ledger } = ledgerOf(store, { isServed });
+    for (const askedModel of ['qwen', 'made-up', undefined]) {
+      ledger.settled(settlement({ askedModel, servedModel: undefined, upstream: 'a' }));
+    }
+    await ledger.flush();
+    expect(store.rows.map(({ model }) => model)).toEqual(['qwen', 'unknown', undefined]);
+    expect(asked).toEqual([
+      ['qwen', 'a'],
+      ['made-up', 'a'],
+    ]);
+  });
+
   test('parts the rows that are written from those that wait or come, also in the middle of a write', async () => {
     const store = new FakeStore();
     const { ledger } = ledgerOf(store);

@@ -193,10 +193,30 @@ describe('the groups', () => {
     ]);
   });
 
-  test('are bounded: more than that are refused, with what to do', () => {
+  test('are bounded: what comes beyond is added up as other', () => {
     const rows = Array.from({ length: maxGroups }, (_, i) => row({ model: `model-${i}` }));
     expect(totalsOf(['model'], [...rows, ...rows])).toHaveLength(maxGroups);
-    expect(() => totalsOf(['model'], [...rows, row({ model: 'one more' })])).toThrow(
+    const more = [row({ model: 'one' }), row({ model: 'two' }), row({ model: 'model-3' })];
+    const totals = totalsOf(['model'], [...rows, ...more]);
+    expect(totals).toHaveLength(maxGroups + 1);
+    expect(totals.find(({ model }) => model === 'other')).toMatchObject({ requests: 2 });
+    expect(totals.find(({ model }) => model === 'model-3')).toMatchObject({ requests: 2 });
+  });
+
+  test('beyond the bound keep their time, and are no key', () => {
+    const day = Math.floor(now / unitMs.day);
+    const rows = Array.from({ length: maxGroups }, (_, i) => row({ key: `key-${i}`, day }));
+    const more = [day, day, day - 1].map((each) => row({ key: 'one', keyName: 'One', day: each }));
+    const totals = totalsOf(['key', 'day'], [...rows, ...more]);
+    expect(totals.filter(({ key }) => key === 'other')).toMatchObject([
+      { name: 'other', day: '2026-11-04', requests: 1 },
+      { name: 'other', day: '2026-11-05', requests: 2 },
+    ]);
+  });
+
+  test('by time alone are bounded: more are refused, with what to do', () => {
+    const rows = Array.from({ length: maxGroups }, (_, minute) => row({ minute }));
+    expect(() => totalsOf(['minute'], [...rows, row({ minute: maxGroups })])).toThrow(
       'shorter time',
     );
   });

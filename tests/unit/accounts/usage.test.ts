@@ -28,6 +28,14 @@ describe('rowOf', () => {
     });
   });
 
+  test('has one name for all models that no engine serves, and the model that has run instead', () => {
+    const asked = settlement({ askedModel: 'made-up', servedModel: undefined });
+    expect(rowOf(asked, now, false)).toMatchObject({ model: 'unknown', servedModel: undefined });
+    const ran = settlement({ askedModel: 'gpt', servedModel: 'qwen' });
+    expect(rowOf(ran, now, false)).toMatchObject({ model: undefined, servedModel: 'qwen' });
+    expect(rowOf(ran, now)).toMatchObject({ model: 'gpt', servedModel: 'qwen' });
+  });
+
   test.each([
     ['of a plain answer', { stream: false }],
     ['of an error of the engine', { status: 500 }],

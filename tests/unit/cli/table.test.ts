@@ -3,7 +3,7 @@
  * the spreadsheet.
  */
 import { describe, expect, test } from 'bun:test';
-import { csv, oneLine, table } from '../../../src/cli/table.ts';
+import { csv, json, oneLine, table } from '../../../src/cli/table.ts';
 
 describe('a table', () => {
   test('has its columns one below the other, numbers at their end', () => {
@@ -44,14 +44,28 @@ describe('CSV', () => {
   });
 
   test('quotes what would end a field', () => {
-    expect(csv([['a,b', 'c"d', 'e\nf', 'g']])).toBe('"a,b","c""d","e\nf",g\r');
+    expect(csv([['a,b', 'c"d', 'g']])).toBe('"a,b","c""d",g\r');
   });
 
-  test.each(['=1', '+1', '-1', '@x', '\tx', '\rx', '\nx'])('%j is no formula', (text) => {
+  test('has nothing that a terminal obeys, on one line', () => {
+    const row = ['x\u001b[2J', 'a\nb', '\u009b31m', '\u202e', '\u2028', 'é🙂', '\t=1'];
+    expect(csv([row])).toBe('x\uFFFD[2J,a\uFFFDb,\uFFFD31m,\uFFFD,\uFFFD,é🙂,\uFFFD=1\r');
+  });
+
+  test.each(['=1', '+1', '-1', '@x'])('%j is no formula', (text) => {
     expect(csv([[text, 'm']])).toMatch(new RegExp(`^"?'${text.replace('+', '\\+')}"?,m\r$`));
   });
 
   test('leaves numbers as they are', () => {
     expect(csv([[-1]])).toBe('-1\r');
   });
+});
+
+test('JSON is the same value, and has nothing that a terminal obeys', () => {
+  const value = { model: 'x\u001b[2J\n\u009b\u007f\u202e\u2028\u{e0001}é🙂', list: [1, null] };
+  const text = json(value);
+  expect(JSON.parse(text)).toEqual(value);
+  expect(text.replaceAll('\n', '')).toBe(oneLine(text.replaceAll('\n', '')));
+  expect(text).toContain('é🙂');
+  expect(text).toStartWith('{\n  "model"');
 });

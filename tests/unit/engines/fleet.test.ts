@@ -27,6 +27,13 @@ describe('a reload', () => {
   });
 });
 
+test('a name may be that of a model where it is listed, or at an upstream that lists none', () => {
+  const fleet = fleetOf([settingsOf('a', { models: ['x'] }), settingsOf('b')]);
+  expect(fleet.mayHaveName('x', undefined)).toBe(true);
+  expect(fleet.mayHaveName('y', undefined)).toBe(false);
+  expect([fleet.mayHaveName('y', 'a'), fleet.mayHaveName('y', 'b')]).toEqual([false, true]);
+});
+
 describe('where a request may run', () => {
   test('is where its model is', () => {
     const fleet = fleetOf([

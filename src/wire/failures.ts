@@ -34,8 +34,12 @@ export function failureInStream(frames: Uint8Array): ToldFailure | undefined {
   return isEvent ? { isRefusal: false, code: undefined } : undefined;
 }
 
+/** A longer answer, such as a list of embeddings, is not searched: an engine that fails has less to say. */
+const maxAnswerBytes = 64 * 1024;
+
 /** @param body a whole answer in JSON */
 export function failureInAnswer(body: Uint8Array): ToldFailure | undefined {
+  if (body.length > maxAnswerBytes) return undefined;
   if (!words.some((word) => hasText(body, word))) return undefined;
   const text = decode(body, 'latin1');
   return inAnswer.test(text) ? failureIn(text) : undefined;

@@ -322,3 +322,20 @@ test('what has changed is still so after a restart', async () => {
   const answer = await ask(gateway.url, withKey(limited));
   expect(answer.header('x-ratelimit-limit-requests')).toBe('7');
 });
+
+test('a store whose file is deleted is noticed: known keys go on, and no change is lost unseen', async () => {
+  const own = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
+  const env = { LLM_SERVER_URL: engine.url, DATA_DIR: own, ADMIN_API_KEY: adminKey };
+  await using stage = await startGateway(env);
+  const issued = await issueKey(stage, { name: 'before' });
+  rmSync(own, { recursive: true });
+  const line = await stage.logged(({ msg }) => String(msg).startsWith('the store cannot be read'));
+  expect(line['reason']).toContain('was deleted or replaced');
+  const known = await ask(stage.url, { path: '/v1/models', headers: bearer(issued.key) });
+  expect(known.status).toBe(200);
+  const asked = { method: 'POST', path: '/admin/keys', body: { name: 'after' } };
+  const refused = await ask(stage.url, { ...asked, headers: bearer(adminKey) });
+  expect([refused.status, refused.header('x-gateway-error')]).toEqual([503, 'store_unavailable']);
+  const ledger = await stage.logged(({ msg }) => String(msg).startsWith('the usage ledger cannot'));
+  expect(ledger['reason']).toContain('was deleted or replaced');
+});

@@ -118,7 +118,10 @@ const groups: Record<string, Schema> = {
   key: string('The public part of a key.', nullable),
   name: string('The name of that key at its latest request.', nullable),
   principal: string('The key, or the user that the client named.', nullable),
-  model: string(undefined, nullable),
+  model: string(
+    '`unknown` for all names that no engine serves. Beyond 20,000 groups the rest is `other` in each of these columns.',
+    nullable,
+  ),
   upstream: string('The engine; null if no engine received the requests.', nullable),
   route: string(undefined, nullable),
   code: string('The error of the gateway; null if there was none.', nullable),

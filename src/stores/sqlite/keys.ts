@@ -6,7 +6,7 @@ import type { Database } from 'bun:sqlite';
 import type { IssuedKey } from '../../accounts/keys.ts';
 import type { AccountStore, AuditEntry, KeyEdit } from '../../accounts/keystore.ts';
 import { detailOf, entryOf, keyOf, rowOf, type AuditRow, type KeyRow } from './rows.ts';
-import { writing } from './schema.ts';
+import { assertInPlace, writing } from './schema.ts';
 
 /** How often `watch` looks: a change by another process takes effect within a second. */
 const lookMs = 500;
@@ -19,6 +19,7 @@ export class SqliteKeys implements AccountStore {
   }
 
   keys(): IssuedKey[] {
+    assertInPlace(this.db);
     const sql = 'SELECT * FROM keys ORDER BY createdAt, rowid';
     return this.db.query<KeyRow, []>(sql).all().map(keyOf);
   }
@@ -60,6 +61,7 @@ export class SqliteKeys implements AccountStore {
   }
 
   note({ at, actor, action, keyId, name, detail }: AuditEntry): void {
+    assertInPlace(this.db);
     this.db
       .query('INSERT INTO audit (at, actor, action, keyId, name, detail) VALUES (?, ?, ?, ?, ?, ?)')
       .run(Math.round(at), actor, action, keyId ?? null, name ?? null, detail ?? null);
@@ -85,6 +87,7 @@ export class SqliteKeys implements AccountStore {
   }
 
   #readDataVersion(): number {
+    assertInPlace(this.db);
     const sql = 'PRAGMA data_version';
     return this.db.query<{ data_version: number }, []>(sql).get()?.data_version ?? 0;
   }

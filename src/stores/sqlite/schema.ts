@@ -3,7 +3,7 @@
  * refuses a file that is damaged, of another program, or newer than this one, and never repairs or overwrites it.
  */
 import { Database, SQLiteError } from 'bun:sqlite';
-import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 /** One step from a version of the tables to the next; once released, it never changes. */
@@ -111,6 +111,7 @@ export function openDatabase(dir: string | undefined, busyTimeoutMs = 50): Datab
     const db = prepare(file, busyTimeoutMs);
     // It may be older than this rule.
     chmodSync(file, 0o600);
+    inodes.set(db, statSync(file).ino);
     return db;
   } catch (error) {
     const reason = reasonOf(error);
@@ -125,8 +126,25 @@ export function placeOf({ filename }: Database): string {
   return filename === ':memory:' ? 'memory' : resolve(filename);
 }
 
+/** The files of open databases, as they were when they were opened. */
+const inodes = new WeakMap<Database, number>();
+
+/**
+ * Throws if the file of a database was deleted or replaced since it was opened. SQLite goes on with the old one, which
+ * nobody else sees and which is gone when it is closed.
+ */
+export function assertInPlace(db: Database): void {
+  const inode = inodes.get(db);
+  if (inode === undefined || statSync(db.filename, { throwIfNoEntry: false })?.ino === inode)
+    return;
+  throw new Error(
+    `${db.filename} was deleted or replaced while it was open. Put the file back that was there, or start again with the new one.`,
+  );
+}
+
 /** Writes all of something or nothing. Reading in it sees what it changes, and no other process writes meanwhile. */
 export function writing<T>(db: Database, change: () => T): T {
+  assertInPlace(db);
   return db.transaction(change).immediate();
 }
 

@@ -124,6 +124,12 @@ describe('a whole answer', () => {
     expect(inAnswer(body)).toBeUndefined();
   });
 
+  test('of more than 64 KiB is not searched', () => {
+    const error = { message: 'm', code: 500 };
+    expect(inAnswer({ error, text: 'x'.repeat(65_000) })).toMatchObject({ code: '500' });
+    expect(inAnswer({ error, text: 'x'.repeat(65_536) })).toBeUndefined();
+  });
+
   test('that is cut tells nothing', () => {
     expect(failureInAnswer(Buffer.from('{"error":{"code":500'))).toBeUndefined();
   });

@@ -96,6 +96,17 @@ test('a file that cannot be looked at may have changed', () => {
   expect(closed.store.hasOtherWrites()).toBe(true);
 });
 
+test('of a file that was deleted no key is read or written, and it may have changed', () => {
+  const dir = folder();
+  using gone = open(dir);
+  expect(gone.store.hasOtherWrites()).toBe(false);
+  rmSync(join(dir, 'gateway.sqlite'));
+  expect(gone.store.hasOtherWrites()).toBe(true);
+  expect(() => gone.store.keys()).toThrow('was deleted or replaced');
+  const { record } = issueKey(plainPolicy, now);
+  expect(() => gone.store.addKey(record, 'cli')).toThrow('was deleted or replaced');
+});
+
 test('no secret of a key gets into the files', async () => {
   const dir = folder();
   const { accounts, usage, close } = await openLedger(dir);

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -15,9 +16,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  assertInPlace,
   migrate,
   migrations,
   openDatabase,
+  writing,
   type Migration,
 } from '../../../../src/stores/sqlite/schema.ts';
 
@@ -263,5 +266,46 @@ describe('migrate', () => {
       children.map(async ({ stdout, stderr }) => (await stdout.text()) + (await stderr.text())),
     );
     expect(outputs).toEqual(children.map(() => `${migrations.length}\n`));
+  });
+});
+
+describe('a file that goes while it is open', () => {
+  function opened() {
+    const { dir, file } = place();
+    const db = openDatabase(dir);
+    const isWritten = () => {
+      try {
+        writing(db, () => {});
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    return { dir, file, db, isWritten };
+  }
+
+  test('is not written when it was deleted, or another one has its place', () => {
+    const { dir, file, db, isWritten } = opened();
+    expect(isWritten()).toBe(true);
+    rmSync(file);
+    expect(isWritten()).toBe(false);
+    expect(() => assertInPlace(db)).toThrow(`${file} was deleted or replaced while it was open.`);
+    openDatabase(dir).close(true);
+    expect(isWritten()).toBe(false);
+    db.close(true);
+  });
+
+  test('is written again when it is put back', () => {
+    const { file, db, isWritten } = opened();
+    renameSync(file, `${file}.old`);
+    expect(isWritten()).toBe(false);
+    renameSync(`${file}.old`, file);
+    expect(isWritten()).toBe(true);
+    db.close(true);
+  });
+
+  test('is none in memory', () => {
+    using db = openDatabase(undefined);
+    expect(() => assertInPlace(db)).not.toThrow();
   });
 });

@@ -14,7 +14,7 @@ export interface ToldFailure {
 }
 
 /** Every failure has one of these words. Looking for them costs a plain answer next to nothing. */
-const words = ['"error"', 'failed', '"abort"', 'event: error', 'event:error'];
+const words = ['error', 'failed', '"abort"'];
 /** Text of the model cannot contain these: its quotes are escaped. */
 const inStream =
   /^event: ?(error|response\.failed)\s*$|^data: ?\{\s*("error"|"(object|type)": ?"(error|response\.failed)")|"finish_reason": ?"(error|abort)"/m;

@@ -42,7 +42,7 @@ export interface Parts extends AppOptions {
   stores: Stores;
 }
 
-/** Gives what a ring must know of a configuration's keys. */
+/** Returns what a key ring must know of a configuration's keys. */
 export function keyOptions(config: Config): KeyOptions {
   const { trustedUserKeys: trusted, batchApiKeys: batch, trustedUserHeader: userHeader } = config;
   return { trusted, batch, userHeader, hintOf: maskKey };

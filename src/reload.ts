@@ -24,7 +24,7 @@ export interface Reloading {
   readCertificate: (config: Config) => Certificate | undefined;
 }
 
-/** What a reload changes beside the parts. */
+/** What a reload changes in addition to the parts. */
 export interface Reloaded {
   secrets: Secrets;
   /** Uses that certificate for new connections; does nothing if it is the one in use. */

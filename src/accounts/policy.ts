@@ -22,7 +22,7 @@ type Source = ReadonlyMap<Name, Given>;
 type ClearingWord = 'none' | 'null';
 
 /**
- * Reads what one source gives; what is wrong goes to `problems`.
+ * Reads the members of one source; what is wrong with them goes to `problems`.
  * @param clearing the word with which a change takes a member away; `undefined` if there is nothing to take
  */
 function read(

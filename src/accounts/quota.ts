@@ -109,7 +109,7 @@ export function refusalOf(
 export function limitsUnknown(cause: unknown): GatewayError {
   return new GatewayError('store_unavailable', {
     message:
-      'The limits of this API key cannot be checked: the store that counts them does not answer. Try again after Retry-After.',
+      'The limits of this API key cannot be checked: the store that counts them does not answer. Retry in 1 s.',
     headers: { 'retry-after': '1' },
     cause,
   });

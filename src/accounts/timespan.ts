@@ -33,7 +33,7 @@ export function parseDate(text: string): number | undefined {
 }
 
 /**
- * Gives the time that a duration ago or an ISO date means; `undefined` for anything else.
+ * Returns the time of a duration ago or an ISO date, in epoch milliseconds; `undefined` for anything else.
  * @param epochMs now, in epoch milliseconds
  */
 export function parseSince(text: string, epochMs: number): number | undefined {

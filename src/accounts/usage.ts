@@ -66,7 +66,7 @@ export type UsageColumn = (typeof usageColumns)[number];
 export interface UsageQuery {
   since: number;
   until: number;
-  /** None gives one group of everything. */
+  /** An empty list makes one group of everything. */
   by: readonly UsageColumn[];
   /** The rows of this key alone. */
   keyId?: string | undefined;

@@ -73,7 +73,7 @@ export function cacheKeyOf(options: CacheKeyOptions): CacheKey | undefined {
   // Headers are iterated in the order of their names.
   const told = [...headers].filter(([name]) => telling.test(name));
   const key = new Bun.CryptoHasher('sha256')
-    // Text that ends where the body begins, since JSON has no line break of its own.
+    // Text that ends where the body begins, since JSON.stringify writes no line break.
     .update(`${JSON.stringify([scope, route.path + search, told])}\n`)
     .update(body)
     .digest('base64');

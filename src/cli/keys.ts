@@ -32,7 +32,7 @@ const policyHelp = `
   --concurrent N     open requests at once, waiting ones included
   --budget-tokens B  tokens for a day or a month: 1M/day or 500k/day,10M/month
   --models A,B       the models that it may use
-  --weight N         its share of the engines beside others, 0.01 to 100
+  --weight N         its share of the engines next to other keys, 0.01 to 100
   --priority P       interactive or batch, which waits behind interactive
   --expires WHEN     90d or 12h from now, an ISO date, or never
   --user-header H    the header in which it names the user whom it speaks for`;

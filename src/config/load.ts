@@ -19,7 +19,7 @@ import { readUpstreams, upstreamsOf, type UpstreamSettings } from './upstreams.t
 import { accept, knownKeys, readRows, unknownKeys } from './values.ts';
 import { messageOf } from '../wire/errors.ts';
 
-/** Every setting, and the upstreams that they give. */
+/** Every setting, and the upstreams that the settings name. */
 export type Config = Settings & { readonly upstreams: readonly UpstreamSettings[] };
 
 export interface Sources {

@@ -1,5 +1,5 @@
 /**
- * The table of settings, and the type of the configuration that it gives. values.ts reads it; describe.ts writes the
+ * The table of settings, and the type of the configuration derived from it. values.ts reads it; describe.ts writes the
  * print and the JSON Schema from it.
  */
 import { Type, type Static, type TSchema } from '@sinclair/typebox';

@@ -19,7 +19,7 @@ export interface Origin {
   labelOf: (row: Row) => string;
 }
 
-/** What was read of a table, by key where not said otherwise. */
+/** What was read of a table, by key unless stated otherwise. */
 export interface Reading<R extends Row> {
   /** By key in camelCase; a broken one is `undefined`, whatever its type says. */
   values: Values<R>;
@@ -59,7 +59,7 @@ export function readRows<R extends Row>(
     if (isBroken) broken.add(row.key);
     values[propertyOf(row.key)] = isBroken ? undefined : value;
   }
-  // Each value has been checked against the schema that gives its type.
+  // Each value has been checked against the schema from which its type is derived.
   return { values: values as Values<R>, found, broken };
 }
 

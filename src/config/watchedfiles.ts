@@ -13,7 +13,7 @@ async function stateOf(path: string): Promise<string> {
     const { ino, size, mtimeMs } = await stat(path);
     return `${ino} ${size} ${mtimeMs}`;
   } catch {
-    return 'missing'; // Whoever reads it says why.
+    return 'missing'; // The error of reading it says why.
   }
 }
 

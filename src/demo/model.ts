@@ -184,7 +184,7 @@ export class Slots {
     return promise;
   }
 
-  /** Frees the slot and gives it to the task that has waited longest. */
+  /** Frees the slot and passes it to the task that has waited longest. */
   release(slot: number): void {
     const next = this.#queue.shift();
     this.tasks[slot] = next?.task;

@@ -42,7 +42,7 @@ function auditLimit(text: string | undefined): number {
   if (text === undefined) return defaultAuditEntries;
   const limit = /^\d+$/.test(text) ? Number(text) : 0;
   if (limit >= 1 && limit <= maxAuditEntries) return limit;
-  const message = `limit: allowed is a whole number from 1 to ${maxAuditEntries}.`;
+  const message = `"limit" must be a whole number from 1 to ${maxAuditEntries}.`;
   throw new GatewayError('invalid_field', { message, param: 'limit' });
 }
 
@@ -136,7 +136,7 @@ export function admin(options: AdminOptions) {
   ): Promise<IssuedKey> {
     return write(id, action, function changeLiving(key) {
       if (key.revokedAt === undefined) return changeOf(key);
-      const message = 'This key is revoked, which cannot be undone. Make a new one.';
+      const message = 'This key is revoked; it cannot be changed any more. Make a new one.';
       throw new GatewayError('invalid_field', { message });
     });
   }

@@ -12,7 +12,7 @@ export interface TimeoutSetter {
 /** Bun closes connections that stand still; the gateway's own deadlines decide instead, while a request is open. */
 const idleSeconds = 30;
 
-/** It listens to the client's signal itself, and so needs no function of its own for each request. */
+/** It listens to the client's signal itself, and so needs no new function for each request. */
 export class Client implements Reader, EventListenerObject {
   #reads: Abortable | undefined;
   #isHeldOpen = false;

@@ -7,7 +7,7 @@ import { InputError } from '../config/problems.ts';
 import { parseObject } from '../wire/json.ts';
 import { searchOf } from '../wire/routes.ts';
 
-/** Runs what reads input; what is wrong with that is the client's to hear. */
+/** Runs a function that reads input; an InputError of it becomes `invalid_field`. */
 export function reading<T>(work: () => T): T {
   try {
     return work();
@@ -17,7 +17,7 @@ export function reading<T>(work: () => T): T {
   }
 }
 
-/** Gives what ends a request where `cause` was thrown: who has left hears nothing, and nothing has failed. */
+/** Returns the error that ends a request: `client_closed_request` if the client has left, else `cause`. */
 export function endOf(request: Request, cause: unknown): unknown {
   return request.signal.aborted ? new GatewayError('client_closed_request', { cause }) : cause;
 }
@@ -38,7 +38,7 @@ export async function readSmall(request: Request): Promise<Uint8Array> {
     throw endOf(request, cause);
   }
   if (length <= maxBodyBytes) return Buffer.concat(parts);
-  const message = `The body is larger than ${maxBodyBytes} bytes, which is all that this route takes.`;
+  const message = `The body is larger than ${maxBodyBytes} bytes, the most that this route takes. Send a smaller one.`;
   throw new GatewayError('body_too_large', { message });
 }
 

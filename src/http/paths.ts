@@ -37,7 +37,7 @@ function isPathOf(route: string, path: string): boolean {
   return parts.length === given.length && parts.every(isSame);
 }
 
-/** Gives the routes of a path. Of OPTIONS there is one for all, and what ends in a slash is there to be refused. */
+/** Returns the routes of a path. The one OPTIONS route for all paths, and routes that only refuse, are left out. */
 function routesOf(path: string, routes: readonly Listed[]): Listed[] {
   return routes.filter((route) => {
     const isServed =
@@ -46,13 +46,13 @@ function routesOf(path: string, routes: readonly Listed[]): Listed[] {
   });
 }
 
-/** Gives the path of the route that a request is of, as the app lists it; `undefined` where there is none. */
+/** Returns the path of the route that takes a request, as the app lists it; `undefined` if no route does. */
 export function routeOf({ method, path }: Listed, routes: readonly Listed[]): string | undefined {
   const wanted = method === 'HEAD' ? 'GET' : method;
   return routesOf(path, routes).find((route) => route.method === wanted)?.path;
 }
 
-/** Gives the error of a request that no route takes: `unknown_route`, or `method_not_allowed` with what is. */
+/** Returns the error of a request that no route takes: `unknown_route`, or `method_not_allowed` with the methods. */
 export function refusalOf(path: string, routes: readonly Listed[]): GatewayError {
   const methods = routesOf(path, routes).flatMap(({ method }) =>
     method === 'GET' ? ['GET', 'HEAD'] : method,

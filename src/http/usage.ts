@@ -1,5 +1,5 @@
 /**
- * What has been used, over HTTP: reports for the operator, and what any key may read of its own usage.
+ * What has been used, over HTTP: reports for the operator, and for a key of a client its own usage.
  */
 import { Elysia } from 'elysia';
 import { type CorsHeaders, answering } from '../wire/cors.ts';
@@ -40,7 +40,7 @@ export async function usageFor(
   }
 }
 
-/** What a key may ask of its own usage. */
+/** The columns by which a key of a client may group its usage. */
 const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
 
 export interface OwnUsageOptions extends UsageReader {
@@ -58,7 +58,8 @@ export function ownUsage(options: OwnUsageOptions) {
     .get('/usage', async function reportOwnUsage({ request, caller: { keyId } }) {
       if (busy.has(keyId)) {
         throw new GatewayError('too_many_concurrent', {
-          message: 'A report of this key is being made. Ask again when it is there.',
+          message:
+            'Another usage report of this API key is being made; one at a time. Retry in 1 s.',
           headers: { 'retry-after': '1' },
         });
       }

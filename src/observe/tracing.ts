@@ -308,7 +308,7 @@ export class Tracing implements RequestObserver {
     added.end(offset + part.to);
   }
 
-  /** Sends what waits; gives up after two seconds. */
+  /** Sends the spans that wait; stops waiting after two seconds. */
   async close(): Promise<void> {
     const sent = this.#provider.shutdown().then(
       () => true,

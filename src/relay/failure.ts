@@ -33,7 +33,8 @@ export function explainFailure(thrown: unknown, request: LiveRequest): GatewayEr
     if (request.phase === 'queued') return shuttingDown();
     // The engine had the request: a repeat by the client's SDK would only add load.
     return new GatewayError('shutting_down', {
-      message: 'The gateway shut down before the answer was whole.',
+      message:
+        'The gateway shut down before the answer was complete. Send the request again if you still need it.',
       headers: { 'x-should-retry': 'false' },
     });
   }

@@ -54,7 +54,7 @@ export function jobOf(
   return job;
 }
 
-/** A job that follows its request: a class, so that none has functions of its own. */
+/** A job that follows its request: a class, so that all jobs share their functions. */
 class RequestJob implements Job {
   readonly caller: Caller;
   readonly priority: Priority;

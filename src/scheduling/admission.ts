@@ -20,6 +20,7 @@ export interface AdmissionSettings {
   maxQueuedRequests: number;
   maxQueuedPerCaller: number;
   maxQueuedBytes: number;
+  queueTimeoutMs: number;
 }
 
 export interface AdmissionOptions {
@@ -82,7 +83,7 @@ export class Admission {
     waiter.promised = Promise.withResolvers<Lease>();
     if (!this.#queue.enter(waiter, isAgain)) {
       placing.leave(job);
-      throw new GatewayError('queue_full', { headers: this.#retryAfter(waiter.group) });
+      throw this.#queueFull(waiter);
     }
     this.#waiters.set(job, waiter);
     this.dispatch(at);
@@ -151,8 +152,9 @@ export class Admission {
       if (isTried || owners.some(({ isHopeful }) => isHopeful)) continue;
       const soonest = Math.min(...owners.map(({ breaker }) => breaker.retryAt));
       const seconds = Math.max(1, Math.ceil((soonest - now()) / 1000));
+      const message = `No inference server that can answer this request is available. Retry in ${seconds} s.`;
       const headers = { 'retry-after': `${seconds}` };
-      this.#leave(waiter, new GatewayError('no_healthy_upstream', { headers }));
+      this.#leave(waiter, new GatewayError('no_healthy_upstream', { message, headers }));
     }
   }
 
@@ -191,8 +193,7 @@ export class Admission {
     this.#options.placing.leave(waiter.job);
     this.dispatch(this.#options.now());
     const isLate = reason instanceof GatewayError && reason.code === 'queue_timeout';
-    const headers = this.#retryAfter(waiter.group);
-    waiter.promised?.reject(isLate ? new GatewayError('queue_timeout', { headers }) : reason);
+    waiter.promised?.reject(isLate ? this.#queueTimeout(waiter) : reason);
   }
 
   /** Returns how long it takes until a slot of the group is free again, in milliseconds. */
@@ -205,10 +206,31 @@ export class Admission {
     return 1 / (perMs.reduce((sum, rate) => sum + rate, 0) || 1 / 1_000);
   }
 
-  /** Returns when a repeat has a chance: after all that wait now have had their turn. */
-  #retryAfter(group: SlotGroup): Record<string, string> {
+  /** Returns in how many seconds a repeat has a chance: after all that wait now have had their turn. */
+  #retrySeconds(group: SlotGroup): number {
     const seconds = Math.ceil((this.#queue.size * this.#turnMs(group)) / 1000);
-    return { 'retry-after': `${Math.min(longestRetryAfterSeconds, Math.max(1, seconds))}` };
+    return Math.min(longestRetryAfterSeconds, Math.max(1, seconds));
+  }
+
+  #queueFull({ job, group }: Waiter): GatewayError {
+    const { maxQueuedRequests, maxQueuedPerCaller, maxQueuedBytes } = this.#options.settings();
+    const waiting = `${this.#queue.size} requests wait (at most ${maxQueuedRequests})`;
+    const own = `${this.#queue.waiting(job.caller.principal)} of this caller (at most ${maxQueuedPerCaller})`;
+    const bytes = `all their bodies together may have ${maxQueuedBytes} bytes`;
+    const seconds = this.#retrySeconds(group);
+    return new GatewayError('queue_full', {
+      message: `The queue has no room for this request: ${waiting}, ${own}, and ${bytes}. Retry in ${seconds} s.`,
+      headers: { 'retry-after': `${seconds}` },
+    });
+  }
+
+  #queueTimeout({ group }: Waiter): GatewayError {
+    const seconds = this.#retrySeconds(group);
+    const { queueTimeoutMs } = this.#options.settings();
+    return new GatewayError('queue_timeout', {
+      message: `No slot of the inference server became free within ${queueTimeoutMs} ms (QUEUE_TIMEOUT_MS). Retry in ${seconds} s.`,
+      headers: { 'retry-after': `${seconds}` },
+    });
   }
 }
 

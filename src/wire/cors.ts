@@ -46,7 +46,7 @@ export function corsHeaders(allowedOrigins: readonly string[]): CorsHeaders {
 
 /**
  * Returns the origins that are listed by name. They alone may read the routes of the operator: `*` is there for web UIs,
- * and no page that happens to be open beside the dashboard needs those.
+ * and no page that happens to be open next to the dashboard needs those.
  */
 export function namedOrigins(allowedOrigins: readonly string[]): string[] {
   return allowedOrigins.filter((origin) => origin !== '*');

@@ -16,7 +16,7 @@ const hopByHop = [
   'upgrade',
 ];
 
-/** The headers in which clients send an API key, beside `authorization`. */
+/** The headers in which clients send an API key, other than `authorization`. */
 export const keyHeaders = ['x-api-key', 'api-key', 'x-goog-api-key'] as const;
 
 const keptFromEngine = new Set<string>([

@@ -37,6 +37,7 @@ export function schedulerSettings(upstreams: readonly UpstreamSettings[]): Sched
     maxQueuedRequests: 100,
     maxQueuedPerCaller: 100,
     maxQueuedBytes: 1e6,
+    queueTimeoutMs: 0,
     retryPolicy: 'unsent',
     slotReleaseTimeoutMs: 1_000,
     stallTimeoutMs: 0,

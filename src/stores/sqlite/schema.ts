@@ -115,7 +115,7 @@ export function openDatabase(dir: string | undefined, busyTimeoutMs = 50): Datab
     return db;
   } catch (error) {
     const reason = reasonOf(error);
-    // What has been said here already says what to do.
+    // A message of this file already says what to do.
     const advice = reason.endsWith('.') ? '' : '. Set DATA_DIR to a folder that can be written.';
     throw new Error(`${file}: ${reason}${advice}`, { cause: error });
   }
@@ -168,7 +168,7 @@ function prepare(file: string, busyTimeoutMs: number): Database {
 }
 
 /**
- * Brings the tables up to date, each step in a transaction of its own: a step that fails leaves the one before.
+ * Brings the tables up to date, each step in its own transaction: a step that fails leaves the earlier ones in place.
  * @throws Error when the file is of another program or newer than the steps
  */
 export function migrate(db: Database, steps: readonly Migration[] = migrations): void {
@@ -192,7 +192,7 @@ function versionOf(db: Database, steps: readonly Migration[]): number {
     .all();
   if (tables.length === 0) return 0;
   if (!tables.some(({ name }) => name === 'schema_version')) {
-    throw new Error('this is a database of another program. Set DATA_DIR to a folder of its own.');
+    throw new Error('this is a database of another program. Set DATA_DIR to another folder.');
   }
   const latest = db
     .query<{ version: number; since: string }, []>(

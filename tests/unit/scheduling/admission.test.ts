@@ -16,6 +16,7 @@ const limits: AdmissionSettings = {
   maxQueuedRequests: 100,
   maxQueuedPerCaller: 100,
   maxQueuedBytes: 1e6,
+  queueTimeoutMs: 300,
 };
 
 function stage(
@@ -154,6 +155,9 @@ describe('a wait ends', () => {
     controller.abort(new GatewayError('queue_timeout'));
     const error = (await failure) as GatewayError;
     expect([error.code, Number(error.headers?.['retry-after'])]).toEqual(['queue_timeout', 1]);
+    expect(error.message).toBe(
+      'No slot of the inference server became free within 300 ms (QUEUE_TIMEOUT_MS). Retry in 1 s.',
+    );
   });
 
   test('when no upstream can be hoped for', async () => {

@@ -144,7 +144,7 @@ describe('openDatabase', () => {
     const { dir, file } = made((db) => db.run('CREATE TABLE recipes (name TEXT)'));
     const before = readFileSync(file);
     expect(refusal(() => openDatabase(dir))).toBe(
-      `${file}: this is a database of another program. Set DATA_DIR to a folder of its own.`,
+      `${file}: this is a database of another program. Set DATA_DIR to another folder.`,
     );
     expect(readFileSync(file).equals(before)).toBe(true);
   });

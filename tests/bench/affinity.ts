@@ -16,7 +16,7 @@ function bodyOf(name: string, kilobytes: number): Uint8Array {
   return Buffer.from(JSON.stringify({ model: 'bench', messages, stream: true }));
 }
 
-/** Gives the median of the microseconds that one call takes. */
+/** Returns the median of the microseconds that one call takes. */
 function measure(body: (round: number) => void): string {
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) {

@@ -31,7 +31,7 @@ function textOf(tokens: number, random: Random): string {
 /** Where the next turn of a person goes, and what follows on its answer. */
 type Target = (person: number) => { url: string; answered: () => Promise<void> };
 
-/** Runs the conversations, each in its own pace; gives the time to the first token of each turn. */
+/** Runs the conversations, each in its own pace; returns the time to the first token of each turn. */
 async function converse(scenario: Scenario, target: Target): Promise<number[]> {
   const firstTokenMs: number[] = [];
   const { seed, systemTokens, people } = scenario;
@@ -95,7 +95,7 @@ function planOf(policy: ChatPolicy, scenario: Scenario) {
   return { engines: 1, slots: slots * engines, cacheTokens: cacheTokens * engines };
 }
 
-/** Runs a scenario on engines of its own. */
+/** Runs a scenario on its own engines. */
 export async function runChats(policy: ChatPolicy, scenario: Scenario): Promise<ChatFigures> {
   const { firstTokenMs, prefillPerMs, decodeMs, restartsAfter, people } = scenario;
   const { engines, slots, cacheTokens } = planOf(policy, scenario);

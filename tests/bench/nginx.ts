@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { modelsAnswer, plainAnswer } from './frames.ts';
 import { freePort, startServer, type Child } from './proc.ts';
 
-/** An nginx with `http` as its configuration, in a folder of its own below `folder`. */
+/** An nginx with `http` as its configuration, in its own folder below `folder`. */
 async function startNginx(folder: string, port: number, http: string): Promise<Child> {
   const prefix = join(folder, `nginx-${port}`);
   mkdirSync(prefix);

@@ -16,7 +16,7 @@ function escaped(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
-/** Gives the charts one below the other; each has its own scale, from 0. */
+/** Returns the charts one below the other; each has its own scale, from 0. */
 export function bars(charts: readonly Chart[]): string {
   const parts: string[] = [];
   let y = 10;

@@ -12,7 +12,7 @@ const decisions = 40_000;
 const capacity = 8;
 const rounds = 5;
 
-/** Gives the microseconds a decision took, the queue being kept at that many waiters. */
+/** Returns the microseconds a decision took, the queue being kept at that many waiters. */
 function decide(waiters: number, callers: number): number {
   const random = randomFrom(1);
   const slots = new SlotSet('engine', capacity, true);

@@ -60,7 +60,7 @@ async function converse(
   return { label, share: cached / prompt, promptMs };
 }
 
-/** Measures the three, one after the other, with conversations of their own. */
+/** Measures the three, one after the other, with their own conversations. */
 export async function realChats(plan: RealChatsPlan): Promise<RealChats[]> {
   const { engineUrls, gatewayUrl } = plan;
   let turn = 0;

@@ -48,7 +48,7 @@ interface Request {
   headers?: Record<string, string>;
 }
 
-/** Sends a streamed request; gives the milliseconds to its first token, and its end. */
+/** Sends a streamed request; returns the milliseconds to its first token, and its end. */
 async function ask({ url, key, body, headers }: Request) {
   const begun = performance.now();
   const exchange = await send(url, {
@@ -60,7 +60,7 @@ async function ask({ url, key, body, headers }: Request) {
   return { exchange, firstTokenMs: performance.now() - begun };
 }
 
-/** Keeps so many requests of one key open until it is stopped; gives how long each took at its end. */
+/** Keeps so many requests of one key open until it is stopped; returns how long each took at its end. */
 function flood(url: string, count: number, body: Record<string, unknown>) {
   let isOver = false;
   const durations: number[] = [];

@@ -1,5 +1,5 @@
 /**
- * The stand-in for an engine that streams: a process of its own on raw sockets, cheap enough not to be the bottleneck. One
+ * The stand-in for an engine that streams: a separate process on raw sockets, cheap enough not to be the bottleneck. One
  * timer serves all streams, in one or more phases, as the steps of one or more engines do. It is no HTTP server: small
  * requests, one at a time on a connection.
  *

@@ -1,5 +1,5 @@
 /**
- * The load generator for streams: a process of its own that opens streams on raw sockets, compares every byte with the
+ * The load generator for streams: a separate process that opens streams on raw sockets, compares every byte with the
  * transcript, and reads the contender's CPU time and memory over a window in which all streams run. Its argument is a
  * `StreamLoad` as JSON, its output one line, a `StreamResult`. It sets no target.
  */

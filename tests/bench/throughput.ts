@@ -21,7 +21,7 @@ export interface ThroughputPlan {
   turns: number;
 }
 
-/** Runs one turn; gives its tokens a second. */
+/** Runs one turn; returns its tokens a second. */
 async function turn(url: string, plan: ThroughputPlan): Promise<number> {
   const { key, open, requests, tokens } = plan;
   const body = JSON.stringify({
@@ -45,7 +45,7 @@ async function turn(url: string, plan: ThroughputPlan): Promise<number> {
   return (requests * tokens * 1000) / (performance.now() - begun);
 }
 
-/** Measures both in turns; gives the median of each. */
+/** Measures both in turns; returns the median of each. */
 export async function throughputOf(plan: ThroughputPlan): Promise<Throughput> {
   const rates: Throughput[] = [];
   for (let i = 0; i < plan.turns; i++) {

@@ -1,5 +1,5 @@
 /**
- * Where the official Python client is installed, in a virtual environment of its own.
+ * Where the official Python client is installed, in its own virtual environment.
  */
 import { venv } from '../real/python.ts';
 

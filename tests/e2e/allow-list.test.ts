@@ -189,7 +189,7 @@ describe('everything else', () => {
   });
 });
 
-/** Gives the methods that an Allow header names; OPTIONS may be among them, since it answers everywhere. */
+/** Returns the methods that an Allow header names; OPTIONS may be among them, since it answers everywhere. */
 function allowed(header: string | undefined): string[] {
   const names = header?.split(',').map((name) => name.trim()) ?? [];
   return names.filter((name) => name !== 'OPTIONS').toSorted();

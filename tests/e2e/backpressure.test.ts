@@ -38,7 +38,7 @@ function sentBytes(): number {
   return engine.requests.at(-1)?.sentBytes ?? 0;
 }
 
-/** Asks for the body, does not read it until the engine has stopped, then reads on. Gives the body. */
+/** Asks for the body, does not read it until the engine has stopped, then reads on. Returns the body. */
 async function readLate(stream: boolean): Promise<Buffer> {
   await (await fetch(`${gateway.url}/health`)).bytes();
   const before = await residentBytes();

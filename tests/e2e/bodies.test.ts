@@ -39,7 +39,7 @@ function post(
   return fetch(url, { method: 'POST', headers: { ...withKey, ...headers }, body });
 }
 
-/** Gives the head of a POST on a raw connection. */
+/** Returns the head of a POST on a raw connection. */
 function headOf(headers: string, path = '/v1/completions'): string {
   return `POST ${path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ${key}\r\n${headers}\r\n`;
 }
@@ -50,7 +50,7 @@ function chunkOf(text: string): string {
   return `${text.length.toString(16)}\r\n${text}\r\n`;
 }
 
-/** Gives a body of exactly so many bytes that the engine answers. */
+/** Returns a body of exactly so many bytes that the engine answers. */
 function bodyOf(bytes: number): string {
   const start = '{"prompt":"a","max_tokens":1,"image":"';
   return `${start}${'A'.repeat(bytes - start.length - 2)}"}`;

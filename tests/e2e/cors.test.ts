@@ -61,7 +61,7 @@ async function ask(url: string, asked: Asked): Promise<RawAnswer> {
   });
 }
 
-/** Gives the values of all lines of that name. */
+/** Returns the values of all lines of that name. */
 function linesOf({ head }: RawAnswer, name: string): string[] {
   return head
     .split('\r\n')
@@ -90,7 +90,7 @@ async function preflight(url: string, origin: string, path = '/v1/completions', 
   return answer;
 }
 
-/** Gives the header names that a preflight's answer allows. */
+/** Returns the header names that a preflight's answer allows. */
 function allowedNames(answer: RawAnswer): string[] {
   const [line = ''] = linesOf(answer, 'access-control-allow-headers');
   return line.split(',').map((name) => name.trim().toLowerCase());

@@ -39,7 +39,7 @@ async function startBehind(env: Record<string, string>, url = engine.url): Promi
   return gateway;
 }
 
-/** Gives the line about the end of the only request with that id. */
+/** Returns the line about the end of the only request with that id. */
 function endOf(gateway: Gateway, requestId: string | undefined) {
   const ended = gateway.logged(
     (line) => line['msg'] === 'request ended' && line['requestId'] === requestId,
@@ -47,7 +47,7 @@ function endOf(gateway: Gateway, requestId: string | undefined) {
   return soon('the line about its end', ended, 10_000);
 }
 
-/** Asks a gateway that asks a silent address what it is; gives how that went, and what it takes the address for. */
+/** Asks a gateway that asks a silent address what it is; returns how that went, and what it takes the address for. */
 async function askBehindSilence() {
   await using hole = await openBlackHole();
   const env = { ...noLimits, LLM_SERVER_KIND: 'auto', CONNECT_TIMEOUT_MS: '2900' };

@@ -84,7 +84,7 @@ async function inFlight(): Promise<number> {
   return health.inFlight;
 }
 
-/** Gives the line about that request that has this message. */
+/** Returns the line about that request that has this message. */
 function lineOf(id: string, msg: string) {
   const isIt = (line: Record<string, unknown>) => line['requestId'] === id && line['msg'] === msg;
   return soon(`"${msg}" of ${id}`, gateway.logged(isIt));

@@ -27,7 +27,7 @@ afterAll(async () => {
 
 const get = (path: string, init: RequestInit = {}) => fetch(gateway.url + path, init);
 
-/** Gives every address that a page refers to. */
+/** Returns every address that a page refers to. */
 async function addressesIn(path: string): Promise<string[]> {
   const html = await (await get(path)).text();
   return [...html.matchAll(/(?:src|href)="([^"]*)"/g)].map(([, address]) => String(address));

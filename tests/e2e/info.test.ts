@@ -27,7 +27,7 @@ function get(path: string): Promise<Response> {
   return fetch(gateway.url + path);
 }
 
-/** Gives what /health says of the upstream. */
+/** Returns what /health says of the upstream. */
 async function upstream(): Promise<unknown> {
   const { upstreams } = (await (await get('/health')).json()) as { upstreams: unknown[] };
   expect(upstreams).toHaveLength(1);

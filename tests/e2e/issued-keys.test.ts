@@ -170,7 +170,7 @@ describe('the scheduler', () => {
 
   afterAll(() => stack.disposeAsync());
 
-  /** Takes the only slot, has these wait in that order, and gives the order in which the engine got them. */
+  /** Takes the only slot, has these wait in that order, and returns the order in which the engine got them. */
   async function orderOf(waiting: readonly { key: string; id: string }[]): Promise<string[]> {
     const hold = { prompt: 'x', max_tokens: 2000, stream: true };
     const holder = await send(busy.url, { body: hold, headers: { 'X-Request-Id': 'holder' } });

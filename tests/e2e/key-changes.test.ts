@@ -39,7 +39,7 @@ afterAll(async () => {
 
 const issue = (policy: object = {}) => issueKey(gateway, { name: `k${++count}`, ...policy });
 
-/** Runs `llm-gateway keys …`, and gives what it prints. */
+/** Runs `llm-gateway keys …`, and returns what it prints. */
 async function keys(...args: string[]): Promise<{ out: string; err: string; code: number }> {
   const { stdout, stderr, code } = await runCommand(['keys', ...args], { DATA_DIR: folder });
   return { out: stdout.trim(), err: stderr.trim(), code };
@@ -54,7 +54,7 @@ function withKey({ key }: Issued, asked: Asked = {}): Asked {
   return { body: brief, ...others, headers: { ...bearer(key), ...headers } };
 }
 
-/** Gives the status that a key gets, and why. */
+/** Returns the status that a key gets, and why. */
 async function look(issued: Issued): Promise<string> {
   const headers = bearer(issued.key);
   const answer = await ask(gateway.url, { path: '/v1/models', headers });

@@ -16,7 +16,7 @@ setDefaultTimeout(60_000);
 const engine = startDemoEngine({ models: ['alpha', 'beta', 'gamma'] });
 afterAll(() => engine.stop());
 
-/** Gives the bodies that the engine has received with this request id. */
+/** Returns the bodies that the engine has received with this request id. */
 function received(id: string): string[] {
   const requests = engine.requests.filter(({ headers }) => clientIdOf(headers) === id);
   return requests.map(({ body }) => Buffer.from(body).toString());
@@ -56,7 +56,7 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
 
   afterAll(() => stack.disposeAsync());
 
-  /** Sends a body, and gives how it went and which models the engine has read in it. */
+  /** Sends a body, and returns how it went and which models the engine has read in it. */
   async function generate(key: string, asked: Asked) {
     const id = `${name.replace(' ', '-')}-${++count}`;
     const headers = { ...bearer(key), ...asked.headers, 'X-Request-Id': id };

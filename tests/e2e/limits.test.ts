@@ -73,7 +73,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
     return Number(text);
   }
 
-  /** Gives the refusal's wait in milliseconds, once both headers are seen to agree about it. */
+  /** Returns the refusal's wait in milliseconds, once both headers are seen to agree about it. */
   function waitOf(refused: RawClient): number {
     const waitMs = numberIn(refused, 'retry-after-ms');
     expect(numberIn(refused, 'retry-after')).toBe(Math.ceil(waitMs / 1000));
@@ -198,7 +198,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
   });
 
   describe('tokens a minute', () => {
-    /** Gives what is left, as an answer says that reserves one token of the answer and some of the prompt. */
+    /** Returns what is left, as an answer says that reserves one token of the answer and some of the prompt. */
     async function remaining(key: string): Promise<number> {
       const answer = await askWith(key);
       expect(answer.status).toBe(200);

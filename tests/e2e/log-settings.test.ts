@@ -10,7 +10,7 @@ import { until } from '../support/wait.ts';
 const engine = startDemoEngine();
 afterAll(() => engine.stop());
 
-/** Runs a gateway whose start may say nothing, until `work` is done; gives everything that it printed. */
+/** Runs a gateway whose start may say nothing, until `work` is done; returns everything that it printed. */
 async function printedBy(
   env: Record<string, string>,
   work: (url: string) => Promise<void>,

@@ -46,7 +46,7 @@ interface Asked {
   signal?: AbortSignal;
 }
 
-/** Sends a request under an id of its own; gives the id at once and the answer's text when it is here. */
+/** Sends a request under its own id; returns the id at once and the answer's text when it is here. */
 function ask(asked: Asked) {
   const { path = '/v1/completions', method = 'POST', headers = {}, signal } = asked;
   const id = `log-${++count}`;
@@ -59,12 +59,12 @@ function ask(asked: Asked) {
   return { id, answered };
 }
 
-/** Gives the line about a request that has this message. */
+/** Returns the line about a request that has this message. */
 function lineOf(id: string, msg: string, from: Gateway = gateway): Promise<Line> {
   return from.logged((line) => line['requestId'] === id && line['msg'] === msg);
 }
 
-/** Sends a request and gives the line about its end, or about its refusal. */
+/** Sends a request and returns the line about its end, or about its refusal. */
 async function lineAbout(asked: Asked): Promise<Line> {
   const { id, answered } = ask(asked);
   await answered.catch(() => undefined);

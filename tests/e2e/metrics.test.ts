@@ -20,14 +20,14 @@ function scrape(url: string, bearer?: string): Promise<Response> {
   return fetch(`${url}/metrics`, { headers, keepalive: false });
 }
 
-/** Gives the values of every series of that name, by its labels as they are written. */
+/** Returns the values of every series of that name, by its labels as they are written. */
 async function seriesOf(gateway: Gateway, name: string): Promise<Record<string, number>> {
   const text = await (await scrape(gateway.url, token)).text();
   const lines = text.matchAll(new RegExp(`^llm_gateway_${name}(\\{.*\\})? (\\S+)$`, 'gm'));
   return Object.fromEntries(Array.from(lines, ([, labels = '', value]) => [labels, Number(value)]));
 }
 
-/** Gives the sum of every series of that name whose labels contain the text. */
+/** Returns the sum of every series of that name whose labels contain the text. */
 async function sumOf(gateway: Gateway, name: string, text = ''): Promise<number> {
   const series = Object.entries(await seriesOf(gateway, name));
   return series

@@ -17,7 +17,7 @@ const engine = startDemoEngine();
 const gateways: Gateway[] = [];
 
 beforeAll(async () => {
-  // Connections of their own, and connections that are used again.
+  // Separate connections, and connections that are used again.
   for (const kind of ['llama.cpp', 'openai']) {
     gateways.push(await startGateway({ LLM_SERVER_URL: engine.url, LLM_SERVER_KIND: kind }));
   }

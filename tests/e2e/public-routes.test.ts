@@ -20,7 +20,7 @@ afterAll(async () => {
 
 const publicPages = ['/', '/health', '/ready', '/docs', '/redoc', '/openapi.json'];
 
-/** Gives a path that the route answers. */
+/** Returns a path that the route answers. */
 function example(path: string): string {
   return path.replace(/\*$|\{\w+\}$/, 'demo');
 }

@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => shared[Symbol.asyncDispose]());
 
-/** Asks one after the other; gives the answers and how many of them an engine has run for. */
+/** Asks one after the other; returns the answers and how many of them an engine has run for. */
 async function inTurn(...asked: Asked[]) {
   const { gateway, runs } = shared;
   const before = runs();

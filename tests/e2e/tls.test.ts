@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'tls-'));
 const engine = startDemoEngine();
 let gateway: Gateway;
 
-/** Makes a certificate for localhost; gives the two paths. */
+/** Makes a certificate for localhost; returns the two paths. */
 function makeCertificate(name: string): { cert: string; key: string } {
   const files = { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) };
   const options =

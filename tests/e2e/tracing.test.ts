@@ -35,7 +35,7 @@ afterAll(async () => {
   await engine.stop();
 });
 
-/** Gives the span of the request itself, once it is at the collector. */
+/** Returns the span of the request itself, once it is at the collector. */
 async function spanOf(requestId: string): Promise<ReceivedSpan> {
   const find = () =>
     collector.spans.find((span) => span.attributes['llm_gateway.request_id'] === requestId);
@@ -43,7 +43,7 @@ async function spanOf(requestId: string): Promise<ReceivedSpan> {
   return find() as ReceivedSpan;
 }
 
-/** Gives the spans right under this one, by name. */
+/** Returns the spans right under this one, by name. */
 function below(span: ReceivedSpan): Record<string, ReceivedSpan> {
   const children = collector.spans.filter(({ parentId }) => parentId === span.spanId);
   return Object.fromEntries(children.map((child) => [child.name, child]));
@@ -51,7 +51,7 @@ function below(span: ReceivedSpan): Record<string, ReceivedSpan> {
 
 const body = { messages: [{ role: 'user', content: 'Hello' }], stream: true, max_tokens: 8 };
 
-/** Sends a request with this id and gives the answer when it is over. */
+/** Sends a request with this id and returns the answer when it is over. */
 async function ask(id: string, headers: Record<string, string> = {}, url = gateway.url) {
   const all = { 'X-Request-Id': id, ...headers };
   const exchange = await send(url, { path: '/v1/chat/completions', headers: all, body });

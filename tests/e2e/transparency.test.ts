@@ -60,7 +60,7 @@ afterAll(async () => {
   await engine.stop();
 });
 
-/** Sends one request to an engine that answers with these bytes; gives both sides of it. */
+/** Sends one request to an engine that answers with these bytes; returns both sides of it. */
 async function relayed(
   asked: Asked,
   bytes: readonly (string | Uint8Array)[],

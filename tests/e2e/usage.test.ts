@@ -47,7 +47,7 @@ afterAll(async () => {
 
 type Row = Record<string, string | number | null>;
 
-/** Gives the rows of a request once there is one. */
+/** Returns the rows of a request once there is one. */
 async function rowsOf(id: string): Promise<Row[]> {
   const query = ledger.query<Row, [string]>('SELECT * FROM usage WHERE requestId = ?');
   await until(`${id} has a row`, () => query.all(id).length > 0);
@@ -65,7 +65,7 @@ const issue = (policy: object) => issueKey(gateway, policy);
 const brief = { model: 'demo', prompt: 'a b c', max_tokens: 5 };
 const endless = { ...brief, max_tokens: 3000, stream: true };
 
-/** Gives a request with an id of its own. */
+/** Returns a request with its own id. */
 function withId(asked: Asked = {}): { id: string; asked: Asked } {
   const id = `usage-${++count}`;
   return {
@@ -78,14 +78,14 @@ const fault = (name: string) => ({ 'X-Demo-Fault': name });
 
 const idle = () => untilIdle(gateway, engine);
 
-/** Sends a request to its end and gives its row. */
+/** Sends a request to its end and returns its row. */
 async function ended(asked?: Asked): Promise<Row> {
   const request = withId(asked);
   await ask(gateway.url, request.asked);
   return rowOf(request.id);
 }
 
-/** Sends a request, waits until it is that far, leaves, and gives its row. */
+/** Sends a request, waits until it is that far, leaves, and returns its row. */
 async function left(asked: Asked, isThere: (id: string) => Promise<unknown>): Promise<Row> {
   const request = withId(asked);
   const exchange = await send(gateway.url, request.asked);
@@ -463,14 +463,14 @@ describe('tokens are what the engine has counted', () => {
 
 type Totals = Record<string, string | number | null>;
 
-/** Gives the totals that a path answers with. */
+/** Returns the totals that a path answers with. */
 async function totalsAt(path: string, secret: string): Promise<Totals[]> {
   const answer = await ask(gateway.url, { path, headers: bearer(secret) });
   expect(answer.status).toBe(200);
   return (JSON.parse(answer.text) as { data: Totals[] }).data;
 }
 
-/** Runs `llm-gateway usage …`, and gives what it prints. */
+/** Runs `llm-gateway usage …`, and returns what it prints. */
 async function usage(...args: string[]): Promise<string> {
   const { stdout, stderr, code } = await runCommand(['usage', ...args], { DATA_DIR: folder });
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

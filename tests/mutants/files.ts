@@ -1,5 +1,5 @@
 /**
- * Whose tests are measured: the files that decide and compute, each with unit tests of its own that open no socket. And
+ * Whose tests are measured: the files that decide and compute, each with its own unit tests that open no socket. And
  * the mutants that nothing can tell from the code, so that the score counts only what a test could notice.
  */
 

@@ -49,7 +49,7 @@ describe.skipIf(!requireRealEngine())('the slot is idle again after a client tha
   const slotIsTaken = () => until('the slot is taken', isBusy);
   const answerHasBegun = (client: RawClient) => client.hasText('data: {');
 
-  /** Asks, leaves once that is due, waits until the slot is idle; gives the engine's counters then. */
+  /** Asks, leaves once that is due, waits until the slot is idle; returns the engine's counters then. */
   async function leaveOnce(
     isDue: (client: RawClient) => Promise<unknown>,
     asked: { path: string; body: object; headers?: Record<string, string> },

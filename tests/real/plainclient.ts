@@ -1,6 +1,6 @@
 /**
  * How the tests here ask an engine or a gateway. The key goes along always; an engine without keys does not look at it.
- * Every question has a connection of its own.
+ * Every question has its own connection.
  */
 import { key } from '../support/gatewayprocess.ts';
 

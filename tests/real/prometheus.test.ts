@@ -28,7 +28,7 @@ function requirePrometheus(): boolean {
   return false;
 }
 
-/** Runs promtool and gives what it says when it is not content. */
+/** Runs promtool and returns what it says when it is not content. */
 async function promtool(args: string[], input = ''): Promise<{ code: number; said: string }> {
   const child = Bun.spawn(['promtool', ...args], {
     stdin: Buffer.from(input),
@@ -44,7 +44,7 @@ async function promtool(args: string[], input = ''): Promise<{ code: number; sai
 }
 
 interface Prometheus {
-  /** Gives the series that an instant query finds; throws with Prometheus' reason when it does not take it. */
+  /** Returns the series that an instant query finds; throws with Prometheus' reason when it does not take it. */
   query(expr: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]>;
   targets(): Promise<{ health: string; lastError: string }[]>;
   config: string;

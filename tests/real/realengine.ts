@@ -51,7 +51,7 @@ export interface RealEngine {
   slots(): Promise<{ id: number; is_processing: boolean }[]>;
   /** Resolves when every slot is idle; rejects when that takes longer than a minute. */
   idle(): Promise<void>;
-  /** Gives the counters of `/metrics` by their names without the prefix `llamacpp:`. */
+  /** Returns the counters of `/metrics` by their names without the prefix `llamacpp:`. */
   counters(): Promise<Record<string, number>>;
   kill(signal: NodeJS.Signals): void;
   /** Ends it at once and resolves when it is gone. */

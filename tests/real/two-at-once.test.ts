@@ -24,7 +24,7 @@ function chat(content: string) {
   };
 }
 
-/** Gives the events of a stream, parsed, without the `[DONE]` that must be its last. */
+/** Returns the events of a stream, parsed, without the `[DONE]` that must be its last. */
 function eventsOf(text: string): Record<string, unknown>[] {
   const frames = text.split('\n\n');
   expect(frames.splice(-2)).toEqual(['data: [DONE]', '']);

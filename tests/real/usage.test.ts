@@ -146,7 +146,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     return { requests, read, cached: cachedTokens, generated: completionTokens };
   }
 
-  /** Gives what both have counted of so many requests. */
+  /** Returns what both have counted of so many requests. */
   async function counted(requests: number, run: () => Promise<void>) {
     const [engines, rows] = [await spentByEngines(), await ledger()];
     await run();
@@ -241,7 +241,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     },
   ];
 
-  /** Asks them all, two at once, and gives their rows. */
+  /** Asks them all, two at once, and returns their rows. */
   async function askAll(questions: readonly Question[], rows: Map<Question, string>) {
     const waiting = questions.values();
     async function askNext(): Promise<void> {
@@ -301,7 +301,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     return inFlight === 0 && upstreams.every(({ usedSlots }) => usedSlots === 0);
   }
 
-  /** Asks, leaves once that is due, and gives the row beside what both have counted. */
+  /** Asks, leaves once that is due, and returns the row beside what both have counted. */
   async function leave(
     { path, body }: Pick<Question, 'path' | 'body'>,
     isDue: (client: RawClient) => Promise<unknown>,

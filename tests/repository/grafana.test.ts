@@ -11,7 +11,7 @@ const expressions = dashboard.panels.flatMap(({ title, targets }) =>
   targets.map(({ expr, legendFormat }) => ({ title, expr, legendFormat })),
 );
 
-/** Gives the labels of every name that a gateway exports which has seen a bit of everything. */
+/** Returns the labels of every name that a gateway exports which has seen a bit of everything. */
 async function exported(): Promise<Map<string, Set<string>>> {
   const engine = upstream('engine');
   engine.slotsFor('qwen');
@@ -35,7 +35,7 @@ async function exported(): Promise<Map<string, Set<string>>> {
   return labels;
 }
 
-/** Gives the names of metrics in an expression, and all labels that it chooses or groups by. */
+/** Returns the names of metrics in an expression, and all labels that it chooses or groups by. */
 function partsOf(expr: string): { names: string[]; labels: string[] } {
   const groups = [...expr.matchAll(/\b(?:by|on|without|ignoring) \(([^)]*)\)/g)];
   const matchers = [...expr.matchAll(/(\w+)(?:=~|!~|!=|=)"/g)];

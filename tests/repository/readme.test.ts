@@ -23,7 +23,7 @@ function cellsOf(table: string): string[][] {
   return rows.map((row) => row.split(/(?<!\\)\|/).map((cell) => cell.trim()));
 }
 
-/** Gives what stands between the two markers of that name. */
+/** Returns what stands between the two markers of that name. */
 function between(name: string): string {
   const [, text] = readme.split(new RegExp(`<!-- ${name}:(?:start|end) -->`));
   return text ?? '';

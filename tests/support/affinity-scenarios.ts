@@ -59,7 +59,7 @@ function within(random: Random, [least, most]: Range): number {
   return least + random.below(most - least + 1);
 }
 
-/** Gives what a person says, without end where a chat follows on the other. */
+/** Returns what a person says, without end where a chat follows on the other. */
 export function* turnsOf(scenario: Scenario, person: number): Generator<Turn> {
   const { seed, busy, longThinkOneIn, answers } = scenario;
   const random = randomFrom(seed * 1_000 + person);

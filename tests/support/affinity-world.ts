@@ -69,7 +69,7 @@ class Cache {
 
   constructor(readonly capacity: number) {}
 
-  /** Gives how many leading tokens of the prompt are there. */
+  /** Returns how many leading tokens of the prompt are there. */
   match(pages: Uint32Array): number {
     let count = 0;
     while (count < pages.length && this.#pages.has(pages[count] as number)) count++;
@@ -197,7 +197,7 @@ class World {
     this.#dispatch();
   }
 
-  /** Gives what a chat's first tokens are, in pieces of that length; the common beginning is that of others too. */
+  /** Returns what a chat's first tokens are, in pieces of that length; the common beginning is that of others too. */
   #piecesOf(chat: number, tokens: number, length: number): Uint32Array {
     const { systemTokens, isOnePrompt } = this.scenario;
     const pieces = new Uint32Array(Math.floor(tokens / length));

@@ -11,7 +11,7 @@ import { until } from './wait.ts';
 /** Twice what fits behind `listen(…, 0)`. */
 const fillers = 4;
 
-/** Opens one on 127.0.0.1; gives its URL, and closes it when disposed. */
+/** Opens one on 127.0.0.1; returns its URL, and closes it when disposed. */
 export async function openBlackHole(): Promise<{ url: string } & AsyncDisposable> {
   const { symbols, close: unload } = dlopen('libc.so.6', {
     listen: { args: ['int', 'int'], returns: 'int' },

@@ -30,14 +30,14 @@ export async function untilInFlight(gateway: Gateway, count: number): Promise<vo
 }
 
 let count = 0;
-/** Gives a prompt that no other test has. */
+/** Returns a prompt that no other test has. */
 export const fresh = () => `the prompt of number ${++count}`;
 
-/** Gives what the cache says of each, in their order. */
+/** Returns what the cache says of each, in their order. */
 export const marks = (exchanges: readonly RawClient[]) =>
   exchanges.map((exchange) => exchange.header('x-gateway-cache'));
 
-/** Gives a request whose prompt no other has. */
+/** Returns a request whose prompt no other has. */
 export function completion(more: object = {}): Asked {
   return { body: { prompt: fresh(), max_tokens: 8, temperature: 0, ...more } };
 }

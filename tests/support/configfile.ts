@@ -1,4 +1,4 @@
-/** A configuration file in a directory of its own, which a test can change while a gateway runs. */
+/** A configuration file in its own directory, which a test can change while a gateway runs. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
 /**
- * Starts the gateway as a process of its own, as a user does, and stops it by its id. With GATEWAY_BINARY set, the
+ * Starts the gateway as a separate process, as a user does, and stops it by its id. With GATEWAY_BINARY set, the
  * compiled binary runs in place of the sources, so that one suite proves both.
  */
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ export function cleanEnvironment(env: Record<string, string> = {}): Record<strin
   return { PATH, HOME, TMPDIR, DATA_DIR: 'none', ...env };
 }
 
-/** Starts a command of the gateway in an environment of its own. */
+/** Starts a command of the gateway in its own environment. */
 export function spawnCommand(
   args: string[],
   env: Record<string, string> = {},

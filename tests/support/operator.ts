@@ -17,7 +17,7 @@ export interface Issued {
   key: string;
 }
 
-/** Gives the header of a key; `undefined` leaves it out. */
+/** Returns the header of a key; `undefined` leaves it out. */
 export function bearer(secret: string | undefined): { Authorization: string | undefined } {
   return { Authorization: secret === undefined ? undefined : `Bearer ${secret}` };
 }

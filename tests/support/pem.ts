@@ -1,6 +1,6 @@
 /** Certificates for tests, made by openssl. */
 
-/** Makes a certificate for localhost and its private key; gives both as PEM texts. */
+/** Makes a certificate for localhost and its private key; returns both as PEM texts. */
 export function makePem(): { cert: string; key: string } {
   const options =
     'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -keyout - -out -';

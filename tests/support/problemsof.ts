@@ -1,7 +1,7 @@
 /** What input is refused with, for tests. */
 import { InputError } from '../../src/config/problems.ts';
 
-/** Gives the problems that are told; none where there are none. */
+/** Returns the problems that are told; none where there are none. */
 export function problemsOf(work: () => unknown): readonly string[] {
   try {
     work();

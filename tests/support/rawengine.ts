@@ -50,7 +50,7 @@ export interface UpstreamOptions {
   connected?: (socket: Socket) => void;
 }
 
-/** Gives an answer with a length. */
+/** Returns an answer with a length. */
 export function plain(
   body: string | Uint8Array,
   headers: Record<string, string> = {},
@@ -76,7 +76,7 @@ export const streamHead = headOf({
   'Transfer-Encoding': 'chunked',
 });
 
-/** Gives the bytes as one chunk. */
+/** Returns the bytes as one chunk. */
 export function chunk(bytes: string | Uint8Array): Buffer {
   const buffer = Buffer.from(bytes);
   const size = Buffer.from(`${buffer.length.toString(16)}\r\n`);

@@ -12,7 +12,7 @@ export interface Transcript {
   dataFrames: number;
 }
 
-/** Gives the bytes of frames, one after the other. */
+/** Returns the bytes of frames, one after the other. */
 export function bytesOf(frames: readonly string[]): Uint8Array {
   return Buffer.from(frames.join(''));
 }
@@ -212,7 +212,7 @@ export const transcripts: readonly Transcript[] = [
   },
 ];
 
-/** Gives the transcript with that name. */
+/** Returns the transcript with that name. */
 export function transcript(name: string): Transcript {
   const found = transcripts.find((candidate) => candidate.name === name);
   if (found === undefined) throw new Error(`no transcript is called "${name}"`);

@@ -7,7 +7,7 @@ import { names, rules, type Name } from '../../../src/accounts/policyrules.ts';
 const now = Date.parse('2026-11-24T12:00:00Z');
 const dayMs = 86_400_000;
 
-/** Gives what a flag means; `null` where it is not allowed. */
+/** Returns what a flag means; `null` where it is not allowed. */
 function fromFlag(flag: string, text: string): unknown {
   const name = names.find((each) => rules[each].flag === flag);
   if (name === undefined) throw new Error(`there is no --${flag}`);

@@ -156,7 +156,7 @@ function edit(id: string, change: KeyChange): KeyEdit {
   return { id, changeOf: () => change, action: 'key_changed', actor: 'cli', at: epoch };
 }
 
-/** Gives other parts of the event loop their turn. */
+/** Returns other parts of the event loop their turn. */
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Takes a request through its limits, as an exchange does; what is returned settles it. */

@@ -10,7 +10,7 @@ import { forSeeds, type Random } from '../../support/random.ts';
 
 const day = 86_400_000;
 
-/** A cache on a clock of its own, whose timers go off when told. */
+/** A cache on its own clock, whose timers go off when told. */
 function world({ maxBytes = 1_000_000, ttlMs = day } = {}) {
   const timers = new Set<() => void>();
   const clock = { now: 0 };
@@ -422,7 +422,7 @@ interface Asking {
   leave(): void;
 }
 
-/** Does something to an answer in the making; gives whether it has ended. */
+/** Does something to an answer in the making; returns whether it has ended. */
 function advance(random: Random, recording: Recording, { scope, name }: Asking): boolean {
   const text = `${scope} ${name} `;
   switch (random.below(8)) {

@@ -41,7 +41,7 @@ function problemsOf(
 }
 
 describe('sources', () => {
-  test('gives the documented defaults without any source', () => {
+  test('returns the documented defaults without any source', () => {
     expect({ ...load() }).toStrictEqual({
       host: '0.0.0.0',
       port: 12_000,
@@ -168,7 +168,7 @@ describe('sources', () => {
     }
   });
 
-  test('gives a configuration that cannot be changed', () => {
+  test('returns a configuration that cannot be changed', () => {
     expect(Object.isFrozen(load())).toBe(true);
   });
 });
@@ -406,7 +406,7 @@ describe('the rules', () => {
     }
   });
 
-  test('gives origins and the header of users in lower case', () => {
+  test('returns origins and the header of users in lower case', () => {
     const env = {
       CORS_ALLOWED_ORIGINS: 'https://Chat.Example',
       TRUSTED_USER_HEADER: 'X-OpenWebUI-User-Id',

@@ -48,7 +48,7 @@ describe('a layer', () => {
     env,
   );
 
-  test('gives a value with its place, and nothing where it has none', () => {
+  test('returns a value with its place, and nothing where it has none', () => {
     expect(environmentLayer(env)('llm_server_api_key')).toMatchObject({ value: 'engine-key' });
     expect(environmentLayer(env)('empty')).toBeUndefined();
     expect(overrideLayer({ LOG_LEVEL: '' })('log_level')).toMatchObject({
@@ -65,7 +65,7 @@ describe('a layer', () => {
     expect(file('plain')).toEqual({ label: 'f: plain', value: ['x'], hidden: false });
   });
 
-  test('gives no value but the reason where a variable is not set', () => {
+  test('returns no value but the reason where a variable is not set', () => {
     expect(file('host')).toEqual({
       label: 'f: host',
       value: undefined,

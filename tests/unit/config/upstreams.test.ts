@@ -59,7 +59,7 @@ describe('an upstream', () => {
     );
   });
 
-  test('gives what it has', () => {
+  test('returns what it has', () => {
     const upstream = {
       url: 'http://A:8080/llm/v1/completions',
       id: 'gpu-1',
@@ -329,7 +329,7 @@ test('no problem shows a key, a URL with credentials, or what a variable gave', 
 describe('upstreamsOf', () => {
   const shared = { apiKey: 'sk-secret-shared', kind: 'vllm', slots: 4 } as const;
 
-  test('gives one by one URL, and all that is shared to each', () => {
+  test('returns one by one URL, and all that is shared to each', () => {
     const wanted = { ...plain, ...shared };
     expect(upstreamsOf(['http://a'], shared)).toStrictEqual([wanted]);
     expect(upstreamsOf(['http://a', 'http://b'], shared)).toStrictEqual([

@@ -149,7 +149,7 @@ describe('a table', () => {
     });
   });
 
-  test('gives no value of a broken row, and every problem', () => {
+  test('returns no value of a broken row, and every problem', () => {
     expect(readAll({ max_size: 12, api_key: 'x', api_key_file: '/run/key' })).toEqual({
       values: { maxSize: undefined as never, name: undefined, apiKey: undefined },
       problems: [

@@ -77,7 +77,7 @@ describe('a lookup', () => {
 });
 
 describe('a reading', () => {
-  test('gives each text a vector of length 1, the same one in base64', () => {
+  test('returns each text a vector of length 1, the same one in base64', () => {
     const { data } = read('/v1/embeddings', { input: ['a', 'b'] }) as {
       data: { embedding: number[]; index: number }[];
     };

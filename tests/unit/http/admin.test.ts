@@ -429,7 +429,7 @@ describe('usage', () => {
     spend('sk-client-two', 'large', 8_000, epoch - 8 * 24 * hourMs);
   });
 
-  /** Gives the tokens of each group. */
+  /** Returns the tokens of each group. */
   function tokensBy(column: string, { data }: { data: Record<string, unknown>[] }) {
     return Object.fromEntries(data.map((row) => [row[column], row['completionTokens']]));
   }

@@ -140,7 +140,7 @@ describe('the door for clients', () => {
     .use(guarded)
     .get('/open', () => 'open');
 
-  test('gives the id of the request and the caller behind the key', async () => {
+  test('returns the id of the request and the caller behind the key', async () => {
     const headers = { authorization: 'Bearer sk-client-one', 'x-request-id': 'id-1' };
     expect(await ask(app, headers)).toEqual([200, 'id-1 the hint']);
   });

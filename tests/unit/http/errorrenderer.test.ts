@@ -17,7 +17,7 @@ interface Failing {
   init?: RequestInit;
 }
 
-/** Has something fail after 1.5 ms; gives the answer, its body, and the lines that were logged. */
+/** Has something fail after 1.5 ms; returns the answer, its body, and the lines that were logged. */
 async function fail({ path = '/v1/completions', error, code = 'x', requestId, init }: Failing) {
   const lines: Record<string, unknown>[] = [];
   let now = 10;

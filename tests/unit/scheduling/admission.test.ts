@@ -48,7 +48,7 @@ function stage(
   return { fleet, admission, started, enter, end };
 }
 
-/** Gives the error that ends a wait. */
+/** Returns the error that ends a wait. */
 async function failureOf(wait: unknown): Promise<unknown> {
   try {
     await wait;

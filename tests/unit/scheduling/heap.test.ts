@@ -27,7 +27,7 @@ describe('a heap', () => {
     expect(drain(heap(3, 1, 2, 5, 4, 1).heap)).toEqual([1, 1, 2, 3, 4, 5]);
   });
 
-  test('gives nothing when it is empty', () => {
+  test('returns nothing when it is empty', () => {
     const { heap: empty } = heap();
     expect(empty.peek()).toBeUndefined();
     expect(empty.pop()).toBeUndefined();

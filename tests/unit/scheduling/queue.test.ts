@@ -600,7 +600,7 @@ describe('a large request', () => {
       queue.dispatch(0);
       const large = enter('large', { units: 2, group, name: 'large', ...more });
       enterMany(100, 'small', { group });
-      /** A small one ends there; gives who starts. */
+      /** A small one ends there; returns who starts. */
       function end(at: SlotSet): string[] {
         queue.charge(anywhere, 'small', 10);
         queue.release(at, 'small', 1);

@@ -105,7 +105,7 @@ describe('a list for a key that may use some models', () => {
 });
 
 describe('modelIdsOf', () => {
-  test('gives the names in a list, each once', () => {
+  test('returns the names in a list, each once', () => {
     const list =
       '{"object":"list","models":[{"id":"z"}],"data":[{"id":"a","created":1.0},{"id":"b"},{"id":"a"}]}';
     expect(modelIdsOf(Buffer.from(list))).toEqual(['a', 'b']);
@@ -158,7 +158,7 @@ describe('mergeModels', () => {
     });
   });
 
-  test('gives an empty list of nothing', () => {
+  test('returns an empty list of nothing', () => {
     expect(merged()).toBe('{"object":"list","data":[]}');
     expect(merged(['<html>'], ['{"data":null}'])).toBe('{"object":"list","data":[]}');
   });

@@ -12,7 +12,7 @@ function bucketOf(rate: number, now = 0): Bucket {
 }
 
 describe('a bucket of 60 a minute', () => {
-  test('gives all 60 at once, and then one a second', () => {
+  test('returns all 60 at once, and then one a second', () => {
     const bucket = bucketOf(60, 5_000);
     for (let i = 0; i < 60; i++) {
       expect(bucket.waitMs(1, 5_000)).toBe(0);

@@ -18,7 +18,7 @@ function write(name: string, text: string): string {
 }
 
 describe('countIssuedKeys', () => {
-  test('gives the number of keys, revoked ones too', async () => {
+  test('returns the number of keys, revoked ones too', async () => {
     const dir = join(folder, 'used');
     const { accounts, close } = await openLedger(dir);
     expect(countIssuedKeys(dir)).toBe(0);

@@ -29,13 +29,13 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 let folders = 0;
 
-/** Gives the path of a folder that does not exist yet, and of the file that will be in it. */
+/** Returns the path of a folder that does not exist yet, and of the file that will be in it. */
 function place(): { dir: string; file: string } {
   const dir = join(root, String(++folders), 'data');
   return { dir, file: join(dir, 'gateway.sqlite') };
 }
 
-/** Gives the message with which something is refused. */
+/** Returns the message with which something is refused. */
 function refusal(act: () => unknown): string {
   try {
     act();

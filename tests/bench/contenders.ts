@@ -28,7 +28,7 @@ export type ContenderName = (typeof contenderNames)[number];
 export interface Contender {
   name: ContenderName;
   port: number;
-  /** Its processes; none for the direct way, whose cost nobody asks for. */
+  /** Its processes; none for the direct way, whose cost is not measured. */
   pids: number[];
   checksKeys: boolean;
   stop(): Promise<void>;

@@ -1,6 +1,6 @@
 /**
  * How much of the prompts of conversations two real llama.cpp servers find in their caches: dealt in turn, through the
- * gateway, and with every conversation at a server of its own, which is the best that can be. It judges nothing.
+ * gateway, and with a separate server for each conversation, which is the best possible. It judges nothing.
  */
 import { randomFrom } from '../support/random.ts';
 

@@ -1,5 +1,5 @@
 /**
- * `bun run bench`: the gateway with everything on beside nginx, the bare runtime and the engine itself, in one run. It proves
+ * `bun run bench`: the gateway with everything on, nginx, the bare runtime and the engine itself, in one run. It proves
  * each contender correct before it times it, and exits with 0 whatever the figures are, unless a contender is incorrect.
  *
  *   --quick          short windows, for development

@@ -71,7 +71,7 @@ function flood(url: string, count: number, body: Record<string, unknown>) {
         const { exchange } = await ask({ url, key: flooder, body });
         await exchange.ended();
       } catch {
-        continue; // Longer than the patience of the helper: the flood goes on.
+        continue; // The helper gave up waiting; the flood goes on.
       }
       durations.push(performance.now() - begun);
     }
@@ -91,7 +91,7 @@ const chat = (content: string, maxTokens: number) => ({
   max_tokens: maxTokens,
 });
 
-/** Asks now and then: at times that have nothing to do with when the flood's requests end. */
+/** Sends requests at times that do not depend on when the flood's requests end. */
 async function lightFirstTokens(
   url: string,
   count: number,
@@ -123,7 +123,7 @@ async function gatewayFor(urls: string[], slots: number, env: Record<string, str
   return gateway;
 }
 
-/** (a) A light caller beside a flood, with the engine's own first come first served and with fair shares. */
+/** (a) A light caller during another's flood, with the engine's own first come first served and with fair shares. */
 async function flooded(
   name: string,
   url: string,
@@ -277,7 +277,7 @@ async function realConversations(): Promise<void> {
 const engine = startDemoEngine({ slots: 2, tokensPerSecond: 100, firstTokenMs: 30 });
 await flooded('demo engine', engine.url, { open: 64, tokens: 50, asks: 40 });
 await engine.stop();
-// One that has nobody left from before.
+// A fresh engine, without clients of an earlier run.
 const fresh = startDemoEngine({ slots: 2, tokensPerSecond: 100, firstTokenMs: 30 });
 await floodsOwn('demo engine', fresh.url, 64, 50);
 await fresh.stop();

@@ -1,6 +1,6 @@
 /**
  * What every AccountStore does, whatever it is made of: keys as they were, changes that do not undo each other, an audit
- * log, and word of what another process has changed.
+ * log, and notice of what another process has changed.
  */
 import { afterEach, describe, expect, test } from 'bun:test';
 import { issueKey, rotateKey, type IssuedKey, type KeyPolicy } from '../../src/accounts/keys.ts';
@@ -66,7 +66,7 @@ export function accountContract(name: string, open: () => OpenAccounts | Promise
       if (other) expect(await other().keys()).toEqual([third, first, second]);
     });
 
-    test('a key has an id and a digest of its own', async () => {
+    test('each key has another id and another digest', async () => {
       const { store } = await fresh();
       const key = issued();
       await store.addKey(key, 'cli');

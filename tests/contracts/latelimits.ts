@@ -59,7 +59,7 @@ export class LateLimits implements LimitStore {
   }
 }
 
-/** Resolves when the rest of the program has had its turn. */
+/** Resolves after the rest of the event loop has run. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

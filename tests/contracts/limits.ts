@@ -414,7 +414,7 @@ export function limitContract(name: string, make: (calendar: Calendar) => LimitS
         });
       });
 
-      test('counts what was used without a reservation, beside what was spent before and since', async () => {
+      test('counts what was used without a reservation, in addition to what was spent before and since', async () => {
         const store = fresh();
         await spend(store, 400, after(0));
         await store.count({ principal: 'alice', day: 100, month: 100 }, after(1));
@@ -585,7 +585,7 @@ export function limitContract(name: string, make: (calendar: Calendar) => LimitS
           const { requestsPerMinute = Infinity, tokensPerMinute = Infinity } = world.limits;
           const admissions = world.log.filter((entry) => 'asked' in entry);
           const settlements = world.log.filter((entry) => 'index' in entry);
-          // What no engine had has not passed.
+          // A request that no engine had does not count.
           const returned = settlements.filter(({ used }) => used === undefined);
           const gone = new Set(returned.map(({ index }) => admissions[index]));
           const passed = admissions.filter((entry) => !gone.has(entry));
@@ -615,13 +615,13 @@ export function limitContract(name: string, make: (calendar: Calendar) => LimitS
           }
           const asked = world.nextAsk();
           const expected = await (await world.twin()).admit(asked, world.now);
-          // An id is the store's own.
+          // Each store chooses its own ids.
           const standing = ({ standing, isAdmitted }: Decision) => ({ standing, isAdmitted });
           expect(standing(await world.store.admit(asked, world.now))).toEqual(standing(expected));
         });
       });
 
-      test('who waits as long as told gets in, and two milliseconds less are not enough', async () => {
+      test('a request after the wait that was told is admitted, and one two milliseconds earlier is not', async () => {
         await forSeeds(60, async (random) => {
           const world = new World(random, anyUse(random));
           for (let i = 0; i < 100; i++) {

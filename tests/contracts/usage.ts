@@ -320,7 +320,7 @@ export function usageContract(name: string, open: () => OpenUsage | Promise<Open
         await store.insertUsage(rows());
         const { keyId, principal, at, uuid: before } = usageRow();
         const spending = store.spent({ keyId, day: at, month: at, before });
-        // These are counted by the one who has asked.
+        // The caller of `spent` counts these itself.
         await store.insertUsage(rows());
         expect(await spending).toEqual([{ principal, day: 5_000, month: 5_000 }]);
         const all = { keyId, day: at, month: at, before: uuids.next() };

@@ -1,5 +1,5 @@
 /**
- * The operator's routes on a running gateway: a wrong method is told which ones there are, and whoever watches does not
+ * The operator's routes on a running gateway: a wrong method is answered with the right ones, and a live view does not
  * keep the gateway from ending.
  */
 import { afterAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -15,7 +15,7 @@ const headers = { Authorization: `Bearer ${adminKey}` };
 
 const frame = 'data: {"choices":[{"text":"a"}]}\n\n';
 const wires: Wire[] = [];
-/** It begins a stream and leaves the rest to the test. */
+/** An engine that begins a stream and leaves the rest to the test. */
 const engine = await startUpstream((_, wire) => {
   wires.push(wire);
   wire.write(streamHead);
@@ -28,7 +28,7 @@ function start(env: Record<string, string> = { ADMIN_API_KEY: adminKey }): Promi
 }
 
 describe('a wrong method', () => {
-  test('is told the methods of a route, also of one that names a key or a request', async () => {
+  test('is answered with the methods of the route, also of one with an id', async () => {
     await using gateway = await start();
     const cases = [
       ['PUT', '/admin/keys', 'GET, HEAD, POST'],
@@ -53,14 +53,14 @@ describe('a wrong method', () => {
     }
   });
 
-  test('is like any other where there is no operator', async () => {
+  test('is an unknown route if there is no operator', async () => {
     await using gateway = await start({});
     const answer = await ask(gateway.url, { method: 'PUT', path: '/admin/keys/x', headers });
     expect(answer.status).toBe(404);
   });
 });
 
-test('whoever watches is let go at once when the gateway drains, and nobody may watch from then on', async () => {
+test('a live view ends at once when the gateway drains, and none may be opened from then on', async () => {
   await using gateway = await start();
   const stream = await send(gateway.url, { body: { prompt: 'x', stream: true } });
   await stream.hasText(frame);
@@ -69,7 +69,7 @@ test('whoever watches is let go at once when the gateway drains, and nobody may 
   expect(viewer.ending).toBe('open');
   gateway.kill('SIGTERM');
   await viewer.ended();
-  // The request that it drains for is still there.
+  // The request for which it waits is still open.
   expect([viewer.ending, stream.ending]).toEqual(['whole', 'open']);
   const late = await ask(gateway.url, { path: '/admin/live', headers });
   expect([late.status, late.header('x-gateway-error')]).toEqual([503, 'shutting_down']);

@@ -94,7 +94,7 @@ describe('a stream of an engine that counts on demand', () => {
     expect(text).not.toContain('total_tokens');
   });
 
-  test('returns the frame to a client that asked for it, in a request that stays as it was', async () => {
+  test('passes the frame on to a client that asked for it, and leaves the request as it was', async () => {
     const body = `{"stream_options":{"include_usage":true},"stream":true,${messages}}`;
     const { sent, text } = await stream(body);
     expect(sent).toBe(body);

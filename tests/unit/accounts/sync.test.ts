@@ -156,7 +156,7 @@ function edit(id: string, change: KeyChange): KeyEdit {
   return { id, changeOf: () => change, action: 'key_changed', actor: 'cli', at: epoch };
 }
 
-/** Returns other parts of the event loop their turn. */
+/** Lets the rest of the event loop run. */
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Takes a request through its limits, as an exchange does; what is returned settles it. */
@@ -186,7 +186,7 @@ async function spend(world: World, key: string, tokens: number): Promise<void> {
   await settle(tokens);
 }
 
-/** What a request asks of its limits, beside whose they are. */
+/** What a request asks of its limits, without the caller. */
 const asked = { promptTokens: 0, maxAnswerTokens: undefined, answers: 0 };
 
 /** Returns whether a principal has spent exactly that in this day, or month, as the limits count. */

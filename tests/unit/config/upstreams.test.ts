@@ -1,5 +1,5 @@
 /**
- * The upstreams of the configuration: what each gives, what is refused and with which words, and that no key is shown.
+ * The upstreams of the configuration: what is read of each, what is refused and with which text, and that no key is shown.
  */
 import { describe, expect, test } from 'bun:test';
 import {
@@ -235,7 +235,7 @@ describe('what is refused', () => {
     ]);
   });
 
-  test('an id or a URL that stands twice, beside everything else that is wrong with both', () => {
+  test('an id or a URL that stands twice, together with everything else that is wrong with both', () => {
     const list = [
       { id: 'a', url: 'http://a', weight: -1 },
       { id: 'a', url: 'nowhere' },
@@ -274,7 +274,7 @@ describe('what is refused', () => {
     ]);
   });
 
-  test('a key beside its file, and a file that is away, empty or no path', () => {
+  test('a key together with its file, and a file that is missing, empty or no path', () => {
     expect(problemsOf({ api_key: 'sk-secret', api_key_file: '/run/key' })).toEqual([
       '@.api_key and @.api_key_file are both set; keep one of them',
     ]);
@@ -329,7 +329,7 @@ test('no problem shows a key, a URL with credentials, or what a variable gave', 
 describe('upstreamsOf', () => {
   const shared = { apiKey: 'sk-secret-shared', kind: 'vllm', slots: 4 } as const;
 
-  test('returns one by one URL, and all that is shared to each', () => {
+  test('returns one upstream for each URL, all with the shared settings', () => {
     const wanted = { ...plain, ...shared };
     expect(upstreamsOf(['http://a'], shared)).toStrictEqual([wanted]);
     expect(upstreamsOf(['http://a', 'http://b'], shared)).toStrictEqual([

@@ -12,7 +12,7 @@ function bucketOf(rate: number, now = 0): Bucket {
 }
 
 describe('a bucket of 60 a minute', () => {
-  test('returns all 60 at once, and then one a second', () => {
+  test('allows all 60 at once, and then one a second', () => {
     const bucket = bucketOf(60, 5_000);
     for (let i = 0; i < 60; i++) {
       expect(bucket.waitMs(1, 5_000)).toBe(0);
@@ -198,7 +198,7 @@ describe('under any order of events', () => {
     open: { share: Share; entry: Entry }[];
   }
 
-  /** Takes, settles and lets time pass by chance; `used` gives the truth of a share. */
+  /** Takes, settles and lets time pass by chance; `used` returns how much of a share was used. */
   function step(random: Random, run: Run, used: (units: number) => number): void {
     const { bucket, rate, entries, open } = run;
     if (random.oneIn(2))

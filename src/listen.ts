@@ -113,7 +113,7 @@ export class Listener {
   #options() {
     const { certificate } = this;
     return {
-      // With a certificate, so that its successor can listen at the same time; without, a second gateway must not start here.
+      // With a certificate its successor listens at the same time; without one, a second gateway must not start here.
       reusePort: certificate !== undefined,
       // In effect no limit: Bun's own 413 has no error body. The gateway enforces MAX_BODY_BYTES itself.
       maxRequestBodySize: 2 ** 50,

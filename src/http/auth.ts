@@ -69,8 +69,8 @@ export function presentedKeys(request: Request): string[] {
 }
 
 /**
- * Returns the caller behind the first key of a request that the ring accepts, so that a stale key next to a good one does
- * not lock out. Throws `missing_api_key`, or what `KeyRing.find` throws: the refusal of a key that has ended rather
+ * Returns the caller behind the first key of a request that the ring accepts, so that a stale key next to a good one
+ * does not lock out. Throws `missing_api_key`, or what `KeyRing.find` throws: the refusal of a key that has ended rather
  * than that of an unknown key.
  */
 function callerOf(request: Request, keys: KeyRing, now: number): Caller {

@@ -1,6 +1,6 @@
 /**
- * Cold start: from the spawn of the compiled binary to the first answer of /health, compared with the smallest binary that Bun
- * makes. It builds the small one itself and the gateway's not: `bun run build` does.
+ * Cold start: from the spawn of the compiled binary to the first answer of /health, compared with the smallest binary
+ * that Bun makes. It builds the small one itself and the gateway's not: `bun run build` does.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

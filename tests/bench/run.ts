@@ -4,7 +4,8 @@
  *
  *   --quick          short windows, for development
  *   --only NAME      one part: plain, latency, many, streams, open, start (commas for several)
- *   --with NAMES     only these contenders: direct, nginx, bare, gateway, gateway-llama, and before: the gateway of another
+ * --with NAMES     only these contenders: direct, nginx, bare, gateway, gateway-llama, and before: the gateway of
+ * another
  *                    checkout, whose folder is in BENCH_BEFORE; the table then has the spread between rounds, too
  *   --write-readme   put the table between the README's markers (whole runs only)
  */

@@ -1,6 +1,6 @@
 /**
- * What scheduling costs a heavy caller: the tokens a second of one key that keeps many requests open, through the gateway
- * and at the engine alone, in turns in one run. It judges nothing.
+ * What scheduling costs a heavy caller: the tokens a second of one key that keeps many requests open, through the
+ * gateway and at the engine alone, in turns in one run. It judges nothing.
  */
 
 export interface Throughput {

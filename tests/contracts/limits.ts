@@ -1,6 +1,6 @@
 /**
- * What every LimitStore does, whatever it is made of: each limit by itself, all of them together, what is given back, and
- * what holds under any order of events. Time is the test's: a store with its own clock must be given this one.
+ * What every LimitStore does, whatever it is made of: each limit by itself, all of them together, what is given back,
+ * and what holds under any order of events. Time is the test's: a store with its own clock must be given this one.
  */
 import { describe, expect, test } from 'bun:test';
 import type {

@@ -1,6 +1,6 @@
 /**
- * What the operator does over HTTP with keys; live.test.ts and audit.test.ts have the rest. Without an ADMIN_API_KEY none
- * of it is there, and a key of a client opens nothing.
+ * What the operator does with keys over HTTP; live.test.ts and audit.test.ts test the rest. Without an ADMIN_API_KEY
+ * none of these routes exists, and a key of a client is refused.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { ask, requestBytes, RawClient } from '../support/rawclient.ts';
@@ -87,7 +87,7 @@ describe('with one', () => {
     expect(refused.header('x-gateway-error')).toBe('invalid_api_key');
   });
 
-  test('the page is there for everybody, and says nothing', async () => {
+  test('the page is open to everybody, and contains no data', async () => {
     const page = await ask(gateway.url, { path: '/dashboard', headers: bearer(undefined) });
     expect(page.status).toBe(200);
     expect(page.header('content-security-policy')).toContain("default-src 'none'");
@@ -152,7 +152,7 @@ describe('a key', () => {
     expect([await statusOf(secret), await statusOf(fresh)]).toEqual([403, 403]);
   });
 
-  test('that is not there is 404', async () => {
+  test('that does not exist is 404', async () => {
     for (const id of ['0123456789', 'alice', '__proto__', '%00', 'x%2Frotate']) {
       const path = `/admin/keys/${id}`;
       const missing = { status: 404, code: 'key_not_found' };
@@ -235,7 +235,7 @@ describe('a body that is wrong', () => {
     }
   });
 
-  test('is told everything that is wrong at once', async () => {
+  test('gets every problem in one answer', async () => {
     const limits = { requestsPerMinute: 0, tokensPerMinute: 'x', concurrentRequests: -1, rpm: 1 };
     const body = { name: '', limits, models: [], weight: 0, priority: 'x', userHeader: 'cookie' };
     const text = await expectNothingMade({ ...body, expiresAt: 'x', nmae: 'x' }, 'invalid_field');
@@ -245,7 +245,7 @@ describe('a body that is wrong', () => {
     }
   });
 
-  test('changes nothing of a key that is there', async () => {
+  test('changes nothing of an existing key', async () => {
     const { id } = await issue();
     const before = await admin(gateway, `GET /admin/keys/${id}`);
     for (const body of [{}, { weight: 0, name: 'new' }, { id: 'other' }, { state: 'active' }]) {
@@ -259,7 +259,7 @@ describe('a body that is wrong', () => {
     expect((await admin(gateway, `GET /admin/keys/${id}`)).json).toEqual(before.json);
   });
 
-  test('since it is larger than 64 KiB, however it comes', async () => {
+  test('since it is larger than 64 KiB, with a length or in chunks', async () => {
     const large = JSON.stringify({ name: 'x', models: ['m'.repeat(66_000)] });
     await expectNothingMade(large, 'body_too_large');
     const exchange = await RawClient.open(gateway.url);

@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 
 const withKey = { authorization: `Bearer ${key}` };
-/** Enough for every route of the engine to work on. */
+/** Enough input for every route of the engine. */
 const everything = JSON.stringify({
   prompt: 'a',
   messages: [{ role: 'user', content: 'a' }],
@@ -37,7 +37,7 @@ function received(): string[] {
   return engine.requests.map(({ method, path }) => `${method} ${path}`);
 }
 
-/** Sends a target as it stands: no library cleans it up. */
+/** Sends a target unchanged: no library normalizes it. */
 async function ask(method: string, target: string, credentials = `Bearer ${key}`) {
   using connection = await RawClient.open(gateway.url);
   const authorization = credentials && `Authorization: ${credentials}\r\n`;
@@ -175,7 +175,7 @@ describe('everything else', () => {
     expect(received().filter((request) => request !== 'GET /v1/models')).toEqual([]);
   });
 
-  // What lies behind /v1/models/ is a name, and asking for it needs a key.
+  // What follows /v1/models/ is a model's name, and looking it up needs a key.
   const unknown = [...administrative, ...tricks].filter(
     (line) =>
       !new URL(line.split(' ')[1] ?? '', 'http://gateway').pathname.startsWith('/v1/models/'),

@@ -1,5 +1,5 @@
 /**
- * The audit log: what the operator did, over HTTP or at the command line, the last first, and never a secret.
+ * The audit log: what the operator did, over HTTP or at the command line, the latest first, and never a secret.
  */
 import { afterAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { send } from '../support/rawclient.ts';
@@ -19,14 +19,14 @@ describe('the audit log', () => {
   const entries = async (limit: number) =>
     (await admin(gateway, `GET /admin/audit?limit=${limit}`)).json['data'] as Entry[];
 
-  test('says who did what and when, the last first, and never a secret', async () => {
+  test('says who did what and when, the latest first, and never a secret', async () => {
     const from = Date.now();
     const made = await issueKey(gateway, { name: 'audited', weight: 2 });
     const path = `/admin/keys/${made.id}`;
     await admin(gateway, `PATCH ${path}`, { weight: 3 });
     const { json } = await admin(gateway, `POST ${path}/rotate`, { grace: '1h' });
     await admin(gateway, `DELETE ${path}`);
-    // What was refused or changed nothing is no entry.
+    // A request that was refused or changed nothing has no entry.
     await admin(gateway, `DELETE ${path}`);
     await admin(gateway, `PATCH ${path}`, { weight: 4 });
     const log = await entries(4);
@@ -67,7 +67,7 @@ describe('the audit log', () => {
     expect((await entries(1))[0]).toMatchObject({ actor: 'cli', action: 'key_revoked' });
   });
 
-  test('is as long as is asked for', async () => {
+  test('has at most as many entries as requested', async () => {
     expect(await entries(2)).toHaveLength(2);
     for (const wrong of ['limit=0', 'limit=x', 'limit=1001', 'limit=1&limit=2', 'more=1']) {
       const refused = await admin(gateway, `GET /admin/audit?${wrong}`);

@@ -14,7 +14,7 @@ const bodyBytes = 200_000_000;
 /** The buffers of the system on both connections and those of the gateway; a fraction of the body. */
 const maxBetweenBytes = 40_000_000;
 const maxGrowthBytes = 150_000_000;
-/** So many looks in a row without a further byte mean that the engine has stopped. */
+/** After so many checks in a row without a further byte the engine counts as stopped. */
 const quietLooks = 60;
 
 const engine = startDemoEngine();

@@ -1,6 +1,6 @@
 /**
- * The body of a request: bounded, whole or nothing, and looked at only for what no engine could answer. Everything else
- * reaches the engine byte for byte, which judges it.
+ * The body of a request: bounded, whole or nothing, and refused only if no engine could answer it. Everything else
+ * reaches the engine byte for byte, and the engine judges it.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';

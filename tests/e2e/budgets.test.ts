@@ -1,7 +1,7 @@
 /**
- * Tokens for a day or a month: whoever has spent them is refused until the next one begins, and neither a restart nor a
- * killed gateway gives anything back. The time zone of the budgets is one where it is about noon now, so that no day
- * ends while a test runs.
+ * Tokens for a day or a month: a caller that has spent them is refused until the next one begins, and neither a restart
+ * nor a kill of the gateway returns anything. The time zone of the budgets is one where it is about noon now, so that no
+ * day ends while a test runs.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -22,10 +22,10 @@ import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 
-/** In the process, and as they are when several gateways share them. */
+/** Limits in the process, and limits that answer late, as those that several gateways share do. */
 const stores = [
   { limits: 'that answer at once', start: startGateway },
-  // The binary has no others.
+  // The binary has only the limits in the process.
   ...(process.env['GATEWAY_BINARY']
     ? []
     : [{ limits: 'that answer late', start: startLateGateway }]),
@@ -36,7 +36,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
   const dayMs = 24 * hourMs;
   const engine = startDemoEngine({ tokensPerSecond: 500 });
   const folders: string[] = [];
-  /** Of the tests that need no other. */
+  /** The gateway of the tests that need no other. */
   let gateway: Gateway;
 
   /** Hours to add to UTC for a clock that shows about noon. */
@@ -94,7 +94,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
   }
 
   describe('a budget', () => {
-    test('that is spent refuses until the next day, and says that a repeat does not help', async () => {
+    test('that is spent refuses until the next day, and tells the client not to retry', async () => {
       const { key } = await issue(gateway, [{ tokens: 10, per: 'day' }]);
       await spend(gateway, 10, key);
       const before = engine.requests.length;
@@ -140,7 +140,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
       const headers = { Authorization: `Bearer ${key}`, 'X-Demo-Fault': 'stall=5' };
       const stream = await send(gateway.url, { body, headers });
       await stream.hasBytes();
-      // All that is left is reserved while it is open, and who leaves gives that back.
+      // All that is left is reserved while the request is open, and comes back when its client leaves.
       const refused = await ask(gateway.url, spending(1, key));
       expectSpent(refused);
       expect(Number(refused.header('retry-after-ms'))).toBeLessThan(hourMs);
@@ -253,7 +253,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
         await using first = await start(folder);
         const issued = await issue(first, [{ tokens: 10, per: 'month' }]);
         await spend(first, 10, issued.key);
-        // The promise is about time, and nothing but time is waited for.
+        // The promise is about time, so this waits for time alone.
         await Bun.sleep(1_200);
         first.kill('SIGKILL');
         await first.exited;

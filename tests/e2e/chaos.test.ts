@@ -1,7 +1,7 @@
 /**
  * 10,000 requests while everything goes wrong at once: clients that leave in any phase, engines that fail, freeze and
- * restart, keys that are added, revoked, rotated and limited. Afterwards nothing is held by anybody, and the ledger has
- * one row for each request that was let in.
+ * restart, keys that are added, revoked, rotated and limited. Afterwards no slot and no reservation is held, and the
+ * ledger has one row for each request that was let in.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { Database } from 'bun:sqlite';
@@ -32,7 +32,7 @@ type Json = Record<string, unknown>;
 
 interface Key {
   id: string;
-  /** The latest first; older ones may be accepted or not. */
+  /** The latest secret first; older ones may be accepted or not. */
   secrets: string[];
   users: string[];
   hasBudget: boolean;
@@ -45,7 +45,7 @@ const inFlight = new Set<string>();
 /** Those who were told their place while they waited: with a status of 200, whatever came of it. */
 const followed = new Set<string>();
 
-/** Limits that are sometimes in the way. */
+/** Limits that refuse some requests. */
 function limitsFrom(random: Random): Json {
   return {
     requestsPerMinute: random.oneIn(2) ? null : 20 + random.below(200),
@@ -116,7 +116,7 @@ async function disturbEngines(random: Random): Promise<void> {
 }
 
 const paths = ['/v1/completions', '/v1/chat/completions', '/v1/messages', '/v1/responses'];
-/** They end by themselves. */
+/** Faults whose requests end by themselves. */
 const endings = [
   'error-500',
   'reset',
@@ -131,7 +131,7 @@ const endings = [
   'close-delimited',
   'close-delimited-cut=1',
 ];
-/** They end when the client leaves. */
+/** Faults whose requests end when the client leaves. */
 const standstills = ['hang', 'hang-body', 'stall=2'];
 
 /** A request as one client sends it, and when it leaves; `undefined` for never. */
@@ -216,7 +216,7 @@ function* numbersTo(limit: number): Generator<number, undefined> {
   for (let number = 0; number < limit; number++) yield number;
 }
 
-/** Does it again and again until `isOver`. */
+/** Repeats `work` until `isOver`. */
 async function repeat(everyMs: number, isOver: () => boolean, work: () => Promise<void>) {
   while (!isOver()) {
     await Bun.sleep(everyMs);
@@ -225,7 +225,7 @@ async function repeat(everyMs: number, isOver: () => boolean, work: () => Promis
 }
 
 beforeAll(async () => {
-  // They come back on the ports that they had.
+  // The engines come back on the ports that they had.
   engines = [1, 2].map(() => startDemoEngine({ ...options, port: holdPort().port }));
   gateway = await startGateway({
     LLM_SERVER_URL: engines.map(({ url }) => url).join(),
@@ -276,7 +276,7 @@ describe('after 10,000 requests in chaos', () => {
     for (const code of ['client_closed_request', 'key_revoked', 'upstream_reset']) {
       expect(codes).toContain(code);
     }
-    // Which others is a matter of time.
+    // Which other codes occur depends on timing.
     expect(codes.size).toBeGreaterThanOrEqual(8);
     const failures = gateway.logs.filter(({ code, msg }) => {
       return code === 'internal_error' || msg === 'gateway failed';
@@ -325,7 +325,7 @@ describe('after 10,000 requests in chaos', () => {
         await admin(gateway, `PATCH /admin/keys/${id}`, { limits: { ...none, budgets } });
         standing.push((await ask(gateway.url, free)).status);
       }
-      // Who has one token left may go on, and who has none may not.
+      // A caller with one token left is admitted, and one with none is not.
       expect({ id, tokens, standing }).toEqual({
         id,
         tokens,
@@ -391,7 +391,7 @@ describe('after 10,000 requests in chaos', () => {
       return statusOf.get(id) !== status;
     });
     expect(wrong).toEqual([]);
-    // Whoever left before it was seen has none; all others had an answer or are in the ledger.
+    // A client that left before its request was seen has no row; every other has an answer or a row.
     expect(answered.length).toBeGreaterThan(total / 2);
     expect(refused.size).toBeGreaterThan(0);
   });

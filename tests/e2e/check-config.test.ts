@@ -42,7 +42,7 @@ describe('check-config', () => {
     const { ALLOWED_API_KEYS } = env;
     const again = await run(['check-config', '--config', path], { ALLOWED_API_KEYS });
     expect(again.code).toBe(0);
-    // Secrets are comments there, so they alone are lost.
+    // Secrets are comments in the print, so only they are missing.
     const withoutSecrets = (text: string) => text.replace(/^.*_keys?:.*$/gm, '');
     expect(withoutSecrets(again.stdout)).toBe(withoutSecrets(stdout));
   });
@@ -75,7 +75,7 @@ describe('check-config', () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  test('tells of both files of HTTPS, and of those that no server could use', async () => {
+  test('reports problems of both files of HTTPS, and files that no server could use', async () => {
     const files = { TLS_CERT_FILE: '/nope', TLS_KEY_FILE: '/nope2' };
     const away = await run(['check-config'], { ...env, ...files, PORT: 'abc' });
     expect(away.code).toBe(1);
@@ -87,7 +87,7 @@ describe('check-config', () => {
     expect(garbage.stderr).toMatch(/TLS_KEY_FILE, .* found no usable private key/);
   });
 
-  test('tells of a key of the file that stands twice, and in which line a file is no YAML', async () => {
+  test('reports a key that stands twice in the file, and the line in which a file is no YAML', async () => {
     const twice = write('twice.yaml', 'port: 1\nport: 2\n');
     const refused = await run(['check-config', '--config', twice], env);
     expect(refused.code).toBe(1);
@@ -98,7 +98,7 @@ describe('check-config', () => {
     );
   });
 
-  test('tells that there is no key, makes none, and leaves nothing behind', async () => {
+  test('reports that there is no key, makes none, and leaves nothing behind', async () => {
     const home = mkdtempSync(join(folder, 'home-'));
     const none = await runCommand(['check-config'], { DATA_DIR: 'data', PORT: 'abc' }, home);
     expect({ code: none.code, stdout: none.stdout }).toEqual({ code: 1, stdout: '' });
@@ -111,7 +111,7 @@ describe('check-config', () => {
     expect((await runCommand(['check-config'], { DATA_DIR: 'data' }, home)).code).toBe(0);
   });
 
-  test('tells that DATA_DIR can be no folder', async () => {
+  test('reports that DATA_DIR cannot be a folder', async () => {
     const { stderr, code } = await run(['check-config'], { ...env, DATA_DIR: write('file', '') });
     expect(code).toBe(1);
     expect(stderr).toMatch(/DATA_DIR: .* is a file, not a folder/);
@@ -135,7 +135,7 @@ describe('check-config', () => {
     expect(names.length).toBeGreaterThan(10);
     expect(schema.properties).toContainAllKeys([
       ...names,
-      'llm_server_url', // What it stands for is printed as upstreams.
+      'llm_server_url', // Printed as upstreams.
       ...names.filter((name) => /_(keys?|token|headers)$/.test(name)).map((name) => `${name}_file`),
     ]);
   });

@@ -47,7 +47,7 @@ describe('identical requests that come together', () => {
     expect(own.runs()).toBe(2);
   });
 
-  test('go on when one that waits leaves', async () => {
+  test('go on when one that waits has left', async () => {
     await using own = await startCaching();
     const { engine, gateway } = own;
     engine.setFrozen(true);
@@ -97,7 +97,7 @@ describe('identical requests that come together', () => {
     expect(own.runs()).toBe(1);
   });
 
-  test('are told that they wait where they ask for it', async () => {
+  test('get queue feedback while they wait, if they ask for it', async () => {
     await using own = await startCaching({ QUEUE_FEEDBACK: 'on', QUEUE_FEEDBACK_AFTER_MS: '50' });
     own.engine.setFrozen(true);
     const asked = completion({ stream: true });
@@ -109,7 +109,7 @@ describe('identical requests that come together', () => {
     expect(first).toEndWith('data: [DONE]\n\n');
     expect(second).toBe(first as string);
     expect(own.runs()).toBe(1);
-    // The comments were no part of the answer.
+    // The comments are no part of the kept answer.
     const third = await ask(own.gateway.url, asked);
     expect(third.text).toBe(first as string);
   });

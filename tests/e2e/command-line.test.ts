@@ -1,6 +1,6 @@
 /**
  * The command line, as a user types it: what it prints, how it ends, what it refuses. Each command is a process of its
- * own in an empty folder, so that no .env of anybody is read. check-config and demo have files of their own.
+ * own in an empty folder, so that no other .env is read. check-config and demo have their own test files.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -93,7 +93,7 @@ describe('serve', () => {
     expect((await fetch(`${gateway.url}/v1/models`, { headers })).status).toBe(200);
   });
 
-  test('leaves nothing behind where it does not start', async () => {
+  test('leaves nothing behind when it does not start', async () => {
     const home = mkdtempSync(join(folder, 'home-'));
     const settings = { LLM_SERVER_URL: engine.url, DATA_DIR: 'data', HOST: '127.0.0.1' };
     expect((await run([], settings, home)).code).toBe(1);
@@ -114,7 +114,7 @@ describe('serve', () => {
     expect((await run(['serve'], { ALLOWED_API_KEYS: keys })).code).toBe(1);
   });
 
-  test('takes a busy port for an error: 1, and the first goes on alone', async () => {
+  test('ends with 1 if its port is busy, and the first gateway goes on', async () => {
     await using first = await startGateway({ LLM_SERVER_URL: engine.url });
     const { port } = new URL(first.url);
     const second = await run(['serve', '--host', '127.0.0.1', '--port', port], {
@@ -220,7 +220,7 @@ describe('serve', () => {
     expect(stdout).toMatch(/allowed_api_keys: # 1 key/);
   });
 
-  test('obeys no proxy variable, of the environment or of .env, and does not loop over it', async () => {
+  test('obeys no proxy variable of the environment or of .env, and does not restart in a loop', async () => {
     const home = mkdtempSync(join(folder, 'home-'));
     writeFileSync(join(home, '.env'), 'HTTP_PROXY=http://127.0.0.1:1\n');
     const { stdout, code } = await run(['--version'], { https_proxy: 'http://127.0.0.1:1' }, home);

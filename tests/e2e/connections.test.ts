@@ -11,11 +11,11 @@ import { clientIdOf } from '../support/requestid.ts';
 
 setDefaultTimeout(60_000);
 
-/** Engines close after 5 s; this one is harder to please, and no gateway needs twice the time. */
+/** Real engines close idle connections after 5 s; this one closes sooner, which is harder for the gateway. */
 const idleMs = 3_000;
-/** It reads no more for so long before it closes, as a busy event loop does. */
+/** How long it reads nothing before it closes, like a busy event loop, in milliseconds. */
 const deafMs = 200;
-/** Into the time in which it is deaf, and behind it. */
+/** No pause, one that ends while the engine does not read, and one that ends after that. */
 const pausesMs = [0, 2_900, 3_100];
 const clients = 50;
 
@@ -51,7 +51,7 @@ test('an engine that closes idle connections in silence costs no request and rep
   }
   const received = engine.requests.map(({ headers }) => clientIdOf(headers));
   expect(received.sort()).toEqual(expected.sort());
-  // Otherwise this has tested nothing.
+  // Otherwise the test has shown nothing.
   expect(engine.connections()).toBeLessThan(received.length);
 });
 

@@ -13,7 +13,7 @@ import { RawClient, type RawAnswer } from '../support/rawclient.ts';
 const page = 'https://chat.example.org';
 const local = 'http://localhost:3000';
 const engine = startDemoEngine();
-/** Answers with a Vary of its own. */
+/** An engine whose answers have their own Vary. */
 const varying = Bun.serve({
   hostname: '127.0.0.1',
   port: 0,
@@ -144,7 +144,7 @@ describe('a preflight', () => {
     expect(allowedNames(await preflight(open.url, page))).toEqual(expect.arrayContaining(names));
   });
 
-  test('says nothing of what may be read, not even that there is nothing', async () => {
+  test('has no access-control-expose-headers, not even an empty one', async () => {
     expect((await preflight(open.url, page)).head.toLowerCase()).not.toContain('expose-headers');
   });
 

@@ -1,6 +1,6 @@
 /**
  * Every wait at the engine has its own deadline and its own code, a deadline of 0 is none, and no deadline takes one
- * kind of wait for another. Where something must not happen, another request's deadline tells that its time has passed.
+ * kind of wait for another. That something does not happen is known once another request's deadline has passed.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { openBlackHole } from '../support/blackhole.ts';
@@ -28,7 +28,7 @@ const noLimits = {
   TOTAL_TIMEOUT_MS: '0',
 };
 
-/** What the engine does with the next requests: nothing, until a test says otherwise. */
+/** How the engine answers the next requests: not at all, unless a test sets it. */
 let answer: Parameters<typeof startUpstream>[0] = () => {};
 let engine: Upstream;
 const gateways: Gateway[] = [];
@@ -47,13 +47,15 @@ function endOf(gateway: Gateway, requestId: string | undefined) {
   return soon('the line about its end', ended, 10_000);
 }
 
-/** Asks a gateway that asks a silent address what it is; returns how that went, and what it takes the address for. */
+/**
+ * Asks a gateway whose engine is a silent address; returns the codes of the answers and the engine's state at /health.
+ */
 async function askBehindSilence() {
   await using hole = await openBlackHole();
   const env = { ...noLimits, LLM_SERVER_KIND: 'auto', CONNECT_TIMEOUT_MS: '2900' };
   const gateway = await startBehind(env, hole.url);
   const codes: (string | undefined)[] = [];
-  // The questions take longer than two of these together, so that one of them is open when the last is given up.
+  // The probes take longer than two requests together, so that a probe is open when the last request times out.
   while (codes.filter((code) => code === 'connect_timeout').length < 3) {
     codes.push((await ask(gateway.url, whole)).header('x-gateway-error'));
     await Bun.sleep(50);
@@ -64,13 +66,13 @@ async function askBehindSilence() {
   return { codes, state: health.upstreams[0]?.state };
 }
 
-/** It takes longer than all the others, so it runs beside them. */
+/** It takes longer than all other tests, so it runs at the same time. */
 let silentAddress: ReturnType<typeof askBehindSilence>;
 
 beforeAll(async () => {
   engine = await startUpstream((request, wire) => answer(request, wire));
   silentAddress = askBehindSilence();
-  silentAddress.catch(() => {}); // The test that awaits it fails with that.
+  silentAddress.catch(() => {}); // The test that awaits it fails with the reason.
 });
 
 afterAll(async () => {
@@ -88,7 +90,7 @@ describe('first byte and idle, of streams alone', () => {
     });
   });
 
-  test('a stream without a first byte ends with first_byte_timeout, and is not to be repeated', async () => {
+  test('a stream without a first byte ends with first_byte_timeout, and tells the client not to retry', async () => {
     let isOver = false;
     answer = (_request, wire) => void wire.over.then(() => (isOver = true));
     const exchange = await ask(gateway.url, stream);
@@ -205,9 +207,9 @@ describe('total', () => {
   });
 });
 
-// They share nothing and mostly wait, so they wait together.
+// These tests share nothing and mostly wait, so they run at the same time.
 describe.concurrent('connect, and no deadline', () => {
-  test('an address that takes no connection ends with connect_timeout, and costs nobody else the wait', async () => {
+  test('an address that takes no connection ends with connect_timeout, and no other request waits for it', async () => {
     await using hole = await openBlackHole();
     const gateway = await startBehind({ ...noLimits, CONNECT_TIMEOUT_MS: '700' }, hole.url);
     const exchange = await ask(gateway.url, whole);
@@ -220,7 +222,7 @@ describe.concurrent('connect, and no deadline', () => {
     expect(Number(next.header('retry-after'))).toBeGreaterThanOrEqual(1);
   });
 
-  test('while it is asked what it is, a silent address does not pass for one that answers', async () => {
+  test('a silent address does not count as one that answers while it is probed', async () => {
     const { codes, state } = await silentAddress;
     // In between it is known to be away, and nobody waits for it.
     expect(new Set(codes)).toEqual(new Set(['connect_timeout', 'no_healthy_upstream']));

@@ -50,7 +50,7 @@ describe('demo', () => {
     expect(await child.stderr.text()).toBe('');
   });
 
-  test('says how to choose another port where its own is taken', async () => {
+  test('says how to choose another port if its own is taken', async () => {
     await using gateway = await startGateway({ PORT: '0' }, ['demo']);
     const { port } = new URL(gateway.url);
     const { stdout, code } = await runCommand(['demo', '--port', port]);

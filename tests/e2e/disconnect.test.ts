@@ -90,7 +90,7 @@ function lineOf(id: string, msg: string) {
   return soon(`"${msg}" of ${id}`, gateway.logged(isIt));
 }
 
-/** Sends a request and resolves when it has come to that phase. */
+/** Sends a request and resolves when it has reached that phase. */
 async function arrive(phase: Phase): Promise<{ id: string; exchange: RawClient }> {
   const { id, asked } = withId(phase);
   const exchange = await send(gateway.url, asked);

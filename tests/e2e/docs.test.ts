@@ -1,5 +1,6 @@
 /**
- * The pages of the documentation over HTTP: open to anybody, whole without any other host, true to the gateway.
+ * The pages of the documentation over HTTP: open to anybody, complete without any other host, in agreement with the
+ * gateway.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { version } from '../../package.json';
@@ -84,7 +85,7 @@ describe('the pages', () => {
 });
 
 describe('the specification', () => {
-  test('it is what the tables say, under the version of the gateway', async () => {
+  test('it agrees with the tables, and has the version of the gateway', async () => {
     const answer = await get('/openapi.json');
     expect(answer.headers.get('content-type')).toStartWith('application/json');
     const served = (await answer.json()) as Record<string, unknown>;

@@ -1,6 +1,6 @@
 /**
- * How an answer ends is true: what the engine left unfinished ends for the client with its family's error event, with a
- * reset or with a 502, and never looks whole; what was whole passes, however its end was told.
+ * The client can tell how an answer ended: one that the engine left unfinished ends with its family's error event, with
+ * a reset or with a 502, and never looks complete; a complete one passes, however its end is marked.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { gzipSync } from 'node:zlib';
@@ -39,7 +39,7 @@ beforeAll(async () => {
   gateway = await startGateway({
     LLM_SERVER_URL: engine.url,
     LLM_SERVER_KIND: 'openai',
-    // Otherwise the beginnings of frames wait for their ends, which this is about.
+    // Otherwise the gateway would hold back parts of frames, which are tested here.
     INJECT_USAGE: 'off',
   });
 });
@@ -125,7 +125,7 @@ for (const how of cuts) {
       });
     }
 
-    test('after the last frame has cut nothing', async () => {
+    test('after the last frame counts as complete', async () => {
       const { exchange, line } = await ending([streamHead, chunk(done)], how, { seen: 1 });
       expect([exchange.text, exchange.ending]).toEqual([done, 'whole']);
       expect(line).toMatchObject({ outcome: 'done' });
@@ -199,7 +199,7 @@ describe('a body that ends with its connection', () => {
   });
 });
 
-test('an event that is not JSON passes', async () => {
+test('passes an event that is not JSON', async () => {
   const broken = 'data: {"choices":[{"text":\n\n';
   const bytes = [streamHead, chunk(broken), chunk(done), lastChunk];
   const { exchange, line } = await ending(bytes, 'stay');

@@ -1,6 +1,6 @@
 /**
- * Errors say who failed: the gateway's own in the envelope of the family, with a code and advice on repeating; the
- * engine's just as they came.
+ * Errors say who failed: the gateway's own have the envelope of the family, a code and advice on retries; the
+ * engine's pass unchanged.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -156,7 +156,7 @@ describe.each(Object.entries(families))('in the envelope of %s', (family, path) 
     expect(answer.headers.get('request-id')).toBe(isAnthropic ? id : null);
     const message = expect.stringMatching(/^["A-Z].{20,}[.)]$/);
     const text = await answer.text();
-    // Where the engine is, is nobody's business.
+    // The client must not learn the engine's address.
     expect(text).not.toMatch(/127\.0\.0\.1|localhost/);
     expect(JSON.parse(text)).toEqual(
       isAnthropic

@@ -1,6 +1,6 @@
 /**
- * What happens to requests when an upstream goes away, loads, fails, hangs or comes back: nothing that provably did not
- * run is lost, nothing that may have run is repeated, and one request's trouble takes no engine from the others.
+ * What happens to requests when an upstream goes away, loads, fails, hangs or comes back: no request that provably did
+ * not run is lost, none that may have run is repeated, and one caller's failures take no engine from the others.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
@@ -41,7 +41,7 @@ async function pair(env: Record<string, string> = {}, speed = 20) {
   };
 }
 
-/** Asks until both engines must have been chosen. */
+/** Sends requests until both engines must have been chosen. */
 async function askOften(gateway: Gateway, count = 8): Promise<RawClient[]> {
   const answers: RawClient[] = [];
   for (let i = 0; i < count; i++) answers.push(await ask(gateway.url, { body }));
@@ -57,7 +57,7 @@ test('an engine that refuses connections costs no request', async () => {
   expect((await ask(stage.gateway.url, { path: '/ready' })).status).toBe(200);
 });
 
-test('RETRY_POLICY=never tells the client instead', async () => {
+test('RETRY_POLICY=never answers with the error instead', async () => {
   using dead = holdPort();
   await using gateway = await startGateway({ LLM_SERVER_URL: dead.url, RETRY_POLICY: 'never' });
   expect((await ask(gateway.url, { body })).header('x-gateway-error')).toBe('upstream_unreachable');
@@ -101,7 +101,7 @@ describe('an engine that loads its model', () => {
     await engine.stop();
   });
 
-  test('and says so only when asked to run: the request waits and runs once', async () => {
+  test('and says so only in its answer to a request: the request waits and runs once', async () => {
     const engine = startDemoEngine({ slots: 1 });
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
     await untilUpstream(gateway, 'engine', { state: 'up', slots: 1 });
@@ -194,13 +194,13 @@ describe('connections that break before an answer', () => {
     expect((await ask(gateway.url, { path: '/ready' })).status).toBe(200);
   }
 
-  test('of one caller, and of several, take the only engine from nobody', async () => {
+  test('of one caller, and of several, do not take the only engine out of service', async () => {
     await using stage = await startStage(env);
     const { engine, gateway } = stage;
-    // One caller: more in a row than any count.
+    // One caller: more failures in a row than any threshold.
     for (let i = 0; i < 25; i++) await breakOne(gateway);
     await expectService(gateway);
-    // It goes on beside the other, who is served every time.
+    // The requests of the other caller are all served.
     for (let i = 0; i < 40; i++) {
       await Promise.all([breakOne(gateway), breakOne(gateway), expectService(gateway)]);
     }
@@ -212,7 +212,7 @@ describe('connections that break before an answer', () => {
     expect((await healthOf(gateway)).upstreams[0]?.state).toBe('up');
   });
 
-  test('of one caller take no engine of several', async () => {
+  test('of one caller take none of several engines out of service', async () => {
     await using stage = await pair(env);
     const { first, second, gateway } = stage;
     const states: string[] = [];
@@ -255,7 +255,7 @@ describe('connections that break before an answer', () => {
     const engine = startDemoEngine({ slots: 2 });
     await using gateway = await startGateway({
       LLM_SERVER_URL: `${broken.url},${engine.url}`,
-      SLOT_RELEASE_TIMEOUT_MS: '10', // It says of no slot that it is idle.
+      SLOT_RELEASE_TIMEOUT_MS: '10', // The engine reports no slot as idle.
     });
     for (const id of ['engine-1', 'engine-2'])
       await untilUpstream(gateway, id, { state: 'up', slots: 2 });
@@ -280,7 +280,7 @@ test('an engine that hangs gets no new requests, and its streams end at IDLE_TIM
   await using stage = await pair({ STALL_TIMEOUT_MS: '500', IDLE_TIMEOUT_MS: '6000' }, 200);
   const sent: RawClient[] = [];
   for (let i = 0; i < 2; i++) sent.push(await send(stage.gateway.url, { body: long }));
-  // Some fifty tokens: what the engine's usual pace is, must not be known from its first two on a busy machine.
+  // Some fifty tokens: on a busy machine, the first two do not show the engine's usual pace.
   for (const each of sent) await each.hasBytes(12_000);
   const frozen = stage.first.busySlots() > 0 ? stage.first : stage.second;
   const id = frozen === stage.first ? 'engine-1' : 'engine-2';

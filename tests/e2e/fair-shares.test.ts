@@ -1,6 +1,6 @@
 /**
- * Engine time is shared by tokens between callers: who floods waits behind themself, who asks seldom is next, a batch
- * waits behind interactive requests, and an engine never gets more than it has slots for.
+ * Engine time is shared between callers by tokens: a heavy caller queues behind its own requests, a light one goes
+ * first, a batch request waits behind interactive ones, and an engine never gets more requests than it has slots.
  */
 import {
   afterAll,
@@ -59,7 +59,7 @@ function complete(key: string, name: string, headers: Record<string, string> = {
   });
 }
 
-/** The names of the requests that have reached the engine since, in their order. */
+/** The names of the requests that have reached the engine since the start, in their order. */
 function namesSince(count: number): string[] {
   return engine.requests
     .slice(count)
@@ -90,14 +90,14 @@ test('never sends an engine more than it has slots, and none stays idle', async 
   expect(namesSince(before)).toHaveLength(12);
 });
 
-test('a light caller is next, however many another has waiting', async () => {
+test('a light caller goes first, however many requests of another wait', async () => {
   const before = engine.requests.length;
   const sent = await flood(flooder, 'flood', 20);
   await until('the flood waits', async () => (await health()).queued >= 18);
   const one = await complete(light, 'light');
   await one.ended();
   const names = namesSince(before);
-  // Two were running, and at most one of the flood's own could start in the same moment.
+  // Two requests were running, and at most one more of the flood could start in the same moment.
   expect(names.indexOf('light')).toBeGreaterThan(0);
   expect(names.indexOf('light')).toBeLessThanOrEqual(4);
   expect(Number(one.header('x-gateway-queue-ms'))).toBeGreaterThan(0);
@@ -117,7 +117,7 @@ test('two callers that both flood get their requests in turn', async () => {
 });
 
 describe('a batch', () => {
-  test('of a batch key waits behind what is interactive, and is not forgotten', async () => {
+  test('of a batch key waits behind interactive requests, and still gets its turn', async () => {
     const before = engine.requests.length;
     const blocking = await flood(flooder, 'blocking', 4);
     const waiting = await flood(batch, 'batch', 4);
@@ -143,7 +143,7 @@ describe('a batch', () => {
   });
 });
 
-test('what needs no slot does not wait', async () => {
+test('a request that needs no slot does not wait', async () => {
   const sent = await flood(flooder, 'flood', 8);
   await until('the flood waits', async () => (await health()).queued >= 6);
   const tokens = await ask(gateway.url, {

@@ -1,6 +1,6 @@
 /**
- * HTTP as it really comes: odd but valid requests are served, and what a proxy in front could read otherwise than the
- * gateway is refused, so that nothing can be smuggled past it to the engine.
+ * HTTP as clients really send it: odd but valid requests are served, and a request that a proxy in front could read
+ * otherwise than the gateway is refused, so that nothing can be smuggled past it to the engine.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
 import { key } from '../support/gatewayprocess.ts';
@@ -102,7 +102,7 @@ describe('is served', () => {
     expect((await connection.next()).status).toBe(200);
   });
 
-  test('one request after the other on a connection, of every kind', async () => {
+  test('several requests of every kind, one after the other on one connection', async () => {
     using connection = await RawClient.open(gateway.url);
     const streamed = '{"prompt":"a","max_tokens":2,"stream":true}';
     const stream = post('/v1/completions')
@@ -175,7 +175,7 @@ describe('is refused', () => {
     using connection = await RawClient.open(gateway.url);
     const answer = await connection.ask(request);
     expect(answer.status).toBe(400);
-    // What follows on this connection could be anything: it is over.
+    // The next bytes of this connection could be anything, so the gateway closes it.
     expect((await connection.rest()).length).toBe(0);
     expect(received()).toEqual([]);
   });
@@ -210,7 +210,7 @@ describe('is refused', () => {
       );
       expect(answer.status).toBe(400);
       expect((await connection.rest()).length).toBe(0);
-      // The engine may have been asked already: then nobody waits for it.
+      // The engine may have the request already; then nobody waits for its answer.
       await until('nothing runs', async () => {
         const health = await (await fetch(`${gateway.url}/health`)).json();
         return (health as { inFlight: number }).inFlight === 0;

@@ -1,5 +1,5 @@
 /**
- * What anybody may ask: what this is, whether it lives, whether it can be given requests. The engine comes, goes and
+ * The routes without a key: what this is, whether it is alive, whether it takes requests. The engine comes, goes and
  * comes back on one port.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
@@ -66,7 +66,7 @@ describe('without an engine', () => {
     expect(await answer.json()).toEqual({ status: 'no_upstream' });
   });
 
-  test('/ and the pages answer all the same', async () => {
+  test('/ and the pages answer as usual', async () => {
     for (const path of ['/', '/docs', '/redoc', '/openapi.json']) {
       const answer = await get(path);
       expect(answer.status).toBe(200);
@@ -74,7 +74,7 @@ describe('without an engine', () => {
     }
   });
 
-  test('the engine is found when it comes, without any request', async () => {
+  test('the engine is found when it starts, without any request', async () => {
     engine = startDemoEngine({ port, slots: 3 });
     await untilUpstream(gateway, 'engine', { kind: 'llama.cpp', state: 'up', slots: 3 });
     const answer = await get('/ready');

@@ -139,7 +139,7 @@ describe('is refused with 403 and the reason', () => {
     await expectRefusal(key.replace(idOf(key), '0123456789'), 'invalid_api_key');
   });
 
-  test('an expired key, whose wrong secret still tells nothing', async () => {
+  test('an expired key, unless its secret is wrong: then it is invalid', async () => {
     const expiresAt = new Date(Date.now() + 300).toISOString();
     const key = await issue({ name: 'short', expiresAt });
     await until('it has expired', async () => (await askWith(key)).status === 403);
@@ -188,7 +188,7 @@ describe('the scheduler', () => {
     return small.requests.map(({ headers }) => clientIdOf(headers) ?? '');
   }
 
-  test('has a batch key wait behind an interactive one', async () => {
+  test('lets a batch key wait behind an interactive one', async () => {
     const batch = await issue({ name: 'batch', priority: 'batch' }, busy);
     const interactive = await issue({ name: 'interactive', priority: 'interactive' }, busy);
     const order = await orderOf([
@@ -198,7 +198,7 @@ describe('the scheduler', () => {
     expect(order).toEqual(['interactive', 'batch']);
   });
 
-  test('gives a key of more weight a larger share', async () => {
+  test('serves a key of more weight more often', async () => {
     const heavy = await issue({ name: 'heavy', weight: 4 }, busy);
     const light = await issue({ name: 'light', weight: 1 }, busy);
     const rounds = Array.from({ length: 10 }, (_, round) => [
@@ -208,14 +208,14 @@ describe('the scheduler', () => {
     const order = await orderOf(rounds.flat());
     expect(order).toHaveLength(20);
     const firstTen = order.slice(0, 10).filter((id) => id.startsWith('heavy'));
-    // Four of five, but for who is first and the end of a turn.
+    // Four of five, except for the first request and the end of a turn.
     expect(firstTen.length).toBeGreaterThanOrEqual(7);
     expect(firstTen.length).toBeLessThan(10);
   });
 });
 
 describe('a key that speaks for users', () => {
-  test('has each of them as a principal of its own', async () => {
+  test('has a separate principal for each of them', async () => {
     const args = 'add --name web --user-header X-OpenWebUI-User-Id --rpm 1'.split(' ');
     const { out: key } = await keys(...args);
     await until('it is accepted', async () => {
@@ -236,7 +236,7 @@ describe('a key that speaks for users', () => {
     expect(again.header('x-gateway-error')).toBe('rate_limited');
   });
 
-  test('is the only one that may: another speaks for itself alone', async () => {
+  test('is the only one that may name a user; another is always its own principal', async () => {
     const key = await issue({ name: 'alone', limits: { requestsPerMinute: 1 } });
     const headers = (user: string) => ({ 'x-openwebui-user-id': user });
     expect((await askWith(key, { headers: headers('alice') })).status).toBe(200);

@@ -1,6 +1,6 @@
 /**
- * What happens to a key that changes while it is in use: revoked, rotated, or with other limits and models. A revoked key
- * ends what it has running, truthfully and at once; whatever else runs goes on.
+ * What happens to a key that changes while it is in use: revoked, rotated, or with other limits and models. A revoked
+ * key ends its running requests at once and with its reason; all other requests go on.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -218,7 +218,7 @@ describe('a key that is rotated', () => {
     expect([await look(old), await look(fresh)]).toEqual(['403 key_revoked', '403 key_revoked']);
   });
 
-  test('goes on with what runs under the old secret', async () => {
+  test('leaves requests running that came with the old secret', async () => {
     const old = await issue();
     const stream = await send(gateway.url, withKey(old, { body: endless }));
     await stream.hasBytes();
@@ -287,7 +287,7 @@ describe('a policy that changes', () => {
     expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
   });
 
-  test('takes models away, and gives them back', async () => {
+  test('takes models away, and allows them again', async () => {
     const issued = await issue();
     const path = `/admin/keys/${issued.id}`;
     await admin(gateway, `PATCH ${path}`, { models: ['another'] });
@@ -297,7 +297,7 @@ describe('a policy that changes', () => {
     expect((await ask(gateway.url, withKey(issued))).status).toBe(200);
   });
 
-  test('can be over in a moment: the key expires', async () => {
+  test('can let the key expire in a moment', async () => {
     const issued = await issue();
     const expiresAt = new Date(Date.now() + 300).toISOString();
     await admin(gateway, `PATCH /admin/keys/${issued.id}`, { expiresAt });

@@ -103,14 +103,14 @@ describe.each(stages)('a key that may use some models, before $name', ({ name, c
     },
   );
 
-  test('is told of a model that nobody has as everybody is', async () => {
+  test('gets the usual error for a model that no upstream has', async () => {
     const { status, code } = await generate(one, {
       body: { model: 'nobody', prompt: 'x', max_tokens: 1 },
     });
     expect([status, code]).toEqual([404, 'model_not_found']);
   });
 
-  test('gets the default model where it may use that', async () => {
+  test('gets the default model if it may use that', async () => {
     const { status, received: bodies } = await generate(two, { body: { prompt: 'x' } });
     expect(status).toBe(200);
     expect(JSON.parse(bodies[0] ?? '')).toMatchObject({ model: 'beta' });

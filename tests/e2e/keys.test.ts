@@ -1,5 +1,5 @@
 /**
- * Who may ask, and what the engine learns of it: nothing of the client's credentials, the gateway's own key for it
+ * Which keys are accepted, and which credentials the engine gets: none of the client's, and the gateway's own key
  * always.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
@@ -84,7 +84,7 @@ describe('a client', () => {
     'authorization: BEARER': { authorization: `BEARER ${key}` },
     'more than one space': { authorization: `Bearer   ${key}` },
     'x-api-key': { 'x-api-key': key },
-    'x-api-key beside another scheme': { authorization: 'Basic YTpi', 'x-api-key': key },
+    'x-api-key together with another scheme': { authorization: 'Basic YTpi', 'x-api-key': key },
     'api-key': { 'api-key': key },
     'x-goog-api-key': { 'x-goog-api-key': key },
     'Bearer twice': { authorization: `Bearer ${key}, Bearer ${key}` },

@@ -1,5 +1,5 @@
 /**
- * The gateway finds out by itself what kind of engine it stands in front of, also when that comes late, loads for long
+ * The gateway finds out by itself what kind of engine it stands in front of, also when that starts late, loads for long
  * or is replaced; it asks cheap endpoints only, and never for a generation. `/health` shows what it knows.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -43,7 +43,7 @@ describe.concurrent('auto finds', () => {
     test(kind, async () => {
       await using engine = await startUpstream(() => {}, { lookups });
       await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
-      // Until the last answer it is unknown in any case.
+      // The kind is unknown until the last answer.
       const last = kind === 'unknown' ? '/version' : '/props';
       await until('it is asked', () => engine.questions.includes(last));
       await untilKnown(gateway, { kind, state: 'up' });

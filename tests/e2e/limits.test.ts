@@ -1,6 +1,6 @@
 /**
- * What a key may use in a minute and at once: refused with 429 and the truth about when to come back, reserved by
- * estimate and corrected by what was used, and given back whole by whatever no engine had.
+ * What a key may use in a minute and at once: refused with 429 and the time until a retry succeeds, reserved by
+ * estimate and corrected by what was used, and given back in full by requests that no engine had.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import OpenAI from 'openai';
@@ -14,10 +14,10 @@ import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 
-/** In the process, and as they are when several gateways share them. */
+/** Limits in the process, and limits that answer late, as those that several gateways share do. */
 const stores = [
   { limits: 'that answer at once', start: startGateway },
-  // The binary has no others.
+  // The binary has only the limits in the process.
   ...(process.env['GATEWAY_BINARY']
     ? []
     : [{ limits: 'that answer late', start: startLateGateway }]),
@@ -73,7 +73,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
     return Number(text);
   }
 
-  /** Returns the refusal's wait in milliseconds, once both headers are seen to agree about it. */
+  /** Returns the refusal's wait in milliseconds, after checking that both headers agree. */
   function waitOf(refused: RawClient): number {
     const waitMs = numberIn(refused, 'retry-after-ms');
     expect(numberIn(refused, 'retry-after')).toBe(Math.ceil(waitMs / 1000));
@@ -88,7 +88,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
     });
   }
 
-  /** Resolves when nothing of these tests runs any more. */
+  /** Resolves when no request of these tests runs any more. */
   const idle = () => untilIdle(gateway);
 
   describe('requests a minute', () => {
@@ -130,12 +130,12 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
       }
     });
 
-    test('come back: to wait as long as is said is enough', async () => {
+    test('come back after the wait that the refusal tells', async () => {
       const key = await issue({ requestsPerMinute: 200 });
       for (let round = 0; round < 3; round++) {
         await exhaust(key);
         let refused = await askWith(key, free);
-        // One may have come back meanwhile.
+        // One request may have come back meanwhile.
         if (refused.status === 200) refused = await askWith(key, free);
         expectRefusal(refused, 'rate_limited');
         const waitMs = waitOf(refused);
@@ -198,7 +198,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
   });
 
   describe('tokens a minute', () => {
-    /** Returns what is left, as an answer says that reserves one token of the answer and some of the prompt. */
+    /** Returns what is left according to an answer whose request reserves one token and some for the prompt. */
     async function remaining(key: string): Promise<number> {
       const answer = await askWith(key);
       expect(answer.status).toBe(200);
@@ -329,7 +329,7 @@ describe.each(stores)('limits $limits', ({ start: startGateway }) => {
       expectRefusal(await askWith(key), 'rate_limited');
     });
 
-    test('when its body is no good', async () => {
+    test('when its body is invalid', async () => {
       const key = await issue({ requestsPerMinute: 1 });
       expect((await askWith(key, { body: '{' })).status).toBe(400);
       expect((await askWith(key)).status).toBe(200);
@@ -459,7 +459,7 @@ describe.skipIf(Boolean(process.env['GATEWAY_BINARY']))('limits that fail', () =
     await engine.stop();
   });
 
-  test('refuse a request, since what it uses could not be counted, and say when to come again', async () => {
+  test('refuse a request, since its use could not be counted, and say when to retry', async () => {
     const before = engine.requests.length;
     const refused = await ask(gateway.url, as('no-admit'));
     expect([refused.status, refused.header('x-gateway-error')]).toEqual([503, 'store_unavailable']);
@@ -483,7 +483,7 @@ describe.skipIf(Boolean(process.env['GATEWAY_BINARY']))('limits that fail', () =
     expect((await ask(gateway.url, { body: { prompt: 'x', max_tokens: 1 } })).status).toBe(200);
   });
 
-  test('to settle cost an answer nothing, and the gateway goes on', async () => {
+  test('when a request is settled do not harm its answer, and the gateway goes on', async () => {
     expect((await ask(gateway.url, as('no-settle'))).status).toBe(200);
     await untilIdle(gateway, engine);
     // The open request was never given back here; a shared store would end it by itself.

@@ -136,7 +136,7 @@ describe('what is in flight', () => {
     expect(phases).toEqual({ 'live-body': 'body', 'live-prefill': 'prefill' });
   });
 
-  test('is stopped: a stream with an event, its slot free for who waits', async () => {
+  test('is stopped: a stream with an event, its slot free for a request that waits', async () => {
     const running = await openWith('stop-running', { headers: { 'X-Demo-Fault': 'stall=2' } });
     await running.hasBytes();
     const next = await openWith('stop-next', { body: { ...endless, max_tokens: 2 } });
@@ -150,7 +150,7 @@ describe('what is in flight', () => {
     expect([next.status, next.text.endsWith('data: [DONE]\n\n')]).toEqual([200, true]);
   });
 
-  test('is stopped while it waits: 503 that says that a repeat does not help', async () => {
+  test('is stopped while it waits: 503, and the client is told not to retry', async () => {
     const running = await openWith('stop-holder', { headers: { 'X-Demo-Fault': 'stall=1' } });
     await running.hasBytes();
     const waiting = await openWith('stop-waiting');
@@ -182,7 +182,7 @@ describe('what is in flight', () => {
     }
   });
 
-  test('is not what has ended', async () => {
+  test('does not include ended requests', async () => {
     const done = await openWith('stop-done', { body: { prompt: 'x', max_tokens: 1 } });
     await done.ended();
     const gone = await admin(gateway, 'DELETE /admin/requests/stop-done');

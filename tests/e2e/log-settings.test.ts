@@ -10,12 +10,12 @@ import { until } from '../support/wait.ts';
 const engine = startDemoEngine();
 afterAll(() => engine.stop());
 
-/** Runs a gateway whose start may say nothing, until `work` is done; returns everything that it printed. */
+/** Runs a gateway until `work` is done, also one that logs nothing at its start; returns everything that it printed. */
 async function printedBy(
   env: Record<string, string>,
   work: (url: string) => Promise<void>,
 ): Promise<string> {
-  // Without a line in the log nothing tells which port it has taken.
+  // Without a line in the log its port is unknown.
   using held = holdPort();
   const child = spawnCommand([], {
     HOST: '127.0.0.1',

@@ -1,6 +1,6 @@
 /**
- * The log: who asked what, how it went and how long it took; never what was said, never a key. Sentinels go in wherever
- * a client or an engine can put text, and no line may hold one.
+ * The log: who asked what, how it went and how long it took; never a prompt, an answer or a key. Sentinels go in
+ * wherever a client or an engine can put text, and no line may hold one.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -11,7 +11,7 @@ import { RawClient } from '../support/rawclient.ts';
 
 const engineKey = 'engine-key-5a5a5a5a';
 const trustedKey = 'sk-trusted-key-00aa11bb';
-/** No key like others: nothing but its registration tells that it is one. */
+/** A key without the usual form: only the configuration shows that it is one. */
 const plainKey = 'plain/key+of=no.form';
 const engine = startDemoEngine({ apiKey: engineKey });
 const gone = holdPort();
@@ -74,7 +74,7 @@ async function lineAbout(asked: Asked): Promise<Line> {
 }
 
 describe('a request', () => {
-  test('has one line at its end with all that is known of it', async () => {
+  test('has one line at its end with everything known about it', async () => {
     const body = '{"model":"demo","prompt":"a b","max_tokens":3}';
     const line = await lineAbout({ body });
     expect(line).toEqual({
@@ -114,13 +114,13 @@ describe('a request', () => {
     expect(line['bytesOut']).toBe(Buffer.byteLength(text));
   });
 
-  test('that is streamed has tokens, estimated where the engine does not say', async () => {
+  test('that is streamed has tokens, estimated if the engine does not count them', async () => {
     const plain = '{"prompt":"a","max_tokens":3,"stream":true';
     const exact = await lineAbout({
       body: `${plain},"stream_options":{"include_usage":true}}`,
     });
     expect(exact).toMatchObject({ stream: true, completionTokens: 3, tokensAre: 'exact' });
-    // It leaves after two of them, before the engine has counted.
+    // The client leaves after two frames, before the engine has counted.
     const leaving = new AbortController();
     const headers = {
       authorization: `Bearer ${key}`,
@@ -258,7 +258,7 @@ describe('an error of the gateway', () => {
 test('a request that waits for a slot and names no model is shown with the one that it gets', async () => {
   await using stage = await startStage({}, { slots: 1 });
   const one = stage.gateway;
-  // None is answered before the engine's models are known.
+  // No request is answered before the engine's models are known.
   await lineAbout({ gateway: one, body: '{"prompt":"a","max_tokens":1}' });
   const leaving = new AbortController();
   const { signal } = leaving;
@@ -271,7 +271,7 @@ test('a request that waits for a slot and names no model is shown with the one t
   await Promise.allSettled(both.map(({ answered }) => answered));
 });
 
-test('a model that is served is named whatever it is called', async () => {
+test('a served model is named in full, whatever its name is', async () => {
   const model = `модель ${'long '.repeat(20)}`;
   await using stage = await startStage({}, { models: [model] });
   const body = JSON.stringify({ model, prompt: 'a', max_tokens: 1 });
@@ -431,7 +431,7 @@ describe('no line holds', () => {
     expect(JSON.stringify(gateway.logs)).not.toContain(words);
   });
 
-  test('anything but JSON: nothing else is printed', () => {
+  test('anything but JSON', () => {
     expect([...gateway.output, ...lonely.output]).toEqual([]);
   });
 });
@@ -452,7 +452,7 @@ describe('the start', () => {
       HOST: '0.0.0.0',
       ALLOWED_API_KEYS: trustedKey,
     });
-    // The engine is looked at after whatever the start has to say.
+    // The engine is probed after the lines of the start.
     await other.logged((line) => 'kind' in line || line['level'] === 'ERROR');
     await gateway.logged((line) => 'kind' in line || line['level'] === 'ERROR');
     const warnings = [...other.logs, ...gateway.logs].filter(({ msg }) =>

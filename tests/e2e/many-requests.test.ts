@@ -1,5 +1,5 @@
 /**
- * More requests at a time than the 256 that the runtime's client has by default: all are at the engine together.
+ * More requests at a time than the 256 that the runtime's client allows by default: all reach the engine together.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import { send } from '../support/rawclient.ts';

@@ -1,5 +1,5 @@
 /**
- * GET /metrics is open to the scraper and the operator and to nobody else, and says what has happened at this gateway.
+ * GET /metrics is open only to the scraper and the operator, and counts what has happened at this gateway.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -87,8 +87,8 @@ describe('who may read it', () => {
   });
 });
 
-describe('a port of its own', () => {
-  test('serves this machine without a token, and is free once the gateway has stopped', async () => {
+describe('a separate port', () => {
+  test('answers this machine without a token, and is free once the gateway has stopped', async () => {
     await using engine = disposable(startDemoEngine());
     using held = holdPort();
     const { port, url } = held;
@@ -142,7 +142,7 @@ describe('what it says', () => {
     expect(await sumOf(gateway, 'engine_seconds_total')).toBeGreaterThan(0);
   });
 
-  test('who is served and who waits now, and how many slots there are', async () => {
+  test('how many requests run and wait now, and how many slots there are', async () => {
     await using engine = disposable(startDemoEngine({ slots: 1, tokensPerSecond: 20 }));
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url, ...secrets });
     await until('the slots are known', async () => (await sumOf(gateway, 'upstream_slots')) === 1);

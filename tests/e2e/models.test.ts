@@ -1,6 +1,6 @@
 /**
  * The engine's list of models, as it is, and one model looked up in it, as the engine describes it. The engine is a
- * stand-in whose list holds what parsing and printing would change.
+ * stand-in whose list contains what parsing and printing would change.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { key, startGateway } from '../support/gatewayprocess.ts';

@@ -1,5 +1,5 @@
 /**
- * One request of a client is one request to the engine: whatever the engine answers, and however it breaks, it is never
+ * One request of a client is one request to the engine: whatever the engine answers, and however it fails, it is never
  * asked again.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';

@@ -1,6 +1,6 @@
 /**
- * What the gateway does with prompts where it is told to: it sends a conversation where its beginning is cached, refuses
- * what cannot fit before it waits, and keeps what one key has computed from the others.
+ * What the gateway does with prompts: it sends a conversation to the engine that has its beginning cached, refuses, if
+ * set, a prompt that cannot fit before it waits, and keeps the cached prompts of one key from the others.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
@@ -45,7 +45,7 @@ describe('a conversation', () => {
     expect(stage.engines.map((engine) => posts(engine).length).sort()).toEqual([0, 0, 6]);
   });
 
-  test('that the client names with x-session-id stays together, however short', async () => {
+  test('that the client names with x-session-id stays at one engine, however short', async () => {
     await using stage = await trio();
     for (const session of ['one', 'two', 'one', 'one', 'two']) {
       await ask(stage.gateway.url, {
@@ -81,7 +81,7 @@ describe('CONTEXT_PREFLIGHT', () => {
     await engine.stop();
   });
 
-  test('is off unless asked for: the engine judges', async () => {
+  test('is off by default: the engine judges', async () => {
     const engine = startDemoEngine({ contextTokens: 100 });
     await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
     await untilUpstream(gateway, 'engine', { kind: 'llama.cpp', state: 'up' });

@@ -1,6 +1,6 @@
 /**
  * Every route needs a key unless it stands on the short public list. The routes are those that the table, GET / and the
- * specification name, so that a new one is judged without anybody remembering this file.
+ * specification name, so that a new route is tested without a change of this file.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -82,7 +82,7 @@ describe('without a key', () => {
   test.each(closed)('%s %s is 401, before any look at the body', async (method, path) => {
     using connection = await RawClient.open(gateway.url);
     const head = `${method} ${path} HTTP/1.1\r\nHost: gateway\r\n`;
-    // Nothing of the body comes, and it would be too large.
+    // The body never comes, and it would be too large.
     const length = method === 'POST' ? 'Content-Length: 5000\r\n' : '';
     const answer = await connection.ask(`${head}${length}\r\n`);
     expect(answer.status).toBe(401);
@@ -96,7 +96,7 @@ describe('without a key', () => {
     expect(await answer.text()).not.toContain('JSON');
   });
 
-  test.each(closed)('and with a wrong one, %s %s is 403', async (method, path) => {
+  test.each(closed)('with a wrong key, %s %s is 403', async (method, path) => {
     const body = method === 'POST' ? { body: 'no JSON' } : {};
     const headers = { authorization: 'Bearer sk-wrong' };
     const answer = await fetch(gateway.url + path, { method, headers, ...body });
@@ -119,7 +119,7 @@ describe('without a key', () => {
     },
   );
 
-  test('nothing of all this reached the engine', () => {
+  test('none of these requests reached the engine', () => {
     expect(engine.requests).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * Waiting for a slot: it is bounded in number, bytes and time, says when to come back, can be followed, and a client that
- * leaves while it waits never reaches the engine.
+ * Waiting for a slot: it is bounded in number, bytes and time, a refusal says when to retry, queue feedback shows it,
+ * and a client that leaves while it waits never reaches the engine.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
@@ -17,7 +17,7 @@ async function queued(gateway: Gateway): Promise<number> {
   return (await healthOf(gateway)).queued;
 }
 
-/** An engine with one slot that is taken for good, and a gateway in front of it. */
+/** An engine whose only slot stays taken, and a gateway in front of it. */
 async function busy(env: Record<string, string> = {}) {
   const stage = await startStage(env, { slots: 1, tokensPerSecond: 20 });
   const { engine, gateway } = stage;
@@ -67,7 +67,7 @@ describe('a queue that is full', () => {
     ['in bytes', { MAX_QUEUED_BYTES: String(2 * JSON.stringify(body).length) }],
   ] as const;
   for (const [name, env] of limits) {
-    test(`${name} refuses with 503 queue_full and says when to come back`, async () => {
+    test(`${name} refuses with 503 queue_full and says when to retry`, async () => {
       await using stage = await busy(env);
       await stage.wait({ body }, 2);
       const refused = await ask(stage.gateway.url, { body });
@@ -79,7 +79,7 @@ describe('a queue that is full', () => {
     });
   }
 
-  test('of no length still lets through what can run at once', async () => {
+  test('of length 0 still admits a request that can run at once', async () => {
     await using stage = await busy({ MAX_QUEUED_REQUESTS: '0' });
     expect((await ask(stage.gateway.url, { body })).header('x-gateway-error')).toBe('queue_full');
     stage.holder.leaveByReset();
@@ -89,7 +89,7 @@ describe('a queue that is full', () => {
   });
 });
 
-test('a wait that is too long ends with 503 queue_timeout and says when to come back', async () => {
+test('a wait that is too long ends with 503 queue_timeout and says when to retry', async () => {
   await using stage = await busy({ QUEUE_TIMEOUT_MS: '300' });
   const late = await ask(stage.gateway.url, { body });
   expect(late.status).toBe(503);
@@ -131,7 +131,7 @@ describe('queue feedback', () => {
     expect(waiting.text.indexOf(': queued')).toBeLessThan(waiting.text.indexOf('data:'));
   });
 
-  test('carries a failure as an event, since the status has gone', async () => {
+  test('carries a failure as an event, since the status has been sent', async () => {
     await using stage = await busy({ QUEUE_FEEDBACK_AFTER_MS: '50', QUEUE_TIMEOUT_MS: '500' });
     const late = await ask(stage.gateway.url, followed);
     expect(late.status).toBe(200);
@@ -139,7 +139,7 @@ describe('queue feedback', () => {
     expect(late.text).not.toContain('[DONE]');
   });
 
-  test('comes only to who asks for it', async () => {
+  test('is sent only to a client that asks for it', async () => {
     await using stage = await busy({ QUEUE_FEEDBACK_AFTER_MS: '50', QUEUE_TIMEOUT_MS: '500' });
     const late = await ask(stage.gateway.url, { body });
     expect(late.status).toBe(503);

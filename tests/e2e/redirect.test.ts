@@ -1,4 +1,4 @@
-/** An engine that redirects: a 502 for the client, without the address, which the log has. */
+/** An engine that redirects: the client gets a 502 without the address; the log has the address. */
 import { afterAll, expect, test } from 'bun:test';
 import { ask } from '../support/rawclient.ts';
 import { startGateway } from '../support/gatewayprocess.ts';

@@ -18,7 +18,7 @@ const reloaded = (line: Record<string, unknown>) => line['msg'] === 'configurati
 const refused = (line: Record<string, unknown>) =>
   String(line['msg']).startsWith('the new configuration is wrong');
 
-test('an upstream that is replaced keeps its streams to their end and gets no more', async () => {
+test('an upstream that is replaced keeps its streams to their end and gets no further requests', async () => {
   const before = startDemoEngine({ slots: 2, tokensPerSecond: 50 });
   const after = startDemoEngine({ slots: 2 });
   using file = configFile({ upstreams: [{ id: 'before', url: before.url }] });
@@ -39,7 +39,7 @@ test('an upstream that is replaced keeps its streams to their end and gets no mo
   await Promise.all([before.stop(), after.stop()]);
 });
 
-test('a file that changes is enough', async () => {
+test('a changed file is enough, without a signal', async () => {
   const engine = startDemoEngine({ slots: 2 });
   using file = configFile({ upstreams: [{ id: 'one', url: engine.url }] });
   await using gateway = await startWith(file);
@@ -106,7 +106,7 @@ test('keys that are added and taken away count at once', async () => {
   await engine.stop();
 });
 
-test('what waits runs on the new upstreams', async () => {
+test('waiting requests run on the new upstreams', async () => {
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 20 });
   const more = startDemoEngine({ slots: 1 });
   using file = configFile({ upstreams: [{ id: 'one', url: engine.url }] });

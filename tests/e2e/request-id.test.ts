@@ -1,6 +1,6 @@
 /**
- * The id of a request: the client's where it is fit for a log, else one that the gateway makes; in the answer, whatever
- * that is, and at the engine.
+ * The id of a request: the client's if it is fit for a log, else one that the gateway makes; it is in every answer,
+ * and the engine gets it.
  */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { key } from '../support/gatewayprocess.ts';
@@ -43,7 +43,7 @@ describe('the request id', () => {
     'a refusal': { headers: { authorization: '' } },
     'no such route': { path: '/unknown' },
   };
-  test.each(Object.entries(answers))('is echoed: %s', async (_what, asked) => {
+  test.each(Object.entries(answers))('is returned: %s', async (_what, asked) => {
     for (const id of ['a', 'A-b_c.0', 'x'.repeat(128)]) {
       const headers = { ...asked.headers, 'x-request-id': id };
       const answer = await ask({ ...asked, headers });
@@ -52,21 +52,24 @@ describe('the request id', () => {
     }
   });
 
-  test.each(Object.entries(answers))('is made where it is missing or bad: %s', async (...row) => {
-    const [, asked] = row;
-    const seen = new Set<string>();
-    const bad = ['', 'x'.repeat(129), 'a b', 'a/b', 'a"b', 'é', '<script>'];
-    for (const id of [undefined, ...bad]) {
-      const headers = { ...asked.headers, ...(id === undefined ? {} : { 'x-request-id': id }) };
-      const answer = await ask({ ...asked, headers });
-      const made = answer.headers.get('x-request-id') ?? '';
-      expect(made).toMatch(/^[A-Za-z0-9._-]{1,128}$/);
-      expect(bad).not.toContain(made);
-      seen.add(made);
-      await answer.bytes();
-    }
-    expect(seen.size).toBe(bad.length + 1);
-  });
+  test.each(Object.entries(answers))(
+    'is made if it is missing or not accepted: %s',
+    async (...row) => {
+      const [, asked] = row;
+      const seen = new Set<string>();
+      const bad = ['', 'x'.repeat(129), 'a b', 'a/b', 'a"b', 'é', '<script>'];
+      for (const id of [undefined, ...bad]) {
+        const headers = { ...asked.headers, ...(id === undefined ? {} : { 'x-request-id': id }) };
+        const answer = await ask({ ...asked, headers });
+        const made = answer.headers.get('x-request-id') ?? '';
+        expect(made).toMatch(/^[A-Za-z0-9._-]{1,128}$/);
+        expect(bad).not.toContain(made);
+        seen.add(made);
+        await answer.bytes();
+      }
+      expect(seen.size).toBe(bad.length + 1);
+    },
+  );
 
   test('is the one that the engine gets, with a suffix where the client gave it', async () => {
     const echoed = await ask({ headers: { 'x-request-id': 'of-the-client' } });
@@ -91,7 +94,7 @@ describe('two requests with one id', () => {
   const endless = { max_tokens: 3000, stream: true, ignore_eos: true };
   const open = () => send(gateway.url, { body: { ...body, ...endless }, headers: twice });
 
-  test('are two: at the engine, in the log, in the live view, and to who stops one', async () => {
+  test('are told apart: at the engine, in the log, in the live view, and when one is stopped', async () => {
     const streams = [await open(), await open()];
     for (const stream of streams) await stream.hasBytes();
     const given = engine.requests.filter(({ headers }) => clientIdOf(headers) === 'job-42');

@@ -1,6 +1,6 @@
 /**
  * The response cache from outside: a repeat gets the bytes of the first answer and no engine runs, no key gets what
- * another asked for, and what failed or was cut is asked for anew.
+ * another asked for, and a failed or incomplete answer is not kept.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import {
@@ -58,7 +58,7 @@ describe('a repeat gets the same bytes, and no engine runs', () => {
           expect([other.status, other.ending]).toEqual([200, 'whole']);
           expect(other.header('content-type')).toBe(type as string);
           expect(other.body.equals(first.body)).toBe(true);
-          // Its framing and what says how it may be stored are those of a stream, too.
+          // Its framing and its cache-control are those of a stream, too.
           for (const header of ['transfer-encoding', 'content-length', 'cache-control']) {
             expect([header, other.header(header)]).toEqual([header, first.header(header)]);
           }
@@ -122,7 +122,7 @@ describe('each is asked for anew and has no header', () => {
   }
 });
 
-test('what no-store brings is not kept', async () => {
+test('an answer to no-store is not kept', async () => {
   const asked = completion();
   const { answers, ran } = await inTurn(
     { ...asked, headers: { 'Cache-Control': 'no-store' } },
@@ -131,7 +131,7 @@ test('what no-store brings is not kept', async () => {
   expect([marks(answers), ran]).toEqual([[undefined, 'miss'], 2]);
 });
 
-test('no-cache asks anew and keeps what comes', async () => {
+test('no-cache asks the engine anew and keeps the answer', async () => {
   const asked = completion();
   const anew = { ...asked, headers: { 'Cache-Control': 'no-cache' } };
   const { answers, ran } = await inTurn(asked, anew, asked);
@@ -171,7 +171,7 @@ describe('is not kept', () => {
         asked,
         asked,
       );
-      // One that failed before its first byte is an error of the gateway's own, without the header.
+      // A request that failed before its first byte gets the gateway's own error, without the header.
       expect([marks(answers).slice(1), ran]).toEqual([['miss', 'hit'], 2]);
       expect([answers[2]?.status, answers[2]?.ending]).toEqual([200, 'whole']);
     });

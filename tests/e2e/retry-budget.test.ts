@@ -1,4 +1,6 @@
-/** That an outage is not multiplied: however many requests fail, they are sent again ten times, and a tenth of them more. */
+/**
+ * Retries do not multiply an outage: however many requests fail, there are ten retries and one for every ten requests.
+ */
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { startGateway } from '../support/gatewayprocess.ts';

@@ -18,7 +18,7 @@ setDefaultTimeout(60_000);
 
 const engineKey = 'engine/key+of=no.form';
 const envKey = 'sk-env-key-0a1b2c3d4e5f';
-/** No key like others: nothing but its registration tells that it is one. */
+/** A key without the usual form: only the configuration shows that it is one. */
 const plainKey = 'plain/key+of=no.form';
 const adminKey = 'operator/key+of=no.form';
 const metricsToken = 'metrics/token+of=no.form';
@@ -26,13 +26,13 @@ const tracingToken = 'tracing/token+of=no.form';
 const strangersKey = 'sk-of-a-stranger-9z8y7x6w';
 
 const parent = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
-/** It is not there yet: the gateway makes it. */
+/** This folder does not exist yet; the gateway makes it. */
 const folder = join(parent, 'data');
 const engine = startDemoEngine({ apiKey: engineKey });
 let gateway: Gateway;
-/** Every key of the store that there was, with the secrets that were replaced. */
+/** Every key that the store has had, replaced secrets included. */
 const issued: string[] = [];
-/** What commands have printed, but for the keys that they are there to show. */
+/** Everything that commands have printed, without the keys that they are meant to show. */
 const printed: string[] = [];
 
 const env = {
@@ -43,7 +43,7 @@ const env = {
   TRUSTED_USER_HEADER: 'x-user',
   ADMIN_API_KEY: adminKey,
   METRICS_TOKEN: metricsToken,
-  // Nothing listens there: what cannot be sent must not be shown either.
+  // Nothing listens there: the texts of failed exports must not show secrets either.
   OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
   OTEL_EXPORTER_OTLP_HEADERS: `authorization=${tracingToken}`,
   RESPONSE_CACHE: 'on',
@@ -78,7 +78,7 @@ function secrets(): Buffer[] {
   const texts = [engineKey, envKey, plainKey, adminKey, metricsToken, tracingToken, strangersKey];
   return [
     ...[...texts, ...issued, ...parts].map((text) => Buffer.from(text)),
-    // As it stands in a URL.
+    // Encoded as in a URL.
     ...texts.map((text) => Buffer.from(encodeURIComponent(text))),
     ...parts.map((text) => Buffer.from(text, 'base64url')),
   ];
@@ -197,11 +197,11 @@ describe('no secret is found', () => {
     expectNone('what else was printed', gateway.output.join('\n'));
   });
 
-  test('in what commands print, but for the key that they are there to show', () => {
+  test('in what commands print, except the key that they are meant to show', () => {
     expectNone('the commands', printed.join('\n'));
   });
 
-  test('in what a command says of a whole key, where it wants an id', async () => {
+  test('in the error of a command that gets a whole key instead of an id', async () => {
     const key = issued[0] ?? '';
     const said = [await command('keys', 'show', key), printed.pop()];
     expectNone('keys show', said.join('\n'));
@@ -246,7 +246,7 @@ describe('no secret is found', () => {
     for (const exchange of [running, live]) exchange.leaveByReset();
   });
 
-  test('in what the engine gets, but for its own key', () => {
+  test('in what the engine gets, except its own key', () => {
     expect(engine.requests.length).toBeGreaterThan(50);
     const sent = engine.requests.map(({ path, headers }) => JSON.stringify([path, headers]));
     expectNone('the engine', sent.join('\n').replaceAll(`Bearer ${engineKey}`, ''));
@@ -261,7 +261,7 @@ describe('no secret is found', () => {
     expect(new Set(filesOf().map(({ mode }) => mode))).toEqual(new Set([0o600]));
   });
 
-  test('where a client has put its key in a wrong place', async () => {
+  test('after a client has put its key in a wrong place', async () => {
     const { key } = await makeOverHttp('/admin/keys', { name: 'lost', userHeader: 'x-user' });
     for (const secret of [key, envKey]) {
       const headers = bearer(secret);

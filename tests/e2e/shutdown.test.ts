@@ -1,6 +1,6 @@
 /**
- * A signal ends the gateway truthfully: unready at once, open requests may end within the grace, what is open after that
- * gets its error, and a second signal ends everything at once.
+ * What a signal does: the gateway is unready at once, open requests may end within the grace, a request open after that
+ * gets an error, and a second signal ends everything at once.
  */
 import { afterAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -14,7 +14,7 @@ setDefaultTimeout(30_000);
 const frame = 'data: {"choices":[{"text":"a"}]}\n\n';
 const done = 'data: [DONE]\n\n';
 const wires: Wire[] = [];
-/** It begins a stream and leaves the rest to the test; a plain answer it never gives. */
+/** An engine that begins a stream and leaves the rest to the test, and never answers a plain request. */
 const engine = await startUpstream((request, wire) => {
   wires.push(wire);
   if (!request.body.includes('stream')) return;
@@ -96,7 +96,7 @@ test('after the grace a stream ends with the error event, a plain answer with a 
   expect(await exitOf(gateway)).toBe(0);
 });
 
-test('after the grace a client that does not read cannot hold the gateway', async () => {
+test('after the grace a client that does not read cannot keep the gateway from ending', async () => {
   const huge = startDemoEngine();
   await using gateway = await startGateway({ LLM_SERVER_URL: huge.url, SHUTDOWN_GRACE_MS: '100' });
   const headers = { 'X-Demo-Fault': 'huge=100000000' };
@@ -111,7 +111,7 @@ test('after the grace a client that does not read cannot hold the gateway', asyn
   await huge.stop();
 });
 
-test('the echo of a signal, as `bun run` sends one behind a Ctrl-C, is no second one', async () => {
+test('a duplicate of a signal, as `bun run` sends after Ctrl-C, does not count as a second one', async () => {
   await using gateway = await startBehind();
   const { stream, wire } = await startStream(gateway);
   gateway.kill('SIGINT');
@@ -124,7 +124,7 @@ test('the echo of a signal, as `bun run` sends one behind a Ctrl-C, is no second
   expect(await exitOf(gateway)).toBe(0);
 });
 
-test('a second signal ends what is open at once and truthfully, with exit code 1', async () => {
+test('a second signal ends open requests at once with an error, with exit code 1', async () => {
   await using gateway = await startBehind();
   const { stream, wire } = await startStream(gateway);
   gateway.kill('SIGTERM');

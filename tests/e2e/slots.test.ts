@@ -1,6 +1,6 @@
 /**
- * Slots are true: one returns when the engine is done with it, none is lost and none is given twice, however clients
- * leave and whatever they ask for.
+ * Slots: each one is free again when the engine is done with it, none is lost and none is given twice, however clients
+ * leave and whatever they request.
  */
 import { expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -43,7 +43,7 @@ test('after 1,000 clients have left in random phases every slot is free', async 
   await engine.stop();
 });
 
-test('a slot whose client has left is given on when the engine says that it is idle', async () => {
+test('a slot whose client has left is used again when the engine reports it as idle', async () => {
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 50, abortLagMs: 700 });
   await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
   await untilUpstream(gateway, 'engine', { state: 'up', slots: 1 });
@@ -57,13 +57,13 @@ test('a slot whose client has left is given on when the engine says that it is i
     most = Math.max(most, engine.waiting());
     return second.ending !== 'open';
   });
-  // Inside the engine it would have waited behind a request that nobody reads.
+  // Sent sooner, it would have waited in the engine behind a request that nobody reads.
   expect(most).toBe(0);
   expect(second.status).toBe(200);
   await engine.stop();
 });
 
-test('a slot that the engine never gives back returns after SLOT_RELEASE_TIMEOUT_MS', async () => {
+test('a slot that the engine never reports as idle is free again after SLOT_RELEASE_TIMEOUT_MS', async () => {
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 50, abortLagMs: 3_600_000 });
   const env = { LLM_SERVER_URL: engine.url, SLOT_RELEASE_TIMEOUT_MS: '300' };
   await using gateway = await startGateway(env);
@@ -77,7 +77,7 @@ test('a slot that the engine never gives back returns after SLOT_RELEASE_TIMEOUT
   await engine.stop();
 });
 
-test('n choices and lists of prompts take as many slots; more than there are take all', async () => {
+test('n choices and lists of prompts take as many slots, at most all', async () => {
   const engine = startDemoEngine({ slots: 3, tokensPerSecond: 20 });
   await using gateway = await startGateway({ LLM_SERVER_URL: engine.url });
   await untilUpstream(gateway, 'engine', { state: 'up', slots: 3 });
@@ -118,7 +118,7 @@ test('UPSTREAM_SLOTS sets them by hand, and unbounded leaves the queue to the en
   await engine.stop();
 });
 
-test('MAX_SLOTS_PER_CALLER leaves room for others', async () => {
+test('MAX_SLOTS_PER_CALLER leaves slots for others', async () => {
   const engine = startDemoEngine({ slots: 2, tokensPerSecond: 20 });
   const [first, second] = ['sk-test-caller-1', 'sk-test-caller-2'];
   await using gateway = await startGateway({

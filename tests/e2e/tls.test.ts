@@ -105,7 +105,7 @@ describe('with a certificate', () => {
     expect(engine.requests.at(-1)?.body.length).toBe(body.length);
   });
 
-  test('is the one of the file, which others do not trust', async () => {
+  test('uses the certificate of the file, which other clients do not trust', async () => {
     const stranger = fetch(`${gateway.url}/health`, {
       tls: { ca: readFileSync(other.cert, 'utf8') },
     });
@@ -150,7 +150,7 @@ describe('a renewed certificate', () => {
     await slow.stop();
   });
 
-  test('is taken when its file changes, and what is open goes on to its end', async () => {
+  test('is used when its file changes, and open requests go on to their end', async () => {
     const body = '{"prompt":"a","stream":true,"max_tokens":60,"ignore_eos":true}';
     const open = await askWith(own, { method: 'POST', body });
     put(next);
@@ -161,7 +161,7 @@ describe('a renewed certificate', () => {
     expect(await open.text()).toEndWith('data: [DONE]\n\n');
   });
 
-  test('is taken on SIGHUP; without a change nothing is done', async () => {
+  test('is used on SIGHUP; without a change nothing is done', async () => {
     renewing.kill('SIGHUP');
     await renewing.logged(({ msg }) => msg === 'configuration reloaded');
     put(other);
@@ -178,7 +178,7 @@ describe('a renewed certificate', () => {
     expect(renewed(2)()).toBe(true);
   });
 
-  test('leaves nothing that keeps the gateway from ending', async () => {
+  test('does not keep the gateway from ending', async () => {
     renewing.kill('SIGTERM');
     expect(await renewing.exited).toBe(0);
   });

@@ -1,6 +1,6 @@
 /**
- * Traces: a collector gets one for each request, under the client's and above the engine's, without a word of what was
- * said; and a collector that fails is nobody's trouble.
+ * Traces: a collector gets one for each request, under the client's and above the engine's, without a word of the prompt
+ * or the answer; and a collector that fails disturbs no request.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine } from '../../src/demo/engine.ts';
@@ -177,7 +177,7 @@ test('no word of the prompt or the answer, no key and no address is in the bytes
   expect(collector.hasHeard(key, 'engine-key-of-the-test', '127.0.0.1')).toBe(false);
 });
 
-test('what waits is sent before the gateway ends', async () => {
+test('waiting spans are sent before the gateway ends', async () => {
   await using own = await startGateway({
     LLM_SERVER_URL: engine.url,
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
@@ -188,12 +188,12 @@ test('what waits is sent before the gateway ends', async () => {
   expect((await spanOf('last')).attributes['llm_gateway.outcome']).toBe('done');
 });
 
-test('a collector that is away or refuses costs nobody an answer, and the log one line', async () => {
+test('a collector that is away or refuses changes no answer, and is logged in one line', async () => {
   using held = holdPort();
   await using own = await startGateway({
     LLM_SERVER_URL: engine.url,
     OTEL_EXPORTER_OTLP_ENDPOINT: held.url,
-    // The SDK's own setting, so that it gives up before it asks again.
+    // The SDK's own setting, so that it stops before it retries.
     OTEL_EXPORTER_OTLP_TIMEOUT: '500',
   });
   const lines = (text: string) => own.logs.filter(({ msg }) => msg === text);

@@ -1,6 +1,6 @@
 /**
- * What the engine sends is what the client gets, byte for byte, and the other way round; of the headers only those
- * change that the documentation names. On every route, streamed and not, against an engine made of raw bytes.
+ * The client gets what the engine sends, byte for byte, and the engine gets what the client sends; only those headers
+ * change that the documentation names. Tested on every route, streamed and not, with an engine made of raw bytes.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -107,7 +107,7 @@ describe('bodies, on every route', () => {
     });
   }
 
-  test('GET /v1/models/{id} gives the bytes of the model, found in the list', async () => {
+  test('GET /v1/models/{id} returns the bytes of the model from the list', async () => {
     const model = '{"id":"org/Modèle:7b" ,"n":1.0, "big":12345678901234567890}';
     const list = `{"object":"list","data":[ {"id":"other"} ,\n${model}]}`;
     const path = `/v1/models/${encodeURIComponent('org/Modèle:7b')}`;
@@ -134,7 +134,7 @@ describe('answers', () => {
     });
   }
 
-  test('an event stream is not to be buffered or cached, and the engine has the last word on caching', async () => {
+  test('an event stream is marked as not to be buffered or cached, unless the engine says how to cache it', async () => {
     const { exchange } = await relayed(asked, [streamHead, chunk(emoji), lastChunk]);
     expect(exchange.header('content-type')).toBe('text/event-stream');
     expect(exchange.header('x-accel-buffering')).toBe('no');
@@ -240,7 +240,7 @@ describe('answers', () => {
 });
 
 describe('headers', () => {
-  test('of the request pass, but for those of the connection, the credentials, and what would mislead the engine', async () => {
+  test('of the request pass, except those of the connection, credentials, and those that would mislead the engine', async () => {
     const { request } = await relayed(
       {
         body: { prompt: 'x' },
@@ -290,7 +290,7 @@ describe('headers', () => {
     ]);
   });
 
-  test('of the answer pass, but for those of the connection and of CORS', async () => {
+  test('of the answer pass, except those of the connection and of CORS', async () => {
     const { exchange } = await relayed(
       { body: { prompt: 'x' }, headers: { 'X-Request-Id': 'r1' } },
       [

@@ -1,5 +1,5 @@
 /**
- * What comes slowly and in the smallest pieces passes as it comes: nothing waits for more, and nothing changes where a
+ * Answers that come slowly and in the smallest pieces pass at once: no piece waits for more, and no byte changes where a
  * character or a frame is split.
  */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test';

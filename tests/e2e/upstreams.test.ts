@@ -1,6 +1,6 @@
 /**
- * Several upstreams behind one door: a request goes to one that serves its model, under the name by which that one knows
- * it; the lists of models are one; what nobody serves is refused with what there is.
+ * Several upstreams behind one gateway: a request goes to one that serves its model, under the name that this upstream
+ * uses; the lists of models are joined; a model that no upstream serves is refused with the names that exist.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
@@ -91,7 +91,7 @@ test('an alias in a form is replaced in its part alone', async () => {
   expect(Buffer.from(sent?.body ?? []).toString('latin1')).toBe(form('small'));
 });
 
-test('an unknown model is 404 and the answer names what there is', async () => {
+test('an unknown model is 404 and the answer names the models', async () => {
   const answer = await complete({ model: 'gpt-9' });
   expect(answer.status).toBe(404);
   const { error } = JSON.parse(answer.text);
@@ -99,14 +99,14 @@ test('an unknown model is 404 and the answer names what there is', async () => {
   for (const name of ['small', 'large', 'vision', 'fast']) expect(error.message).toContain(name);
 });
 
-test('no model is 400 where several are served and none is the default', async () => {
+test('a request without a model is 400 if several are served and none is the default', async () => {
   const answer = await complete({});
   expect(answer.status).toBe(400);
   expect(answer.header('x-gateway-error')).toBe('model_required');
 });
 
 describe('a default model', () => {
-  test('is put in where none is named', async () => {
+  test('is put into a request that names none', async () => {
     await using other = await startGateway({
       LLM_SERVER_URL: `${small.url},${large.url}`,
       DEFAULT_MODEL: 'vision',

@@ -1,7 +1,7 @@
 /**
- * Engines that count the tokens of a stream only when they are asked to are asked, and a client that did not ask does
- * not see the frame that this adds. Every other byte stays as it is, and a setting turns it off. The first stream of an
- * engine is left alone, to find out whether it counts unasked.
+ * The gateway asks engines that count the tokens of a stream only on request, and a client that did not ask does not
+ * see the added frame. Every other byte stays the same, and a setting turns it off. The first stream of an engine is
+ * sent unchanged, to find out whether the engine counts unasked.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { ask } from '../support/rawclient.ts';
@@ -79,7 +79,7 @@ describe('a stream of an engine that counts on demand', () => {
     },
   );
 
-  test('is asked by one member more; the other bytes are those of the client', async () => {
+  test('gets a request with one more member; the other bytes are those of the client', async () => {
     const { sent } = await stream(`{ "stream" : true, "temperature":1.0,${messages}}`);
     expect(sent).toBe(
       `{"stream_options":{"include_usage":true}, "stream" : true, "temperature":1.0,${messages}}`,

@@ -1,6 +1,6 @@
 /**
- * The ledger: every request has one row, however it ends, with tokens that are the engine's own where it has told them
- * and marked as estimated where it has not. What the operator, the command line and a key are told is the sum of them.
+ * The ledger: every request has one row, however it ends, with the engine's own token counts if it reported them,
+ * and marked as estimated if not. The reports for the operator, the command line and a key are sums of the rows.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { Database } from 'bun:sqlite';
@@ -20,7 +20,7 @@ import { clientIdOf } from '../support/requestid.ts';
 setDefaultTimeout(60_000);
 
 const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
-// Not so fast that a reset overtakes the frames before it.
+// Slow enough that a reset does not overtake the frames before it.
 const engine = startDemoEngine({ slots: 1, tokensPerSecond: 200 });
 let gateway: Gateway;
 let ledger: Database;
@@ -106,7 +106,10 @@ describe('a request has one row', () => {
   let limited: { id: string; key: string };
   let web: { id: string; key: string };
 
-  /** They are sent one after the other, and their rows are looked at when all are there: a row takes half a second. */
+  /**
+   * The requests are sent one after the other, and their rows are read when all exist: writing a row takes half a
+   * second.
+   */
   beforeAll(async () => {
     limited = await issue({ name: 'limited', limits: { requestsPerMinute: 1 } });
     web = await issue({ name: 'web', userHeader: 'x-user' });
@@ -225,7 +228,7 @@ describe('a request has one row', () => {
     });
   });
 
-  test('when its body is no good, or its model not allowed', async () => {
+  test('when its body is invalid, or its model not allowed', async () => {
     expect(await rowNamed('no JSON')).toMatchObject({
       ...refused,
       status: 400,
@@ -248,11 +251,11 @@ describe('a request has one row', () => {
     });
   });
 
-  test('when its stream is cut: estimated by what has come', async () => {
+  test('when its stream is cut: estimated by the frames that came', async () => {
     const { id, asked } = withId({ body: endless, headers: fault('cut=3') });
     const stream = await ask(gateway.url, asked);
     expect(stream.status).toBe(200);
-    // Behind the frames there is that of the error, and the end of the text.
+    // After the frames come the error's frame and the empty rest of the text.
     const frames = stream.text.split('\n\n').length - 2;
     expect(frames).toBeGreaterThan(0);
     const row = await rowOf(id);
@@ -323,7 +326,7 @@ describe('a request has one row', () => {
     expect(Number(row['engineMs'])).toBeGreaterThan(0);
   });
 
-  test('when its client leaves in the stream: estimated by what it has got', async () => {
+  test('when its client leaves in the stream: estimated by the frames sent to it', async () => {
     const request = withId({ body: endless, headers: fault('stall=4') });
     const exchange = await send(gateway.url, request.asked);
     await exchange.until('4 frames are here', () => exchange.text.split('\n\n').length === 5);
@@ -376,7 +379,7 @@ describe('a request has one row', () => {
     }
   });
 
-  test('and none where nobody was let in', async () => {
+  test('and none if the request was not admitted', async () => {
     const asked = [
       { headers: { Authorization: undefined } },
       { headers: bearer('sk-of-nobody') },
@@ -427,7 +430,7 @@ describe('tokens are what the engine has counted', () => {
         tokensAre: 'exact',
       });
       expect(row['completionTokens'] ?? 0).toBe(counted['completionTokens'] as number);
-      // Not every answer tells what the cache held.
+      // Not every answer reports the cached tokens.
       if (row['cachedTokens'] !== null)
         expect(row['cachedTokens']).toBe(counted['cachedTokens'] as number);
     }
@@ -497,7 +500,7 @@ describe('a report', () => {
     ...(['key', 'principal', 'model', 'upstream', 'route', 'code'] as const),
     ...(['day', 'hour', 'minute'] as const),
   ];
-  /** All rows, and a span that has them all and stays the same. */
+  /** All rows, and a fixed span of time that contains them. */
   const span = {
     since: new Date(Date.now() - 3_600_000).toISOString(),
     until: new Date(Date.now() + 3_600_000).toISOString(),
@@ -555,7 +558,7 @@ describe('a report', () => {
     }
   });
 
-  test('of the command line says the same, as JSON and as CSV', async () => {
+  test('of the command line is the same, as JSON and as CSV', async () => {
     for (const by of ['key,model', 'route,code', columns.join()]) {
       const data = await totalsAt(`/admin/usage?${query(by)}`, adminKey);
       const args = ['--by', by, '--since', span.since, '--until', span.until];
@@ -578,7 +581,7 @@ describe('a report', () => {
       expect(table.split('\n').filter((line) => line.startsWith(id))).toHaveLength(1);
   });
 
-  test('of a key is about itself alone', async () => {
+  test('of a key has only its own rows', async () => {
     const own = await totalsAt(`/usage?${query('principal')}`, nosy.key);
     expect(own.map(({ principal, requests }) => [principal, requests]).sort()).toEqual([
       [`${nosy.id}/alice`, 1],
@@ -593,12 +596,12 @@ describe('a report', () => {
     expect(totals.reduce((total, { requests }) => total + Number(requests), 0)).toBe(mine.length);
   });
 
-  test('of a key cannot be about another', async () => {
+  test('of a key cannot have the rows of another', async () => {
     for (const wish of ['by=key', 'by=upstream', 'keyId=1', 'by=model&by=key']) {
       const answer = await ask(gateway.url, { path: `/usage?${wish}`, headers: bearer(nosy.key) });
       expect([answer.status, answer.header('x-gateway-error')]).toEqual([400, 'invalid_field']);
     }
-    // In the query of a client it is a key that it presents, and its Bearer comes first.
+    // In a client's query, `key` is an API key, and the Bearer header is tried before it.
     const [own, named] = [`/usage`, `/usage?key=${nosy.id}`].map(async (path) => {
       return (await ask(gateway.url, { path, headers: bearer(nosy.key) })).text;
     });
@@ -610,7 +613,7 @@ describe('a report', () => {
     expect((await ask(gateway.url, { path: '/usage', headers: none })).status).toBe(401);
   });
 
-  test('that is asked for wrongly says everything that is wrong', async () => {
+  test('with wrong parameters names every problem', async () => {
     const wrong = 'by=key,colour&since=soon&until=-1';
     const { status, answer } = await admin(gateway, `GET /admin/usage?${wrong}`);
     expect(status).toBe(400);
@@ -618,7 +621,7 @@ describe('a report', () => {
   });
 });
 
-test('what a limit refuses is told apart from what failed, to the key and to the operator', async () => {
+test('counts refusals by a limit apart from failures, for the key and for the operator', async () => {
   const { id, key: secret } = await issue({ name: 'eager', limits: { requestsPerMinute: 1 } });
   for (let i = 0; i < 3; i++) await ended({ headers: bearer(secret) });
   const expected = { requests: 3, refused: 2, failed: 0, cancelled: 0, completionTokens: 5 };

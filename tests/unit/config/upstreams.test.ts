@@ -1,5 +1,6 @@
 /**
- * The upstreams of the configuration: what is read of each, what is refused and with which text, and that no key is shown.
+ * The upstreams of the configuration: what is read of each, what is refused and with which text, and that no key is
+ * shown.
  */
 import { describe, expect, test } from 'bun:test';
 import {

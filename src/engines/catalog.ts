@@ -172,7 +172,7 @@ export class Catalog {
   /** Names what a caller may use. */
   #whatThereIs(allowed: Allowed): string {
     const names = this.names().filter((name) => allowed?.includes(name) ?? true);
-    if (names.length === 0) return 'No models are known here yet. Retry later.';
+    if (names.length === 0) return 'No models are known here yet.';
     const more = names.length - maxNamesInMessage;
     const shown = names.slice(0, maxNamesInMessage).join(', ');
     return `Served here: ${shown}${more > 0 ? ` and ${more} more (GET /v1/models lists them)` : ''}.`;

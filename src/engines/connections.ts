@@ -58,8 +58,8 @@ export interface Connection {
 const closeAfterUse: Connection = { init: { keepalive: false }, release: () => {} };
 
 /**
- * Returns whether connections to that kind may be used again. llama.cpp keeps one of its few threads for each idle one;
- * nothing is known of an unknown engine, so it gets the safe way.
+ * Returns whether connections to that kind may be used again. llama.cpp gives each idle one a thread of its few; nothing
+ * is known of an unknown engine, so it gets the safe way.
  */
 function reusesConnections(kind: EngineKind): boolean {
   return kind !== 'llama.cpp' && kind !== 'unknown';

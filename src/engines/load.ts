@@ -47,7 +47,7 @@ function loadFromSlots(slots: unknown): EngineLoad | undefined {
 interface MetricNames {
   running: string;
   waiting: string;
-  /** The counters, and a gauge of the cache in use: counters stand still while a long prompt is read. */
+  /** Beside the counters a gauge of the cache in use: counters stand still while a long prompt is read. */
   progress: readonly string[];
 }
 

@@ -15,7 +15,7 @@ export function saysLoading(status: number, json: unknown): boolean {
   return status === 503 && valueAt(json, 'error', 'message') === 'Loading model';
 }
 
-/** Returns the same of a body that was not parsed; `false` if the body is long. */
+/** Returns the same of a body that was not parsed; `false` where that is long. */
 function isLoadingModel(status: number, body: Uint8Array): boolean {
   if (status !== 503 || body.length > maxLoadingBytes) return false;
   return saysLoading(status, { error: lastValueOf(body, 'error') });

@@ -124,7 +124,7 @@ export class PromptCheck {
     return count;
   }
 
-  /** Never rejects: resolves to `undefined` if the tokenizer fails. */
+  /** Never rejects: a tokenizer that fails gives no count. */
   async #ask({ path, body, countIn }: Question): Promise<number | undefined> {
     try {
       const json = await this.options.post(path, body);

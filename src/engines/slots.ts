@@ -8,7 +8,7 @@ export class SlotSet {
   used = 0;
 
   /**
-   * @param capacity units that the engine runs at once; Infinity if there is no bound, and less than `used` after
+   * @param capacity units that the engine runs at once; Infinity where that is not bounded, and less than `used` after
    *   it has shrunk
    * @param isOpen whether requests may start there
    */

@@ -28,7 +28,7 @@ function textOf(tokens: number, random: Random): string {
   return words.join(' ');
 }
 
-/** Where the next turn of a person goes, and what follows on its answer. */
+/** The URL of a person's next turn, and what follows its answer. */
 type Target = (person: number) => { url: string; answered: () => Promise<void> };
 
 /** Runs the conversations, each in its own pace; returns the time to the first token of each turn. */
@@ -57,7 +57,7 @@ async function converse(scenario: Scenario, target: Target): Promise<number[]> {
   return firstTokenMs;
 }
 
-/** Resolves with the first token; asks once more where the engine was just being restarted. */
+/** Resolves with the first token; sends the request once more if the engine was just being restarted. */
 async function begin(url: string, body: object): Promise<RawClient> {
   const headers = { Authorization: `Bearer ${key}` };
   const hasToken = (exchange: RawClient) => exchange.text.includes('"content":"');
@@ -86,11 +86,11 @@ async function gatewayFor(engines: readonly DemoEngine[], slots: number): Promis
   return gateway;
 }
 
-/** What one run consists of. */
+/** The parts of one run. */
 function planOf(policy: ChatPolicy, scenario: Scenario) {
   const { engines, slots, cacheTokens } = scenario;
   if (policy !== 'best possible') return { engines, slots, cacheTokens };
-  // An engine that is restarted loses its own part of the cache, and no more: then the best is to stay where one is.
+  // An engine that is restarted loses its own cache alone, so the best placement keeps each conversation where it is.
   if (scenario.restartsAfter > 0) return { engines, slots, cacheTokens: cacheTokens * engines };
   return { engines: 1, slots: slots * engines, cacheTokens: cacheTokens * engines };
 }
@@ -124,7 +124,7 @@ export async function runChats(policy: ChatPolicy, scenario: Scenario): Promise<
   const total = turns.reduce((sum, each) => sum + each, 0);
   let [asked, answers] = [0, 0];
 
-  /** What the first engine did counts; what it holds is lost. It goes when nothing runs in it. */
+  /** Replaces the first engine once nothing runs in it: its counts are kept, its cache is lost. */
   async function restart(): Promise<void> {
     const [first] = running as [DemoEngine];
     while (first.busySlots() > 0) await Bun.sleep(1);

@@ -1,6 +1,6 @@
 /**
  * Cold start: from the spawn of the compiled binary to the first answer of /health, compared with the smallest binary
- * that Bun makes. It builds the small one itself and the gateway's not: `bun run build` does.
+ * that Bun makes. It builds the small one itself; `bun run build` must have built the gateway's.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -25,7 +25,7 @@ export const transcript: Uint8Array = encoder.encode(
   Array.from({ length: maxTokens }, (_, index) => tokenFrame(index)).join(''),
 );
 
-/** What ends every stream: the frame with the reason and the usage, then the marker. */
+/** The end of every stream: the frame with the reason and the usage, then the marker. */
 export const tail: Uint8Array = encoder.encode(
   `data: {${envelope},${choice('', '"length"')},"usage":{"prompt_tokens":12,"completion_tokens":100,"total_tokens":112}}\n\n` +
     'data: [DONE]\n\n',
@@ -45,6 +45,6 @@ export const plainAnswer =
   `{${envelope},${choice(' there lived a fisherman who had a cat that could count the waves.'.repeat(3), '"stop"')},` +
   '"usage":{"prompt_tokens":12,"completion_tokens":48,"total_tokens":60}}';
 
-/** What the stand-ins answer to the questions a gateway asks before it forwards anything. */
+/** The stand-ins' answers to the probes that a gateway sends before it forwards anything. */
 export const modelsAnswer =
   '{"object":"list","data":[{"id":"bench","object":"model","created":1767225600,"owned_by":"bench"}]}';

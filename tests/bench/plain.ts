@@ -108,7 +108,7 @@ export async function measureLatency(plan: Plan, stack: AsyncDisposableStack): P
   ];
 }
 
-/** CPU a request at 512 connections, and what that is of the same at 32. */
+/** CPU a request at 512 connections, and its ratio to the CPU at 32. */
 export async function measureMany(plan: Plan, stack: AsyncDisposableStack): Promise<Row[]> {
   const contenders = await prepare(
     plan,

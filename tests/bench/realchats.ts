@@ -19,7 +19,7 @@ export interface RealChatsPlan {
   chats: number;
   turns: number;
   tokens: number;
-  /** Other conversations for another one. */
+  /** Another seed makes other conversations. */
   seed: number;
 }
 

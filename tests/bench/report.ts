@@ -13,7 +13,7 @@ export interface Plan {
   contenders: readonly ContenderName[];
   /** A temporary folder for configurations and binaries. */
   folder: string;
-  /** What went wrong without ending the run; any entry fails it. */
+  /** Failures that did not end the run; any entry fails it. */
   failures: string[];
 }
 
@@ -22,7 +22,7 @@ export interface Row {
   name: string;
   unit: string;
   rounds: Partial<Record<ContenderName, number[]>>;
-  /** The most that the gateway should need. */
+  /** The target: the most that the gateway should need. */
   target?: number;
 }
 
@@ -51,12 +51,12 @@ export class Series {
     return { name, unit, rounds, ...(target === undefined ? {} : { target }) };
   }
 
-  /** What each has relative to `base` in the same round. */
+  /** Each contender's value divided by that of `base` in the same round. */
   ratioTo(base: ContenderName, name: string, target?: number): Row {
     return this.compared(base, name, '×', (value, ofBase) => value / ofBase).row(target);
   }
 
-  /** What each other has more than `base` in the same round. */
+  /** Each other contender's value minus that of `base` in the same round. */
   addedTo(base: ContenderName, name: string): Row {
     const row = this.compared(base, name, this.unit, (value, ofBase) => value - ofBase).row();
     delete row.rounds[base];
@@ -146,7 +146,7 @@ export function renderSpread(rows: Row[]): string {
   ].join('\n');
 }
 
-/** Brings generated files into the form that the format check wants. */
+/** Formats generated files, so that the format check accepts them. */
 function formatFiles(...files: string[]): void {
   Bun.spawnSync(['bun', 'fmt', ...files], { cwd: root });
 }

@@ -24,7 +24,7 @@ export interface StreamLoad {
 export interface StreamResult {
   /** Streams that arrived whole, byte for byte. */
   complete: number;
-  /** Why the others did not; each reason once. */
+  /** Why the other streams did not; each reason once. */
   errors: Record<string, number>;
   /** From the request written to the first token received. */
   firstTokenP50Us: number;

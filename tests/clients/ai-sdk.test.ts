@@ -26,7 +26,7 @@ for (const { name, isThere, start } of backends) {
       });
     }
 
-    /** Returns what a question throws. */
+    /** Returns the error that a request throws. */
     async function failureOf(url: string, apiKey?: string): Promise<unknown> {
       const model = provider(url, apiKey)(backend.model);
       return generateText({ model, ...question }).catch((thrown: unknown) => thrown);

@@ -1,6 +1,6 @@
 /**
- * What the official clients are tried on: the gateway in front of the simulated engine and in front of the real one. Every
- * client does the same on each.
+ * The backends of the tests of official clients: the gateway in front of the simulated engine and in front of the real
+ * one. Every client does the same on each.
  */
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { startGateway } from '../support/gatewayprocess.ts';
@@ -13,12 +13,12 @@ export interface Backend extends AsyncDisposable {
   url: string;
   /** A gateway whose engine embeds; the real one does either that or generate. */
   embeddingUrl: string;
-  /** A gateway whose engine is not there. */
+  /** A gateway whose engine is away. */
   lonelyUrl: string;
   model: string;
   /** Resolves when the engine works on something. */
   busy(): Promise<void>;
-  /** Resolves when the engine works on nothing any more; rejects when it has answered an endless question instead. */
+  /** Resolves when the engine is idle; rejects when it has answered an endless request instead. */
   freed(): Promise<void>;
 }
 
@@ -26,12 +26,12 @@ export interface Backend extends AsyncDisposable {
 const nowhere = 'http://127.0.0.1:1';
 
 /**
- * Spread into a question, it makes the answer five tokens long, and always the same: llama.cpp leaves out the first
+ * Spread into a request, it makes the answer five tokens long, and always the same: llama.cpp leaves out the first
  * event of an Anthropic stream when its first token is a part of a character.
  */
 export const brief = { max_tokens: 5, temperature: 0 };
 
-/** Spread into a question, it makes the answer last longer than anybody waits. */
+/** Spread into a request, it makes the answer last longer than any test waits. */
 export const endless = { max_tokens: 3_500, temperature: 0, ignore_eos: true };
 
 async function startSimulated(): Promise<Backend> {

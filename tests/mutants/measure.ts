@@ -110,7 +110,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** Puts the score of a file into results.json, beside those of the others. */
+/** Puts the score of a file into results.json and keeps those of the others. */
 function writeResult(file: string, score: Score): void {
   const before = existsSync(resultsPath) ? JSON.parse(readFileSync(resultsPath, 'utf8')) : {};
   const all: Record<string, object> = { ...before };

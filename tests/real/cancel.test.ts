@@ -1,5 +1,5 @@
 /**
- * A client that leaves takes its work with it: the slot of the real engine is idle again, long before the answer would
+ * The work for a client that leaves is stopped: the slot of the real engine is idle again, long before the answer would
  * have been done.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -11,7 +11,7 @@ import { type RealEngine, requireRealEngine, startRealEngine } from './realengin
 setDefaultTimeout(300_000);
 
 const maxTokens = 7_900;
-/** More than the engine can generate while anybody waits for its slot. */
+/** More tokens than the engine can generate while a test waits for its slot. */
 const endless = { max_tokens: maxTokens, ignore_eos: true, temperature: 0 };
 const prompt = { prompt: 'Once upon a time', ...endless };
 const chat = { messages: [{ role: 'user', content: 'Count' }], ...endless, stream: true };
@@ -49,7 +49,7 @@ describe.skipIf(!requireRealEngine())('the slot is idle again after a client tha
   const slotIsTaken = () => until('the slot is taken', isBusy);
   const answerHasBegun = (client: RawClient) => client.hasText('data: {');
 
-  /** Asks, leaves once that is due, waits until the slot is idle; returns the engine's counters then. */
+  /** Sends a request, leaves at the given moment, waits until the slot is idle; returns the engine's counters then. */
   async function leaveOnce(
     isDue: (client: RawClient) => Promise<unknown>,
     asked: { path: string; body: object; headers?: Record<string, string> },

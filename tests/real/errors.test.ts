@@ -1,6 +1,6 @@
 /**
- * What the real engine refuses: its answer reaches the client as it is, status and body, and nobody takes it for an
- * error of the gateway.
+ * Requests that the real engine refuses: its answer reaches the client unchanged, status and body, and is not marked as
+ * an error of the gateway.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
 import { type Gateway, startGateway } from '../support/gatewayprocess.ts';

@@ -1,5 +1,5 @@
 /**
- * The real engine dies in the middle of its answers and comes back: every client is told the truth, and nobody has to
+ * The real engine dies in the middle of its answers and comes back: every client gets an error, and nobody has to
  * restart the gateway.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -12,12 +12,12 @@ import { requireRealEngine, startRealEngine } from './realengine.ts';
 
 setDefaultTimeout(300_000);
 
-/** Longer than any machine takes to get all of them going. */
+/** Tokens enough that every stream still runs when the last one has begun. */
 const endless = { max_tokens: 8_000, ignore_eos: true };
 const messages = [{ role: 'user', content: 'Count' }];
 const code = 'upstream_reset';
 
-/** What is asked, and what the last event of its family looks like. */
+/** The request of each family, and the last event of its stream. */
 const streams = [
   ['/v1/completions', { prompt: 'Once', ...endless }, { error: { type: 'server_error', code } }],
   ['/v1/chat/completions', { messages, ...endless }, { error: { type: 'server_error', code } }],

@@ -1,6 +1,6 @@
 /**
- * How the tests here ask an engine or a gateway. The key goes along always; an engine without keys does not look at it.
- * Every question has its own connection.
+ * Sends the requests of these tests to an engine or a gateway. The key is always sent; an engine without keys ignores
+ * it. Every request has its own connection.
  */
 import { key } from '../support/gatewayprocess.ts';
 

@@ -1,5 +1,5 @@
 /**
- * A real Prometheus scrapes the gateway as deploy/prometheus.yml says, finds nothing to complain of, and understands
+ * A real Prometheus scrapes the gateway as deploy/prometheus.yml says, reports no problem, and understands
  * every expression of the dashboard.
  */
 import { describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -17,7 +17,7 @@ setDefaultTimeout(300_000);
 
 const example = readFileSync(join(import.meta.dir, '../../deploy/prometheus.yml'), 'utf8');
 const token = 'a-token-for-the-scraper';
-/** Longer than it takes on any machine to start and to scrape twice. */
+/** Longer than any machine takes to start and to scrape twice. */
 const withinMs = 60_000;
 
 function requirePrometheus(): boolean {
@@ -28,7 +28,7 @@ function requirePrometheus(): boolean {
   return false;
 }
 
-/** Runs promtool and returns what it says when it is not content. */
+/** Runs promtool and returns its exit code and its output. */
 async function promtool(args: string[], input = ''): Promise<{ code: number; said: string }> {
   const child = Bun.spawn(['promtool', ...args], {
     stdin: Buffer.from(input),
@@ -123,7 +123,7 @@ async function startPrometheus(gatewayUrl: string): Promise<Prometheus> {
 }
 
 describe.skipIf(!requirePrometheus())('a real Prometheus', () => {
-  test('scrapes the gateway, has nothing to complain of, and can draw the dashboard', async () => {
+  test('scrapes the gateway, reports no problem, and can draw the dashboard', async () => {
     const engine = startDemoEngine({ slots: 2 });
     await using gateway = await startGateway({
       LLM_SERVER_URL: engine.url,
@@ -164,7 +164,7 @@ describe.skipIf(!requirePrometheus())('a real Prometheus', () => {
     expect(others).toEqual([]);
     expect(target).toMatchObject({ health: 'up', lastError: '' });
 
-    // Of what has not happened here there is nothing to draw.
+    // Events that have not happened here have no series.
     const isAbsent = /rate_limited|store_/;
     for (const { title, targets } of dashboard.panels) {
       for (const { expr } of targets) {

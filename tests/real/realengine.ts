@@ -62,7 +62,7 @@ export interface RealEngine {
 const idleWithinMs = 60_000;
 /**
  * llama.cpp looks whether a client is still there when it has had no result of any task for a second, and an answer of
- * /slots is such a result: who asks more often keeps it from ever looking.
+ * /slots is such a result: more frequent requests for it keep llama.cpp from ever looking.
  */
 const askAgainMs = 1_500;
 

@@ -1,5 +1,5 @@
 /**
- * Every route of the allow-list, asked at the engine and through the gateway: the same bytes, the same headers.
+ * Every route of the allow-list, requested at the engine and through the gateway: the same bytes, the same headers.
  * Only what differs between any two answers of an engine is set equal first: ids, dates and measured times.
  */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -57,10 +57,10 @@ const asked: Record<string, Json> = {
 };
 const streaming = new Set<unknown>([completion, native, chat, responses, message]);
 const needsEmbedding = /\/embeddings?$/;
-/** What this engine or its model has not: its refusal passes as it is. */
+/** Routes that this engine or its model does not support: its refusal passes unchanged. */
 const isRefused = /rerank|score|audio|infill/;
 
-/** Sets equal what is new in every answer. All other bytes stay as they are. */
+/** Replaces the values that are new in every answer. All other bytes stay the same. */
 function withoutVolatile(text: string): string {
   return text
     .replace(/"((?:item_)?id)":"(chatcmpl-|resp_|msg_)\w{32}"/g, '"$1":"$2"')
@@ -144,7 +144,7 @@ describe.skipIf(!hasEngine)('each route answers as the engine itself', () => {
     });
   }
 
-  test('GET /v1/models/{id} gives the entry of the engine’s list', async () => {
+  test('GET /v1/models/{id} returns the entry of the engine’s list', async () => {
     const list = await (await get(`${generating.engine.url}/v1/models`)).text();
     const model = await (await get(`${generating.gateway.url}/v1/models/smollm2`)).text();
     expect(model).toStartWith('{"id":"smollm2"');

@@ -30,7 +30,7 @@ function chat(key: string, content: string, maxTokens: number) {
 const canRun = requireRealEngine();
 
 test.skipIf(!canRun)(
-  'a light caller is next while another keeps sixteen requests open',
+  'a light caller goes first while another keeps sixteen requests open',
   async () => {
     await using engine = await startRealEngine({ slots: 2 });
     const keys = { ALLOWED_API_KEYS: `${flooder},${light}` };

@@ -1,7 +1,7 @@
 /**
- * The usage ledger against the counters of real engines. llama.cpp says at /metrics what it has read of prompts, taken
- * from its cache and generated, cancelled work included: the rows of the ledger add up to that, to the token. Where a
- * client leaves they are estimates, and each test says how far from the truth and in which direction.
+ * The usage ledger compared with the counters of real engines. llama.cpp counts at /metrics what it has read of prompts,
+ * taken from its cache and generated, cancelled work included: the rows of the ledger add up to that, to the token.
+ * Where a client leaves they are estimates, and each test says how far from the truth and in which direction.
  */
 import { Database } from 'bun:sqlite';
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test';
@@ -42,7 +42,7 @@ interface Row {
 interface Question {
   path: string;
   body: Json | string;
-  /** What its row says beside the path. */
+  /** What its row has in addition to the path. */
   row: Partial<Row>;
 }
 
@@ -70,7 +70,7 @@ const fixed = { model: 'smollm2', seed: 7, temperature: 0, ignore_eos: true };
 const opening = 'The sun rises over the hills, the dogs of the village bark, and the baker opens ';
 /** Each is found in the cache in part, the last one as a whole. */
 const texts = ['his shop.', 'one eye.', 'his shop.'].map((ending) => opening + ending);
-/** More than the engine reads before it sees that nobody waits for the answer; it needs as many tokens and more. */
+/** More tokens than the engine reads before it notices that the client has left. */
 const longText = Array.from({ length: 500 }, (_, i) => `item ${i},`).join(' ');
 const endless = 3_000;
 
@@ -91,7 +91,7 @@ const refused = { ...done, ...uncounted, status: 400 };
 const unsent = { ...refused, upstream: null, outcome: 'failed' };
 const left = { outcome: 'aborted', code: 'client_closed_request', tokensAre: 'estimated' };
 
-describe.skipIf(!requireRealEngine())('the ledger beside the counters of the engines', () => {
+describe.skipIf(!requireRealEngine())('the ledger and the counters of the engines', () => {
   const adminKey = 'sk-test-admin-key-1';
   let directory: string;
   let engine: RealEngine;
@@ -274,7 +274,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     expect(rows.cached).toBeGreaterThan(rows.read);
   });
 
-  test('is told by the last chunk of a stream that nobody asked for usage, the bytes as they came', async () => {
+  test('comes from the last chunk of a stream whose client did not ask for usage, and the bytes stay the same', async () => {
     const path = '/v1/chat/completions';
     const body = { ...asChat(texts[0] ?? '', 6), ...fixed, stream: true };
     // The first one brings the prompt into the cache, so that the others find it alike.
@@ -295,13 +295,15 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
     expect(rowOf(requestId)).toMatchObject({ ...exact, stream: 1 });
   });
 
-  /** Asks the gateway, which asks the engine seldom enough: one that is asked all the time does not look for clients. */
+  /**
+   * Reads the gateway, which probes the engine rarely enough: llama.cpp checks for clients only when it is not asked.
+   */
   async function hasFreeSlots(): Promise<boolean> {
     const { inFlight, upstreams } = await healthOf(gateway);
     return inFlight === 0 && upstreams.every(({ usedSlots }) => usedSlots === 0);
   }
 
-  /** Asks, leaves once that is due, and returns the row beside what both have counted. */
+  /** Sends a request, leaves at the given moment, and returns the row and what both have counted. */
   async function leave(
     { path, body }: Pick<Question, 'path' | 'body'>,
     isDue: (client: RawClient) => Promise<unknown>,
@@ -400,7 +402,7 @@ describe.skipIf(!requireRealEngine())('the ledger beside the counters of the eng
   });
 
   const several = { prompt: ['Once upon', 'A cat sat on'], max_tokens: 3, ...fixed };
-  /** Of these an engine says less than it has done, or the gateway reads less than it says. */
+  /** Routes for which an engine reports less than it has done, or the gateway reads less than it reports. */
   const unsaid: Record<string, Pick<Question, 'path' | 'body'>> = {
     'several choices': { path: '/v1/chat/completions', body: { ...chat, n: 2 } },
     'streams of several choices': {
@@ -443,7 +445,7 @@ function less(after: Spent, before: Spent): Spent {
   };
 }
 
-/** Sets equal what is new in every answer. */
+/** Replaces the values that are new in every answer. */
 function withoutVolatile(text: string): string {
   return text
     .replace(/"id":"chatcmpl-\w{32}"/g, '"id":""')

@@ -86,7 +86,7 @@ test('imports go downwards, or stay in their folder', () => {
   expect(upwards).toEqual([]);
 });
 
-test('stores are known by their contracts: only open.ts names what they are made of', () => {
+test('stores are used by their contracts: only open.ts names an implementation', () => {
   const inside = names.filter((name) => folderOf(name) === 'stores');
   const outside = names.filter((name) => folderOf(name) !== 'stores');
   const found = outside.flatMap((name) => imported.get(name) ?? []);

@@ -1,5 +1,5 @@
 /**
- * The dashboard asks only for what there is: every name and every label in its expressions is one that the gateway
+ * The Grafana dashboard queries only what exists: every name and every label in its expressions is one that the gateway
  * exports. That Prometheus takes the expressions is tested with a real one.
  */
 import { describe, expect, test } from 'bun:test';
@@ -11,7 +11,7 @@ const expressions = dashboard.panels.flatMap(({ title, targets }) =>
   targets.map(({ expr, legendFormat }) => ({ title, expr, legendFormat })),
 );
 
-/** Returns the labels of every name that a gateway exports which has seen a bit of everything. */
+/** Returns the labels of every name that a gateway exports once it has counted each kind of event. */
 async function exported(): Promise<Map<string, Set<string>>> {
   const engine = upstream('engine');
   engine.slotsFor('qwen');
@@ -48,7 +48,7 @@ function partsOf(expr: string): { names: string[]; labels: string[] } {
 
 const known = await exported();
 
-test('the export has what the dashboard is checked against', () => {
+test('the export has the names that the dashboard is checked against', () => {
   expect(known.size).toBeGreaterThan(30);
   for (const labels of known.values()) expect(labels.size).toBeGreaterThan(1);
 });
@@ -56,7 +56,7 @@ test('the export has what the dashboard is checked against', () => {
 describe.each(expressions)('$title: $expr', ({ expr, legendFormat }) => {
   const { names, labels } = partsOf(expr);
 
-  test('names only metrics that there are', () => {
+  test('names only metrics that exist', () => {
     expect(names.length).toBeGreaterThan(0);
     expect(names.filter((name) => !known.has(name))).toEqual([]);
   });
@@ -81,7 +81,7 @@ describe.each(expressions)('$title: $expr', ({ expr, legendFormat }) => {
   });
 });
 
-test('every panel has a place and an id of its own', () => {
+test('every panel has its own place and its own id', () => {
   const ids = dashboard.panels.map(({ id }) => id);
   expect(new Set(ids).size).toBe(ids.length);
   const cells = dashboard.panels.flatMap(({ gridPos: { x, y, w } }) =>
@@ -91,14 +91,14 @@ test('every panel has a place and an id of its own', () => {
   expect(dashboard.panels.every(({ gridPos: { x, w, h } }) => x + w <= 24 && h === 8)).toBe(true);
 });
 
-test('whatever is exported of requests and upstreams is on the dashboard', () => {
+test('every exported metric of requests and upstreams is on the dashboard', () => {
   const shown = expressions.flatMap(({ expr }) => partsOf(expr).names);
   const own = [...known.keys()].filter((name) => name.startsWith('llm_gateway_'));
   const missing = own.filter((name) => !/_(sum|count)$/.test(name) && !shown.includes(name));
   expect(missing).toEqual([]);
 });
 
-test('it asks whatever data source is chosen', () => {
+test('it queries the chosen data source', () => {
   const [variable, ...others] = dashboard.templating.list;
   expect(others).toEqual([]);
   expect(variable).toMatchObject({ name: 'datasource', type: 'datasource', query: 'prometheus' });

@@ -1,5 +1,5 @@
 /**
- * The README says what the code says: its tables of settings and of upstreams, its commands, its links.
+ * The README agrees with the code: its tables of settings and of upstreams, its commands, its links.
  */
 import { expect, test } from 'bun:test';
 import { existsSync, readFileSync } from 'node:fs';
@@ -23,13 +23,13 @@ function cellsOf(table: string): string[][] {
   return rows.map((row) => row.split(/(?<!\\)\|/).map((cell) => cell.trim()));
 }
 
-/** Returns what stands between the two markers of that name. */
+/** Returns the text between the two markers of that name. */
 function between(name: string): string {
   const [, text] = readme.split(new RegExp(`<!-- ${name}:(?:start|end) -->`));
   return text ?? '';
 }
 
-test('has the table of settings that the settings give', () => {
+test('has the table that is made from the settings', () => {
   const cells = cellsOf(between('settings'));
   expect(cells).toEqual(cellsOf(settingsMarkdown()));
   expect(cells).toHaveLength(1 + settings.length);
@@ -43,7 +43,7 @@ test('has the table of settings that the settings give', () => {
   expect(cells.map(([, names]) => names)).toContain('`ADMIN_API_KEY`, `ADMIN_API_KEY_FILE`');
 });
 
-test('has the table of what an upstream can have that the list of upstreams gives', () => {
+test('has the table that is made from the fields of an upstream', () => {
   const cells = cellsOf(between('upstreams'));
   expect(cells).toEqual(cellsOf(upstreamsMarkdown()));
   expect(cells).toHaveLength(1 + upstreamFields.length);
@@ -61,7 +61,7 @@ test('has the table of what an upstream can have that the list of upstreams give
   ]);
 });
 
-test('names only commands that there are', () => {
+test('names only commands that exist', () => {
   const named = [...readme.matchAll(/\bbun(?:@[\d.]+)? run ([\w:-]+)/g)].map(([, name]) => name);
   expect(named.length).toBeGreaterThan(5);
   for (const name of named) expect(Object.keys(scripts)).toContain(name as string);
@@ -82,7 +82,7 @@ test('has the figures of the mutation tests that were measured last', () => {
   expect(readme.replaceAll(/\s+/g, ' ')).toContain(figures);
 });
 
-test('links only to files that there are', () => {
+test('links only to files that exist', () => {
   const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path as string);
   expect(links.length).toBeGreaterThan(2);
   for (const path of links) expect([path, existsSync(join(root, path))]).toEqual([path, true]);

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 
 const root = join(import.meta.dir, '../..');
 
-/** Files of src without a unit test of their own name, and what tests them. */
+/** Files of src without a unit test of the same path, and what tests them. */
 const exceptions: Record<string, string> = {
   index: 'the command line: tests/e2e/command-line, check-config and demo-command run it',
   listen: 'opens servers and renews certificates: tests/e2e/tls, shutdown and command-line run it',
@@ -54,7 +54,7 @@ test('every unit test has a file of src of the same path', () => {
   expect(tests.filter((name) => !sources.includes(name))).toEqual([]);
 });
 
-test('every file of src with code has a unit test of its own name, or a reason why not', () => {
+test('every file of src with code has a unit test of the same path, or a reason why not', () => {
   const untested = sources.filter((name) => hasCode(name) && !tests.includes(name));
   expect(untested).toEqual(Object.keys(exceptions).sort());
 });

@@ -1,10 +1,10 @@
 /**
- * Who chats with which engines, for the simulation in affinity-world.ts and for the benchmark with real sockets alike:
- * what people say, and when, depends on the seed alone. It runs nothing.
+ * People who chat with engines, for the simulation in affinity-world.ts and for the benchmark with real sockets:
+ * their messages and their times depend on the seed alone. It runs nothing.
  */
 import { randomFrom, type Random } from './random.ts';
 
-/** Both ends are possible. */
+/** Both ends are included. */
 export type Range = readonly [least: number, most: number];
 
 /** Times in milliseconds, lengths in tokens. */
@@ -12,44 +12,44 @@ export interface Scenario {
   seed: number;
   engines: number;
   slots: number;
-  /** What one engine caches. */
+  /** Tokens that one engine caches. */
   cacheTokens: number;
-  /** Of an engine: the part of the time to the first token that does not depend on the prompt. */
+  /** The part of an engine's time to the first token that does not depend on the prompt. */
   firstTokenMs: number;
   prefillPerMs: number;
   decodeMs: number;
-  /** What the way of a request adds to that. */
+  /** Time on the network, added to that. */
   wayMs: number;
   people: number;
-  /** How many answers they get in all, one chat after the other; 0 for one chat each. */
+  /** How many answers all people get together, one chat after the other; 0 for one chat each. */
   answers: number;
   arrivalMs: Range;
   turns: Range;
   messageTokens: Range;
   answerTokens: Range;
-  /** Between an answer and the next message. */
+  /** The pause between an answer and the next message. */
   thinkMs: Range;
-  /** Once in so many times they think ten times as long; 0 for never. */
+  /** One pause in so many is ten times as long; 0 for never. */
   longThinkOneIn: number;
-  /** What all chats begin with. */
+  /** The common beginning of all chats. */
   systemTokens: number;
-  /** How busy one in so many people is: factors of what the others do. */
+  /** One in so many people is busier; the factors are relative to the others. */
   busy: { oneIn: number; turns: number; tokens: number; thinking: number } | undefined;
-  /** Whether all say the same. */
+  /** Whether all people send the same messages. */
   isOnePrompt: boolean;
   /** After which share of the answers the first engine starts anew; 0 for never. */
   restartsAfter: number;
-  /** Whether the gateway notices. */
+  /** Whether the gateway notices the restart. */
   isRestartSeen: boolean;
-  /** After which share of the answers the other engines come; nothing before that is counted. */
+  /** After which share of the answers the other engines start; answers before that are not counted. */
   othersComeAfter: number;
 }
 
 /** A message, after which an answer comes. */
 export interface Turn {
-  /** Whether a chat begins with it. */
+  /** Whether this message begins a chat. */
   isFirst: boolean;
-  /** How long after what came before. */
+  /** The pause since the previous answer. */
   afterMs: number;
   messageTokens: number;
   answerTokens: number;
@@ -59,7 +59,7 @@ function within(random: Random, [least, most]: Range): number {
   return least + random.below(most - least + 1);
 }
 
-/** Returns what a person says, without end where a chat follows on the other. */
+/** Returns the messages of a person; endless if one chat follows the other. */
 export function* turnsOf(scenario: Scenario, person: number): Generator<Turn> {
   const { seed, busy, longThinkOneIn, answers } = scenario;
   const random = randomFrom(seed * 1_000 + person);
@@ -78,7 +78,7 @@ export function* turnsOf(scenario: Scenario, person: number): Generator<Turn> {
   } while (answers > 0);
 }
 
-/** Small enough for real time: what people take to read and write is a twentieth, as the engines are so much faster. */
+/** Small enough for real time: people read and write in a twentieth of the time, as the engines are that much faster. */
 const quick: Scenario = {
   seed: 1,
   engines: 4,
@@ -104,7 +104,7 @@ const quick: Scenario = {
   othersComeAfter: 0,
 };
 
-/** What the benchmark runs too. */
+/** The scenarios that the benchmark runs, too. */
 export const quickScenarios: Readonly<Record<string, Scenario>> = {
   '12 chats': { ...quick, people: 12 },
   'skewed chats': {
@@ -153,9 +153,9 @@ export const longScenarios: Readonly<Record<string, Scenario>> = {
   'more requests than slots at all times': { ...long, people: 60, thinkMs: [2_000, 6_000] },
 };
 
-/** What affinity must not do harm to. */
+/** Scenarios that affinity must not make worse. */
 export const harshScenarios = {
-  /** The caches hold a fraction of what people come back to. */
+  /** The caches hold a fraction of the chats that people continue. */
   tinyCaches: { ...long, people: 60, thinkMs: [20_000, 60_000], cacheTokens: 30_000 },
   onePromptAtOnce: {
     ...long,
@@ -175,6 +175,6 @@ export const harshScenarios = {
     messageTokens: [8_000, 8_000],
     isOnePrompt: true,
   },
-  /** All chats begin on one engine; the others come when it is overrun. */
+  /** All chats begin on one engine; the others start when it is overloaded. */
   enginesAdded: { ...long, people: 20, answers: 800, othersComeAfter: 0.25 },
 } as const satisfies Record<string, Scenario>;

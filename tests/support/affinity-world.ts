@@ -1,6 +1,7 @@
 /**
  * A small world for the placement of requests: engines with slots and prefix caches, and people who chat with them. Time
- * is a number that jumps from event to event, so that hours pass at once and always alike. It computes no tokens.
+ * is a number that jumps from event to event, so that hours pass at once and every run is the same. It computes no
+ * tokens.
  */
 import { place, type Candidate } from '../../src/scheduling/affinity.ts';
 import { Heap, type Ranked } from '../../src/scheduling/heap.ts';
@@ -22,24 +23,24 @@ export type Policy = 'round' | 'loaded' | 'affinity' | 'pooled';
 export interface Outcome {
   /** Share of all prompt tokens that were cached. */
   cachedShare: number;
-  /** From asking to the first token. */
+  /** Time from the request to the first token. */
   meanFirstTokenMs: number;
   answered: number;
 }
 
 const tokensPerBlock = 64;
 const tokensPerPage = 16;
-/** How often held requests are looked at again. */
+/** How often held requests are reconsidered, in milliseconds. */
 const tickMs = 100;
-/** Chats have fewer pieces, and people fewer chats, so that one number tells chat and place. */
+/** Chats have fewer pieces, and people fewer chats, so that one number identifies chat and place. */
 const [longestChat, mostChats] = [2 ** 16, 2 ** 8];
 
 interface Person {
   number: number;
   turns: Iterator<Turn>;
-  /** Of the current one. */
+  /** The number of the current chat. */
   chat: number;
-  /** Of the prompt and its answer, as far as the chat has come. */
+  /** Tokens of the chat so far, prompts and answers. */
   tokens: number;
 }
 
@@ -96,7 +97,7 @@ class Engine {
   readonly upstream: Upstream;
   readonly slots: SlotSet;
   readonly cache: Cache;
-  /** Who is held for it, first come first. */
+  /** The requests that are held for it, in the order of their arrival. */
   readonly held = new Set<Message>();
 
   constructor(id: string, slots: number, cacheTokens: number) {
@@ -197,7 +198,7 @@ class World {
     this.#dispatch();
   }
 
-  /** Returns what a chat's first tokens are, in pieces of that length; the common beginning is that of others too. */
+  /** Returns the first tokens of a chat, in pieces of that length; all chats share the common beginning. */
   #piecesOf(chat: number, tokens: number, length: number): Uint32Array {
     const { systemTokens, isOnePrompt } = this.scenario;
     const pieces = new Uint32Array(Math.floor(tokens / length));
@@ -269,7 +270,7 @@ class World {
     this.#goOn(person);
   }
 
-  /** The first engine loses its cache; the one that stands for all loses what one of so many people have there. */
+  /** Empties the cache of the first engine; of the pooled one, the part of one engine's share of the people. */
   #restart(): void {
     const [engine] = this.#engines as [Engine];
     const { engines, isRestartSeen } = this.scenario;
@@ -289,7 +290,7 @@ class World {
     return first;
   }
 
-  /** As the gateway does it. */
+  /** The gateway's own placement. */
   #chooseByAffinity(message: Message, free: readonly SlotSet[]): SlotSet | undefined {
     const open = this.#engines.filter(({ slots }) => slots.isOpen);
     const candidates = open.map(({ slots, upstream, held }): Candidate => {

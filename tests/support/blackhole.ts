@@ -1,5 +1,5 @@
 /**
- * An address that takes no connection and refuses none: packets to it are swallowed, as by a firewall or a host that is
+ * An address that accepts no connection and refuses none: packets to it are dropped, as by a firewall or a host that is
  * gone. A listener that nobody accepts from does that once its queue is full: Linux then drops every further SYN.
  * No runtime lets a program listen without accepting, hence the call into the C library.
  */
@@ -19,7 +19,7 @@ export async function openBlackHole(): Promise<{ url: string } & AsyncDisposable
   const held = holdPort();
   if (symbols.listen(held.fd, 0) !== 0) throw new Error('cannot listen without accepting');
 
-  // One after the other, until one gets no answer: from then on nobody does.
+  // One connection after the other, until one gets no answer: from then on none does.
   const sockets: Socket[] = [];
   for (let i = 0; i < fillers; i++) {
     sockets.push(connect(held.port, '127.0.0.1').on('error', () => {}));

@@ -1,5 +1,5 @@
 /**
- * A gateway with RESPONSE_CACHE=on before the simulated engine, and how tests look at what it keeps.
+ * A gateway with RESPONSE_CACHE=on in front of the simulated engine, and helpers that show what it keeps.
  */
 import type { Asked, RawClient } from './rawclient.ts';
 import { key, type Gateway } from './gatewayprocess.ts';
@@ -10,9 +10,9 @@ import { until } from './wait.ts';
 export const otherKey = 'sk-test-key-2';
 const on = { RESPONSE_CACHE: 'on', ALLOWED_API_KEYS: `${key},${otherKey}` };
 
-/** A gateway that keeps answers, before an engine of two slots. */
+/** A gateway that keeps answers, in front of an engine with two slots. */
 export interface CachingStage extends Stage {
-  /** How many requests the engine has had that generate. */
+  /** How many requests that generate the engine has had. */
   runs(): number;
 }
 
@@ -33,7 +33,7 @@ let count = 0;
 /** Returns a prompt that no other test has. */
 export const fresh = () => `the prompt of number ${++count}`;
 
-/** Returns what the cache says of each, in their order. */
+/** Returns the cache header of each answer, in their order. */
 export const marks = (exchanges: readonly RawClient[]) =>
   exchanges.map((exchange) => exchange.header('x-gateway-cache'));
 

@@ -1,4 +1,4 @@
-/** An engine whose endpoints give answers that a test has written down, without a socket. */
+/** An engine whose endpoints return the answers that a test has written down, without a socket. */
 export interface Reply {
   /** Default 200 with JSON or text, else 404. */
   status?: number;
@@ -11,7 +11,7 @@ export const loadingModel = {
   error: { message: 'Loading model', type: 'unavailable_error', code: 503 },
 };
 
-/** An engine that answers these paths, and others with a 404; `asked` is what it was asked for. */
+/** An engine that answers these paths, and others with a 404; `asked` has the paths requested. */
 export function engineOf(replies: Record<string, Reply | undefined>, server = 'uvicorn') {
   const asked: string[] = [];
   return {

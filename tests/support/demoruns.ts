@@ -1,4 +1,4 @@
-/** Runs of the simulated engine, and a workshop for them in which nothing takes time. */
+/** Runs of the simulated engine, with a clock on which nothing takes time. */
 import { noFigures } from '../../src/demo/figures.ts';
 import { Gate } from '../../src/demo/gate.ts';
 import { detokenize, PrefixCache, Slots, tokenize } from '../../src/demo/model.ts';
@@ -33,7 +33,7 @@ export function demoWorkshop(slots = 1): Workshop {
   };
 }
 
-/** The texts of a stream's `data:` lines, parsed where they are JSON. */
+/** Returns the texts of a stream's `data:` lines, parsed if they are JSON. */
 export function dataOf(stream: string): unknown[] {
   return stream
     .split('\n')

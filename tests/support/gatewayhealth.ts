@@ -1,4 +1,4 @@
-/** What a gateway says of itself at /health, and waiting until it says what a test needs. */
+/** Reads /health of a gateway, and waits until it has the state that a test needs. */
 import type { Gateway } from './gatewayprocess.ts';
 import { until } from './wait.ts';
 
@@ -20,7 +20,7 @@ export async function healthOf(gateway: Gateway): Promise<Health> {
   return (await fetch(`${gateway.url}/health`)).json() as Promise<Health>;
 }
 
-/** Resolves when that holds of the upstream with this id. */
+/** Resolves when the upstream with this id has these values. */
 export async function untilUpstream(
   gateway: Gateway,
   id: string,

@@ -11,7 +11,7 @@ export interface Gateway {
   pid: number;
   /** Every line that the gateway has logged so far, parsed. */
   logs: Record<string, unknown>[];
-  /** Whatever it printed that is not a JSON line. */
+  /** Everything it printed that is not a JSON line. */
   output: string[];
   /** Resolves with the first log line that `matches`, also one that was logged before. */
   logged(matches: (line: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>;
@@ -32,7 +32,7 @@ export function gatewayCommand(...args: string[]): string[] {
 /** The command that runs the sources with limits that answer late. */
 const lateCommand = ['bun', join(import.meta.dir, 'lategateway.ts')];
 
-/** An environment for a child: nothing of the gateway's or Bun's own is left, and nothing is kept on disk. */
+/** The environment of a child: without settings of the gateway or of Bun, and with no data kept on disk. */
 export function cleanEnvironment(env: Record<string, string> = {}): Record<string, string> {
   const { PATH = '', HOME = '', TMPDIR = '/tmp' } = process.env;
   return { PATH, HOME, TMPDIR, DATA_DIR: 'none', ...env };

@@ -20,7 +20,7 @@ export class HandClock {
     return [...this.#timers].map(({ at }) => at).sort((a, b) => a - b);
   }
 
-  /** Lets time pass: what is due happens in its order, and what follows from that before time goes on. */
+  /** Lets time pass: timers fire in the order in which they are due, and their consequences run before time goes on. */
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms;
     await settled();
@@ -43,7 +43,7 @@ export class HandClock {
   }
 }
 
-/** Resolves when all that can happen without time and sockets has happened. */
+/** Resolves when all work that needs neither time nor sockets is done. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
 }

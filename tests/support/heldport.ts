@@ -1,16 +1,16 @@
 /**
- * A port of 127.0.0.1 that belongs to a test for as long as it wants, listening or not: nobody else is given it. While
- * nobody listens it refuses connections, for sure; and who names it can listen, end, and listen again.
+ * A port of 127.0.0.1 that belongs to a test for as long as it wants, listening or not: no other program gets it. While
+ * nobody listens it always refuses connections; a program that names it can listen, end, and listen again.
  *
- * A port of something that has ended is free for anybody at once, and with several test files and gateways at work
- * somebody takes it. Linux hands out no port that a socket is bound to, but lets another bind to it by its number where
+ * The port of a server that has ended is free for anybody at once, and with several test files and gateways running,
+ * another one takes it. Linux hands out no port that a socket is bound to, but lets another bind to it by its number if
  * both say SO_REUSEADDR and nobody listens yet. No runtime binds without listening, hence the calls into the C library.
  */
 import { dlopen, ptr } from 'bun:ffi';
 
 const AF_INET = 2;
 const SOCK_STREAM = 1;
-/** It does not pass to the processes that the test starts. */
+/** The socket is not inherited by the processes that the test starts. */
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;

@@ -1,6 +1,6 @@
 /**
- * Runs the gateway with limits that answer late, as those do that several gateways share. A user called `no-admit` or
- * `no-settle` finds that call failing.
+ * Runs the gateway with limits that answer late, like those that several gateways share. For a user called `no-admit` or
+ * `no-settle` that call fails.
  */
 import '../../src/runtime.ts';
 import { readFileSync } from 'node:fs';

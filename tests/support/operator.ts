@@ -22,7 +22,7 @@ export function bearer(secret: string | undefined): { Authorization: string | un
   return { Authorization: secret === undefined ? undefined : `Bearer ${secret}` };
 }
 
-/** Asks as the operator does: `DELETE /admin/keys/…`. Nothing that an operator asks may end in a 5xx. */
+/** Sends a request of the operator: `DELETE /admin/keys/…`. No such request may end in a 5xx. */
 export async function admin(gateway: Gateway, asked: string, body?: Asked['body']) {
   const [method, path] = asked.split(' ') as [string, string];
   const headers = bearer(adminKey);
@@ -50,7 +50,7 @@ export interface Operated extends Stage {
   folder: string;
 }
 
-/** Starts one, with so many slots; the folder goes with it. */
+/** Starts one, with so many slots; its folder is removed with it. */
 export async function startOperated(slots: number): Promise<Operated> {
   const stack = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));

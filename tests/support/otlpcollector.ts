@@ -1,6 +1,6 @@
 /**
  * A collector for tests: takes traces by OTLP over HTTP and reads the protobuf by itself, so that what the SDK writes is
- * checked by something that is not the SDK. It keeps every byte that it got, and answers as it is told.
+ * checked without the SDK. It keeps every byte that it got, and answers with the status that a test sets.
  */
 
 export type Value = string | number | boolean | undefined;
@@ -18,7 +18,7 @@ export interface ReceivedSpan {
   endMs: number;
   attributes: Attributes;
   isError: boolean;
-  /** Of the process that sent it. */
+  /** Attributes of the process that sent it. */
   resource: Attributes;
 }
 
@@ -33,7 +33,7 @@ export interface Collector {
   answer(status: number): void;
   /** The spans of one trace, by name. */
   trace(traceId: string): Record<string, ReceivedSpan>;
-  /** Whether any of these words came, in whatever field. */
+  /** Returns whether any of these words came, in any field. */
   hasHeard(...words: string[]): boolean;
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

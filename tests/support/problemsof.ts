@@ -1,7 +1,7 @@
-/** What input is refused with, for tests. */
+/** The problems with which input is refused, for tests. */
 import { InputError } from '../../src/config/problems.ts';
 
-/** Returns the problems that are told; none where there are none. */
+/** Returns the problems of the InputError that is thrown; an empty list without one. */
 export function problemsOf(work: () => unknown): readonly string[] {
   try {
     work();

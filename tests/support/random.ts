@@ -28,7 +28,7 @@ export function randomFrom(seed: number): Random {
 }
 
 /**
- * Runs `body` for `cases` seeds in a row; a failure names the seed. FUZZ_SEED runs that one seed alone, FUZZ_CASES at most
+ * Runs `body` for `cases` seeds in a row; a failure names the seed. FUZZ_SEED runs one seed alone, FUZZ_CASES at most
  * so many.
  */
 export async function forSeeds(

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { key } from './gatewayprocess.ts';
 import { soon } from './wait.ts';
 
-/** `whole`: the framing of the answer said so. `fin` and `reset`: the connection ended before that. */
+/** `whole`: the answer ended as its framing says. `fin` and `reset`: the connection ended before that. */
 export type Ending = 'open' | 'whole' | 'fin' | 'reset';
 
 export interface Asked {
@@ -14,7 +14,7 @@ export interface Asked {
   path?: string;
   /** Added to Host, the key, and the length of the body. A value `undefined` leaves one of these out. */
   headers?: Record<string, string | undefined>;
-  /** An object goes as JSON; text and bytes as they are. */
+  /** An object is sent as JSON; text and bytes are sent unchanged. */
   body?: object | string | Uint8Array;
 }
 
@@ -48,14 +48,14 @@ export class RawAnswer {
   /** The head as it came, without the blank line; empty until it is there. */
   head = '';
   status = 0;
-  /** In their order; names in lower case. */
+  /** In the order of the answer; names in lower case. */
   headers: (readonly [name: string, value: string])[] = [];
   /** How many bytes of the body are here. */
   length = 0;
   isWhole = false;
   readonly #pieces: Buffer[] = [];
   #framing: 'chunked' | 'length' | 'close' = 'close';
-  /** Of the body, or of the current chunk with its line end. */
+  /** Bytes still to come of the body, or of the current chunk with its line end. */
   #leftBytes = 0;
 
   /** @param hasBody whether a body follows the head; not so for HEAD */
@@ -152,7 +152,7 @@ export class RawClient {
   readonly closed: Promise<'fin' | 'reset'>;
   readonly #socket: Socket;
   readonly #received: Buffer[] = [];
-  /** What has come and is not read yet. */
+  /** Bytes that have come and are not read yet. */
   #rest: Buffer = Buffer.alloc(0);
   #answer = new RawAnswer(true);
   /** Whether `next` has returned the current answer, or is about to. */
@@ -247,7 +247,7 @@ export class RawClient {
     return this.next(options);
   }
 
-  /** Resolves as soon as that is so. Rejects when the connection ends before, or after a deadline. */
+  /** Resolves as soon as the condition holds. Rejects when the connection ends before, or after a deadline. */
   until(what: string, isTrue: () => boolean): Promise<this> {
     const { promise, resolve, reject } = Promise.withResolvers<this>();
     const look = (): void => {
@@ -270,7 +270,7 @@ export class RawClient {
     return this.until(`the body has ${JSON.stringify(text)}`, () => this.text.includes(text));
   }
 
-  /** Resolves with all that has come, as in `received`, once that is so. */
+  /** Resolves with all that has come, as in `received`, once the condition holds. */
   async receives(isThere: (received: string) => boolean): Promise<string> {
     await this.until('all is received', () => isThere(this.received));
     return this.received;
@@ -281,7 +281,7 @@ export class RawClient {
     return this.until('the answer ends', () => this.ending !== 'open');
   }
 
-  /** Returns what has come and belongs to no answer, once the connection is over. */
+  /** Returns the bytes that belong to no answer, once the connection is over. */
   async rest(): Promise<Buffer> {
     await soon('the end of the connection', this.closed);
     return this.#rest;
@@ -295,12 +295,12 @@ export class RawClient {
     this.#socket.resume();
   }
 
-  /** Sends a FIN: this side has said everything, and still reads. So does a program that ends. */
+  /** Sends a FIN: this side sends no more, and still reads. A program that ends does the same. */
   leaveByFin(): void {
     this.#socket.end();
   }
 
-  /** Leaves by a reset, as a program does that is killed with bytes unread. */
+  /** Leaves by a reset, like a program that is killed with bytes unread. */
   leaveByReset(): void {
     this.#socket.resetAndDestroy();
   }
@@ -336,7 +336,7 @@ export class RawClient {
   }
 }
 
-/** Connects and sends one whole request; the answer arrives in what it returns. It leaves when the answer is whole. */
+/** Connects and sends one whole request; returns the answer as it arrives. Closes when the answer is whole. */
 export async function send(url: string, asked: Asked = {}): Promise<RawClient> {
   const client = await RawClient.open(url);
   void client.write(requestBytes(asked));
@@ -350,7 +350,7 @@ export async function ask(url: string, asked: Asked = {}): Promise<RawClient> {
   return (await send(url, asked)).ended();
 }
 
-/** Returns what stands after the head of an answer. */
+/** Returns the bytes after the head of an answer. */
 export function bodyOf(answer: string): string {
   return answer.slice(answer.indexOf(HEAD_END) + HEAD_END.length);
 }

@@ -13,17 +13,17 @@ export interface Received {
   /** By lower-case name; what came twice is joined by ` | `. */
   headers: Record<string, string>;
   body: Buffer;
-  /** Which connection it came on, counted from 1. */
+  /** The number of its connection, counted from 1. */
   connection: number;
 }
 
 /** The connection of one request. */
 export interface Wire {
   write(bytes: string | Uint8Array): void;
-  /** FIN behind what was written. */
+  /** Sends a FIN after the written bytes. */
   end(): void;
   reset(): void;
-  /** Resolves when the connection is over, whoever ended it. */
+  /** Resolves when the connection is over, whichever side ended it. */
   readonly over: Promise<void>;
 }
 
@@ -32,11 +32,11 @@ export type Answer = (request: Received, wire: Wire) => unknown;
 export interface Upstream {
   url: string;
   port: number;
-  /** Without the gateway's own questions. */
+  /** The requests, without the gateway's probes. */
   requests: Received[];
-  /** The gateway's own questions: paths, in their order. */
+  /** The paths of the gateway's probes, in their order. */
   questions: string[];
-  /** How many connections carried a request that is no such question. */
+  /** How many connections carried a request that is not a probe. */
   connections(): number;
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -44,9 +44,9 @@ export interface Upstream {
 
 export interface UpstreamOptions {
   port?: number;
-  /** How it answers the gateway's own questions: JSON by path; 404 for the others. */
+  /** The answers to the gateway's probes: JSON by path; 404 for other paths. */
   lookups?: Record<string, unknown>;
-  /** Hears of every connection, before any byte. */
+  /** Called with every connection, before any byte. */
   connected?: (socket: Socket) => void;
 }
 

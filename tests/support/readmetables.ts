@@ -1,4 +1,4 @@
-/** The README's tables of settings and of the members of an upstream, as the tables of the configuration give them. */
+/** The README's tables of settings and of the members of an upstream, made from the tables of the configuration. */
 import { keysOf, useOf, type Row } from '../../src/config/row.ts';
 import { settings } from '../../src/config/settings.ts';
 import { upstreamFields } from '../../src/config/upstreamfields.ts';

@@ -16,14 +16,14 @@ import { routes } from '../../src/wire/routes.ts';
 import { startUpstream, type Answer, type Upstream } from './rawengine.ts';
 import { caller } from './samples.ts';
 
-/** What a reader heard of its run. */
+/** What a reader was told about its run. */
 type Heard = 'attend' | 'left' | 'holdOpen' | 'letGo';
 
-/** A reader that a test lets leave. */
+/** A reader whose leaving a test controls. */
 export interface TestReader extends Reader {
   hasLeft: boolean;
   readonly heard: Heard[];
-  /** Leaves, as a client whose connection has ended. */
+  /** Leaves, like a client whose connection has ended. */
   leave(): void;
 }
 
@@ -52,7 +52,7 @@ export function readerThat(isMissed = true): TestReader {
   };
 }
 
-/** What a run is asked for; a body that is no source goes as JSON. */
+/** The input of a run; a body that is not a source is sent as JSON. */
 export interface AskedRun {
   method?: 'GET' | 'POST' | 'HEAD';
   url?: string;

@@ -1,5 +1,5 @@
 /**
- * What tests take for granted: a caller, a request of its that has ended well, the row of one, an upstream, and policies
+ * Samples for tests: a caller, a request of its that has ended well, the row of one, an upstream, and policies
  * of keys. A test names only the fields that it is about.
  */
 import type { KeyPolicy } from '../../src/accounts/keys.ts';
@@ -54,10 +54,10 @@ export function settlement(fields: Partial<Settlement> = {}): Settlement {
   };
 }
 
-/** Each higher than the one before. */
+/** UUIDs, each higher than the one before. */
 export const uuids = new Uuids(Date.now);
 
-/** A row of the ledger, with a uuid of its own. */
+/** Returns a row of the ledger with a new uuid. */
 export function usageRow(fields: Partial<UsageRow> = {}): UsageRow {
   return {
     uuid: uuids.next(),
@@ -89,7 +89,7 @@ export function usageRow(fields: Partial<UsageRow> = {}): UsageRow {
   };
 }
 
-/** An upstream that nobody has asked yet. */
+/** An upstream that was never probed. */
 export function upstream(id: string, fields: Partial<UpstreamSettings> = {}): Upstream {
   const settings: UpstreamSettings = {
     id,
@@ -117,7 +117,7 @@ export const plainPolicy: KeyPolicy = {
   expiresAt: undefined,
 };
 
-/** One with everything that a policy can have. */
+/** A policy with every member that a policy can have. */
 export const fullPolicy: KeyPolicy = {
   name: 'Bücher-Bot "№ 2"',
   limits: {

@@ -1,4 +1,4 @@
-/** Settings, upstreams, jobs, waiters and queues as tests of scheduling want them, without a socket. */
+/** Settings, upstreams, jobs, waiters and queues for tests of scheduling, without a socket. */
 import type { Job } from '../../src/request/job.ts';
 import { Fleet, type FleetSettings } from '../../src/engines/fleet.ts';
 import { Queue, type QueueOptions } from '../../src/scheduling/queue.ts';
@@ -27,7 +27,7 @@ export function settingsOf(id: string, more: Partial<UpstreamSettings> = {}): Up
   };
 }
 
-/** Settings of a scheduler before those upstreams, without bounds that matter. */
+/** Returns the settings of a scheduler with those upstreams, with bounds too high to matter. */
 export function schedulerSettings(upstreams: readonly UpstreamSettings[]): SchedulerSettings {
   return {
     upstreams,
@@ -59,7 +59,7 @@ export function fleetOf(
   return fleet;
 }
 
-/** Makes an upstream one that was looked at and found up. */
+/** Marks an upstream as probed and up. */
 export function see(upstream: Upstream): void {
   upstream.sighted(true);
   upstream.proven(0);
@@ -76,7 +76,7 @@ export function callerOf(principal: string, more: Partial<Caller> = {}): Caller 
     limits: {},
     models: undefined,
     ...more,
-  } as Caller; // What else a caller has does not matter to scheduling.
+  } as Caller; // Scheduling reads no other member of a caller.
 }
 
 export function jobOf(principal: string, more: Partial<Job> = {}): Job {
@@ -96,7 +96,7 @@ export function jobOf(principal: string, more: Partial<Job> = {}): Job {
   };
 }
 
-/** What tests want of a waiter. */
+/** What a test can set of a waiter. */
 export interface Wanted {
   weight: number;
   maxUnits: number;
@@ -105,7 +105,7 @@ export interface Wanted {
   bytes: number;
 }
 
-/** Returns what a waiter is made of: one that may take as much as there is, but for what is wanted. */
+/** Returns the arguments of a waiter, without bounds other than those that are set. */
 export function partsOf(
   principal: string,
   group: SlotGroup,
@@ -124,7 +124,7 @@ export function principalOf({ job }: Waiter): string {
   return job.caller.principal;
 }
 
-/** A lease of which nothing is known but whose it is and where it runs. */
+/** A lease with only a caller and a place. */
 export function leaseOf(
   given: Pick<LeaseOptions, 'job' | 'upstream' | 'slots'> & Partial<LeaseOptions>,
 ): Lease {
@@ -141,10 +141,10 @@ export function leaseOf(
   });
 }
 
-/** Slots for charges where it does not matter which. */
+/** Any slots, for charges that do not depend on them. */
 export const anywhere = new SlotSet('anywhere', 1, true);
 
-/** A queue without limits, alone with the engines, which takes the first slots that are free. */
+/** A queue without limits, of a gateway that is alone, which takes the first slots that are free. */
 export function queueOf(options: Partial<QueueOptions> = {}): Queue {
   return new Queue({
     limits: () => ({ maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 }),

@@ -14,7 +14,9 @@ export interface Stage<Engine = DemoEngine> extends AsyncDisposable {
   gateway: Gateway;
 }
 
-/** Starts a gateway for an engine, and resolves when the gateway gives it requests. The engine ends with the stage. */
+/**
+ * Starts a gateway for an engine, and resolves when the gateway sends requests to it. The engine ends with the stage.
+ */
 export async function startStageFor<Engine extends AnyEngine>(
   engine: Engine,
   env: Record<string, string> = {},
@@ -31,7 +33,7 @@ export async function startStageFor<Engine extends AnyEngine>(
   };
 }
 
-/** Starts a simulated engine and a gateway for it, and resolves when the gateway gives it requests. */
+/** Starts a simulated engine and a gateway for it, and resolves when the gateway sends requests to it. */
 export function startStage(
   env: Record<string, string> = {},
   options: DemoOptions = {},

@@ -23,7 +23,7 @@ export function openTerminal() {
     close: () => void state.closed++,
   };
 
-  /** @param line words between spaces, or one by one */
+  /** @param line the words, separated by spaces or as a list */
   async function run(runner: Runner, line: string | string[]) {
     const out: string[] = [];
     const errors: string[] = [];

@@ -1,9 +1,9 @@
 /**
  * Waiting in tests: for a condition or for a promise, with a deadline that only a broken program reaches. It says what
- * was waited for, so that a hang reads as a failure of its own.
+ * was waited for, so that a hang fails with a clear message.
  */
 
-/** Long enough for a busy machine; nothing is measured against it. */
+/** Long enough for a busy machine; no test measures time with it. */
 const deadlineMs = 45_000;
 const pollMs = 5;
 

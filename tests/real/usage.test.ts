@@ -296,7 +296,7 @@ describe.skipIf(!requireRealEngine())('the ledger and the counters of the engine
   });
 
   /**
-   * Reads the gateway, which probes the engine rarely enough: llama.cpp checks for clients only when it is not asked.
+   * Asks the gateway, which probes the engine rarely: llama.cpp notices no lost client while it is asked constantly.
    */
   async function hasFreeSlots(): Promise<boolean> {
     const { inFlight, upstreams } = await healthOf(gateway);
@@ -335,7 +335,7 @@ describe.skipIf(!requireRealEngine())('the ledger and the counters of the engine
     );
 
   for (const [path, openingFrames] of Object.entries(framesBeforeTokens)) {
-    test(`estimates a stream of ${path} that is left by its frames, ${openingFrames} too many at most`, async () => {
+    test(`estimates an abandoned stream of ${path} by its frames, ${openingFrames} too many at most`, async () => {
       const asking = generating[path] ?? asText;
       const [text = ''] = texts;
       const promptTokens = await tokensOf(asking, text);

@@ -1,4 +1,4 @@
-/** The parts of a gateway: which of them a configuration asks for, and that they know one another. */
+/** The parts of a gateway: which of them a configuration needs, and that they are wired together. */
 import { describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,7 +37,7 @@ test.each([
   expect(made.parts[part]).not.toBeUndefined();
 });
 
-test('what the operator shows is masked', async () => {
+test('the view of the operator is masked', async () => {
   using made = await partsOf();
   expect(made.parts.mask(`a ${key} b`)).toBe('a *** b');
 });

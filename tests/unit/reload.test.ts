@@ -63,7 +63,7 @@ test('a new key is masked, and the old one still is', async () => {
   expect(gateway.secrets.maskKeys('plain-word-as-a-key another-word-as-a-key')).toBe('*** ***');
 });
 
-test('what is kept of answers is forgotten', async () => {
+test('kept answers are dropped', async () => {
   using gateway = await watched(() => configOf({ RESPONSE_CACHE: 'on' }), { RESPONSE_CACHE: 'on' });
   const cache = gateway.parts.cache as ResponseCache;
   const clear = spyOn(cache, 'clear');
@@ -118,7 +118,7 @@ describe('a certificate', () => {
   });
 });
 
-test('the keys of the store count among those that let somebody in', async () => {
+test('the keys of the store count as keys of clients', async () => {
   let issued = -1;
   const load: Load = (count) => ((issued = count()), configOf());
   using gateway = await watched(load);
@@ -126,7 +126,7 @@ test('the keys of the store count among those that let somebody in', async () =>
   expect(issued).toBe(0);
 });
 
-test('what needs a restart is named, each time that it differs from what was read last', async () => {
+test('settings that need a restart are named whenever they differ from the last reading', async () => {
   const next = configOf({ PORT: '12345', MAX_BODY_BYTES: '99999' });
   using gateway = await watched(() => next);
   gateway.reload();

@@ -16,7 +16,7 @@ const ring = new KeyRing(keys, options);
 const now = Date.UTC(2026, 0, 1);
 const dayMs = 86_400_000;
 
-/** Finds the caller behind a key, or gives the code of the refusal. */
+/** Returns the caller behind a key, or the code of the refusal. */
 function find(presented: string, user: string | null = null, at = now, among = ring) {
   const headers = new Headers(user === null ? {} : { [userHeader]: user });
   try {
@@ -70,12 +70,12 @@ describe('a key of the configuration', () => {
     expect(find('sk-first-key', null, now, other)).toEqual(find('sk-first-key'));
   });
 
-  test('speaks for the user whom it names, where it is trusted with it', () => {
+  test('speaks for the user whom it names if it is trusted', () => {
     expect(principalOf('sk-second-key', 'eva')).toBe('/eva');
     expect(principalOf('sk-second-key', 'e'.repeat(500))).toBe(`/${'e'.repeat(128)}`);
   });
 
-  test('speaks for itself where it names nobody, or is not trusted', () => {
+  test('speaks for itself if it names nobody or is not trusted', () => {
     expect(principalOf('sk-second-key', null)).toBe('');
     expect(principalOf('sk-second-key', '')).toBe('');
     expect(principalOf('sk-first-key', 'eva')).toBe('');
@@ -175,7 +175,7 @@ describe('a key of the store', () => {
     expect(ending.isRevoked(record.id)).toBe(false);
   });
 
-  test('ends when it is revoked, and says so only to who has it', () => {
+  test('ends when it is revoked, and only its holder is told so', () => {
     const ending = new KeyRing([], options);
     ending.replaceIssued([{ ...record, revokedAt: now }]);
     expect(find(key, null, now, ending)).toBe('key_revoked');

@@ -1,5 +1,5 @@
 /**
- * What is shown of a key: all that it may do, and nothing that lets anybody in.
+ * The view of a key: all that it may do, and no part of its secret.
  */
 import { describe, expect, test } from 'bun:test';
 import { issueKey, rotateKey } from '../../../src/accounts/keys.ts';
@@ -33,12 +33,12 @@ describe('the view of a key', () => {
     expect(text).not.toContain(key);
   });
 
-  test('says what there is not', () => {
+  test('has null for everything that is not set', () => {
     const view = keyView(issueKey(plainPolicy, now).record, now);
     expect(view).toMatchObject({ models: null, userHeader: null, expiresAt: null, limits: {} });
   });
 
-  test('says until when the secret before is accepted', () => {
+  test('says until when the replaced secret is accepted', () => {
     const { record } = issueKey(plainPolicy, now);
     const rotated = { ...record, ...rotateKey(record, 1_000, now).change };
     expect(keyView(rotated, now).replacedUntil).toBe('2026-11-24T12:00:01.000Z');

@@ -19,7 +19,7 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const now = Date.UTC(2026, 10, 5, 13, 30);
 const dayMs = 86_400_000;
-/** So long that a test sees no timer but those it wants. */
+/** So long that no timer fires unless a test wants it. */
 const neverMs = 2 ** 30;
 
 /** A store that keeps rows in an array and fails while it is told to. */
@@ -106,7 +106,7 @@ describe('a ledger', () => {
     expect(store.batches).toEqual([1_000, 1_000, 500]);
   });
 
-  test('tells of a row as soon as it is there, and has it until the store has it', async () => {
+  test('reports a row at once, and keeps it until the store has it', async () => {
     const store = new FakeStore();
     const { ledger } = ledgerOf(store);
     const told: unknown[] = [];
@@ -121,7 +121,7 @@ describe('a ledger', () => {
     expect(ledger.waitingRows).toHaveLength(1);
     store.failure = undefined;
     const flushing = ledger.flush();
-    // At every moment it is in one of the two.
+    // At every moment the row is in the ledger or in the store.
     expect([ledger.waitingRows.length, store.rows.length]).toEqual([0, 1]);
     await flushing;
   });
@@ -193,7 +193,7 @@ describe('a ledger', () => {
     ]);
   });
 
-  test('parts the rows that are written from those that wait or come, also in the middle of a write', async () => {
+  test('separates the rows that are written from those that wait or come, also in the middle of a write', async () => {
     const store = new FakeStore();
     const { ledger } = ledgerOf(store);
     const parts: string[] = [];
@@ -219,7 +219,7 @@ describe('a ledger', () => {
     expect(before).toEqual([0, 0, 1, 1, 3]);
   });
 
-  test('goes on after the rows that are there, also if the clock was set back', async () => {
+  test('makes ids above those of the existing rows, also if the clock was set back', async () => {
     const store = new FakeStore();
     const { ledger } = ledgerOf(store);
     ledger.settled(settlement());
@@ -309,7 +309,7 @@ describe('a store that fails', () => {
     expect(lines[3]).toMatchObject({ rows: 4 });
   });
 
-  test('is told when rows are lost at the end', async () => {
+  test('is logged when rows are lost at the end', async () => {
     const store = new FakeStore();
     const { ledger, lines, levels } = ledgerOf(store);
     store.failure = new Error('database or disk is full');
@@ -433,7 +433,7 @@ test('a kill loses no row that was written', async () => {
   const db = openDatabase(dir);
   const found = (await countIn(new SqliteUsage(db))) ?? 0;
   expect(found).toBeGreaterThanOrEqual(written);
-  // A batch is there as a whole or not at all.
+  // A batch was written as a whole or not at all.
   expect(found % 7).toBe(0);
   db.close(true);
 });

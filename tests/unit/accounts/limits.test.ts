@@ -1,4 +1,4 @@
-/** What a key allows: whether that is everything. */
+/** Whether the limits of a key allow everything. */
 import { expect, test } from 'bun:test';
 import { isUnlimited } from '../../../src/accounts/limits.ts';
 import type { Limits } from '../../../src/request/caller.ts';

@@ -1,6 +1,6 @@
 /**
- * What a key may do, read from flags and from JSON by one set of rules: what is put together, what is changed, and in
- * which words all that is wrong is told.
+ * What a key may do, read from flags and from JSON by one set of rules: how a policy is made and changed, and with
+ * which texts all problems are reported.
  */
 import { describe, expect, test } from 'bun:test';
 import {

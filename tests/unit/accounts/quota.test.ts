@@ -1,5 +1,6 @@
 /**
- * What a request asks of its caller's limits, what it has used in the end, and the headers that tell of it.
+ * What a request reserves of its caller's limits, what it has used in the end, and the headers with the caller's
+ * standing.
  */
 import { describe, expect, test } from 'bun:test';
 import type { Limits } from '../../../src/request/caller.ts';
@@ -82,7 +83,7 @@ describe('usedTokens', () => {
 });
 
 describe('standingHeaders', () => {
-  test('tell of the limits that there are', () => {
+  test('exist for each limit that is set', () => {
     expect(standingHeaders({})).toEqual({});
     expect(standingHeaders({ requests: { limit: 60, remaining: 59, resetMs: 1_000 } })).toEqual({
       'x-ratelimit-limit-requests': '60',
@@ -105,7 +106,7 @@ describe('standingHeaders', () => {
 });
 
 describe('refusalOf', () => {
-  test('is an error that says when to come again, in seconds rounded up and in milliseconds', () => {
+  test('is an error that says when to retry, in seconds rounded up and in milliseconds', () => {
     const standing = { requests: { limit: 60, remaining: 0, resetMs: 60_000 } };
     const refused = { isAdmitted: false as const, retryAfterMs: 1_001, standing };
     const error = refusalOf({ requestsPerMinute: 60 }, { ...refused, code: 'rate_limited' });
@@ -144,7 +145,7 @@ describe('refusalOf', () => {
   });
 });
 
-test('limits that cannot be checked refuse, and say when to come again', () => {
+test('limits that cannot be checked refuse, and say when to retry', () => {
   const cause = new Error('connection lost');
   const error = limitsUnknown(cause);
   expect(error).toMatchObject({ code: 'store_unavailable', status: 503, cause });

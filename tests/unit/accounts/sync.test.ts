@@ -1,5 +1,5 @@
 /**
- * What has changed in the store reaches the running gateway, also when the store fails for a while.
+ * Changes of the store reach the running gateway, also when the store fails for a while.
  */
 import { describe, expect, test } from 'bun:test';
 import pino from 'pino';
@@ -27,7 +27,7 @@ import { Uuids } from '../../../src/accounts/uuids.ts';
 import type { Budget } from '../../../src/request/caller.ts';
 
 const epoch = Date.UTC(2026, 10, 5, 13, 30);
-/** Of rows that were there before the gateway started. */
+/** For rows from before the start of the gateway. */
 const earlier = new Uuids(() => epoch - 60_000);
 
 interface Wrappers {
@@ -35,7 +35,7 @@ interface Wrappers {
   usage?: (usage: SqliteUsage) => UsageStore;
 }
 
-/** @param wrap makes of the stores here those that are used */
+/** @param wrap returns the stores to use, made from those of the test */
 function stage(wrap: Wrappers = {}) {
   const lines: { level: number; msg: string }[] = [];
   const log = pino({ base: null }, { write: (line: string) => lines.push(JSON.parse(line)) });
@@ -87,7 +87,7 @@ function stage(wrap: Wrappers = {}) {
   };
 }
 
-/** Has a method of a store fail while the work runs. */
+/** Lets a method of a store fail while the work runs. */
 async function failing<T extends object>(
   store: T,
   name: keyof T & string,
@@ -123,7 +123,7 @@ describe('keys', () => {
     expect(find(key)).toBe('alice');
   });
 
-  test('that could be read meanwhile are complained of again', async () => {
+  test('that could be read meanwhile are reported again', async () => {
     const { accounts, store, lines } = stage();
     const fail = () => failing(store, 'keys', () => accounts.changed());
     await fail();
@@ -144,7 +144,7 @@ describe('keys', () => {
     live.add(request);
     accounts.revoke(record.id);
     expect(request.code).toBe('key_revoked');
-    // Nothing of that is in the store, and what is there does not bring it back.
+    // The store has no revocation, and reading it does not bring the key back.
     await accounts.changed();
     expect(find(key)).toBe('key_revoked');
   });
@@ -227,7 +227,7 @@ describe('budgets', () => {
     return count * 7;
   }
 
-  test('that cannot be restored are complained of once, though keys are read at every look', async () => {
+  test('that cannot be restored are reported once, though keys are read at every look', async () => {
     const { accounts, add, usage, lines } = stage();
     add(budgeted);
     const look = async () => {
@@ -346,7 +346,7 @@ describe('budgets', () => {
           spent.set(id, (spent.get(id) ?? 0) + tokens);
           await settle(tokens);
         }
-        // What takes its time goes on while other things happen.
+        // Slow calls go on while other events happen.
         const pending: Promise<void>[] = [];
         for (let step = 0; step < 60; step++) {
           const { key, record } = random.pick(issued);
@@ -413,7 +413,7 @@ describe('budgets', () => {
     expect(lines).toEqual([]);
   });
 
-  test('that cannot be counted are complained of once, and counted again when they can be', async () => {
+  test('that cannot be counted are reported once, and counted again as soon as possible', async () => {
     const away = new Set<string>();
     const world = stage({ limits: (memory) => new LateLimits(memory, (call) => away.has(call)) });
     const { accounts, add, store, lines } = world;
@@ -440,7 +440,7 @@ describe('budgets', () => {
   });
 });
 
-/** Takes its time, and writes also what it says to have failed to write. */
+/** A store that is slow, and that writes also rows for which it reports a failure. */
 class LateUsage implements UsageStore {
   #writes = 0;
 

@@ -1,5 +1,5 @@
 /**
- * Times as people write them, and which span of the usage they ask for: what is taken, and what is refused in which words.
+ * Times as people write them, and the span of a usage report: what is accepted, and what is refused with which text.
  */
 import { describe, expect, test } from 'bun:test';
 import { parseDuration, parseSince, readSpan } from '../../../src/accounts/timespan.ts';
@@ -65,7 +65,7 @@ describe('what is asked of the usage', () => {
     expect(readSpan({ by: '' }, options).by).toEqual([]);
   });
 
-  test('says all that is wrong at once', () => {
+  test('reports every problem at once', () => {
     const problems = problemsOf(() =>
       readSpan({ by: 'model,color', since: 'x', until: 'y' }, options),
     );

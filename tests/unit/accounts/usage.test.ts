@@ -1,5 +1,5 @@
 /**
- * The row of a request: what of its record is kept, and in which form.
+ * The row of a request: which parts of its record are kept, and in which form.
  */
 import { describe, expect, test } from 'bun:test';
 import { rowOf } from '../../../src/accounts/usage.ts';

@@ -1,6 +1,6 @@
 /**
- * The response cache: how much is held and for how long, and that identical requests wait for one another and never for
- * good. What may be kept is tested with the recording, and under which key with the key.
+ * The response cache: how much is kept and for how long, and that identical requests wait for each other, but not for
+ * ever. Which answers may be kept is tested with the recording, and their keys with the key.
  */
 import { describe, expect, test } from 'bun:test';
 import { getEventListeners } from 'node:events';
@@ -33,7 +33,7 @@ function world({ maxBytes = 1_000_000, ttlMs = day } = {}) {
       const entered = cache.enter({ key: name, isFresh }, { line, bytes, signal: leaving.signal });
       return { entered, leave: () => leaving.abort(new Error('left')) };
     },
-    /** Enters where nothing is kept and nothing under way. */
+    /** Enters a request for which nothing is kept or in the making. */
     async lead(name: string, more = {}): Promise<Recording> {
       return leading(await this.enter(name, more).entered);
     },
@@ -59,7 +59,7 @@ function textOf(entered: Kept | Recording): string {
 const plain = (headers = {}, status = 200) =>
   new Response('', { status, headers: { 'content-length': '1', ...headers } });
 
-/** Lets everything go on that can. */
+/** Lets all pending work run. */
 async function settle(): Promise<void> {
   for (let i = 0; i < 20; i++) await Promise.resolve();
 }
@@ -111,7 +111,7 @@ describe('time', () => {
 describe('memory', () => {
   test('is that of the answers used last', async () => {
     const w = world({ maxBytes: 100_000 });
-    // With what an entry costs beside its body, eight fit.
+    // With the cost of an entry in addition to its body, eight fit.
     const names = Array.from({ length: 9 }, (_, i) => `${i}`);
     for (const name of names.slice(0, 8)) fill(await w.lead(name), 'x'.repeat(11_000));
     expect(w.cache.size).toBe(8);
@@ -134,7 +134,7 @@ describe('memory', () => {
     recording.add(Buffer.alloc(1));
     recording.end('done');
     expect([w.cache.size, w.cache.bytes]).toEqual([0, 0]);
-    // What it costs beside its bytes counts, too.
+    // Its cost in addition to its bytes counts, too.
     fill(await w.lead('b'), 'x'.repeat(9_500));
     expect(w.cache.size).toBe(0);
     fill(await w.lead('c'), 'x'.repeat(8_900));
@@ -155,7 +155,7 @@ describe('memory', () => {
     expect(w.cache.size).toBe(5);
   });
 
-  test('counts small answers with what they cost beside their bytes', async () => {
+  test('counts small answers with their cost in addition to their bytes', async () => {
     const w = world({ maxBytes: 80_000 });
     for (let i = 0; i < 200; i++) {
       fill(await w.lead(`${i}`), 'x');
@@ -402,7 +402,7 @@ describe('the bodies of those that wait', () => {
   });
 });
 
-test('who has waited is no longer told when its client leaves', async () => {
+test('a request that has waited no longer listens to its client', async () => {
   const w = world();
   const { signal } = new AbortController();
   const first = await w.lead('a');
@@ -414,7 +414,7 @@ test('who has waited is no longer told when its client leaves', async () => {
   expect(getEventListeners(signal, 'abort')).toHaveLength(0);
 });
 
-/** Somebody who asks, waits, gets an answer or asks the engine, in an order that nobody knows. */
+/** A client that enters, waits, gets an answer or asks the engine, in random order. */
 interface Asking {
   scope: string;
   name: string;
@@ -445,7 +445,7 @@ function advance(random: Random, recording: Recording, { scope, name }: Asking):
   }
 }
 
-test('under any order of events it holds no more than it may, mixes up nobody, and lets all go', async () => {
+test('under any order of events it stays within its bounds, mixes up no answers, and ends every wait', async () => {
   let hits = 0;
   await forSeeds(60, async (random) => {
     const maxBytes = 20_000 + random.below(60_000);
@@ -485,7 +485,7 @@ test('under any order of events it holds no more than it may, mixes up nobody, a
       expect(w.cache.bytes).toBeLessThanOrEqual(maxBytes);
       if (random.oneIn(2)) await settle();
     }
-    // Whoever leads ends, and then the next.
+    // The leader ends, and then the next one.
     for (let rounds = 0; askings.size > 0; rounds++) {
       await settle();
       for (const asking of askings) {

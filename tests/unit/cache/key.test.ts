@@ -1,5 +1,5 @@
 /**
- * Whose answers the response cache may keep, and under which key.
+ * Which answers the response cache may keep, and under which key.
  */
 import { describe, expect, test } from 'bun:test';
 import { cacheKeyOf, type CacheKeyOptions } from '../../../src/cache/key.ts';
@@ -109,7 +109,7 @@ describe('the key', () => {
     expect(new Set(keys).size).toBe(keys.length);
   });
 
-  test('is the same whoever asks, and in whichever order headers come', () => {
+  test('is the same for every caller and every order of headers', () => {
     const headers = (names: string[]) =>
       new Headers(Object.fromEntries(names.map((name) => [name, `of ${name}`])));
     const one = headers([

@@ -1,5 +1,5 @@
 /**
- * How a command is run: what it gets of its arguments, that the store is closed however it ends, and what is said to one
+ * How a command is run: which arguments it gets, that the store is closed however it ends, and the error of one
  * that is wrong.
  */
 import { afterEach, beforeEach, expect, test } from 'bun:test';
@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 afterEach(() => world.end());
 
-/** Runs a command that does this, with an option of its own. */
+/** Runs a command that does this, with one more option. */
 function run(line: string, isAboutKey: boolean, work: (call: Call) => void = () => {}) {
   const options = { depth: { type: 'string' } } as const;
   const command: Command = { help: 'Usage: llm-gateway try', options, isAboutKey, run: work };
@@ -79,7 +79,7 @@ test.each(failures)('a command that %s says so', async (_, error, expected, text
   expect(world.state.opened).toBe(1);
 });
 
-test('a store that does not open is said, not thrown', async () => {
+test('a store that does not open is reported, not thrown', async () => {
   const errors: string[] = [];
   const command: Command = { help: '', options: {}, isAboutKey: false, run: () => {} };
   const context = {

@@ -1,6 +1,6 @@
 /**
- * The commands `keys …`: what they change in the store, what they print and where, and what they say to a command that is
- * wrong.
+ * The commands `keys …`: what they change in the store, what they print and where, and their errors for a command that
+ * is wrong.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { runKeys } from '../../../src/cli/keys.ts';
@@ -18,7 +18,7 @@ afterEach(() => world.end());
 /** Runs `llm-gateway keys …`. */
 const keys = (line: string | string[]) => world.run(runKeys, line);
 
-/** Says whether the store's keys let this one in. */
+/** Returns whether the store accepts this key. */
 function accepts(key: string, at = epoch): boolean {
   const ring = new KeyRing([], { trusted: [], batch: [], userHeader: undefined, hintOf: () => '' });
   ring.replaceIssued(world.accounts.keys());
@@ -29,7 +29,7 @@ function accepts(key: string, at = epoch): boolean {
   }
 }
 
-/** Makes a key and gives it with its id. */
+/** Makes a key; returns it and its id. */
 async function add(name: string): Promise<{ key: string; id: string }> {
   const { code, out: key } = await keys(['add', '--name', name]);
   expect(code).toBe(0);
@@ -37,7 +37,7 @@ async function add(name: string): Promise<{ key: string; id: string }> {
 }
 
 describe('keys add', () => {
-  test('prints the key alone, once, and says so beside it', async () => {
+  test('prints the key alone, once, and a notice on standard error', async () => {
     const { code, out, errors } = await keys(
       'add --name alice --rpm 60 --tpm 20000 --concurrent 2 --budget-tokens 1M/day --models a,b --weight 2 --priority interactive --expires 90d --user-header x-openwebui-user-id',
     );
@@ -73,7 +73,7 @@ describe('keys add', () => {
     }
   });
 
-  test('says all that is wrong and makes no key', async () => {
+  test('reports every problem and makes no key', async () => {
     const { code, out, errors } = await keys('add --rpm none --weight 0');
     expect(code).toBe(2);
     expect(out).toBe('');
@@ -156,7 +156,7 @@ describe('naming a key', () => {
     }
   });
 
-  test('asks for the id where several have the name', async () => {
+  test('asks for the id if several keys have the name', async () => {
     const [first, second] = [await add('alice'), await add('alice')];
     const { code, out, errors } = await keys('revoke alice');
     expect(code).toBe(1);
@@ -167,7 +167,7 @@ describe('naming a key', () => {
     expect(accepts(first.key)).toBeTrue();
   });
 
-  test('prefers one that lives to those that are revoked', async () => {
+  test('prefers an active key to revoked ones', async () => {
     const [first, second] = [await add('alice'), await add('alice')];
     await keys(['revoke', first.id]);
     expect((await keys('revoke alice')).out).toBe(`The key of alice (${second.id}) is revoked.`);
@@ -176,7 +176,7 @@ describe('naming a key', () => {
     expect(errors).toContain('several keys');
   });
 
-  test('says so where there is none', async () => {
+  test('reports that no key has the name', async () => {
     for (const line of ['show x', 'edit x --rpm 5', 'rotate x', 'revoke x']) {
       const { code, errors } = await keys(line);
       expect(code).toBe(1);
@@ -208,7 +208,7 @@ describe('keys edit', () => {
     expect(JSON.parse(entry?.detail ?? '')).toMatchObject({ name: 'bo', models: null });
   });
 
-  test('says all that is wrong and changes nothing', async () => {
+  test('reports every problem and changes nothing', async () => {
     await keys('add --name alice --rpm 60');
     const before = world.accounts.keys();
     const { code, out, errors } = await keys('edit alice --rpm 0 --tpm 5 --weight x');
@@ -225,7 +225,7 @@ describe('keys edit', () => {
 });
 
 describe('keys rotate', () => {
-  test('prints the new key and says how long the old one lives', async () => {
+  test('prints the new key and says how long the old one is accepted', async () => {
     const { key, id } = await add('alice');
     const { code, out, errors } = await keys('rotate alice --grace 24h');
     expect(code).toBe(0);
@@ -239,7 +239,7 @@ describe('keys rotate', () => {
     expect(accepts(key, epoch + 24 * hourMs)).toBeFalse();
   });
 
-  test('ends the old one at once where no grace is given', async () => {
+  test('ends the old one at once if no grace is given', async () => {
     const { key } = await add('alice');
     const { out, errors } = await keys('rotate alice');
     expect(errors).toEndWith('The old one is accepted no more.');
@@ -247,7 +247,7 @@ describe('keys rotate', () => {
     expect(accepts(out)).toBeTrue();
   });
 
-  test('does nothing by a grace that is none', async () => {
+  test('does nothing if the grace is invalid', async () => {
     const { key } = await add('alice');
     const { code, errors } = await keys('rotate alice --grace soon');
     expect(code).toBe(2);
@@ -293,7 +293,7 @@ describe('a wrong command', () => {
     expect(world.state.opened).toBe(0);
   });
 
-  test('keys alone says what there is', async () => {
+  test('"keys" without a command lists the commands', async () => {
     const { code, errors } = await keys([]);
     expect(code).toBe(2);
     expect(errors).toStartWith('Usage: llm-gateway keys COMMAND');

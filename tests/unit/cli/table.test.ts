@@ -1,5 +1,5 @@
 /**
- * Rows as text: columns that stand below one another, CSV as RFC 4180 has it, and no way from a cell into the terminal or
+ * Rows as text: aligned columns, CSV as in RFC 4180, and no cell that controls the terminal or
  * the spreadsheet.
  */
 import { describe, expect, test } from 'bun:test';
@@ -18,7 +18,7 @@ describe('a table', () => {
     ]);
   });
 
-  test('goes by how wide a text is shown, and ends no line with space', () => {
+  test('aligns by the width of a text on the screen, and ends no line with a space', () => {
     const rows = [
       ['山田', 'x'],
       ['a', ''],
@@ -26,14 +26,14 @@ describe('a table', () => {
     expect(table([], rows)).toBe('山田  x\na');
   });
 
-  test('shows nothing that a terminal obeys, on one line', () => {
+  test('shows no control characters, and each row on one line', () => {
     expect(oneLine('x\u001b[2J\u202Ey\n\u2028')).toBe('x\uFFFD[2J\uFFFDy\uFFFD\uFFFD');
     expect(table(['a\nb'], [['\u001b[31m']])).toBe('a\uFFFDb\n\uFFFD[31m');
   });
 });
 
 describe('CSV', () => {
-  test('ends its lines with both, and leaves the last half to whoever prints it', () => {
+  test('ends its lines with CR LF, the last one with CR alone: printing adds the LF', () => {
     expect(
       csv([
         ['a', 'b'],

@@ -1,5 +1,5 @@
 /**
- * The command `usage`: what it adds up, and how that is printed as a table, CSV and JSON.
+ * The command `usage`: its sums, printed as a table, CSV and JSON.
  */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { runUsage } from '../../../src/cli/usage.ts';
@@ -59,7 +59,7 @@ describe('usage', () => {
     for (const line of lines) expect(line).toHaveLength(head.length);
   });
 
-  test('goes by what is asked for', async () => {
+  test('has the columns and the time that are asked for', async () => {
     const { out } = await usage('--by model --since 30d --until 7d');
     expect(out.split('\n')).toHaveLength(2);
     expect(out).toMatch(/\nsmall +1 /);
@@ -67,7 +67,7 @@ describe('usage', () => {
     expect(all.out).toMatch(/^requests .*\n +4 /);
   });
 
-  test('is nothing that a terminal obeys', async () => {
+  test('has no control characters', async () => {
     world.usage.insertUsage([row({ model: 'x\u001b[2J\u202Ey' })]);
     const { out } = await usage('--by model');
     expect(out).toContain('x\uFFFD[2J\uFFFDy');
@@ -75,7 +75,7 @@ describe('usage', () => {
     expect(out).not.toContain('\u001b');
   });
 
-  test('is CSV that a spreadsheet takes for no formula', async () => {
+  test('is CSV that a spreadsheet does not take for a formula', async () => {
     const { code, out } = await usage('--by key,model --csv');
     expect(code).toBe(0);
     const figures =
@@ -88,7 +88,7 @@ describe('usage', () => {
     ]);
   });
 
-  test('is a head alone where nothing was used', async () => {
+  test('is only a head if nothing was used', async () => {
     const range = '--since 2020-01-01 --until 2020-02-01';
     expect((await usage(`${range} --csv --by model`)).out).toStartWith('model,requests,');
     expect((await usage(`${range} --csv`)).out).not.toContain('\n');

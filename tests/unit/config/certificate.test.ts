@@ -1,4 +1,4 @@
-/** The judgement of a certificate and its private key: what no server could use is said, with its place. */
+/** The check of a certificate and its private key: a text that no server could use is reported with its place. */
 import { describe, expect, test } from 'bun:test';
 import { certificateProblems } from '../../../src/config/certificate.ts';
 import { makePem } from '../../support/pem.ts';
@@ -20,7 +20,7 @@ describe('a certificate and its key', () => {
     expect(certificateProblems(undefined, undefined)).toEqual([]);
   });
 
-  test('are both told when both are no PEM, or stand in the place of each other', () => {
+  test('are both reported if neither is PEM, or if they are exchanged', () => {
     expect(certificateProblems(cert('x'), key('y'))).toEqual([noCert, noKey]);
     expect(certificateProblems(cert(own.key), key(own.cert))).toEqual([noCert, noKey]);
   });

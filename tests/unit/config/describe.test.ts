@@ -18,7 +18,7 @@ function printedAndLoaded(config: Config): Config {
   return loadConfig({ env: {}, file: { path: 'f', text: describeConfig(config) }, readFile });
 }
 
-describe('what is said of the settings', () => {
+describe('the print of the settings', () => {
   test('prints the effective configuration, one line a setting, with secrets masked', () => {
     const env = {
       ALLOWED_API_KEYS: 'sk-test-key-1,sk-0123456789abcdef',
@@ -29,7 +29,7 @@ describe('what is said of the settings', () => {
     const [text = '', upstreams] = describeConfig(load(env)).split(/^upstreams:\n/m);
     const lines = text.trimEnd().split('\n');
     const keys = settings.map(({ env: name }) => name.toLowerCase());
-    // The list of upstreams says where the servers are.
+    // The list of upstreams has the URLs of the servers.
     expect(lines.map((line) => line.split(':', 1)[0] as string)).toEqual(
       keys.filter((key) => key !== 'llm_server_url'),
     );
@@ -57,7 +57,7 @@ describe('what is said of the settings', () => {
     expect(text).not.toContain('llm_server_url');
   });
 
-  test('prints what loads again as the same configuration, but for the secrets', () => {
+  test('loads again as the same configuration, except for the secrets', () => {
     const env = {
       HOST: '::',
       ALLOWED_API_KEYS: 'sk-test-key-1',
@@ -124,7 +124,7 @@ function accepted(list: unknown): UpstreamSettings[] {
   return upstreams;
 }
 
-describe('what is printed of upstreams', () => {
+describe('the print of upstreams', () => {
   const list = accepted([
     {
       url: 'http://a',

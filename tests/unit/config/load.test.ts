@@ -9,7 +9,7 @@ import { makePem } from '../../support/pem.ts';
 
 type Sources = Parameters<typeof loadConfig>[0];
 
-/** Files by path; what is not there cannot be read. */
+/** Files by path; others cannot be read. */
 function reader(files: Record<string, string>) {
   return (path: string): string => {
     const text = files[path];
@@ -146,7 +146,7 @@ describe('sources', () => {
     expect(config.corsAllowedOrigins).toEqual(['*']);
   });
 
-  test('reads words in any case and gives them in one', () => {
+  test('reads words in any case and returns them in one', () => {
     const env = {
       LOG_LEVEL: 'dEbUg',
       LOG_FORMAT: 'JSON',
@@ -324,7 +324,7 @@ describe('secrets in files', () => {
     expect(load({ file: yaml(lines.join('\n')) }, files)).toMatchObject(wanted);
   });
 
-  test('refuses a secret beside its file, unless a stronger source has either', () => {
+  test('refuses a secret together with its file, unless a stronger source has either', () => {
     const env = { ALLOWED_API_KEYS: 'sk-test-key-1', ALLOWED_API_KEYS_FILE: '/run/keys' };
     expect(problemsOf({ env }, files)).toEqual([
       'ALLOWED_API_KEYS and ALLOWED_API_KEYS_FILE are both set; keep one of them',
@@ -335,7 +335,7 @@ describe('secrets in files', () => {
     ).toHaveLength(3);
   });
 
-  test('names the variable and the path of a file that is away or empty', () => {
+  test('names the variable and the path of a file that is missing or empty', () => {
     const env = { ALLOWED_API_KEYS_FILE: '/run/gone', LLM_SERVER_API_KEY_FILE: '/run/empty' };
     expect(problemsOf({ env }, files)).toEqual([
       'ALLOWED_API_KEYS_FILE: cannot read the file "/run/gone" (ENOENT)',
@@ -476,7 +476,7 @@ describe('the rules', () => {
     expect(load({ env: both })).toMatchObject({ tlsCertFile: 'a', tlsKeyFile: 'b' });
   });
 
-  test('wants a certificate and a key for a start that can be read and used, and tells of both', () => {
+  test('wants for a start a certificate and a key that can be read and used, and reports problems of both', () => {
     const env = { TLS_CERT_FILE: '/nope', TLS_KEY_FILE: '/nope2' };
     const start = { env, isForStart: true } as const;
     const { cert, key } = makePem();
@@ -496,7 +496,7 @@ describe('the rules', () => {
     ]);
   });
 
-  test('wants a port for metrics of its own, where both would be of 127.0.0.1', () => {
+  test('wants another port for metrics if both would be on 127.0.0.1', () => {
     const env = { PORT: '9000', METRICS_PORT: '9000' };
     const problem = 'METRICS_PORT: is that of PORT as well; choose another one';
     for (const HOST of ['', '::', 'localhost', '127.0.0.1']) {
@@ -559,7 +559,7 @@ describe('a key', () => {
     expect(() => load({ ...issued(0), env: { ADMIN_API_KEY: 'k'.repeat(16) } })).not.toThrow();
   });
 
-  test('that is missing is told beside everything else, and not where a wrong one stands', () => {
+  test('that is missing is reported together with all other problems, unless a wrong one is set', () => {
     expect(problemsOf({ ...issued(0), env: { PORT: 'x' } })).toEqual([
       'PORT: found "x"; allowed is a whole number from 0 to 65535',
       noKey,
@@ -569,7 +569,7 @@ describe('a key', () => {
     ]);
   });
 
-  test('is counted in DATA_DIR, and what is wrong with that is told', () => {
+  test('is counted in DATA_DIR, and a problem of that folder is reported', () => {
     const countIssuedKeys = (dir: string): number => {
       throw new Error(`${dir} is a file, not a folder`);
     };
@@ -641,7 +641,7 @@ upstreams:
     ]);
   });
 
-  test('report their problems beside those of the settings', () => {
+  test('report their problems together with those of the settings', () => {
     const file = yaml(
       'idle_timeout_ms: soon\nupstreams:\n  - id: a b\n    url: http://a:8080\n  - 5\n',
     );
@@ -670,13 +670,13 @@ upstreams:
     ]);
   });
 
-  test('have no variable of their own', () => {
+  test('have no variable', () => {
     expect(load({ env: { UPSTREAMS: 'http://a:8080' } })).toEqual(load());
   });
 });
 
 describe('secrets', () => {
-  /** A generator of numbers from 0 to 1 that gives the same ones in every run (mulberry32). */
+  /** Returns a generator of numbers from 0 to 1, the same ones in every run (mulberry32). */
   function seeded(seed: number): () => number {
     let state = seed;
     return () => {
@@ -687,7 +687,7 @@ describe('secrets', () => {
     };
   }
 
-  test('stand in no message and in no print, wherever they were given and whatever is wrong', () => {
+  test('appear in no message and in no print, in whatever source they are and whatever is wrong', () => {
     const random = seeded(20_261_124);
     const pick = <T>(...options: T[]): T => options[Math.floor(random() * options.length)] as T;
     const alphabet = 'abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789-_+/=#$@?:{}';
@@ -773,7 +773,7 @@ describe('secrets', () => {
         output = `${error.message}\n${error.stack}\n${Bun.inspect(error)}`;
         refused++;
       }
-      // A part of a secret is too much as well; a hint has at most 4 of its characters in one piece.
+      // A part of a secret must not appear either; a hint has at most 4 of its characters in one piece.
       for (const secret of secrets) {
         expect(output).not.toContain(secret.slice(0, 6));
         expect(output).not.toContain(secret.slice(-6));

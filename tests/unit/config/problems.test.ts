@@ -1,4 +1,4 @@
-/** Problems of input: the error that carries all of them, and what a message quotes of a value. */
+/** Problems of input: the error that carries all of them, and how a message quotes a value. */
 import { expect, test } from 'bun:test';
 import { attempt, InputError, partsOf, shown } from '../../../src/config/problems.ts';
 
@@ -17,7 +17,7 @@ test('an error with a heading lists its problems below it', () => {
   expect(new InputError(['one', 'two'], 'All wrong:').message).toBe('All wrong:\n- one\n- two');
 });
 
-test('an attempt gives what comes out, or adds the problems', () => {
+test('an attempt returns the result, or adds the problems', () => {
   const problems = ['before'];
   expect(attempt(problems, () => 5)).toBe(5);
   const failing = () => {
@@ -27,7 +27,7 @@ test('an attempt gives what comes out, or adds the problems', () => {
   expect(problems).toEqual(['before', 'one', 'two']);
 });
 
-test('an attempt throws on what is no problem of input', () => {
+test('an attempt throws on any other error', () => {
   const work = () => {
     throw new TypeError('of another kind');
   };

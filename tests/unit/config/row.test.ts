@@ -1,4 +1,4 @@
-/** Rows of a table: what follows from a key and from a schema. */
+/** Rows of a table: what is derived from a key and from a schema. */
 import { describe, expect, test } from 'bun:test';
 import { Type } from '@sinclair/typebox';
 import {

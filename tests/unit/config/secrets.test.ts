@@ -23,7 +23,7 @@ test('every secret of the configuration is masked', () => {
   for (const value of values) expect(secrets.mask(`a ${value} b`)).toBe('a *** b');
 });
 
-test('where an engine’s key may be an ordinary word, only those of people are', () => {
+test('only keys of people are masked where an engine’s key may be an ordinary word', () => {
   const secrets = new Secrets(configOf(all));
   const [client, operator, scraper, engine, collector] = values.map((value) =>
     secrets.maskKeys(value),
@@ -32,7 +32,7 @@ test('where an engine’s key may be an ordinary word, only those of people are'
   expect([engine, collector]).toEqual(values.slice(3));
 });
 
-test('after a reload the secrets of before are masked as well, after the next no more', () => {
+test('after a reload the previous secrets are still masked, after the next one no longer', () => {
   const secrets = new Secrets(configOf({ ALLOWED_API_KEYS: 'first-word' }));
   const { mask, maskKeys } = secrets;
   secrets.replace(configOf({ ALLOWED_API_KEYS: 'second-word' }));

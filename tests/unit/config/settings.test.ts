@@ -40,7 +40,7 @@ describe('the URL of the inference server', () => {
     ['http://engine/v1#token', 'use LLM_SERVER_API_KEY'],
   ])('%s is refused: %s', (text, reason) => {
     expect(() => serverBaseUrl(text)).toThrow(reason);
-    // The message of a start that fails carries the reason, and of the URL nothing secret.
+    // The message of a failed start has the reason, and no secret of the URL.
     const start = () => load({ LLM_SERVER_URL: text });
     expect(start).toThrow(reason);
     expect(start).not.toThrow(/password|token/);

@@ -1,4 +1,4 @@
-/** Where values come from: which source wins, what is filled in, and what is told of sources that lose. */
+/** Where values come from: which source wins, what is filled in, and which problems of losing sources are reported. */
 import { describe, expect, test } from 'bun:test';
 import {
   environmentLayer,
@@ -48,7 +48,7 @@ describe('a layer', () => {
     env,
   );
 
-  test('returns a value with its place, and nothing where it has none', () => {
+  test('returns a value with its place, and `undefined` without a value', () => {
     expect(environmentLayer(env)('llm_server_api_key')).toMatchObject({ value: 'engine-key' });
     expect(environmentLayer(env)('empty')).toBeUndefined();
     expect(overrideLayer({ LOG_LEVEL: '' })('log_level')).toMatchObject({
@@ -65,7 +65,7 @@ describe('a layer', () => {
     expect(file('plain')).toEqual({ label: 'f: plain', value: ['x'], hidden: false });
   });
 
-  test('returns no value but the reason where a variable is not set', () => {
+  test('returns the reason instead of a value if a variable is not set', () => {
     expect(file('host')).toEqual({
       label: 'f: host',
       value: undefined,
@@ -74,7 +74,7 @@ describe('a layer', () => {
     });
   });
 
-  test('that comes first wins; what is wrong with the others is told all the same', () => {
+  test('that comes first wins; problems of the others are reported as well', () => {
     const problems: string[] = [];
     const layers = [overrideLayer({ HOST: 'a' }), environmentLayer({ HOST: 'b' }), file];
     const given = find(rowOf('host'), layers, problems);
@@ -113,7 +113,7 @@ describe('a secret', () => {
     ]);
   });
 
-  test('cannot be read: the code of the failure is told, and the path unless a variable gave it', () => {
+  test('cannot be read: the code of the failure is reported, and the path unless it comes from a variable', () => {
     const failing = (cause: unknown) => () => {
       throw cause;
     };
@@ -131,7 +131,7 @@ describe('a secret', () => {
     }
   });
 
-  test('may be named by a key of its own, and has no value where that could not be filled in', () => {
+  test('may be named by another key, and has no value if that could not be filled in', () => {
     const layer = mappingLayer(new Map([['llm_server_api_key_file', '${GONE}']]), 'f: ', env);
     const problems: string[] = [];
     const given = find(row, [layer], problems);

@@ -290,7 +290,7 @@ describe('what is refused', () => {
     ]);
   });
 
-  test('every problem of every upstream is told at once', () => {
+  test('every problem of every upstream is reported at once', () => {
     const { upstreams, problems } = read([
       { url: 'nowhere', slots: -1, weight: 0 },
       { url: 'http://a' },
@@ -315,7 +315,7 @@ test('a URL with credentials in it is refused with the name of what takes a key'
   }
 });
 
-test('no problem shows a key, a URL with credentials, or what a variable gave', () => {
+test('no problem shows a key, a URL with credentials, or the value of a variable', () => {
   files['/run/spaced'] = 'sk-secret of file';
   const { problems } = read([
     { url: 'http://user:sk-secret@a', api_key: 'sk-secret key', id: '${KEY} x', kind: '${KEY}' },

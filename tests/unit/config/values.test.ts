@@ -47,7 +47,7 @@ describe('a text', () => {
     ]);
   });
 
-  test('is decoded before it is checked; a reason why it cannot be is told', () => {
+  test('is decoded before it is checked; the reason of a failure is reported', () => {
     const lower = rowOf(name, { decode: (text: string) => text.toLowerCase() });
     expect(read(lower, 'ABC')).toBe('abc');
     const decode = () => {
@@ -58,7 +58,7 @@ describe('a text', () => {
     ]);
   });
 
-  test('is not quoted where it is hidden', () => {
+  test('is not quoted if it is hidden', () => {
     expect(read(rowOf(name), 'A B', true)).toEqual([
       '@: found 3 characters (not shown); allowed is a name',
     ]);
@@ -75,7 +75,7 @@ describe('a list', () => {
     expect(read(rowOf(name), ['a'])).toEqual(['@: found a list; allowed is a name']);
   });
 
-  test('is told of by the place of each wrong entry', () => {
+  test('is reported with the place of each wrong entry', () => {
     expect(read(rowOf(names), ['a', 7, 'B'])).toEqual([
       '@: entry 2 of 3, found 7; allowed is a name',
       '@: entry 3 of 3, found "B"; allowed is a name',
@@ -105,7 +105,7 @@ describe('a mapping', () => {
     expect(read(rowOf(Type.Union([small, sizes])), '5')).toBe(5);
   });
 
-  test('is told of by the place of each wrong name and value', () => {
+  test('is reported with the place of each wrong name and value', () => {
     expect(read(rowOf(sizes), { a: 0, B: 1 })).toEqual([
       '@: entry 1 of 2, found 0; allowed is a whole number from 1 to 9',
       '@: entry 2 of 2, its name: found "B"; allowed is a name',
@@ -137,7 +137,7 @@ describe('a table', () => {
     return { values, problems, found: [...found.keys()], broken: [...broken] };
   }
 
-  test('gives each value in its type, or its default', () => {
+  test('returns each value in its type, or its default', () => {
     const read = readAll({ name: 'x', api_key_file: '/run/key' });
     const size: number = read.values.maxSize;
     expect(size).toBe(4);

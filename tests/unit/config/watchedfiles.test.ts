@@ -1,5 +1,5 @@
 /**
- * When watched files are told of: once for each change, and not before they stand still.
+ * When changes of watched files are reported: once for each change, and not before the files stand still.
  */
 import { describe, expect, test } from 'bun:test';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ async function watched(...states: string[]) {
 }
 
 describe('a change', () => {
-  test('is told once, at the second look that sees it', async () => {
+  test('is reported once, at the second look that sees it', async () => {
     const world = await watched('a');
     await world.files.tick();
     expect(world.told).toBe(0);
@@ -35,7 +35,7 @@ describe('a change', () => {
     expect(world.told).toBe(1);
   });
 
-  test('that goes on is not told before it has ended', async () => {
+  test('that goes on is not reported before it has ended', async () => {
     const world = await watched('a');
     for (const state of ['b', 'c', 'd', 'e']) {
       world.states[0] = state;
@@ -57,7 +57,7 @@ describe('a change', () => {
     expect(world.told).toBe(1);
   });
 
-  test('that is taken back in between is none', async () => {
+  test('that is undone in between is not reported', async () => {
     const world = await watched('a');
     world.states[0] = 'b';
     await world.files.tick();
@@ -68,7 +68,7 @@ describe('a change', () => {
 });
 
 describe('asking', () => {
-  test('tells at once where nothing is being written, changed or not', async () => {
+  test('reports at once if nothing is being written, changed or not', async () => {
     const world = await watched('a');
     await world.files.ask();
     await world.files.ask();
@@ -77,7 +77,7 @@ describe('asking', () => {
     expect(world.told).toBe(2);
   });
 
-  test('waits for what is being written, and is told once', async () => {
+  test('waits while a file is being written, and reports once', async () => {
     const world = await watched('a');
     world.states[0] = 'b';
     await world.files.ask();
@@ -89,7 +89,7 @@ describe('asking', () => {
     expect(world.told).toBe(1);
   });
 
-  test('tells at once where there is no file', async () => {
+  test('reports at once if there is no file', async () => {
     const world = await watched();
     await world.files.ask();
     expect(world.told).toBe(1);

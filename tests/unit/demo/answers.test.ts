@@ -51,7 +51,7 @@ describe('a plain answer', () => {
     expect(given.choices).toHaveLength(2);
   });
 
-  test('that is to be huge has that many bytes', async () => {
+  test('of a given huge size has that many bytes', async () => {
     const given = await answer('/v1/completions', { prompt: 'hi' }, settingOf('huge=5000'));
     expect(given.lengthBytes).toBe(5000);
     expect(await textOf(given)).toHaveLength(5000);
@@ -61,7 +61,7 @@ describe('a plain answer', () => {
 describe('a stream', () => {
   const body = { messages, stream: true };
 
-  test('has a frame for each token, and its usage where that is asked for', async () => {
+  test('has a frame for each token, and its usage if that is asked for', async () => {
     const plain = dataOf(await textOf(await answer('/v1/chat/completions', body)));
     expect(plain).toHaveLength(1 + 3 + 2);
     const options = { stream_options: { include_usage: true } };
@@ -72,12 +72,12 @@ describe('a stream', () => {
     expect(counted.at(-2)).toMatchObject({ choices: [], usage: { completion_tokens: 3 } });
   });
 
-  test('is one too where a form says so in a word', async () => {
+  test('is also sent if a form has "stream" as a word', async () => {
     const given = await answer('/v1/audio/transcriptions', { audio: 'a.wav', stream: 'true' });
     expect(given.headers['Content-Type']).toBe('text/event-stream');
   });
 
-  test('that is to be huge has more than that many bytes', async () => {
+  test('of a given huge size has more than that many bytes', async () => {
     const text = await textOf(
       await answer('/v1/completions', { prompt: 'x', stream: true }, settingOf('huge=100000')),
     );

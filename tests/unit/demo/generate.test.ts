@@ -21,7 +21,7 @@ const textOf = (parts: readonly Part[]) =>
   Buffer.concat(parts.map(({ bytes }) => bytes)).toString();
 
 describe('a run', () => {
-  test('computes its prompt, then gives its tokens one by one, and frees its slot', async () => {
+  test('computes its prompt, then yields its tokens one by one, and frees its slot', async () => {
     const workshop = demoWorkshop();
     const job = jobOf();
     const run = demoRun();
@@ -44,7 +44,7 @@ describe('a run', () => {
     expect(workshop.figures.cachedTokens).toBe(again.cachedTokens);
   });
 
-  test('that is left gives its slot back', async () => {
+  test('that is abandoned frees its slot', async () => {
     const workshop = demoWorkshop();
     for await (const position of generate(demoRun(), workshop, jobOf())) {
       if (position === 0) break;
@@ -53,7 +53,7 @@ describe('a run', () => {
     expect(workshop.figures.predictedTokens).toBe(1);
   });
 
-  test('whose client was gone before never starts', async () => {
+  test('whose client left before never starts', async () => {
     const job = jobOf(AbortSignal.abort(new Error('gone')));
     const all = Array.fromAsync(generate(demoRun(), demoWorkshop(), job));
     await expect(all).rejects.toThrow('gone');
@@ -87,7 +87,7 @@ describe('several streams', () => {
     }
   }
 
-  test('give everything, each in its order', async () => {
+  test('yield everything, each in its order', async () => {
     const all = await Array.fromAsync(merge([counting('a', 3), counting('b', 1)]));
     expect(all.toSorted()).toEqual(['a0', 'a1', 'a2', 'b0']);
     expect(all.filter((each) => each.startsWith('a'))).toEqual(['a0', 'a1', 'a2']);

@@ -71,13 +71,13 @@ describe('a lookup', () => {
     });
   });
 
-  test('lives', () => {
+  test('of /health says that the engine is alive', () => {
     expect(look('GET /health')).toEqual({ status: 'ok' });
   });
 });
 
 describe('a reading', () => {
-  test('returns each text a vector of length 1, the same one in base64', () => {
+  test('returns a vector of length 1 for each text, the same one in base64', () => {
     const { data } = read('/v1/embeddings', { input: ['a', 'b'] }) as {
       data: { embedding: number[]; index: number }[];
     };

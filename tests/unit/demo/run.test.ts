@@ -1,4 +1,4 @@
-/** What runs of the simulated engine are counted as. */
+/** The counts of runs of the simulated engine. */
 import { expect, test } from 'bun:test';
 import { countsOf, created, first, frame, none } from '../../../src/demo/run.ts';
 import { demoRun } from '../../support/demoruns.ts';

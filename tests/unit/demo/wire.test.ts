@@ -1,4 +1,4 @@
-/** What the answers of the simulated engine are made of. */
+/** The parts of the simulated engine's answers. */
 import { describe, expect, test } from 'bun:test';
 import {
   chunkOf,
@@ -13,7 +13,7 @@ import {
 
 const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString();
 
-test('a head has the reason of its status, one of its own for any other, and its headers', () => {
+test('a head has the reason phrase of its status, a default one for an unknown status, and its headers', () => {
   expect(textOf(headOf(200, { A: '1', B: '2' }))).toBe(
     'HTTP/1.1 200 OK\r\nServer: llama.cpp\r\nA: 1\r\nB: 2\r\n\r\n',
   );
@@ -38,7 +38,7 @@ test('a stream is one of events', () => {
   expect(answer.body).toBe(parts);
 });
 
-test('an error is the answer that llama.cpp gives, with what more belongs to it', () => {
+test('an error is the answer of llama.cpp, with its additional members', () => {
   const { answer } = new EngineError(400, 'some_type', 'No.', { n_ctx: 7 });
   expect(answer.status).toBe(400);
   expect(JSON.parse(textOf(answer.body as Uint8Array))).toEqual({
@@ -62,7 +62,7 @@ describe('waiting', () => {
     await expect(pause(ms, leaving.signal)).rejects.toBe(reason);
   });
 
-  test('for the end of a client ends with it, or at once where it has left', async () => {
+  test('for the end of a client ends with it, or at once if it has left', async () => {
     const leaving = new AbortController();
     const waiting = untilGone(leaving.signal);
     leaving.abort(reason);

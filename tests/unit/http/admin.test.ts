@@ -1,6 +1,6 @@
 /**
- * What the operator may do over HTTP, and what a key may ask of its own usage: who gets in, what each route changes and
- * tells, and the view of what is in flight.
+ * What the operator may do over HTTP, and which usage a key may read: which keys are accepted, what each route changes
+ * and answers, and the view of the requests in flight.
  */
 import { afterEach, beforeEach, describe, expect, spyOn, test } from 'bun:test';
 import { Elysia } from 'elysia';
@@ -88,7 +88,7 @@ function setUp() {
     );
     const text = await response.text();
     const { status, headers } = response;
-    // What the tests look at is theirs to know.
+    // Only the members that the tests read.
     return { status, headers, text, json: text.startsWith('{') ? JSON.parse(text) : undefined };
   }
   return { app, ask, db, store, usage, live, feed, keys, state, lines };
@@ -136,7 +136,7 @@ const adminRoutes = [
 ] as const;
 
 describe('who gets in', () => {
-  test('every route under /admin is one of those that the next tests try', () => {
+  test('the next tests try every route under /admin', () => {
     const { routes: all } = world.app;
     const found = all.filter(({ path }) => path.startsWith('/admin'));
     const tried = adminRoutes.filter(([method]) => method !== 'HEAD');
@@ -161,7 +161,7 @@ describe('who gets in', () => {
     },
   );
 
-  test('nothing is read of a stranger’s body', async () => {
+  test('the body of a request without a valid key is not read', async () => {
     let pulls = 0;
     const body = new ReadableStream(
       { pull: (controller) => void (pulls++, controller.enqueue(Buffer.from('{}'))) },
@@ -178,7 +178,7 @@ describe('who gets in', () => {
     expect((await world.ask('GET', '/open', undefined, null)).text).toBe('open');
   });
 
-  test('the operator’s key is none of a client', async () => {
+  test('the operator’s key is not accepted as a key of a client', async () => {
     expect((await world.ask('GET', '/usage')).headers.get('x-gateway-error')).toBe(
       'invalid_api_key',
     );
@@ -186,7 +186,7 @@ describe('who gets in', () => {
 });
 
 describe('keys', () => {
-  /** Makes a key and gives it with its view. */
+  /** Makes a key; returns it with its view. */
   async function make(body: object = { name: 'alice' }) {
     const { status, json } = await world.ask('POST', '/admin/keys', body);
     expect(status).toBe(201);
@@ -226,7 +226,7 @@ describe('keys', () => {
     expect((await world.ask('GET', `/admin/keys/${view.id}`)).json).toEqual(view);
   });
 
-  test('a wrong one is refused with every problem and leaves nothing', async () => {
+  test('a wrong one is refused with every problem and not stored', async () => {
     const { status, json } = await world.ask('POST', '/admin/keys', { weight: 0, color: 'red' });
     expect(status).toBe(400);
     expect(json.error).toEqual({
@@ -294,7 +294,7 @@ describe('keys', () => {
     expect(world.state.changes).toBe(2);
   });
 
-  test('a rotated one has a new secret, and the old one for as long as was said', async () => {
+  test('a rotated one has a new secret, and the old one for the grace', async () => {
     const { key, view } = await make();
     const path = `/admin/keys/${view.id}/rotate`;
     const { status, json } = await world.ask('POST', path, { grace: '24h' });
@@ -341,7 +341,7 @@ describe('keys', () => {
     expect((await world.ask('GET', path)).json).toEqual(json);
   });
 
-  test('what cannot be written says how things stand', async () => {
+  test('a failed write says what has changed', async () => {
     const { key, view } = await make();
     const path = `/admin/keys/${view.id}`;
     spyOn(world.store, 'changeKey').mockImplementation(() => {
@@ -396,7 +396,7 @@ describe('keys', () => {
     expect(json.error.code).toBe('key_not_found');
   });
 
-  test('the audit log has each change once, the last first', async () => {
+  test('the audit log has each change once, the latest first', async () => {
     const { view } = await make();
     await world.ask('PATCH', `/admin/keys/${view.id}`, { weight: 3 });
     await world.ask('POST', `/admin/keys/${view.id}/rotate`);
@@ -434,7 +434,7 @@ describe('usage', () => {
     return Object.fromEntries(data.map((row) => [row[column], row['completionTokens']]));
   }
 
-  test('of all keys is the operator’s', async () => {
+  test('of all keys can be read by the operator', async () => {
     const one = world.keys.find('sk-client-one', new Headers(), epoch).keyId;
     const two = world.keys.find('sk-client-two', new Headers(), epoch).keyId;
     const { status, json } = await world.ask('GET', '/admin/usage');
@@ -448,7 +448,7 @@ describe('usage', () => {
     expect(tokensBy('model', before.json)).toEqual({ large: 8_000 });
   });
 
-  test('of its own is any key’s', async () => {
+  test('of itself can be read by any key', async () => {
     const { status, json } = await world.ask('GET', '/usage', undefined, 'sk-client-one');
     expect(status).toBe(200);
     expect(tokensBy('model', json)).toEqual({ small: 10, large: 20 });
@@ -465,7 +465,7 @@ describe('usage', () => {
     expect(response.headers.get('x-gateway-error')).toBe('client_closed_request');
   });
 
-  test('of its own cannot be asked by what would show others', async () => {
+  test('of itself cannot be grouped by columns that would show others', async () => {
     for (const column of ['key', 'upstream', 'code', 'minute']) {
       const path = `/usage?by=${column}`;
       expect((await world.ask('GET', path, undefined, 'sk-client-one')).status).toBe(400);
@@ -486,7 +486,7 @@ describe('usage', () => {
 });
 
 describe('the live feed', () => {
-  test('comes over HTTP, and the client that leaves watches no more', async () => {
+  test('comes over HTTP, and ends for a client that leaves', async () => {
     const app = world.app.listen({ port: 0, hostname: '127.0.0.1', reusePort: false });
     try {
       inFlight('r1');
@@ -524,7 +524,7 @@ describe('the live feed', () => {
 });
 
 describe('stopping a request', () => {
-  test('ends the one that is called so and no other, and is noted', async () => {
+  test('ends the one with that id and no other, and is noted', async () => {
     const [first, other] = [inFlight('r1'), inFlight('r2')];
     const { status, text, headers } = await world.ask('DELETE', '/admin/requests/r1');
     expect(status).toBe(204);
@@ -545,7 +545,7 @@ describe('stopping a request', () => {
     expect<unknown>(world.store.audit(10)).toEqual([entry]);
   });
 
-  test('of two that their clients call the same takes the unique id of one', async () => {
+  test('of two with the same client id needs the unique id of one', async () => {
     const [first, second] = [inFlight('job', 'job-1'), inFlight('job', 'job-2')];
     const unclear = await world.ask('DELETE', '/admin/requests/job');
     expect([unclear.status, unclear.json.error.code]).toEqual([400, 'invalid_field']);
@@ -555,13 +555,13 @@ describe('stopping a request', () => {
     expect(world.store.audit(10)).toMatchObject([{ detail: 'job-2' }]);
   });
 
-  test('goes by the unique id before what a client calls its own', async () => {
+  test('prefers the unique id to the id of a client', async () => {
     const [meant, other] = [inFlight('job', 'job-1'), inFlight('job-1', 'job-1-2')];
     expect((await world.ask('DELETE', '/admin/requests/job-1')).status).toBe(204);
     expect([meant.code, other.code]).toEqual(['stopped_by_operator', undefined]);
   });
 
-  test('is done where it cannot be noted, which the log says', async () => {
+  test('also happens if it cannot be noted; then it is logged', async () => {
     const entry = inFlight('r1');
     spyOn(world.store, 'note').mockImplementation(() => {
       throw new Error('database is locked');
@@ -575,7 +575,7 @@ describe('stopping a request', () => {
     expect(world.lines[0]?.['msg']).toContain('the audit log cannot be written');
   });
 
-  test('that is not there says so', async () => {
+  test('that does not exist is request_not_found', async () => {
     const { status, json } = await world.ask('DELETE', '/admin/requests/r1');
     expect(status).toBe(404);
     expect(json.error.code).toBe('request_not_found');

@@ -1,4 +1,4 @@
-/** The whole HTTP surface: what each request meets first, and which routes there are. */
+/** The whole HTTP surface: in which order requests are checked, and which routes exist. */
 import { describe, expect, test } from 'bun:test';
 import { createApp } from '../../../src/http/app.ts';
 import { routes } from '../../../src/wire/routes.ts';
@@ -29,7 +29,7 @@ test('every route needs a key but the public pages', async () => {
   }
   const pages = ['/', '/health', '/ready', '/openapi.json'];
   expect(open.filter((path) => !/^\/(re)?docs?\b/.test(path)).toSorted()).toEqual(
-    // The path of no model at all is refused before a key is looked at.
+    // The path of a model without an id is refused before the key is checked.
     [...pages, '/v1/models/'].toSorted(),
   );
 });
@@ -45,7 +45,7 @@ test('has every route of the table, and answers a preflight before it asks for a
   expect(status).toBe(204);
 });
 
-test('what no route takes is an error with its envelope and an id', async () => {
+test('a request that no route takes gets an error with its envelope and an id', async () => {
   using made = await stage();
   const { status, code, answer } = await made.ask('GET /nowhere');
   expect([status, code]).toEqual([404, 'unknown_route']);
@@ -58,7 +58,7 @@ test('what no route takes is an error with its envelope and an id', async () => 
 describe('for the operator', () => {
   const paths = ['GET /admin/keys', 'GET /dashboard', 'GET /metrics'];
 
-  test('there is nothing where there is none', async () => {
+  test('no route exists without an ADMIN_API_KEY', async () => {
     using made = await stage();
     for (const path of paths) {
       const { code } = await made.ask(path, { authorization: `Bearer ${key}` });
@@ -66,7 +66,7 @@ describe('for the operator', () => {
     }
   });
 
-  test('everything opens with the key of the operator, nothing but the page without it', async () => {
+  test('every route opens with the key of the operator, and only the page without it', async () => {
     using made = await stage(operated);
     for (const path of paths) {
       const own = await made.ask(path, { authorization: `Bearer ${operated.ADMIN_API_KEY}` });

@@ -1,4 +1,4 @@
-/** Who may come in: the key of a request, and the doors for clients, for the operator and for readers of metrics. */
+/** Authentication: the key of a request, and the doors for clients, for the operator and for readers of metrics. */
 import { describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
 import { KeyRing } from '../../../src/accounts/keyring.ts';
@@ -91,13 +91,13 @@ describe('idsOf', () => {
     expect(idsOf(asked).requestId).toMatch(uuid);
   });
 
-  test('is not put off by what is too short for a key', () => {
+  test('keeps an id in which a text too short for a key stands', () => {
     const asked = request({ 'x-api-key': 'job', 'x-request-id': 'job-42' });
     expect(idsOf(asked).requestId).toBe('job-42');
   });
 });
 
-/** Returns an app that answers an error with its code, and what the route says of the request. */
+/** Returns an app that answers with the code of an error, or with the caller and the id of the request. */
 function base() {
   return new Elysia().onError(({ error }) =>
     error instanceof GatewayError
@@ -150,7 +150,7 @@ describe('the door for clients', () => {
     expect(await ask(app, { 'x-api-key': 'sk-client-two' })).toEqual([403, 'invalid_api_key']);
   });
 
-  test('lets in who has one good key among its keys, whatever the others are', async () => {
+  test('accepts a request with one good key, whatever its other keys are', async () => {
     for (const stale of ['sk-unknown', expired.key]) {
       const headers = { authorization: `Bearer ${stale}`, 'x-api-key': 'sk-client-one' };
       expect((await ask(app, headers))[0]).toBe(200);
@@ -160,7 +160,7 @@ describe('the door for clients', () => {
     expect((await ask(app, { 'x-api-key': '1,2,3,4,5,sk-client-one' }))[0]).toBe(403);
   });
 
-  test('says rather that a key has expired than that another is unknown', async () => {
+  test('reports an expired key rather than an unknown one', async () => {
     for (const value of [`sk-unknown,${expired.key}`, `${expired.key},sk-unknown`]) {
       expect(await ask(app, { 'x-api-key': value })).toEqual([403, 'key_expired']);
     }
@@ -184,7 +184,7 @@ describe.each([
     .use(guarded)
     .get('/open', () => 'open');
 
-  test('opens with a secret of its own, in either header', async () => {
+  test('opens with any of its secrets, in either header', async () => {
     for (const secret of secrets) {
       expect(await ask(app, { authorization: `Bearer ${secret}` })).toEqual([200, 'in']);
       expect(await ask(app, { 'x-api-key': secret })).toEqual([200, 'in']);
@@ -197,7 +197,7 @@ describe.each([
     expect(await ask(app, headers)).toEqual([200, 'in']);
   });
 
-  test('is shut to a key in the places that are for clients alone', async () => {
+  test('is shut to a key in places that are only for clients', async () => {
     const [secret] = secrets;
     for (const name of ['api-key', 'x-goog-api-key']) {
       expect(await ask(app, { [name]: secret })).toEqual([401, 'missing_api_key']);

@@ -1,5 +1,6 @@
 /**
- * The client as a reader: it aborts its request when it leaves, and its connection is kept open only while that is long.
+ * The client as a reader: it aborts its request when it leaves, and its connection is held open only during a long
+ * request.
  */
 import { describe, expect, test } from 'bun:test';
 import { Client } from '../../../src/http/client.ts';
@@ -37,7 +38,7 @@ describe('a client that leaves', () => {
     expect(aborts).toEqual(['client_closed_request']);
   });
 
-  test('is believed when its body was cancelled, whatever its signal says', () => {
+  test('counts as gone when its body was cancelled, whatever its signal says', () => {
     const { client, aborts, run } = start();
     client.attend(run);
     client.left();

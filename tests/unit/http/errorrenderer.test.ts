@@ -1,5 +1,5 @@
 /**
- * What whoever failed gets for an answer, and what stands in the log of it.
+ * The answer to a failed request, and its line in the log.
  */
 import { describe, expect, test } from 'bun:test';
 import pino from 'pino';
@@ -17,7 +17,7 @@ interface Failing {
   init?: RequestInit;
 }
 
-/** Has something fail after 1.5 ms; returns the answer, its body, and the lines that were logged. */
+/** Lets a request fail after 1.5 ms; returns the answer, its body, and the lines that were logged. */
 async function fail({ path = '/v1/completions', error, code = 'x', requestId, init }: Failing) {
   const lines: Record<string, unknown>[] = [];
   let now = 10;
@@ -49,7 +49,7 @@ describe('an error of the gateway', () => {
     expect(answer.headers.get('access-control-allow-origin')).toBe('*');
   });
 
-  test('on a route of the operator is for no page', async () => {
+  test('on a route of the operator has no CORS headers', async () => {
     const headers = { origin: 'https://page.example' };
     const { answer } = await fail({ error, path: '/admin/keys', init: { headers } });
     expect(answer.headers.has('access-control-allow-origin')).toBe(false);
@@ -77,7 +77,7 @@ describe('an error of the gateway', () => {
     ]);
   });
 
-  test('has no line once somebody else has the record of the request', async () => {
+  test('has no line once another part records the request', async () => {
     const { answer, lines } = await fail({ error, requestId: 'derived' });
     expect(lines).toEqual([]);
     expect(answer.headers.get('x-request-id')).toBe('derived');
@@ -99,7 +99,7 @@ test.each([
   expect(lines[0]).not.toHaveProperty('route');
 });
 
-test('anything else is an internal error, whose cause the log alone has', async () => {
+test('any other error is an internal error, whose cause is only in the log', async () => {
   const { answer, text, lines } = await fail({
     error: new TypeError('of ours'),
     requestId: 'id-1',

@@ -1,4 +1,4 @@
-/** What anybody may ask without a key: what this is, whether it lives, whether it can be given requests. */
+/** The routes without a key: what this is, whether it is alive, whether it takes requests. */
 import { describe, expect, test } from 'bun:test';
 import { info, type InfoOptions } from '../../../src/http/info.ts';
 import { corsHeaders } from '../../../src/wire/cors.ts';
@@ -9,7 +9,7 @@ function stage(state: { isUsable?: boolean; isDraining?: boolean } = {}) {
   const { isUsable = true, isDraining = false } = state;
   const plugin = info({
     version: '1.2.3',
-    // Only what /health shows of them.
+    // Only the members that /health shows.
     live: { size: 3 } as InfoOptions['live'],
     pool: { queued: 2 } as InfoOptions['pool'],
     fleet: { upstreams: [upstream('a')], isUsable } as unknown as InfoOptions['fleet'],

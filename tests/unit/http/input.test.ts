@@ -50,7 +50,7 @@ describe('reading', () => {
   });
 });
 
-test('where the client has left, that is the end of its request', () => {
+test('an error after the client has left is client_closed_request', () => {
   const cause = new Error('broken');
   expect(endOf(post(''), cause)).toBe(cause);
   const gone = endOf(post('', AbortSignal.abort()), cause);

@@ -1,5 +1,5 @@
 /**
- * Which route a path is of, what is answered where there is none, and URLs as the router can read them.
+ * Which route a path belongs to, the error if there is none, and URLs as the router can read them.
  */
 import { describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
@@ -56,7 +56,7 @@ describe('refusalOf', () => {
 });
 
 describe('withReadableUrl', () => {
-  /** A request whose URL is as Bun gives it, which `new Request` would not take. */
+  /** A request with a URL of Bun's server that `new Request` would not accept. */
   function request(url: string): Request {
     return Object.defineProperty(new Request('http://x/'), 'url', {
       value: url,

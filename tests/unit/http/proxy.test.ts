@@ -36,7 +36,7 @@ test('a request becomes a run: method, path, query, headers and body reach the e
   expect(request?.headers['x-request-id']).toBe(answer.headers.get('x-request-id') as string);
 });
 
-test('one without a key of ours becomes none', async () => {
+test('a request without a valid key does not become a run', async () => {
   await using stage = await startRuns(() => {});
   const plugin = pluginOf(stage);
   for (const headers of [{}, { authorization: 'Bearer sk-wrong' }]) {
@@ -58,7 +58,7 @@ test('its client reads it: when that leaves, the exchange with the engine ends',
   expect(stage.parts.live.size).toBe(0);
 });
 
-test('HEAD is asked of the engine as GET', async () => {
+test('HEAD is sent to the engine as GET', async () => {
   await using stage = await startRuns((_, wire) => wire.write(plain('{"data":[]}')));
   const head = new Request('http://gateway/v1/models', { method: 'HEAD', headers: key });
   const answer = await pluginOf(stage).handle(head);

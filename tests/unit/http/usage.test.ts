@@ -1,4 +1,4 @@
-/** What a key may read of its own usage over HTTP. */
+/** The usage that a key may read over HTTP. */
 import { describe, expect, test } from 'bun:test';
 import { Elysia } from 'elysia';
 import { KeyRing } from '../../../src/accounts/keyring.ts';
@@ -10,7 +10,7 @@ import { GatewayError } from '../../../src/wire/errors.ts';
 const epoch = Date.parse('2026-11-24T12:00:00Z');
 type Question = Parameters<UsageReader['usage']['usage']>[0];
 
-/** Usage that a test answers by hand, and what was asked of it. */
+/** A usage reader that a test answers by hand, with the queries it got. */
 function store(answer: () => Promise<never[]> = async () => []) {
   const asked: Question[] = [];
   return { asked, usage: (question: Question) => (asked.push(question), answer()) };

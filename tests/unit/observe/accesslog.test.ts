@@ -132,7 +132,7 @@ test('a request that is open for long is a line at INFO with its phase', () => {
 });
 
 describe('settled', () => {
-  test('has the unique id beside the one that the client gave', () => {
+  test('has the unique id in addition to the id of the client', () => {
     const { lines, observer } = logging();
     observer.settled(settlement({ requestId: 'job', uniqueId: 'job-1a2b3c4d' }), undefined);
     expect(lines).toMatchObject([{ requestId: 'job', uniqueId: 'job-1a2b3c4d' }]);
@@ -212,27 +212,24 @@ describe('the model', () => {
   const path = `/models/${'long/'.repeat(20)}model.gguf`;
 
   test.each(['gpt-4o', 'org/team_7b.Q4:latest', 'a@b+c', 'x'.repeat(64)])(
-    'is named as the client names it where that looks like a name: %j',
+    'is the name that the client sent if that looks like a name: %j',
     (model) => {
       expect(named(model)).toEqual([model, model, model]);
     },
   );
 
   test.each([text, '你今天过得怎么样', 'x'.repeat(65), 'a\nb', '', path])(
-    'is unknown where text could have been put there by mistake: %j',
+    'is unknown if it could be a text put there by mistake: %j',
     (model) => {
       expect(named(model)).toEqual(['unknown', 'unknown', 'unknown']);
     },
   );
 
-  test.each(['модель 7b', path])(
-    'is named whatever it looks like where it is served: %j',
-    (model) => {
-      expect(named(model, [model])).toEqual([model, model, model]);
-    },
-  );
+  test.each(['модель 7b', path])('is named in any form if it is served: %j', (model) => {
+    expect(named(model, [model])).toEqual([model, model, model]);
+  });
 
-  test('has no name where the request gives none', () => {
+  test('has no name if the request names none', () => {
     expect(named(undefined)).toEqual([undefined, undefined, undefined]);
   });
 });

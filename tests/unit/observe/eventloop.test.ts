@@ -1,5 +1,5 @@
 /**
- * The watch on the event loop: what it reports, since when.
+ * The watch on the event loop: which lag it reports, and since when.
  */
 import { expect, test } from 'bun:test';
 import { EventLoopLag } from '../../../src/observe/eventloop.ts';

@@ -68,7 +68,7 @@ describe('the present state', () => {
     });
   });
 
-  test('has the slots of an upstream where they are bounded, and those in use', () => {
+  test('has the slots of an upstream if they are bounded, and those in use', () => {
     const { samplesLike, fleet } = stage();
     fleet.upstreams.push(upstream('free', { slots: 'unbounded' }));
     for (const each of fleet.upstreams) each.slotsFor('qwen').used = 3;
@@ -79,7 +79,7 @@ describe('the present state', () => {
     });
   });
 
-  test('tells of the store where there is one', () => {
+  test('includes the store if there is one', () => {
     const ledger = { lagMs: 1_500, waiting: 7, isFailing: true };
     expect(stage(ledger).samplesLike('store')).toEqual({
       store_lag_seconds: 1.5,
@@ -92,7 +92,7 @@ describe('the present state', () => {
     expect(stage().samplesLike('store')).toEqual({});
   });
 
-  test('says which gateway it is', () => {
+  test('has the version of the gateway', () => {
     expect(stage().samplesLike('build')).toEqual({ 'build_info{version="1.2.3"}': 1 });
   });
 

@@ -1,5 +1,5 @@
 /**
- * What is in flight, as the operator sees it: what is said of each request and upstream, and the feed of it.
+ * The operator's view of the requests in flight: the members of each request and upstream, and the feed.
  */
 import { describe, expect, spyOn, test } from 'bun:test';
 import { GatewayError } from '../../../src/wire/errors.ts';
@@ -30,7 +30,7 @@ const pool = {
       models: undefined,
     },
   ],
-} as unknown as Parameters<typeof liveView>[1]; // No more of an upstream is read.
+} as unknown as Parameters<typeof liveView>[1]; // The view reads no other members of an upstream.
 
 /** Makes a request that came at 4,000. */
 function inFlight(id: string, fields: Partial<LiveRequest> = {}): LiveRequest {
@@ -38,7 +38,7 @@ function inFlight(id: string, fields: Partial<LiveRequest> = {}): LiveRequest {
 }
 
 describe('the view of what is in flight', () => {
-  test('says of each request what it does', () => {
+  test('shows what each request does', () => {
     const upstream = { id: 'a', provenAt: 0 };
     const live = [
       inFlight('r1', { phase: 'body' }),
@@ -76,7 +76,7 @@ describe('the view of what is in flight', () => {
     expect(decode).toMatchObject({ phase: 'decode', tokens: 41, tokensPerSecond: 10 });
   });
 
-  test('tells two requests apart that their clients call the same', () => {
+  test('distinguishes two requests with the same client id', () => {
     const at = (unique: string) => new LiveRequest('job', chat, caller, 1, unique);
     const { requests } = liveView([at('job-1'), at('job-2')], pool, 10_000);
     expect(requests).toMatchObject([
@@ -101,7 +101,7 @@ describe('the view of what is in flight', () => {
     }
   });
 
-  test('says of each upstream what it is and holds', () => {
+  test('shows the state and the slots of each upstream', () => {
     expect(liveView([], pool, 0)).toEqual({
       requests: [],
       upstreams: [
@@ -132,7 +132,7 @@ describe('the feed', () => {
     await reader.cancel();
   });
 
-  test('keeps one event at most for who does not read', async () => {
+  test('keeps one event at most for a viewer that does not read', async () => {
     let shown = 0;
     const feed = new LiveFeed(() => ({ shown: shown++ }));
     const reader = feed.open(new AbortController().signal).getReader();
@@ -143,7 +143,7 @@ describe('the feed', () => {
     await reader.cancel();
   });
 
-  test('makes an event once for all who watch', async () => {
+  test('makes an event once for all viewers', async () => {
     let shown = 0;
     const feed = new LiveFeed(() => ({ shown: shown++ }));
     const readers = [1, 2, 3].map(() => feed.open(new AbortController().signal).getReader());
@@ -181,7 +181,7 @@ describe('the feed', () => {
     }
   });
 
-  test('is over at once for who has left already', async () => {
+  test('ends at once for a viewer that has left already', async () => {
     const feed = new LiveFeed(() => ({}));
     const reader = feed.open(AbortSignal.abort()).getReader();
     expect(await next(reader)).toBeUndefined();
@@ -201,7 +201,7 @@ describe('the feed', () => {
     expect(() => feed.open(new AbortController().signal)).toThrow(GatewayError);
   });
 
-  test('can be closed before and after whoever watches has left', async () => {
+  test('can be closed before and after a viewer has left', async () => {
     const feed = new LiveFeed(() => ({}));
     const gone = new AbortController();
     const reader = feed.open(gone.signal).getReader();

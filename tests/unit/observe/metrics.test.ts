@@ -1,5 +1,5 @@
 /**
- * What Prometheus is told: counts of what has ended, beside the state when it asks, and nothing without leave.
+ * What Prometheus reads: counts of ended requests, the state at the time of the scrape, and nothing without a token.
  * Records are made up; the exposition is read back as Prometheus reads it.
  */
 import { afterEach, describe, expect, test } from 'bun:test';
@@ -105,7 +105,7 @@ describe('requests that have ended', () => {
     expect(samples['time_per_output_token_seconds_count{model="qwen"}']).toBeUndefined();
   });
 
-  test('that only ask, such as for a list of models, do not make the queue look short', async () => {
+  test('that take no slot, such as for a list of models, do not count as short waits', async () => {
     const { metrics: source } = stage();
     source.settled(settlement({ route: '/v1/models', stream: false, queuedMs: 0 }));
     source.settled(settlement({ route: '/tokenize', stream: false, queuedMs: 0 }));
@@ -137,7 +137,7 @@ describe('requests that have ended', () => {
     expect(await samplesLike(source, 'engine_seconds_total')).toEqual({});
   });
 
-  test('that a limit refused are told from those that an engine refused', async () => {
+  test('that a limit refused are counted apart from those that an engine refused', async () => {
     const { metrics: source } = stage();
     source.settled(settlement({ status: 429, code: 'rate_limited', outcome: 'failed' }));
     source.settled(settlement({ status: 429 }));
@@ -178,7 +178,7 @@ describe('labels', () => {
     expect(found['prompt_tokens_total{model="qwen",key="other"}']).toBe(15_000);
   });
 
-  test('of models are what engines have: a client cannot make up any', async () => {
+  test('of models are those of the engines: a client cannot make up any', async () => {
     const { metrics: source, fleet } = stage();
     fleet.upstreams.push(upstream('two', { models: ['a', 'b'], aliases: {} }));
     source.settled(settlement({ model: 'gpt-9' }));
@@ -193,7 +193,7 @@ describe('labels', () => {
     });
   });
 
-  test('of models are a hundred where an engine has not said what it has', async () => {
+  test('of models are at most a hundred if an engine has not listed its models', async () => {
     const { metrics: source, fleet } = stage();
     fleet.upstreams = [upstream('engine', { kind: 'openai', models: undefined })];
     for (let i = 0; i < 150; i++)
@@ -248,7 +248,7 @@ test('a scrape has the type that Prometheus expects and is not kept', async () =
   expect(await answer.text()).toStartWith('# HELP llm_gateway_requests_total ');
 });
 
-describe('the port of its own', () => {
+describe('the separate port', () => {
   let server: MetricsServer | undefined;
   afterEach(() => server?.stop());
 
@@ -278,7 +278,7 @@ describe('the port of its own', () => {
     expect(await statusOf(`${url}/metrics`, { method: 'HEAD' })).toBe(200);
   });
 
-  test('does not answer a web page that has made its name mean this machine', async () => {
+  test('does not answer a web page whose host name resolves to this machine', async () => {
     const url = start();
     expect(await statusOf(`${url}/metrics`, { headers: { host: 'evil.example' } })).toBe(421);
     expect(await statusOf(`${url}/metrics`, { headers: { host: 'localhost:9464' } })).toBe(200);

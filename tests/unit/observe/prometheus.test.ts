@@ -38,7 +38,7 @@ test('no value of a label breaks a line', () => {
   expect(linesOf([count])).toContain('llm_gateway_hits_total{key="a\\"b\\\\c\\nd"} 1');
 });
 
-test('what is not there any more is not written any more', () => {
+test('a series that was removed is not written any more', () => {
   let upstreams = ['a', 'b'];
   const state = gauge('slots', 'Slots.', ['upstream'], () =>
     upstreams.map((upstream) => ({ labels: { upstream }, value: 4 })),
@@ -55,7 +55,7 @@ test('no help breaks a line', () => {
   expect(linesOf([count])[0]).toBe('# HELP llm_gateway_hits_total Hits\\\\and\\nmisses.');
 });
 
-test('what is no number is written as Prometheus calls it', () => {
+test('NaN and the infinities are written as Prometheus expects', () => {
   const values = [Number.NaN, Infinity, -Infinity, 1e21, 0.1];
   const odd = values.map((value) => gauge('odd', 'Odd.', [], () => [{ labels: {}, value }]));
   const written = odd.flatMap((family) => linesOf([family]).slice(2));
@@ -74,7 +74,7 @@ test('a text ends with the end of its last line, and none begins with a blank', 
   expect(text.split('\n').slice(0, -1)).not.toContain('');
 });
 
-test('two of them share nothing', () => {
+test('two registries share nothing', () => {
   const [one, two] = [new Count('hits_total', 'One.', []), new Count('hits_total', 'Two.', [])];
   one.add(1);
   expect(linesOf([one])).toContain('llm_gateway_hits_total 1');

@@ -1,5 +1,5 @@
 /**
- * Series of numbers: what is added up under which labels, and how many of those there can be.
+ * Series of numbers: what is added up under which labels, and how many label values there can be.
  */
 import { describe, expect, test } from 'bun:test';
 import {
@@ -28,7 +28,7 @@ describe('the values of a label', () => {
     expect(values.of('x'.repeat(10_000))).toBe('x'.repeat(200));
     expect(values.of('\ud800')).toBe('\ufffd');
     expect(values.of('\ud801')).toBe('\ufffd');
-    // The three are two.
+    // The three values above count as two.
     for (let i = 0; i < 98; i++) values.of(`${i}`);
     expect(values.of('one more')).toBe(other);
   });

@@ -1,6 +1,6 @@
 /**
  * The spans of a request: their names, times, parents and attributes, as a collector gets them; what is sampled; and
- * what is said of a collector that fails.
+ * what is logged about a collector that fails.
  */
 import { afterEach, describe, expect, test } from 'bun:test';
 import pino from 'pino';
@@ -19,7 +19,7 @@ const parentId = '00f067aa0ba902b7';
 const sampled = `00-${traceId}-${parentId}-01`;
 const unsampled = `00-${traceId}-${parentId}-00`;
 
-/** Where the clock of the requests begins, in milliseconds since 1970. */
+/** Time 0 of the requests' clock, in milliseconds since 1970. */
 const epochMs = 1_700_000_000_000;
 
 const stops: (() => Promise<void>)[] = [];
@@ -396,7 +396,7 @@ describe('the collector', () => {
     expect(lines[1]).toMatchObject({ lostSpans: 8 });
   });
 
-  test('that is away holds nobody up: close gives up and says so', async () => {
+  test('that is away does not delay the end: close stops waiting and logs it', async () => {
     const { collector, lines, tracing } = stage();
     await collector.stop();
     take(tracing);

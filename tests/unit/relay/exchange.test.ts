@@ -1,5 +1,5 @@
 /**
- * A run, from its input to its settlement, in front of an engine of raw bytes: what reaches the engine, what the reader
+ * A run, from its input to its settlement, with an engine of raw bytes: what reaches the engine, what the reader
  * gets, what is tried again, and what a reader's leaving means, which its policy alone decides.
  */
 import { describe, expect, test } from 'bun:test';
@@ -99,7 +99,7 @@ describe('a reader that leaves', () => {
     });
   });
 
-  test('while the engine works: the exchange ends where its leaving aborts it', async () => {
+  test('while the engine works: the exchange ends if its leaving aborts it', async () => {
     let wire: Wire | undefined;
     await using stage = await startRuns((_, opened) => void (wire = opened));
     const reader = readerThat();
@@ -111,7 +111,7 @@ describe('a reader that leaves', () => {
     expect(stage.settled[0]?.record).toMatchObject({ outcome: 'aborted', status: 499 });
   });
 
-  test('while the engine works: the run goes on where nothing follows from it', async () => {
+  test('while the engine works: the run goes on if its leaving does not abort it', async () => {
     let wire: Wire | undefined;
     await using stage = await startRuns((_, opened) => void (wire = opened));
     const reader = readerThat(false);
@@ -164,7 +164,7 @@ describe('a run is refused', () => {
     expect(stage.engine.requests).toEqual([]);
   });
 
-  test('by the limits of its caller, which an answer tells of', async () => {
+  test('by the limits of its caller, and an answer has their headers', async () => {
     await using stage = await startRuns(answerAll);
     const caller = { limits: { requestsPerMinute: 1 } };
     const answer = await stage.run({ caller });
@@ -190,7 +190,7 @@ describe('a run is refused', () => {
     expect((await second).status).toBe(200);
   });
 
-  test('for what no engine could answer, and counts the envelope that its client gets', async () => {
+  test('if no engine could answer it, and counts the bytes of its envelope', async () => {
     await using stage = await startRuns(answerAll);
     const error = await errorOf(stage.run({ body: { nothing: true } }));
     expect(error.code).toBe('missing_field');
@@ -296,7 +296,7 @@ describe('an engine', () => {
   });
 });
 
-test('what nobody expected is thrown as it is, and recorded as a failure of the gateway', async () => {
+test('an unexpected error is thrown unchanged, and recorded as a failure of the gateway', async () => {
   await using stage = await startRuns(answerAll);
   const cause = new TypeError('a bug');
   const body = { bytes: () => Promise.reject(cause), body: null };
@@ -346,7 +346,7 @@ describe('with a response cache', () => {
   });
 });
 
-test('feedback of the queue is told where it is asked for, and the leaving of its reader heard', async () => {
+test('queue feedback is sent if it is asked for, and its reader can leave', async () => {
   await using stage = await startRuns(() => {}, { QUEUE_FEEDBACK_AFTER_MS: '1' });
   const reader = readerThat();
   const headers = { 'x-queue-feedback': 'on' };

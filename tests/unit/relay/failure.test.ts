@@ -1,5 +1,5 @@
 /**
- * The error that a client is told: the reason for which its request was ended, or what the engine's failure was.
+ * The error that a client gets: the reason for which its request was ended, or the engine's failure.
  */
 import { describe, expect, test } from 'bun:test';
 import { explainFailure, shuttingDown } from '../../../src/relay/failure.ts';
@@ -27,25 +27,25 @@ describe('a request that nobody ended', () => {
     expect(error.message).not.toContain('10.0.0.7');
   });
 
-  test('is told an error of the gateway as it is', () => {
+  test('gets an error of the gateway unchanged', () => {
     const error = new GatewayError('model_not_found');
     expect(explainFailure(error, inFlight())).toBe(error);
   });
 });
 
 describe('a request that was ended', () => {
-  test('is told why, whatever broke then', () => {
+  test('gets the reason, whatever broke then', () => {
     const thrown = Object.assign(new Error('broken'), { code: 'ECONNRESET' });
     expect(explainFailure(thrown, inFlight('idle_timeout')).code).toBe('idle_timeout');
   });
 
-  test('is told when a repeat has a chance, where what was thrown knows', () => {
+  test('gets the time until a retry if the thrown error has it', () => {
     const knows = new GatewayError('queue_timeout', { headers: { 'retry-after': '7' } });
     expect(explainFailure(knows, inFlight('queue_timeout'))).toBe(knows);
     expect(explainFailure(knows, inFlight('key_revoked')).code).toBe('key_revoked');
   });
 
-  test('by a shutdown may be repeated at once only where no engine had it', () => {
+  test('by a shutdown may be retried at once only if no engine had it', () => {
     const queued = inFlight('shutting_down');
     queued.queued(1);
     expect(explainFailure(undefined, queued).headers).toEqual(shuttingDown().headers);

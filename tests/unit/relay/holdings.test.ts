@@ -41,7 +41,7 @@ function start({ isHead = false } = {}) {
     },
     now: () => 200,
     epochNow: () => 1_000_200,
-  } as unknown as HoldingOptions; // No more of the limits is used.
+  } as unknown as HoldingOptions; // No other method of the limits is used.
   const request = new LiveRequest('id', routes[0] as Route, caller, 0);
   const reader = { ...readerThat(), letGo: () => void order.push('reader') };
   const holdings = new Holdings(options, request, reader, isHead);
@@ -73,7 +73,7 @@ describe('a request that ends', () => {
     expect(order).toHaveLength(4);
   });
 
-  test('tells its lease what came of it', () => {
+  test('tells its lease how it ended', () => {
     const { holdings, request, ends } = start();
     request.answered(200);
     request.received(10, 150);
@@ -84,7 +84,7 @@ describe('a request that ends', () => {
     ]);
   });
 
-  test('was not served where the engine refused it', () => {
+  test('counts as not served if the engine refused it', () => {
     const { holdings, request, ends } = start();
     request.answered(400);
     holdings.settle('done');

@@ -1,5 +1,5 @@
 /**
- * What a stream that waits is told: comments until its answer is there, then the answer as it came, and every failure as
+ * What a waiting stream gets: comments until its answer is there, then the answer unchanged, and every failure as
  * an event. Timers are moved by hand; the official clients read the streams without a socket.
  */
 import Anthropic from '@anthropic-ai/sdk';
@@ -12,7 +12,7 @@ import { RawClient } from '../../support/rawclient.ts';
 
 const decoder = new TextDecoder();
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Lets all pending work run. */
 async function turn(): Promise<void> {
   for (let i = 0; i < 3; i++) await Bun.sleep(0);
 }
@@ -34,7 +34,7 @@ function timers() {
   };
 }
 
-/** A body that a test feeds, and what becomes of it. */
+/** A body that a test feeds, with a record of what happens to it. */
 function source() {
   const seen = { pulls: 0, cancels: 0 };
   let control: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -83,7 +83,7 @@ function waiting(more: Partial<FeedbackOptions> = {}) {
   return { clock, answer, seen, told, given };
 }
 
-/** One that has waited so long that it is told so. */
+/** A request that has waited so long that feedback has begun. */
 async function told(more: Partial<FeedbackOptions> = {}) {
   const stage = waiting(more);
   stage.clock.fire();
@@ -98,7 +98,7 @@ function readerOf({ body }: Response) {
       const { value } = await reader.read();
       return value && decoder.decode(value);
     },
-    /** Reads to the end; `isCut` where that is none. */
+    /** Reads to the end; `isCut` if the stream breaks off. */
     async rest(): Promise<{ text: string; isCut: boolean }> {
       const chunks: Uint8Array[] = [];
       try {
@@ -125,7 +125,7 @@ async function failureOf(promise: Promise<unknown>): Promise<unknown> {
   throw new Error('it did not fail');
 }
 
-/** Returns what follows the one comment when that comes of the wait. */
+/** Returns the text after the one comment when the wait ends like this. */
 async function after(settle: Response | GatewayError | Error, family: Family = 'openai') {
   const { answer, reader } = await told({ family });
   await reader.read();
@@ -156,7 +156,7 @@ describe('an answer that comes in time', () => {
   });
 });
 
-test('without timers of its own it takes real ones', async () => {
+test('uses real timers unless others are given', async () => {
   const answer = Promise.withResolvers<Response>();
   const response = await withFeedback({
     answer: answer.promise,
@@ -200,7 +200,7 @@ describe('while it waits', () => {
     }
   });
 
-  test('a wait of unknown length is not guessed at', async () => {
+  test('a wait of unknown length has no estimate', async () => {
     for (const waitSeconds of [undefined, Number.POSITIVE_INFINITY, Number.NaN]) {
       const { reader, told: now } = await told();
       now.report = { place: 1, waitSeconds };
@@ -346,13 +346,13 @@ describe("the gateway's own error", () => {
     expect(rest).toEqual({ text: errorFrame(error, family), isCut: false });
   });
 
-  test('says nothing of what no one foresaw', async () => {
+  test('does not show an unexpected error', async () => {
     const { text } = await after(new TypeError('secret'));
     expect(text).toContain('"code":"internal_error"');
     expect(text).not.toContain('secret');
   });
 
-  test('is none where the client has left', async () => {
+  test('is not sent if the client has left', async () => {
     const rest = await after(new GatewayError('client_closed_request'));
     expect(rest).toEqual({ text: '', isCut: true });
   });
@@ -432,7 +432,7 @@ describe("the engine's own error", () => {
     expect(dataOf((await broken).text)).toMatchObject({ error: { message } });
   });
 
-  test('is not read beyond what any engine says', async () => {
+  test('is read only up to a bound', async () => {
     const inner = source();
     const long = after(new Response(inner.body, { status: 500, headers: json }));
     for (let i = 0; i < 66; i++) inner.send('x'.repeat(1_024));
@@ -578,7 +578,7 @@ describe('the official clients', () => {
   const chunk =
     'data: {"id":"1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n';
 
-  /** Returns a `fetch` whose stream begins with a comment; then the wait is over. */
+  /** Returns a `fetch` whose stream begins with a comment, after which the wait ends. */
   function fetchOf(settle: Response | GatewayError, family: Family) {
     return async () => {
       const stage = waiting({

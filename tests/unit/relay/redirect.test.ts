@@ -1,4 +1,4 @@
-/** What is a redirect, and what the client and the log learn of it. */
+/** Which answers are redirects, and what the client and the log get. */
 import { describe, expect, test } from 'bun:test';
 import { isRedirect, redirected } from '../../../src/relay/redirect.ts';
 

@@ -1,5 +1,5 @@
 /**
- * Who shares which answers of the response cache.
+ * Which callers share which answers of the response cache.
  */
 import { expect, test } from 'bun:test';
 import { ResponseCache } from '../../../src/cache/cache.ts';
@@ -23,7 +23,7 @@ function start() {
   };
 }
 
-/** Keeps an answer for what was found missing. */
+/** Keeps an answer for a request that was not found. */
 async function keep(found: Promise<Kept | Recording> | undefined): Promise<void> {
   const recording = await found;
   if (!(recording instanceof Recording)) throw new Error('it is kept already');
@@ -42,7 +42,7 @@ test('the same key gets what it asked for before', async () => {
   expect(await isKept(look({ search: '?x=1' }))).toBe(false);
 });
 
-test('another key does so only where keys share answers, and may use the same models', async () => {
+test('another key does so only if keys share answers and it may use the same models', async () => {
   const other = { keyId: 'other', principal: 'other' };
   const look = start();
   await keep(look());
@@ -53,7 +53,7 @@ test('another key does so only where keys share answers, and may use the same mo
   expect(await isKept(look(shared, { ...other, models: ['m'] }))).toBe(false);
 });
 
-test('what no engine would answer the same way again is not looked for', () => {
+test('a request that is not deterministic is not looked up', () => {
   expect(start()({ fields: { prompt: 'Hi' } })).toBeUndefined();
 });
 

@@ -33,7 +33,7 @@ function start(deadlines: Partial<RunOptions['deadlines']> = {}) {
       queueTimeoutMs: 0,
       ...deadlines,
     },
-  } as unknown as RunOptions); // A sweep looks at nothing else.
+  } as unknown as RunOptions); // A sweep reads no other options.
   function add(id: string): LiveRequest {
     const request = new LiveRequest(id, routes[0] as Route, caller, clock.now);
     live.add(request);

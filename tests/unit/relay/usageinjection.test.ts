@@ -1,12 +1,12 @@
 /**
- * Which engines are asked for the usage of a stream, and that the frame which comes of it alone does not reach the client.
+ * Which engines are asked for the usage of a stream, and that the added frame alone does not reach the client.
  */
 import { describe, expect, test } from 'bun:test';
 import { endsOf, usageEdit } from '../../../src/relay/usageinjection.ts';
 import { FrameStage } from '../../../src/wire/sse.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 
-/** Returns what of a chunk goes to the client. */
+/** Returns the part of a chunk that goes to the client. */
 function passed(chunk: string, ends = endsOf(true)): string {
   return Buffer.from(new FrameStage(ends).push(Buffer.from(chunk)) ?? []).toString();
 }
@@ -68,7 +68,7 @@ describe('a stream', () => {
   ])('%s', (_, hidesUsage, expected) => {
     const ends = endsOf(hidesUsage);
     expect(passed(text + usage + done, ends)).toBe(expected);
-    // It is counted and read all the same.
+    // The frame is counted and read nevertheless.
     expect(ends.frames).toBe(3);
     expect(Buffer.from(ends.lastFrames()).toString()).toBe(text + usage + done);
   });

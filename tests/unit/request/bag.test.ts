@@ -1,5 +1,5 @@
 /**
- * What comes and goes with each request: in and out in any order, also while it is looked through.
+ * A bag: items are added and removed in any order, also while it is iterated.
  */
 import { describe, expect, test } from 'bun:test';
 import { Bag } from '../../../src/request/bag.ts';

@@ -1,5 +1,5 @@
 /**
- * What a request has cost in tokens: exact where the engine has said all of it, else estimated, never less than was seen.
+ * The tokens of a request: exact if the engine has counted all of them, else estimated, never fewer than were seen.
  */
 import { describe, expect, test } from 'bun:test';
 import { costOf, type Evidence } from '../../../src/request/cost.ts';
@@ -45,7 +45,7 @@ describe('is exact', () => {
 });
 
 describe('is estimated', () => {
-  test('of a stream that was left, by its frames, whatever its opening said', () => {
+  test('of a stream whose client left, by its frames, whatever its opening counted', () => {
     const left = { outcome: 'aborted', said: { promptTokens: 81, cachedTokens: 80 } } as const;
     expect(of(stream, left)).toEqual({
       promptTokens: 81,
@@ -116,7 +116,7 @@ describe('is estimated without a prompt that was located', () => {
     });
   });
 
-  test('of a stream that was left, by what its opening said, with frames and without', () => {
+  test('of a stream whose client left, by the count of its opening, with frames and without', () => {
     for (const frames of [0, 5]) {
       const said = { promptTokens: 4 };
       expect(of(stream, { ...noPrompt, said, frames, outcome: 'aborted' })).toEqual({
@@ -128,7 +128,7 @@ describe('is estimated without a prompt that was located', () => {
   });
 });
 
-test('of several prompts what the engine counted is taken where it is more than the estimate', () => {
+test('of several prompts the count of the engine is used if it exceeds the estimate', () => {
   const said = { promptTokens: 20, completionTokens: 3 };
   expect(of(plain, { answers: 4, said })).toMatchObject({ promptTokens: 20 });
 });

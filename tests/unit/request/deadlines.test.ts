@@ -45,7 +45,9 @@ type State = Partial<Pick<LiveRequest, 'stream' | 'hasHeaders' | 'firstByteAt' |
   phase: Phase;
 };
 
-/** A request in that state, whose upstream was proven then; the engine was asked at 5,000, if it was. */
+/**
+ * A request in that state, with the time of its upstream's last proof; it was sent to the engine at 5,000, if at all.
+ */
 function inState(state: State, provenAt: number): LiveRequest {
   const { phase } = state;
   if (phase === 'body') return request(state);
@@ -66,7 +68,7 @@ const decode: State = {
 };
 const plainBody: State = { ...decode, stream: false };
 
-/** What a request is in, when the upstream was proven, the time, and what has passed by then. */
+/** The state of a request, the time of the upstream's last proof, the time now, and the deadline that has passed. */
 const table: [string, State, number, number, ErrorCode | undefined][] = [
   ['a body that is young', { phase: 'body' }, unproven, 1_019, undefined],
   ['a body that is late', { phase: 'body' }, unproven, 1_020, 'request_body_timeout'],

@@ -1,5 +1,5 @@
 /**
- * What a request asks of the scheduler, looked at once.
+ * The job that a request becomes for the scheduler.
  */
 import { describe, expect, test } from 'bun:test';
 import { jobOf } from '../../../src/request/job.ts';
@@ -67,7 +67,7 @@ describe('its size', () => {
   });
 });
 
-describe('where it is sought', () => {
+describe('where its prompt may be cached', () => {
   const headers = { 'x-session-id': 's'.repeat(300) };
 
   test('matters among several engines', () => {
@@ -95,7 +95,7 @@ describe('the model of a form', () => {
     expect([request.model, job.model]).toEqual(['whisper', 'whisper']);
   });
 
-  test('must be plain to every reader where a key may not use every model', () => {
+  test('must be unambiguous if the key may not use every model', () => {
     const odd = form.replaceAll('\r\n', '\n');
     const who = { models: ['whisper'] };
     expect(() => make({ path, headers, form: odd, who })).toThrow(
@@ -106,7 +106,7 @@ describe('the model of a form', () => {
   });
 });
 
-test('what has been served is counted while it streams; a plain answer comes whole', () => {
+test('the served tokens of a stream are counted while it runs, those of a plain answer at its end', () => {
   const stream = make({ fields: { prompt, stream: true } });
   expect(stream.job.served()).toBe(0);
   stream.request.counted(7);

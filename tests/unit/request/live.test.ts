@@ -1,5 +1,5 @@
 /**
- * One request in flight: its transitions, how it is ended, what its record says. Clocks are numbers.
+ * One request in flight: its transitions, how it is ended, and its record. Clocks are numbers.
  */
 import { describe, expect, test } from 'bun:test';
 import { isUnproven } from '../../../src/request/deadlines.ts';
@@ -20,7 +20,7 @@ function request(fields: Partial<LiveRequest> = {}): LiveRequest {
   );
 }
 
-/** A reader that writes down what it hears. */
+/** A reader that records its calls. */
 function reader(does: (request: Abortable) => void = () => {}) {
   const heard: string[] = [];
   let reads: Abortable | undefined;
@@ -40,7 +40,7 @@ function reader(does: (request: Abortable) => void = () => {}) {
 const upstream = { id: 'engine', provenAt: 0, contextTokens: 1_000 };
 const sent = { upstream, model: 'qwen3-8b', units: 1, isPartial: false, maxTokens: Infinity };
 
-/** What a test looks at of a request. */
+/** The members of a request that a test compares. */
 function timesOf({ phase, queuedAt, queuedMs, sentAt, firstByteAt, lastByteAt }: LiveRequest) {
   return { phase, queuedAt, queuedMs, sentAt, firstByteAt, lastByteAt };
 }
@@ -158,7 +158,7 @@ describe('abort', () => {
     expect(inFlight.signal.reason.code).toBe('idle_timeout');
   });
 
-  test('keeps the first code, and tells a wait once', () => {
+  test('keeps the first code, and ends a wait once', () => {
     const inFlight = request();
     const heard: string[] = [];
     inFlight.onAbort((error) => heard.push(error.code));
@@ -218,7 +218,7 @@ describe('settlement', () => {
     });
   });
 
-  test('estimates tokens from frames only where the engine said nothing', () => {
+  test('estimates tokens from frames only if the engine counted none', () => {
     const record = request({ stream: true, frames: 5, sentAt: 1_200 }).settlement(
       'failed',
       'upstream_reset',

@@ -1,5 +1,5 @@
 /**
- * How a request counts that ended with an error.
+ * The outcome of a request that ended with an error.
  */
 import { expect, test } from 'bun:test';
 import { outcomeOf } from '../../../src/request/settlement.ts';

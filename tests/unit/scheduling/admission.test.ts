@@ -1,4 +1,4 @@
-/** Who is admitted at once, who waits, and how a wait ends. */
+/** Which requests are admitted at once, which wait, and how a wait ends. */
 import { describe, expect, test } from 'bun:test';
 import { Admission, type AdmissionSettings } from '../../../src/scheduling/admission.ts';
 import { Lease } from '../../../src/scheduling/lease.ts';
@@ -114,7 +114,7 @@ describe('a request waits', () => {
     expect(enter(jobOf('k'))).toBeInstanceOf(Promise);
   });
 
-  test('where somebody waits already, and is told its place', () => {
+  test('if another waits already, and its place is known', () => {
     const { admission, enter } = stage();
     enter(jobOf('a'));
     enter(jobOf('a'));
@@ -147,7 +147,7 @@ describe('a wait ends', () => {
     expect(admission.size).toBe(0);
   });
 
-  test('with a time to come back when it was too long', async () => {
+  test('with the time until a retry when it was too long', async () => {
     const { enter } = stage();
     enter(jobOf('k'));
     const controller = new AbortController();
@@ -160,7 +160,7 @@ describe('a wait ends', () => {
     );
   });
 
-  test('when no upstream can be hoped for', async () => {
+  test('when every upstream is away', async () => {
     const { fleet, admission, enter } = stage();
     enter(jobOf('k'));
     const failure = failureOf(enter(jobOf('k')));

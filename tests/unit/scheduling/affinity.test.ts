@@ -1,5 +1,6 @@
 /**
- * Affinity: where requests are placed, and how much of what could be cached is, in a simulated world of four engines.
+ * Affinity: where requests are placed, and which share of the possible cache hits is reached, in a simulated world of
+ * four engines.
  */
 import { describe, expect, test, setDefaultTimeout } from 'bun:test';
 import { place, ConversationHomes, type Candidate } from '../../../src/scheduling/affinity.ts';
@@ -207,9 +208,9 @@ describe('SessionHomes', () => {
   });
 });
 
-/** What came of a scenario with several seeds. */
+/** The results of a scenario with several seeds. */
 interface Figures {
-  /** What was cached, as a share of what one cache for all would have served, with each seed. */
+  /** Cached tokens with each seed, as a share of those that one cache for all would have served. */
   shares: number[];
   /** Means of all. */
   cachedShare: number;

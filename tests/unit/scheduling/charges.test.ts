@@ -1,4 +1,4 @@
-/** What callers are charged for: the prompt, the stream, and at the end the truth. */
+/** What callers are charged for: the prompt, the stream, and at the end the corrected total. */
 import { describe, expect, test } from 'bun:test';
 import type { Job } from '../../../src/request/job.ts';
 import { Charges } from '../../../src/scheduling/charges.ts';
@@ -50,7 +50,7 @@ describe('a prompt', () => {
     expect(Object.fromEntries(charged)).toEqual({ a: 250, b: (1_000 - 512) / 4 });
   });
 
-  test('is estimated by what engines have told', () => {
+  test('is estimated from the counts of the engines', () => {
     const { charges, begin } = stage();
     expect(charges.tokensPerByte).toBe(0.25);
     const lease = begin(jobOf('a', { promptBytes: 1_000 }));
@@ -115,7 +115,7 @@ describe('the end', () => {
     expect(charged.get('a')).toBe(100 + 6);
   });
 
-  test('of what did not run gives everything back', () => {
+  test('of a request that did not run takes back all charges', () => {
     const { charges, charged, begin } = stage();
     const lease = begin(jobOf('a', { promptBytes: 400 }));
     charges.stream(1_000);

@@ -23,7 +23,7 @@ function drain(from: Heap<Item>): number[] {
 }
 
 describe('a heap', () => {
-  test('gives its items in order', () => {
+  test('returns its items in order', () => {
     expect(drain(heap(3, 1, 2, 5, 4, 1).heap)).toEqual([1, 1, 2, 3, 4, 5]);
   });
 
@@ -34,7 +34,7 @@ describe('a heap', () => {
     expect(empty.size).toBe(0);
   });
 
-  test('leaves in what is only looked at', () => {
+  test('keeps an item that is only read', () => {
     const { heap: two } = heap(2, 1);
     expect(two.peek()?.value).toBe(1);
     expect(two.size).toBe(2);
@@ -87,7 +87,7 @@ test('under any order of changes the least is first and all are in', async () =>
         tried.set(item);
       } else {
         const item = random.pick(known);
-        // What is to go may have changed already.
+        // The item to remove may have changed already.
         item.value = random.below(40);
         expect(tried.delete(item)).toBe(true);
         model.delete(item);

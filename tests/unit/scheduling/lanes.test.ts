@@ -1,4 +1,6 @@
-/** Lines and lanes: the order in them, what a cap keeps waiting, and that nothing stays of what has left. */
+/**
+ * Lines and lanes: the order in them, which waiters a cap holds back, and that waiters that left leave nothing behind.
+ */
 import { describe, expect, test } from 'bun:test';
 import { byClassAndFairness, Lanes, placeOf } from '../../../src/scheduling/lanes.ts';
 import { headOf, type Waiter } from '../../../src/scheduling/waiter.ts';

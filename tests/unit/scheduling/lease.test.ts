@@ -1,4 +1,4 @@
-/** That a lease ends once, with what it was given out for. */
+/** A lease ends once, and keeps its members. */
 import { expect, test } from 'bun:test';
 import type { Lease, LeaseEnd } from '../../../src/scheduling/lease.ts';
 import { SlotSet } from '../../../src/engines/slots.ts';

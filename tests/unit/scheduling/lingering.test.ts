@@ -1,4 +1,4 @@
-/** Slots that are to come back: by the engine's word, by time, and never twice. */
+/** Slots of ended requests come back by the engine's report or by time, and never twice. */
 import { describe, expect, test } from 'bun:test';
 import { Lingering } from '../../../src/scheduling/lingering.ts';
 
@@ -26,7 +26,7 @@ function stage() {
 }
 
 describe('a slot whose request has ended', () => {
-  test('comes back when the engine works for nobody any more', () => {
+  test('comes back when the engine is idle', () => {
     const { upstream, released, lingering, add } = stage();
     add('a');
     lingering.loaded(upstream, 1, 10);
@@ -63,7 +63,7 @@ describe('a slot whose request has ended', () => {
     expect(released).toEqual(['a']);
   });
 
-  test('does not come back by the word of another engine', () => {
+  test('does not come back by the report of another engine', () => {
     const { released, lingering, add } = stage();
     add('a');
     lingering.loaded({ isHopeful: true }, 0, 10);

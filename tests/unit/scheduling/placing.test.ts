@@ -1,4 +1,4 @@
-/** Where requests are placed: at home, held for it, elsewhere; and what is known of those held before. */
+/** Where requests are placed: at home, held for it, or elsewhere; and how long requests were held before. */
 import { describe, expect, test } from 'bun:test';
 import type { Job } from '../../../src/request/job.ts';
 import { Placing } from '../../../src/scheduling/placing.ts';
@@ -98,7 +98,7 @@ describe('a prompt that is only being computed', () => {
     expect([choose(job), choose(job)]).toEqual(['a', 'a']);
   });
 
-  test('keeps nobody waiting: all that begin alike at once are spread over all slots', async () => {
+  test('holds no request: requests that begin alike at the same time are spread over all slots', async () => {
     await forSeeds(100, (random) => {
       const slots = Array.from({ length: 2 + random.below(4) }, () => 1 + random.below(4));
       const { slotSets, choose, start } = stage(
@@ -123,7 +123,7 @@ describe('a prompt that is only being computed', () => {
   });
 });
 
-test('blocks of a prompt that is known nowhere are none', () => {
+test('a job without a chain has no known blocks', () => {
   const { run } = stage();
   expect(run(jobOf('k'), 'a')).toBe(0);
   expect(run(jobOf('k', { chain: new Uint32Array() }), 'a')).toBe(0);

@@ -130,7 +130,7 @@ describe('a lease', () => {
     expect([upstream?.open, upstream?.occupancy.used]).toEqual([1, 1]);
   });
 
-  test('goes to who waits as soon as it is released', async () => {
+  test('goes to a waiting request as soon as it is released', async () => {
     const { pool, lease } = stage(one);
     const [first] = [lease(), lease()] as Lease[];
     const third = lease();
@@ -162,7 +162,7 @@ describe('a lease', () => {
     expect(edits(jobOf('k', { model: 'qwen' }))).toBeUndefined();
   });
 
-  test('of llama.cpp has its prompt kept apart where that is set, and only where it generates', () => {
+  test('of llama.cpp has its prompt kept apart if that is set and the route generates', () => {
     const { lease } = stage({ ...one, isolatePromptCache: 'on' });
     expect((lease() as Lease).edits).toEqual({ cache_prompt: false });
     expect((lease(jobOf('k', { units: 0 })) as Lease).edits).toBeUndefined();
@@ -207,7 +207,7 @@ describe('slots of requests that were aborted', () => {
     expect(clock.due).not.toContain(clock.now() + 20);
   });
 
-  test('come back when the engine has not said so in time', async () => {
+  test('come back when the engine has not reported them as idle in time', async () => {
     const { clock, load, lease, fleet } = stage(one);
     load.busySlots = 1;
     (lease(streaming()) as Lease).release(aborted);
@@ -225,7 +225,7 @@ describe('slots of requests that were aborted', () => {
     }
     const { clock, load, lease, fleet } = stage(one, new Shared());
     const upstream = fleet.upstreams[0];
-    // One of the two is another gateway's, so that nothing is left of the one that was aborted.
+    // One of the two busy slots belongs to another gateway, so the aborted request holds none any more.
     load.busySlots = 1;
     (lease(streaming()) as Lease).release(aborted);
     await clock.pass(40);
@@ -236,7 +236,7 @@ describe('slots of requests that were aborted', () => {
     expect(upstream?.occupancy.used).toBe(1);
   });
 
-  test('come back at once where nobody can say when: of an engine that is away, or without a number', () => {
+  test('come back at once if no report can come: of an engine that is away, or without a number of slots', () => {
     const gone = stage(one);
     const lease = gone.lease() as Lease;
     gone.fleet.upstreams[0]?.breaker.unreachable(0);
@@ -247,7 +247,7 @@ describe('slots of requests that were aborted', () => {
     expect(unbounded.fleet.upstreams[0]?.occupancy.used).toBe(0);
   });
 
-  test('come back at once where the request has ended by itself, or the engine ends them', () => {
+  test('come back at once if the request has ended by itself, or the engine ends them', () => {
     for (const [kind, end] of [
       ['llama.cpp', done],
       ['llama.cpp', { ...done, outcome: 'unserved' }],
@@ -318,7 +318,7 @@ describe('an upstream that is set aside', () => {
     expect((await third).upstream.id).toBe('a');
   });
 
-  test('is taken back when no other can do without it', () => {
+  test('is used again when no other upstream can serve', () => {
     const { fleet, pool } = stage({ upstreams: [settingsOf('a'), settingsOf('b')] });
     const [a, b] = fleet.upstreams;
     for (let i = 0; i < 10; i++) a?.breaker.failed5xx(`caller-${i}`, 0, true);
@@ -354,7 +354,7 @@ class Handed implements SlotBroker {
 }
 
 describe('of engines that others use too', () => {
-  test('no more is used than is held, and who waits starts when there is more', async () => {
+  test('no more slots are used than are held, and a waiting request starts when more are held', async () => {
     const broker = new Handed();
     const { lease, pool, fleet } = stage(one, broker);
     broker.units = 1;
@@ -375,7 +375,7 @@ describe('of engines that others use too', () => {
     expect((lease(jobOf('k', { units: 5 })) as Lease).units).toBe(1);
   });
 
-  test('what is held is handed back at the end', async () => {
+  test('held slots are handed back at the end', async () => {
     const broker = new Handed();
     const { scheduler } = stage(one, broker);
     await scheduler.close();

@@ -39,7 +39,7 @@ function hasRoom(slots: SlotSet, units: number): boolean {
   return slots.used + units <= slots.capacity;
 }
 
-/** Everything that may happen to a queue, at random, and what must be true after it. */
+/** All events of a queue, at random, with the checks that must hold after each. */
 class Model {
   readonly slotSets: SlotSet[];
   readonly queue: Queue;
@@ -181,7 +181,7 @@ class Model {
   regroup(): void {
     if (this.random.oneIn(2)) {
       this.slotSets.push(new SlotSet(`s${this.slotSets.length}`, 2, true));
-      // What runs on the one that goes may still end.
+      // Requests on the removed slot set may still end.
       if (this.slotSets.length > 4) this.slotSets.shift();
     }
     this.groups = this.makeGroups();
@@ -217,12 +217,12 @@ class Model {
     }
   }
 
-  /** Says whether it may have been passed over so often that room is kept for it. */
+  /** Returns whether it may have been passed over so often that room is kept for it. */
   mayHaveClaim({ job, grantsSeen }: Aged): boolean {
     return job.units > 1 && grantsSeen >= 8;
   }
 
-  /** Says whether one of its own caller's must run before it. */
+  /** Returns whether another request of its caller must run before it. */
   isBehindOwn(waiter: Aged): boolean {
     const used = this.usedBy(principalOf(waiter));
     if (used > 0 && used + waiter.job.units > waiter.maxUnits) return true;
@@ -322,7 +322,7 @@ class Twin {
     const principal = principalOf(waiter);
     this.running.push({ slots, principal, units });
     this.told.push(`${principal} ${units} at ${slots.id}`);
-    // Nobody is charged for what takes no slot.
+    // A request that takes no slot is not charged.
     if (units > 0) this.queue.charge(slots, principal, 10);
   }
 
@@ -380,7 +380,7 @@ class Task extends Waiter {
 }
 
 /**
- * Runs callers that always have work on two engines of three slots, where each slot makes one token a step, and gives
+ * Runs callers that always have work on two engines of three slots, where each slot makes one token a step. Returns
  * the largest spread over time of the difference of two callers' service by weight.
  */
 function largestSpread(random: Random, loads: readonly Load[], isCharged: boolean): number {
@@ -434,7 +434,7 @@ describe('a long run of callers that always have work', () => {
   // Six slots, and the largest request has 100 tokens of prompt and 150 of output, which count twice.
   const atOnce = 6 * (100 + 2 * 150);
 
-  test('gives each pair the same service by weight, within twice what all slots can run at once', async () => {
+  test('serves each pair equally by weight, within twice what all slots can run at once', async () => {
     await forSeeds(5, (random) => {
       expect(largestSpread(random, loads, true)).toBeLessThanOrEqual(2 * atOnce);
     });
@@ -469,7 +469,7 @@ describe('one slot under a flood', () => {
     return { queue, enter, turn };
   }
 
-  test('a caller that asks seldom is next, every time', async () => {
+  test('a light caller goes first, every time', async () => {
     await forSeeds(50, (random) => {
       const { enter, turn } = flooded(random);
       for (let i = 0; i < 200; i++) enter('flood');
@@ -502,7 +502,7 @@ describe('one slot under a flood', () => {
   });
 });
 
-test('nothing of what has left is kept', async () => {
+test('nothing is kept of waiters that have left', async () => {
   const waiters: WeakRef<object>[] = [];
   const groups: WeakRef<object>[] = [];
   // The queue knows its model by its options, which have the last groups.

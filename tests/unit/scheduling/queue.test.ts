@@ -62,7 +62,7 @@ function stage(capacity = 1, limits: Partial<QueueLimits> = {}) {
     return Array.from({ length: count }, () => enter(principal, more));
   }
   const dispatch = () => queue.dispatch(0).map((grant) => nameOf(grant.waiter));
-  /** The names, one after the other, of those that run when each is charged and gives its slot back at once. */
+  /** Returns the names of the waiters in the order in which they run, each charged and ended at once. */
   function order(turns: number, tokens = 10): string[] {
     return Array.from({ length: turns }, () => {
       const [grant] = queue.dispatch(0);
@@ -77,7 +77,7 @@ function stage(capacity = 1, limits: Partial<QueueLimits> = {}) {
 }
 
 describe('slots', () => {
-  test('are given out until there are none, and again when they come back', () => {
+  test('are granted until none is free, and again when they come back', () => {
     const { queue, slots, enterMany, dispatch } = stage(2);
     enterMany(5, 'a');
     expect(dispatch()).toEqual(['a1', 'a2']);
@@ -174,7 +174,7 @@ describe('where nobody waits', () => {
     expect(queue.admit(waiter('b', { maxUnits: 1 }), slots)).toBe(1);
   });
 
-  test('and only there: who waits is not gone past', () => {
+  test('and only then: a waiter is not overtaken', () => {
     const { queue, waiter, enter, group } = stage(1);
     const other = new SlotSet('b', 1, true);
     enter('a', { group: { ...group, slotSets: [new SlotSet('c', 0, true)] } });
@@ -222,7 +222,7 @@ describe('a full queue', () => {
     expect(queue.enter(waiter('a'))).toBe(false);
   });
 
-  test('of no places lets start what can start at once, and nothing wait', () => {
+  test('of length 0 starts requests that can start at once, and lets none wait', () => {
     const { queue, waiter, enter, dispatch } = stage(1, { maxWaiters: 0 });
     enter('a');
     // The first has not started yet: a second would wait.
@@ -313,7 +313,7 @@ describe('between callers', () => {
     expect(counts).toEqual({ long: 10, short: 40 });
   });
 
-  test('a caller gets as much more as its weight', () => {
+  test('a caller is served in proportion to its weight', () => {
     const { enterMany, order } = stage();
     enterMany(100, 'a');
     enterMany(100, 'b', { weight: 3 });
@@ -321,7 +321,7 @@ describe('between callers', () => {
     expect(names.filter((name) => name === 'b')).toHaveLength(30);
   });
 
-  test('a correction gives back what was charged too much', () => {
+  test('a correction takes back what was charged too much', () => {
     const { queue, enterMany, order } = stage();
     enterMany(10, 'a');
     enterMany(10, 'b');
@@ -340,7 +340,7 @@ describe('between callers', () => {
     expect(order(4)).toEqual(['a', 'b', 'a', 'b']);
   });
 
-  test('equal counters: who has fewer running is next, then who waits longest', () => {
+  test('equal counters: the caller with fewer running is next, then the one that waits longest', () => {
     const { enterMany, dispatch } = stage(4);
     enterMany(3, 'a');
     enterMany(3, 'b');
@@ -426,7 +426,7 @@ describe('idling', () => {
     expect(order(4)).toEqual(['steady', 'old', 'steady', 'old']);
   });
 
-  test('of others makes nobody forgotten who waits or runs', () => {
+  test('of others does not drop a caller that waits or runs', () => {
     const { queue, enter, enterMany, dispatch } = stage(3);
     for (const name of ['waits', 'runs']) queue.leave(enter(name));
     enter('runs', { maxUnits: 1 });
@@ -572,7 +572,7 @@ describe('a large request', () => {
     expect(running).toBe(1);
   });
 
-  test('that leaves gives back what was kept for it', () => {
+  test('that leaves frees the slots that were kept for it', () => {
     const { queue, slots, enter, enterMany, dispatch } = stage(2);
     enterMany(2, 'small');
     dispatch();
@@ -600,7 +600,7 @@ describe('a large request', () => {
       queue.dispatch(0);
       const large = enter('large', { units: 2, group, name: 'large', ...more });
       enterMany(100, 'small', { group });
-      /** A small one ends there; returns who starts. */
+      /** Ends a small request there; returns the names of those that start. */
       function end(at: SlotSet): string[] {
         queue.charge(anywhere, 'small', 10);
         queue.release(at, 'small', 1);
@@ -636,7 +636,7 @@ describe('a large request', () => {
       expect(end(other)).toEqual(['large']);
     });
 
-    test('gives it back while its caller is at its cap', () => {
+    test('frees it while its caller is at its cap', () => {
       const { queue, slots, other, group, waiter, end } = passed({ maxUnits: 2 });
       queue.enter(waiter('large', { group, maxUnits: 2, name: 'older' }), true);
       expect(end(other)).toEqual(['large']);
@@ -651,14 +651,14 @@ describe('a large request', () => {
       expect(queue.dispatch(0).map(({ waiter }) => nameOf(waiter))).toEqual(['older']);
     });
 
-    test('gives it back when it is held for another', () => {
+    test('frees it when it is held for another slot set', () => {
       const { held, slots, end } = passed();
       expect(end(slots)).toEqual([]);
       held.add('large');
       expect(end(slots)).toEqual(['small', 'small']);
     });
 
-    test('gives it back when it leaves, also to one that finds the queue full', () => {
+    test('frees it when it leaves, also for a request that finds the queue full', () => {
       const limits = { ...unlimited };
       const { waiter } = stage();
       const slots = new SlotSet('a', 2, true);
@@ -934,7 +934,7 @@ describe('regroup', () => {
     expect(order(5)).toEqual(['b', 'b', 'b', 'b', 'a']);
   });
 
-  test('gives back a slot of an engine that is there no more', () => {
+  test('takes back a slot of an engine that was removed', () => {
     const { queue, slots, enterMany, dispatch } = stage();
     enterMany(2, 'a', { maxUnits: 1 });
     dispatch();

@@ -1,4 +1,4 @@
-/** Slots that are kept for what was passed over. */
+/** Slots that are kept for requests that were passed over. */
 import { describe, expect, test } from 'bun:test';
 import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { Reservations } from '../../../src/scheduling/reservations.ts';
@@ -29,7 +29,7 @@ function stage(broker: SlotBroker = new LocalSlots()) {
 }
 
 describe('a slot set', () => {
-  test('is kept where there is room soonest, and for nobody else', () => {
+  test('is kept where room is free soonest, and for no other waiter', () => {
     const { a, b, reserved, enter } = stage();
     a.used = 3;
     b.used = 1;

@@ -1,4 +1,4 @@
-/** That the parts hear of each other: what a watch finds out, what a reload changes, what ends. */
+/** The parts of the scheduler work together: after a probe, after a reload, and at the end. */
 import { afterEach, expect, test } from 'bun:test';
 import type { Log } from '../../../src/log/log.ts';
 import { Scheduler, type SchedulerSettings } from '../../../src/scheduling/scheduler.ts';
@@ -55,7 +55,7 @@ test('no engine is asked before the start, and none gets a request before it was
   expect((await waits).upstream.id).toBe('a');
 });
 
-test('what waits for an engine that is away runs elsewhere, and there again when it is back', async () => {
+test('requests that wait for an engine that is away run elsewhere, and there again when it is back', async () => {
   const { scheduler, clock, away, fleet, lease } = stage(['a', 'b']);
   away.add('a.invalid');
   scheduler.start();
@@ -70,7 +70,7 @@ test('what waits for an engine that is away runs elsewhere, and there again when
   expect((await waits).upstream.id).toBe('a');
 });
 
-test('a reload moves what waits to the upstreams that there are now, and looks after them', async () => {
+test('a reload moves waiting requests to the new upstreams, and watches those', async () => {
   const { scheduler, settings, clock, asked, fleet, lease } = stage(['a']);
   scheduler.start();
   await clock.pass(0);

@@ -1,4 +1,4 @@
-/** Whose turn it is, and who is passed over by it. */
+/** Which waiter is next, and which one is passed over by it. */
 import { describe, expect, test } from 'bun:test';
 import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { nextTurn, passedOverBy } from '../../../src/scheduling/turn.ts';

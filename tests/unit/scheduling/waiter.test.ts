@@ -21,5 +21,5 @@ test('the head of a line is its oldest', () => {
     return Object.assign(waiterOf('k', { slotSets: [] }), { order });
   }) as [Waiter, Waiter];
   for (const waiter of [young, old]) waiters.set(waiter);
-  expect(headOf({ waiters } as unknown as Line)).toBe(old); // Nothing else of a line is read.
+  expect(headOf({ waiters } as unknown as Line)).toBe(old); // No other member of a line is read.
 });

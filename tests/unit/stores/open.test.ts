@@ -1,4 +1,6 @@
-/** What a gateway and a command open: where it is, that both see the same, and that it is closed as a whole. */
+/**
+ * The stores of a gateway and of a command: where they are, that both see the same, and that all are closed together.
+ */
 import { afterAll, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -139,7 +139,7 @@ test('the trace context is that of the gateway where it has one, else that of th
   expect([of('of the gateway'), of(undefined)]).toEqual(['of the gateway', 'of the client']);
 });
 
-test('the gateway asks engines under a name of its own', () => {
+test('the probes of the gateway have its own user agent', () => {
   expect(watchAgent).toStartWith('llm-gateway');
 });
 

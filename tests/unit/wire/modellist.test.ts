@@ -1,5 +1,5 @@
 /**
- * Engines' lists of models: one looked up, some left out, several made one, always in the engines' own bytes.
+ * Engines' lists of models: one model looked up, some left out, several lists joined, always in the engines' own bytes.
  */
 import { describe, expect, test } from 'bun:test';
 import { textOf } from '../../../src/wire/json.ts';
@@ -112,7 +112,7 @@ describe('modelIdsOf', () => {
     expect(modelIdsOf(Buffer.from(String.raw`{"data":[{"id":"org\/м"}]}`))).toEqual(['org/м']);
   });
 
-  test('leaves out what has no name', () => {
+  test('leaves out entries without a name', () => {
     const list = '{"data":[{"id":1},{},null,"a",["id"],{"id":""},{"id":"b"},{"id":"c"';
     expect(modelIdsOf(Buffer.from(list))).toEqual(['b']);
   });
@@ -127,7 +127,7 @@ describe('modelIdsOf', () => {
     '{"data":"x"}',
     '<html>',
     '{"data":[',
-  ])('gives none of %j', (text) => {
+  ])('returns no names of %j', (text) => {
     expect(modelIdsOf(Buffer.from(text))).toEqual([]);
   });
 });

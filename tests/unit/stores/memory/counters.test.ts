@@ -1,6 +1,6 @@
 /**
  * The counters of one principal by themselves: which limit refuses and for how long, what is learnt from requests that
- * have ended, and when there is nothing to keep. The contract of limits has all of it together.
+ * have ended, and when there is nothing to keep. tests/contracts/limits.ts tests them together.
  */
 import { describe, expect, test } from 'bun:test';
 import { Counters, startingUsualTokens } from '../../../../src/stores/memory/counters.ts';
@@ -38,7 +38,7 @@ describe('waits', () => {
     expect(waitsOf(new Counters(), limits, 10)).toEqual({});
   });
 
-  test('change nothing: the same is told however often it is asked', () => {
+  test('change nothing: the answer is the same every time', () => {
     const counters = new Counters();
     counters.adopt({ requestsPerMinute: 1 }, after(0));
     counters.requests.take(1, after(0).ms);

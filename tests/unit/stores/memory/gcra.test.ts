@@ -69,7 +69,7 @@ test('fractions of a millisecond lose no unit', () => {
 });
 
 describe('settle', () => {
-  test('gives back what was not used', () => {
+  test('returns what was not used to the bucket', () => {
     const bucket = bucketOf(100);
     const share = bucket.take(100, 0);
     bucket.settle(share, 30, 0);
@@ -112,7 +112,7 @@ describe('settle', () => {
     expect(bucket.waitMs(1, 60_000)).toBe(60_000);
   });
 
-  test('gives back in full, however late, while the bucket was never full in between', () => {
+  test('returns all of it, however late, if the bucket was never full in between', () => {
     const bucket = bucketOf(60);
     bucket.take(50, 0);
     const share = bucket.take(10, 0);
@@ -255,7 +255,7 @@ describe('under any order of events', () => {
     });
   });
 
-  test('who waits as long as told gets in, and two milliseconds less are not enough', async () => {
+  test('a request after the wait that was told passes, and one two milliseconds earlier does not', async () => {
     await forSeeds(300, (random) => {
       const run = runOf(random);
       for (let i = 0; i < 120; i++) {

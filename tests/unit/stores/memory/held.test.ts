@@ -1,4 +1,4 @@
-/** What open reservations hold: found by their ids, once, and no place is taken for another. */
+/** What open reservations hold: each is found by its id, once, and not by the id of another. */
 import { describe, expect, test } from 'bun:test';
 import { HeldReservations, type Held } from '../../../../src/stores/memory/held.ts';
 import { forSeeds } from '../../../support/random.ts';
@@ -17,7 +17,7 @@ function held(tokens: number): Held {
 }
 
 describe('an id', () => {
-  test('gives back what it holds, once', () => {
+  test('releases what it holds, once', () => {
     const all = new HeldReservations();
     const id = all.add(held(1));
     expect(all.take(id)).toEqual(held(1));

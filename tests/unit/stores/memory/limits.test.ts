@@ -48,7 +48,7 @@ test('it answers at once, so that no request waits for it', () => {
 });
 
 describe('a caller without limits', () => {
-  test('leaves no trace, and costs no decision of its own', () => {
+  test('leaves no trace, and gets one shared decision', () => {
     const limits = fresh();
     const none: Limits[] = [{}, { budgets: [] }, { requestsPerMinute: undefined }];
     const decisions = none.map((each) => limits.admit(ask(each, 1_000), after(0)));
@@ -149,7 +149,7 @@ describe('sweep', () => {
     expect(store.size).toBe(0);
   });
 
-  test('has nothing to forget of a caller that was refused at once, or that has spent nothing', () => {
+  test('finds no entry of a caller that was refused at once, or that has spent nothing', () => {
     const store = fresh();
     const limits: Limits = { budgets: [{ tokens: 0, per: 'day' }] };
     expect(store.admit(ask(limits, 10), after(0)).isAdmitted).toBe(false);

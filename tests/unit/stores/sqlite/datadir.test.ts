@@ -1,4 +1,4 @@
-/** The look at the folder of the store: what it has, what it could not be, and that nothing is made by looking. */
+/** The check of the store's folder: how many keys it has, why it cannot be used, and that the check creates nothing. */
 import { afterAll, describe, expect, test } from 'bun:test';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -28,7 +28,7 @@ describe('countIssuedKeys', () => {
     expect(countIssuedKeys(dir)).toBe(1);
   });
 
-  test('finds none where there is no store, and makes none', () => {
+  test('finds none without a store, and makes none', () => {
     const dir = mkdtempSync(join(folder, 'empty-'));
     expect(countIssuedKeys(dir)).toBe(0);
     expect(readdirSync(dir)).toEqual([]);
@@ -38,7 +38,7 @@ describe('countIssuedKeys', () => {
     expect(existsSync('none')).toBe(false);
   });
 
-  test('says why a store cannot be: a file in its way, or a damaged one', () => {
+  test('says why there can be no store: a file in place of the folder, or a damaged store', () => {
     const file = write('a-file', 'x');
     for (const dir of [file, join(file, 'below')]) {
       expect(() => countIssuedKeys(dir)).toThrow(`${file} is a file, not a folder`);

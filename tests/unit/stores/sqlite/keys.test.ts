@@ -53,7 +53,7 @@ const edit = (id: string, changeOf: KeyEdit['changeOf']): KeyEdit => {
 };
 
 describe('two that have one file open', () => {
-  test('are told once of what the other one writes', () => {
+  test('learn once of each write of the other', () => {
     const dir = folder();
     using gateway = open(dir);
     using cli = open(dir);
@@ -84,7 +84,7 @@ describe('two that have one file open', () => {
   });
 });
 
-test('there is nobody else in memory', () => {
+test('a store in memory has no other process', () => {
   using alone = open(undefined);
   alone.store.addKey(issueKey(plainPolicy, now).record, 'cli');
   expect(alone.store.hasOtherWrites()).toBe(false);
@@ -111,7 +111,7 @@ test('no secret of a key gets into the files', async () => {
   const dir = folder();
   const { accounts, usage, close } = await openLedger(dir);
   const { key: first, record } = issueKey(fullPolicy, now);
-  // More than a record is handed over, and must not be kept.
+  // The argument has more members than a record, and they must not be kept.
   await accounts.addKey(Object.assign({ key: first }, record), 'cli');
   const { key: second, change } = rotateKey(record, 3_600_000, now);
   const leak = Object.assign({ key: second }, change);

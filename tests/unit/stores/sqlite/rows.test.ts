@@ -1,6 +1,6 @@
 /**
- * What the store writes of a key and reads again, and what the audit log says of a change: of a key nothing that would
- * let anybody in.
+ * What the store writes of a key and reads again, and what the audit log says of a change: no secret of a key and no
+ * digest.
  */
 import { expect, test } from 'bun:test';
 import { issueKey, rotateKey } from '../../../../src/accounts/keys.ts';
@@ -33,7 +33,7 @@ test('the audit log says what a change sets and what it takes away, and no diges
   expect(JSON.parse(detailOf(record))).not.toContainKey('revokedAt');
 });
 
-test('an entry of the audit log has nothing where nothing was', () => {
+test('an entry of the audit log has null for missing values', () => {
   const row = { at: now, actor: 'admin', action: 'request_stopped' as const };
   expect(entryOf({ ...row, keyId: null, name: null, detail: 'request-1' })).toEqual({
     ...row,

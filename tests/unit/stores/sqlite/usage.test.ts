@@ -57,7 +57,7 @@ const now = Date.UTC(2026, 10, 5, 13, 30);
 const all: UsageQuery = { since: 0, until: now * 2, by: [] };
 
 describe('reports', () => {
-  test('are made one after the other, and one that fails holds up none', async () => {
+  test('are made one after the other, and one that fails does not stop the others', async () => {
     const { store } = open();
     store.insertUsage(Array.from({ length: 1_000 }, () => usageRow()));
     const gone = new AbortController();

@@ -79,7 +79,7 @@ export interface LimitStore {
   /** Takes from every limit of the caller or from none. A request is refused with `store_unavailable` if this fails. */
   admit(demand: Demand, now: Moment): MaybePromise<Decision>;
   /**
-   * Ends a reservation: gives the open request back and corrects its tokens from the estimate to the truth. It counts
+   * Ends a reservation: counts the request as closed and corrects its tokens from the estimate to the truth. It counts
    * once, however often it is called. If it fails, the store ends the reservation by itself, as if the estimate had been
    * used.
    * @param usedTokens `undefined` if no engine had the request: then it is as if it had never been

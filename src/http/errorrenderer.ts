@@ -1,6 +1,6 @@
 /**
  * The one renderer of errors: the envelope of the path's wire family, and a line in the log if no other part has a
- * record of the request. What an error means to its client stands in errors.ts.
+ * record of the request. The meaning of each error stands in wire/errors.ts.
  */
 import { logRefusal } from '../observe/accesslog.ts';
 import { isOperatorPath, type CorsHeaders } from '../wire/cors.ts';

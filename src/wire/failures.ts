@@ -9,7 +9,7 @@ import { isRecord } from './json.ts';
 export interface ToldFailure {
   /** Whether it says that the request is at fault, as a 4xx does. */
   isRefusal: boolean;
-  /** The engine's own code, or else its type; `undefined` where that is no short word or number. */
+  /** The engine's own code, or else its type; `undefined` if that is no short word or number. */
   code: string | undefined;
 }
 

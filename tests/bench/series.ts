@@ -10,7 +10,7 @@ const rounds = 9;
 const requests = 200_000;
 const bounds = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 
-/** The counters of metrics.ts with their labels, and how many histograms have which. */
+/** The counters of observe/metrics.ts with their labels, and how many histograms have which. */
 const counters: [string, string[]][] = [
   ['requests_total', ['route', 'status', 'code', 'outcome']],
   ['engine_seconds_total', ['model', 'upstream', 'key']],

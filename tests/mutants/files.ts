@@ -310,7 +310,7 @@ export const equivalents: readonly Equivalent[] = [
     line: 'if (bytes > 0 && this.#recordingBytes + bytes > maxBytes * recordingShare) return false;',
     original: 'bytes > 0',
     replacement: 'true',
-    reason: 'what gives bytes back never goes beyond the bound',
+    reason: 'a release of bytes never goes beyond the bound',
   },
   {
     file: 'cache/cache',

@@ -163,6 +163,6 @@ test('only the command line reads the environment and arguments, and only it exi
   const reading = names.filter((name) =>
     /\bprocess\b.*\b(env|argv|exit)\b|\b(env|argv)\b.*= process\b/.test(codeOf(name)),
   );
-  // runtime.ts is the part of the command line that must come before every other import.
+  // src/runtime.ts is the part of the command line that must come before every other import.
   expect(reading).toEqual(['index', 'runtime']);
 });

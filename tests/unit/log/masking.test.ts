@@ -8,7 +8,7 @@ import { forms, secrets } from '../../support/secrettexts.ts';
 const mask = secretMasker(secrets);
 
 describe('secretMasker', () => {
-  test.each(secrets)('masks %j in every form that JSON gives it', (secret) => {
+  test.each(secrets)('masks %j in every form that JSON can have', (secret) => {
     for (const form of forms(secret)) {
       expect(mask(`before ${form} after`)).toBe('before *** after');
       expect(mask(form + form)).not.toContain(form);

@@ -1,4 +1,4 @@
-/** Where an engine may read the name of a model beside the member that is checked. */
+/** Where an engine may read the name of a model in addition to the member that is checked. */
 import { describe, expect, test } from 'bun:test';
 import { namesModelElsewhere, namesModelInQuery } from '../../../src/wire/modelnames.ts';
 

@@ -30,7 +30,7 @@ export const files: readonly string[] = [
 
 /** Files whose tests also play whole scenarios, which take too long to do it for each mutant: the tests that are run. */
 export const quickTests: Readonly<Record<string, string>> = {
-  'scheduling/affinity': '^(place|SessionHomes|whatever)',
+  'scheduling/affinity': '^(place|ConversationHomes|whatever)',
 };
 
 /** A mutant that behaves as the code does: no test can kill it. */

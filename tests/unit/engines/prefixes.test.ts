@@ -61,8 +61,10 @@ describe('matchOf', () => {
   });
 });
 
-test('a prompt that is repeated does not hide that others went on differently', () => {
-  const index = indexWith('abc', 'ab', 'abd');
+test('a beginning that is asked for by itself is no other way, and hides none', () => {
+  const index = indexWith('abc', 'ab');
+  expect(index.matchOf(chainOf('abx'))).toEqual({ blocks: 2, isShared: false });
+  for (const text of ['abd', 'ab', 'abd']) index.hold(chainOf(text));
   expect(index.matchOf(chainOf('abx'))).toEqual({ blocks: 2, isShared: true });
 });
 

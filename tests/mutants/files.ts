@@ -445,4 +445,11 @@ export const equivalents: readonly Equivalent[] = [
     replacement: '{}',
     reason: 'fields that are missing read as undefined',
   },
+  {
+    file: 'wire/json',
+    line: 'for (let i = offset; i < bytes.length;) {',
+    original: 'i < bytes.length',
+    replacement: 'i <= bytes.length',
+    reason: 'there is no byte at the end, and the offset behind it is the same',
+  },
 ];

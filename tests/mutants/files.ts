@@ -244,20 +244,6 @@ export const equivalents: readonly Equivalent[] = [
   },
   {
     file: 'wire/sse',
-    line: 'if (this.#heldLength > 0) {',
-    original: 'this.#heldLength > 0',
-    replacement: 'true',
-    reason: 'the same bytes, copied',
-  },
-  {
-    file: 'wire/sse',
-    line: 'if (this.#heldLength > 0) {',
-    original: 'this.#heldLength > 0',
-    replacement: 'this.#heldLength >= 0',
-    reason: 'the same bytes, copied',
-  },
-  {
-    file: 'wire/sse',
     line: 'if (length > this.#held.length) {',
     original: 'length > this.#held.length',
     replacement: 'length >= this.#held.length',
@@ -451,5 +437,19 @@ export const equivalents: readonly Equivalent[] = [
     original: 'i < bytes.length',
     replacement: 'i <= bytes.length',
     reason: 'there is no byte at the end, and the offset behind it is the same',
+  },
+  {
+    file: 'wire/sse',
+    line: '#wasKept = true;',
+    original: 'true',
+    replacement: 'false',
+    reason: 'it is set before it is read',
+  },
+  {
+    file: 'wire/sse',
+    line: 'else kept ??= [chunk.subarray(0, i)];',
+    original: '[chunk.subarray(0, i)]',
+    replacement: '[]',
+    reason: 'without other bytes kept it is the first byte of a chunk',
   },
 ];

@@ -61,6 +61,13 @@ describe('matchOf', () => {
   });
 });
 
+test('a beginning that is asked for by itself is no other way, and hides none', () => {
+  const index = indexWith('abc', 'ab');
+  expect(index.matchOf(chainOf('abx'))).toEqual({ blocks: 2, isShared: false });
+  for (const text of ['abd', 'ab', 'abd']) index.hold(chainOf(text));
+  expect(index.matchOf(chainOf('abx'))).toEqual({ blocks: 2, isShared: true });
+});
+
 test('forget leaves nothing held', () => {
   const index = indexWith('hello');
   index.forget();
@@ -124,6 +131,19 @@ describe('learn', () => {
     expect(index.capacity).toBe(999);
     for (let i = 0; i < 100; i++) index.learn(chain, 0, 6_400, 64);
     expect(index.capacity).toBe(65_536);
+  });
+
+  test('what counts is a match of four blocks, and more than twice of what was thought', () => {
+    const index = filled();
+    const chain = longChain('0 chat', 100);
+    index.learn(chain, 100, 0, 64);
+    expect(index.capacity).toBe(900);
+    index.learn(chain, 3, 3 * 64, 64);
+    expect(index.capacity).toBe(900);
+    index.learn(chain, 4, 4 * 64, 64);
+    expect(index.capacity).toBe(909);
+    index.learn(chain, 50, 100 * 64, 64);
+    expect(index.capacity).toBe(918);
   });
 
   test('a prompt of a few blocks teaches nothing', () => {

@@ -272,3 +272,66 @@ test('a place counts the own that are older and the turns of others', () => {
   const at = (waiter: Waiter) => waiter.line && placeOf(waiter, waiter.line);
   expect([at(first), at(second)]).toEqual([1, 3]);
 });
+
+describe('a waiter', () => {
+  test('is behind the older ones, in whatever order they come to a new group', () => {
+    const { lanes, enter, eligible } = stage();
+    const [a, b, second, third] = [enter('a'), enter('b'), enter('a'), enter('a')];
+    const other = { slotSets: [new SlotSet('b', 1, true)] };
+    lanes.regroup([third, second, b, a], () => other);
+    expect(eligible()).toEqual([a, b]);
+    expect([a.share.lines.size, b.share.lines.size]).toEqual([1, 1]);
+    lanes.extract(a);
+    expect(eligible()).toContain(second);
+    expect(eligible()).not.toContain(third);
+  });
+
+  test('that leaves takes its line with it, and the lines behind it may run', () => {
+    const { lanes, enter, eligible } = stage();
+    const other = enter('b');
+    const large = enter('a', { units: 3, maxUnits: 3 });
+    const small = enter('a', { maxUnits: 3 });
+    large.share.running = 1;
+    lanes.rank(large.share);
+    expect(eligible()).toEqual([other]);
+    lanes.extract(large);
+    expect(eligible()).toEqual([other, small]);
+    lanes.extract(small);
+    expect(eligible()).toEqual([other]);
+    expect(small.share.lines.size).toBe(0);
+  });
+
+  test('may be taken out of a group of which nothing is left', () => {
+    const { lanes, enter, crowds } = stage();
+    const waiter = enter('a', { units: 0 });
+    for (let i = 0; i < 2; i++) {
+      lanes.extract(waiter);
+      lanes.prune(waiter);
+      expect([...crowds()]).toEqual([]);
+    }
+  });
+
+  test('that was passed over too often keeps the batches of its caller waiting, whichever came first', () => {
+    for (const priorities of [
+      ['interactive', 'batch'],
+      ['batch', 'interactive'],
+    ] as const) {
+      const { lanes, enter, eligible } = stage();
+      const waiters = priorities.map((priority) => enter('a', { priority }));
+      const quick = waiters.find(({ job }) => job.priority === 'interactive') as Waiter;
+      quick.passed = 8;
+      lanes.rank(quick.share);
+      expect(eligible()).toEqual([quick]);
+    }
+  });
+});
+
+test('a batch that the cap of its caller keeps waiting loses no turn to interactive jobs', () => {
+  const { lanes, group, enter, crowds } = stage();
+  const [slots] = group.slotSets as [SlotSet];
+  const [quick, batch] = [enter('a'), enter('b', { priority: 'batch', maxUnits: 1 })];
+  batch.share.running = 1;
+  lanes.rank(batch.share);
+  lanes.countClasses(quick, slots);
+  expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([0]);
+});

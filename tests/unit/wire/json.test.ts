@@ -6,6 +6,7 @@ import { describe, expect, test } from 'bun:test';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import {
   editJson,
+  isList,
   isRecord,
   lastValueOf,
   parseObject,
@@ -211,9 +212,27 @@ describe('spans', () => {
     ['[1,', 1],
     ['[1 2]', 1],
     ['{"a":1 "b":2}', 1],
+    ['{}":1', 0],
   ])('of %j, which is no JSON, are those in front of the fault', (text, count) => {
     expect(spans(Buffer.from(text))).toHaveLength(count);
   });
+});
+
+test('a key that is no JSON string is what stands there, and a string ends at its quote', () => {
+  const bytes = Buffer.from(String.raw`{"a\x":"y"1}`);
+  const [member] = spans(bytes);
+  expect(member?.key).toBe(String.raw`"a\x"`);
+  expect(textOf(bytes, member?.start, member?.end)).toBe('"y"');
+});
+
+test.each([
+  ['[1]', true],
+  ['[', true],
+  ['{}', false],
+  [' []', false],
+  ['', false],
+])('of %j it is %p that it begins as a list', (text, expected) => {
+  expect(isList(Buffer.from(text))).toBe(expected);
 });
 
 describe('lastValueOf', () => {
@@ -344,7 +363,7 @@ describe('parseObject', () => {
   test.each([
     ['', 'The body is empty'],
     ['{', 'The body is not valid JSON'],
-    ['[]', 'The body must be one JSON object'],
+    ['[]', 'The body must be one JSON object, such as {"prompt": "Hello"}.'],
   ])('says of %j what is wrong with it', (text, message) => {
     expect(() => parseObject(Buffer.from(text))).toThrow(message);
   });

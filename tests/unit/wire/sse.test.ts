@@ -119,8 +119,8 @@ describe('with drop', () => {
 
   test('returns the held bytes when the stream ends inside a frame', () => {
     const stage = new FrameStage(watching('usage'));
-    push(stage, 'data: 1\n\nda', 'ta: 2');
-    expect(Buffer.from(stage.end() ?? []).toString()).toBe('data: 2');
+    push(stage, 'data: 1\n\nda', 'ta: 2', '3', '4');
+    expect(Buffer.from(stage.end() ?? []).toString()).toBe('data: 234');
   });
 
   test('returns nothing at the end of a stream that ends with a complete frame', () => {
@@ -140,6 +140,12 @@ test('a frame that came in pieces is shown from its first byte to its last', () 
     [0, 9, 11],
     [0, 9, 9],
   ]);
+});
+
+test('an empty line at the beginning is a frame of its own', () => {
+  const watcher = watching();
+  push(new FrameStage(watcher), '\ndata: 1\n\n');
+  expect(watcher.seen).toEqual(['\n', 'data: 1\n\n']);
 });
 
 describe('isAtBoundary', () => {
@@ -239,6 +245,7 @@ describe('isLastFrame', () => {
     '\n',
     ': [DONE]\n\n',
     ': event: error\n\n',
+    ': data: {"error":{}}\n\n',
     ': data: {"type":"speech.audio.done"}\n\n',
     'data: [DON\n\n',
     'data: {"delta":{"content":"data: [DONE]"}}\n\n',

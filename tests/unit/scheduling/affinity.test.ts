@@ -188,7 +188,7 @@ test('whatever the figures, a request starts only where there is room, and is he
   });
 });
 
-describe('SessionHomes', () => {
+describe('ConversationHomes', () => {
   test('remembers where a conversation went last', () => {
     const homes = new ConversationHomes();
     homes.set('a', 'one');

@@ -2,6 +2,7 @@
  * The parts of a gateway, made from a configuration and wired to each other. Nothing listens, and nothing has a timer
  * that matters, before they are started.
  */
+import { totalmem } from 'node:os';
 import { accessLog } from './observe/accesslog.ts';
 import { AccountSync } from './accounts/sync.ts';
 import { Calendar } from './accounts/calendar.ts';
@@ -10,6 +11,7 @@ import { ResponseCache } from './cache/cache.ts';
 import { type Config } from './config/load.ts';
 import { corsHeaders, namedOrigins } from './wire/cors.ts';
 import { Ledger } from './accounts/ledger.ts';
+import { bodyBounds, BodyMemory } from './request/bodymemory.ts';
 import { LiveRequests } from './request/inflight.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
 import type { Fleet } from './engines/fleet.ts';
@@ -46,6 +48,12 @@ export interface Parts extends AppOptions {
 export function keyOptions(config: Config): KeyOptions {
   const { trustedUserKeys: trusted, batchApiKeys: batch, trustedUserHeader: userHeader } = config;
   return { trusted, batch, userHeader, hintOf: maskKey };
+}
+
+/** Returns the memory of the machine, or of the container where that has less, in bytes. */
+function memoryBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
 /** Makes the parts. Throws an Error that names the file of the store if that cannot be opened. */
@@ -118,6 +126,9 @@ export async function makeParts({
     injectUsage: config.injectUsage === 'on',
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
+    bodyMemory: new BodyMemory(
+      bodyBounds(config.maxBodyBytesTotal, config.maxBodyBytes, memoryBytes()),
+    ),
     allowedOrigins: config.corsAllowedOrigins,
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
     operatorCorsHeaders: corsHeaders(namedOrigins(config.corsAllowedOrigins)),

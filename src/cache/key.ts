@@ -3,6 +3,7 @@
  * kept that an engine would not answer the same way again.
  */
 import type { Fields } from '../wire/json.ts';
+import { Unread } from '../wire/jsonbody.ts';
 import type { Route } from '../wire/routes.ts';
 
 /** A request whose answer may be kept. */
@@ -18,9 +19,8 @@ export interface CacheKeyOptions {
   /** The query of the request's URL with its question mark, or nothing. */
   search: string;
   headers: Headers;
-  /** As the client sent it. */
-  body: Uint8Array;
-  fields: Fields;
+  /** As the client sent it; of a large one a digest. */
+  body: Uint8Array | string;
   /**
    * Requests of different scopes share nothing. By key, not by principal: the holder of a key that speaks for several
    * users reads all their answers anyway.
@@ -57,19 +57,28 @@ function isSelfContained(fields: Fields): boolean {
   const { store, background, tools } = fields;
   if (store === true || background === true) return false;
   if (outside.some((name) => (fields[name] ?? undefined) !== undefined)) return false;
+  if (tools instanceof Unread) return false; // What is in them is not known.
   return !Array.isArray(tools) || tools.every(isFunction);
 }
 
 /**
- * Pure decision: the key under which the answer to this request may be kept; `undefined` where it may not. Deterministic
- * are temperature 0, a seed, and embeddings; a client's `cache-control: no-store` opts out.
+ * Pure decision: whether the answer to a request may be kept. Deterministic are temperature 0, a seed, and embeddings; a
+ * client's `cache-control: no-store` opts out.
  */
-export function cacheKeyOf(options: CacheKeyOptions): CacheKey | undefined {
-  const { route, search, headers, body, fields, scope } = options;
-  if (route.method !== 'POST' || route.body !== 'json' || !route.generates) return undefined;
-  if (!isDeterministic(route, fields) || !isSelfContained(fields)) return undefined;
-  const control = headers.get('cache-control')?.toLowerCase() ?? '';
-  if (control.includes('no-store')) return undefined;
+export function mayKeep(options: { route: Route; headers: Headers; fields: Fields }): boolean {
+  const { route, headers, fields } = options;
+  if (route.method !== 'POST' || route.body !== 'json' || !route.generates) return false;
+  if (!isDeterministic(route, fields) || !isSelfContained(fields)) return false;
+  return !controlOf(headers).includes('no-store');
+}
+
+function controlOf(headers: Headers): string {
+  return headers.get('cache-control')?.toLowerCase() ?? '';
+}
+
+/** Returns the key of a request whose answer may be kept. */
+export function cacheKeyOf(options: CacheKeyOptions): CacheKey {
+  const { route, search, headers, body, scope } = options;
   // Headers are iterated in the order of their names.
   const told = [...headers].filter(([name]) => telling.test(name));
   const key = new Bun.CryptoHasher('sha256')
@@ -77,5 +86,5 @@ export function cacheKeyOf(options: CacheKeyOptions): CacheKey | undefined {
     .update(`${JSON.stringify([scope, route.path + search, told])}\n`)
     .update(body)
     .digest('base64');
-  return { key, isFresh: control.includes('no-cache') };
+  return { key, isFresh: controlOf(headers).includes('no-cache') };
 }

@@ -262,6 +262,12 @@ export const settings = [
     33_554_432,
     'Largest request body, in bytes.',
   ),
+  setting(
+    'MAX_BODY_BYTES_TOTAL',
+    Type.Integer({ minimum: 1, maximum: 2 ** 40 }),
+    undefined,
+    'Most memory for the request bodies of all clients, in bytes; one key gets a quarter of it. Without it a sixteenth of the memory. A body of MAX_BODY_BYTES always fits.',
+  ),
   timeout('CONNECT_TIMEOUT_MS', 5_000, 'Longest wait for a connection to the inference server'),
   timeout('FIRST_BYTE_TIMEOUT_MS', 600_000, 'Longest wait for the first byte of a stream'),
   timeout('IDLE_TIMEOUT_MS', 300_000, 'Longest silence within a stream'),

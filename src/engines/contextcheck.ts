@@ -11,7 +11,7 @@ export interface ContextCheckOptions {
   fleet: Fleet;
   isOn(): boolean;
   /** Posts JSON to an upstream; returns the JSON of a 200, `undefined` for anything else. */
-  post(upstream: Upstream, path: string, body: Uint8Array | string): Promise<unknown>;
+  post(upstream: Upstream, path: string, parts: readonly Uint8Array[]): Promise<unknown>;
 }
 
 export class ContextCheck {
@@ -39,7 +39,7 @@ export class ContextCheck {
     if (upstream === undefined) return;
     let check = this.#checks.get(upstream);
     if (check === undefined) {
-      check = new PromptCheck({ post: (path, body) => post(upstream, path, body) });
+      check = new PromptCheck({ post: (path, parts) => post(upstream, path, parts) });
       this.#checks.set(upstream, check);
     }
     const { kind, contextTokens } = upstream;

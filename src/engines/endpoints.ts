@@ -1,6 +1,7 @@
 /**
  * One question to an endpoint of an engine, bounded in time and size. It judges neither an answer nor a failure.
  */
+import { uploadOf } from '../request/upload.ts';
 import { watchAgent } from '../wire/headers.ts';
 import { isRecord } from '../wire/json.ts';
 
@@ -23,8 +24,8 @@ export interface EndpointQuestion {
   url: string;
   apiKey: string | undefined;
   path: string;
-  /** Posted as JSON; `undefined` for a GET. */
-  body?: Uint8Array<ArrayBuffer> | string | undefined;
+  /** Posted one after another, as JSON; `undefined` for a GET. */
+  parts?: readonly Uint8Array[] | undefined;
 }
 
 /** An endpoint that answers slower than this says nothing. */
@@ -36,13 +37,15 @@ const maxAnswerBytes = 4 * 1024 * 1024;
  * @param answered called when the headers of the answer are there
  */
 export async function askEndpoint(
-  { url, apiKey, path, body }: EndpointQuestion,
+  { url, apiKey, path, parts }: EndpointQuestion,
   { fetch, answered }: { fetch: Fetch; answered: () => void },
 ): Promise<EngineAnswer> {
   const headers = new Headers({ 'user-agent': watchAgent, 'content-type': 'application/json' });
   if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);
+  const upload = parts && uploadOf(parts);
+  if (upload?.contentLength !== undefined) headers.set('content-length', upload.contentLength);
   const response = await fetch(url + path, {
-    ...(body !== undefined && { method: 'POST', body }),
+    ...(upload !== undefined && { method: 'POST', body: upload.body }),
     keepalive: false,
     redirect: 'manual',
     signal: AbortSignal.timeout(timeoutMs),
@@ -53,11 +56,20 @@ export async function askEndpoint(
   return { status: response.status, headers: response.headers, text, json: parsed(text) };
 }
 
+/** Returns the text of an answer; nothing of one that is too long, whether or not it announces its length. */
 async function readText(response: Response): Promise<string> {
-  const length = Number(response.headers.get('content-length') ?? 0);
-  if (length <= maxAnswerBytes) return await response.text();
-  await response.body?.cancel();
-  return '';
+  if (Number(response.headers.get('content-length') ?? 0) > maxAnswerBytes) {
+    await response.body?.cancel();
+    return '';
+  }
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of response.body ?? []) {
+    length += part.length;
+    if (length > maxAnswerBytes) return ''; // Leaving the loop cancels the body.
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString();
 }
 
 function parsed(text: string): unknown {

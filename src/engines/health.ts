@@ -89,8 +89,8 @@ export class Health {
   }
 
   /** Posts JSON to a route that generates nothing; returns the JSON of a 200, `undefined` for anything else. */
-  async post(upstream: Upstream, path: string, body: Uint8Array | string): Promise<unknown> {
-    return await this.#watches.get(upstream)?.post(path, body);
+  async post(upstream: Upstream, path: string, parts: readonly Uint8Array[]): Promise<unknown> {
+    return await this.#watches.get(upstream)?.post(path, parts);
   }
 
   /** Finds out, while a request waits for it, whether the upstream of that id takes connections. */

@@ -3,13 +3,15 @@
  * cannot fit into the context. It generates nothing, and without a count it refuses nothing: then the engine judges.
  */
 import { GatewayError } from '../wire/errors.ts';
-import { editJson, spans, textOf, type Fields, type Span } from '../wire/json.ts';
+import { digestOf } from '../request/digest.ts';
+import { editJson, type Span } from '../wire/json.ts';
+import { isText, listFacts, type JsonBody } from '../wire/jsonbody.ts';
 import type { Route } from '../wire/routes.ts';
 import type { EngineKind } from '../wire/kinds.ts';
 
 export interface PromptCheckOptions {
   /** Asks one engine; returns the JSON of a 200, `undefined` for anything else. */
-  post(path: string, body: Uint8Array | string): Promise<unknown>;
+  post(path: string, parts: readonly Uint8Array[]): Promise<unknown>;
   /** How many counts are remembered. */
   maxEntries?: number;
 }
@@ -17,9 +19,7 @@ export interface PromptCheckOptions {
 /** What is sent of a request. */
 export interface SentPrompt {
   route: Route;
-  /** The body, and its members. */
-  body: Uint8Array;
-  fields: Fields;
+  json: JsonBody;
   signal: AbortSignal;
 }
 
@@ -37,7 +37,8 @@ export interface PromptToCheck extends SentPrompt {
 /** A question to a tokenizer, and where the count stands in its answer. */
 interface Question {
   path: string;
-  body: Uint8Array | string;
+  /** What is one body together. */
+  parts: readonly Uint8Array[];
   countIn(json: Record<string, unknown>): unknown;
 }
 
@@ -101,14 +102,16 @@ export class PromptCheck {
 
   async #count(request: PromptToCheck): Promise<number | undefined> {
     if (!isCountable(request)) return undefined;
-    const { prompt } = request.fields;
-    if (promptPaths.has(request.route.path) && isTokenList(prompt)) return prompt.length;
-    const { model } = request;
-    const body = model === undefined ? request.body : editJson(request.body, { model });
-    const members = spans(body);
-    const question = questionOf({ ...request, body }, members);
+    const { json, route, model } = request;
+    const list = listFacts(json.fields['prompt']);
+    const isTokenList = list !== undefined && list.items === list.numbers;
+    if (promptPaths.has(route.path) && isTokenList) return list.items;
+    const question = questionOf(request);
     if (question === undefined) return undefined;
-    const key = digestOf(question.path, body, members);
+    const key = await digestOf([
+      `${question.path} ${JSON.stringify(model)}`,
+      ...promptPartsOf(json),
+    ]);
     const known = this.#counts.get(key);
     if (known !== undefined) {
       this.#counts.delete(key);
@@ -125,9 +128,9 @@ export class PromptCheck {
   }
 
   /** Never rejects: a tokenizer that fails gives no count. */
-  async #ask({ path, body, countIn }: Question): Promise<number | undefined> {
+  async #ask({ path, parts, countIn }: Question): Promise<number | undefined> {
     try {
-      const json = await this.options.post(path, body);
+      const json = await this.options.post(path, parts);
       if (typeof json !== 'object' || json === null) return undefined;
       const count = countIn(json as Record<string, unknown>);
       return Number.isSafeInteger(count) ? (count as number) : undefined;
@@ -157,9 +160,9 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
 }
 
 /** Returns whether the engine has a tokenizer route and takes the prompt whole: vLLM cuts it where a request asks for that. */
-function isCountable({ kind, fields }: PromptToCheck): boolean {
+function isCountable({ kind, json }: PromptToCheck): boolean {
   if (kind === 'llama.cpp') return true;
-  return kind === 'vllm' && typeof fields['truncate_prompt_tokens'] !== 'number';
+  return kind === 'vllm' && typeof json.fields['truncate_prompt_tokens'] !== 'number';
 }
 
 /** Returns the name of the member that holds the prompt. */
@@ -168,37 +171,43 @@ function promptField({ path, family }: Route): 'prompt' | 'messages' | 'input' {
   return family === 'anthropic' || path.endsWith('/chat/completions') ? 'messages' : 'prompt';
 }
 
-function isTokenList(prompt: unknown): prompt is number[] {
-  return Array.isArray(prompt) && prompt.every((token) => typeof token === 'number');
-}
-
 const promptPaths = new Set(['/v1/completions', '/completion', '/completions']);
 const chatPaths = new Set(['/v1/chat/completions', '/chat/completions']);
 const responsesPaths = new Set(['/v1/responses', '/responses']);
 
 /** Returns what to ask the engine's tokenizer; `undefined` where there is no such question. */
-function questionOf(
-  { route: { path }, fields, body, kind }: PromptToCheck,
-  members: readonly Span[],
-): Question | undefined {
-  const isPrompt = promptPaths.has(path) && typeof fields['prompt'] === 'string';
+function questionOf({ route: { path }, json, kind, model }: PromptToCheck): Question | undefined {
+  const { fields, members, bytes } = json;
+  const isPrompt = promptPaths.has(path) && isText(fields['prompt']);
   if (kind === 'llama.cpp') {
     if (isPrompt) {
-      const asked = { content: fields['prompt'], add_special: true };
-      return { path: '/tokenize', body: JSON.stringify(asked), countIn: lengthOfTokens };
+      const prompt = members.findLast(({ key }) => key === 'prompt') as Span;
+      const content = bytes.subarray(prompt.start, prompt.end);
+      const parts = [Buffer.from('{"content":'), content, Buffer.from(',"add_special":true}')];
+      return { path: '/tokenize', parts, countIn: lengthOfTokens };
     }
     const countPath = llamaCountPath(path);
     if (countPath === undefined) return undefined;
-    return { path: countPath, body, countIn: (json) => json['input_tokens'] };
+    const parts = model === undefined ? [bytes] : editJson(json, { model });
+    return { path: countPath, parts, countIn: (answer) => answer['input_tokens'] };
   }
-  const isChat = chatPaths.has(path) && Array.isArray(fields['messages']);
+  const isChat = chatPaths.has(path) && listFacts(fields['messages']) !== undefined;
   if (!isPrompt && !isChat) return undefined;
   const names = isPrompt ? new Set(['model', 'prompt', 'add_special_tokens']) : templateMembers;
   const asked = members.filter(({ key }) => names.has(key));
-  const texts = asked.map(
-    ({ key, start, end }) => `${JSON.stringify(key)}:${textOf(body, start, end)}`,
-  );
-  return { path: '/tokenize', body: `{${texts.join(',')}}`, countIn: (json) => json['count'] };
+  const parts = asked.flatMap(({ key, start, end }, i) => [
+    Buffer.from(`${i === 0 ? '{' : ','}${JSON.stringify(key)}:`),
+    key === 'model' && model !== undefined
+      ? Buffer.from(JSON.stringify(model))
+      : bytes.subarray(start, end),
+  ]);
+  const isAdded = model !== undefined && !asked.some(({ key }) => key === 'model');
+  const end = isAdded ? `,"model":${JSON.stringify(model)}}` : '}';
+  return {
+    path: '/tokenize',
+    parts: [...parts, Buffer.from(end)],
+    countIn: (answer) => answer['count'],
+  };
 }
 
 function lengthOfTokens({ tokens }: Record<string, unknown>): number | undefined {
@@ -210,12 +219,11 @@ function llamaCountPath(path: string): string | undefined {
   return chatPaths.has(path) || responsesPaths.has(path) ? `${path}/input_tokens` : undefined;
 }
 
-/** Returns a digest of what the count depends on. Nobody may find another prompt with the same one. */
-function digestOf(path: string, body: Uint8Array, members: readonly Span[]): string {
-  const hasher = new Bun.CryptoHasher('sha256').update(path);
-  for (const { key, start, end } of members) {
-    if (besidePrompt.has(key)) continue;
-    hasher.update(`\n${JSON.stringify(key)}:`).update(body.subarray(start, end));
-  }
-  return hasher.digest('base64');
+/** Returns what the count depends on. Nobody may find another prompt with the same digest. */
+function promptPartsOf({ members, bytes }: JsonBody): (string | Uint8Array)[] {
+  const telling = members.filter(({ key }) => !besidePrompt.has(key));
+  return telling.flatMap(({ key, start, end }) => [
+    `\n${JSON.stringify(key)}:`,
+    bytes.subarray(start, end),
+  ]);
 }

@@ -181,8 +181,8 @@ export class Watch {
   }
 
   /** Posts JSON to a route that generates nothing; returns the JSON of a 200, `undefined` for anything else. */
-  async post(path: string, body: Uint8Array | string): Promise<unknown> {
-    const answer = await this.#ask(path, body).catch(() => undefined);
+  async post(path: string, parts: readonly Uint8Array[]): Promise<unknown> {
+    const answer = await this.#ask(path, parts).catch(() => undefined);
     return answer?.status === 200 ? answer.json : undefined;
   }
 
@@ -248,7 +248,7 @@ export class Watch {
   }
 
   /** Asks an endpoint and reports what came of it. Returns `undefined` when it says nothing; throws when it is away. */
-  async #ask(path: string, body?: Uint8Array | string): Promise<EngineAnswer | undefined> {
+  async #ask(path: string, parts?: readonly Uint8Array[]): Promise<EngineAnswer | undefined> {
     const { upstream, answered, broke } = this.#options;
     const { fetch } = this.#effects;
     const { url, apiKey } = upstream.settings;
@@ -257,9 +257,8 @@ export class Watch {
       isAnswered = true;
       answered();
     };
-    const bytes = body as Uint8Array<ArrayBuffer> | string | undefined; // Bodies of requests are never shared memory.
     try {
-      return await askEndpoint({ url, apiKey, path, body: bytes }, { fetch, answered: heard });
+      return await askEndpoint({ url, apiKey, path, parts }, { fetch, answered: heard });
     } catch (error) {
       // Slow is not away, nor is one that resets what it does not know: only a connection that was never made is.
       const failure = failureOf(error);

@@ -4,10 +4,11 @@
  */
 import { upstreamHeaders } from '../wire/headers.ts';
 import { editJson } from '../wire/json.ts';
+import type { JsonBody } from '../wire/jsonbody.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { replaceModel } from '../wire/multipart.ts';
 import type { Edits, Lease } from '../scheduling/lease.ts';
-import type { Route } from '../wire/routes.ts';
+import { uploadOf } from '../request/upload.ts';
 import { isLookup, modelsPath } from '../wire/modellist.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -19,6 +20,7 @@ export interface Attempt {
   search: string;
   headers: Headers;
   body: Bytes | undefined;
+  json: JsonBody | undefined;
   /** Members of a JSON body that get other values; of a form, its model alone. */
   edits: Edits | undefined;
   /** Whether the gateway reads the answer, which then has to come decoded. */
@@ -27,15 +29,18 @@ export interface Attempt {
 
 /** Asks the engine. Rejects with what `fetch` rejects with, which engines/failure.ts can read. */
 export function attempt(options: Attempt): Promise<Response> {
-  const { lease, request, search, headers, body, edits, isRead } = options;
+  const { lease, request, search, headers, body, isRead } = options;
   const { route } = request;
   const { url, apiKey } = lease.upstream.settings;
   const path = isLookup(route) ? modelsPath : route.path + search;
+  const sent = headersFor(headers, request, apiKey);
+  const upload = body && uploadOf(edited(body, options));
+  if (upload?.contentLength !== undefined) sent['content-length'] = upload.contentLength;
   return fetch(url + path, {
     ...lease.connection,
     method: route.method,
-    headers: headersFor(headers, request, apiKey),
-    body: body === undefined ? null : edited(route, body, edits, headers),
+    headers: sent,
+    body: upload?.body ?? null,
     signal: request.signal,
     decompress: isRead,
     redirect: 'manual',
@@ -56,11 +61,11 @@ function headersFor(client: Headers, request: LiveRequest, apiKey: string | unde
   return headers;
 }
 
-/** Returns the body with its edits; the same bytes where there are none. */
-function edited(route: Route, body: Bytes, edits: Edits | undefined, headers: Headers): Bytes {
-  if (edits === undefined) return body;
-  if (route.body === 'json') return editJson(body, edits) as Bytes;
+/** Returns the body with its edits, as parts; the same bytes if it has none. */
+function edited(body: Bytes, { json, edits, headers }: Attempt): Uint8Array[] {
+  if (edits === undefined) return [body];
+  if (json !== undefined) return editJson(json, edits);
   const model = edits['model'];
-  if (typeof model !== 'string') return body;
-  return replaceModel(body, headers.get('content-type') ?? '', model) as Bytes;
+  if (typeof model !== 'string') return [body];
+  return replaceModel(body, headers.get('content-type') ?? '', model);
 }

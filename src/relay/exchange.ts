@@ -19,7 +19,13 @@ import { failureOf } from '../engines/failure.ts';
 import { readUnavailable } from '../engines/loading.ts';
 import type { StreamUsage } from '../engines/streamusage.ts';
 import type { Upstream } from '../engines/upstream.ts';
-import { assertQueryWithoutModel, inspect, readBody, type BodySource } from '../request/body.ts';
+import {
+  assertQueryWithoutModel,
+  inspect,
+  readBody,
+  readJson,
+  type BodySource,
+} from '../request/body.ts';
 import type { Caller } from '../request/caller.ts';
 import { jobOf, type Job } from '../request/job.ts';
 import type { LiveRequest } from '../request/live.ts';
@@ -30,6 +36,7 @@ import type { Scheduler } from '../scheduling/scheduler.ts';
 import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
+import type { JsonBody } from '../wire/jsonbody.ts';
 import { listAnswer, pickOf, type ModelPick } from '../wire/modellist.ts';
 import { maxAnswerTokens } from '../wire/prompt.ts';
 import { answersInTokens, searchOf, type Route } from '../wire/routes.ts';
@@ -70,8 +77,7 @@ export interface RequestInput {
 interface Sent {
   job: Job;
   body: Uint8Array<ArrayBuffer> | undefined;
-  /** The members of a JSON body. */
-  fields: Fields | undefined;
+  json: JsonBody | undefined;
 }
 
 /** How often a request that waits is told its place. */
@@ -103,7 +109,7 @@ export class Exchange {
   /** Takes the request through the chain. Resolves with the answer when its first byte is there. */
   async answer(): Promise<Response> {
     const { request, input } = this;
-    const { fleet, pool, live, observer, maxBodyBytes, isDraining, now } = this.options;
+    const { fleet, pool, live, observer, maxBodyBytes, bodyMemory, isDraining, now } = this.options;
     const { route, caller } = request;
     const { headers } = input;
     request.traced(headers.get('traceparent') ?? undefined);
@@ -119,15 +125,20 @@ export class Exchange {
       const body =
         route.body === 'none'
           ? undefined
-          : await readBody(input.body, headers.get('content-length'), request, maxBodyBytes);
+          : await readBody(input.body, headers.get('content-length'), request, {
+              maxBytes: maxBodyBytes,
+              memory: bodyMemory,
+            });
       request.bodyRead(now());
       const isJson = body !== undefined && route.body === 'json';
-      const fields = isJson ? inspect(route, body, request) : undefined;
+      const reading = isJson ? readJson(body, request) : undefined;
+      const json = reading instanceof Promise ? await reading : reading;
+      if (json !== undefined) inspect(route, json.fields, request);
       if (route.method === 'GET' && !fleet.hasOneList) {
         return await this.#answerWith(listAnswer(fleet.models()));
       }
-      const job = jobOf(request, headers, body, fields, fleet.upstreams.length > 1);
-      const sent: Sent = { job, body, fields };
+      const job = jobOf(request, headers, body, json, fleet.upstreams.length > 1);
+      const sent: Sent = { job, body, json };
       request.estimated(job.promptBytes, pool.tokensPerByte);
       if (route.method === 'POST' && !isUnlimited(caller.limits)) {
         const admitting = this.#admit(sent);
@@ -175,9 +186,9 @@ export class Exchange {
   }
 
   /** Reserves what the request may need of its caller's limits; a promise if the store answers later. Throws the refusal. */
-  #admit({ job, fields }: Sent): MaybePromise<void> {
+  #admit({ job, json }: Sent): MaybePromise<void> {
     const { caller, route, promptEstimate } = this.request;
-    const demand = demandOf(caller, route, fields ?? {}, job.units, promptEstimate);
+    const demand = demandOf(caller, route, json?.fields ?? {}, job.units, promptEstimate);
     let decision: MaybePromise<Decision>;
     try {
       decision = this.options.limits.admit(demand, this.#holdings.moment());
@@ -209,11 +220,11 @@ export class Exchange {
   async #answerFrom(cache: ResponseCache, sent: Sent): Promise<Response> {
     const { request, input } = this;
     const { isCacheShared, now } = this.options;
-    const { job, body, fields } = sent;
-    if (body === undefined || fields === undefined) return await this.#run(sent);
+    const { job, json } = sent;
+    if (json === undefined) return await this.#run(sent);
     const { headers, url } = input;
     const search = searchOf(url);
-    const asked = { cache, isCacheShared, request, job, search, headers, body, fields };
+    const asked = { cache, isCacheShared, request, job, search, headers, json };
     const reusing = reuse(asked);
     if (reusing === undefined) return await this.#run(sent);
     const found = await reusing;
@@ -230,10 +241,10 @@ export class Exchange {
   async #run(sent: Sent): Promise<Response> {
     const { request } = this;
     const { fleet, health, pool, retries, contextCheck, now } = this.options;
-    const { job, body, fields } = sent;
-    if (contextCheck.isOn && body !== undefined && fields !== undefined) {
+    const { job, json } = sent;
+    if (contextCheck.isOn && json !== undefined) {
       const { route, signal } = request;
-      await contextCheck.assertFits(job, { route, body, fields, signal });
+      await contextCheck.assertFits(job, { route, json, signal });
     }
     // It is shown while it waits.
     request.wouldGet(fleet.resolve(job).model);
@@ -263,7 +274,7 @@ export class Exchange {
   }
 
   /** The engine gets it now. */
-  #begin(lease: Lease, { job, fields }: Sent): void {
+  #begin(lease: Lease, { job, json }: Sent): void {
     const { request } = this;
     const { upstream } = lease;
     const { units } = job;
@@ -271,21 +282,21 @@ export class Exchange {
     // llama.cpp counts the first of several answers.
     const isPartial = units > 1 && upstream.kind === 'llama.cpp' && answersInTokens(request.route);
     const { model } = lease;
-    const maxTokens = fields && maxAnswerTokens(fields);
+    const maxTokens = json && maxAnswerTokens(json.fields);
     request.sent({ upstream, model, units, isPartial, maxTokens }, this.options.now());
   }
 
   #attempt(lease: Lease, sent: Sent): Promise<Response> {
-    const usage = sent.fields && this.#usageFor(lease.upstream, sent.fields);
+    const usage = sent.json && this.#usageFor(lease.upstream, sent.json.fields);
     this.#hidesUsage = usage !== undefined;
     return this.#send(lease, sent, usage ? { ...lease.edits, ...usage } : lease.edits);
   }
 
-  #send(lease: Lease, { body }: Sent, edits: Edits | undefined): Promise<Response> {
+  #send(lease: Lease, { body, json }: Sent, edits: Edits | undefined): Promise<Response> {
     const { request, input } = this;
     const { url, headers } = input;
     const isRead = this.#pick !== undefined;
-    return attempt({ lease, request, search: searchOf(url), headers, body, edits, isRead });
+    return attempt({ lease, request, search: searchOf(url), headers, body, json, edits, isRead });
   }
 
   /** Returns the edit by which the engine counts this stream; `undefined` where it is left as it is. */
@@ -302,7 +313,7 @@ export class Exchange {
   /** Asks once more where the engine refuses what the client has not sent, and remembers it where that helped. */
   async #withoutUsage(refused: Response, lease: Lease, sent: Sent): Promise<Response> {
     const { answer, namesField } = await readRefusal(refused);
-    const isOurs = (sent.fields?.['stream_options'] ?? undefined) === undefined;
+    const isOurs = (sent.json?.fields['stream_options'] ?? undefined) === undefined;
     if (!namesField || !isOurs) return answer;
     this.#hidesUsage = false;
     const again = await this.#send(lease, sent, lease.edits);
@@ -324,6 +335,7 @@ export class Exchange {
   }
 
   #answerWith(answer: Response): Response | Promise<Response> {
+    this.#holdings.dropBody();
     return answerClient(answer, {
       request: this.request,
       reader: this.reader,

@@ -1,10 +1,11 @@
 /**
- * What a request holds while it is in flight: a lease, a reservation of its caller's limits, the cached answer in the
- * making. It is all given back here, and the request is settled here, once.
+ * What a request holds while it is in flight: memory for its body, a lease, a reservation of its caller's limits, the
+ * cached answer in the making. It is all given back here, and the request is settled here, once.
  */
 import type { LimitStore, Moment, Reservation } from '../accounts/limits.ts';
 import { usedTokens } from '../accounts/quota.ts';
 import type { Recording } from '../cache/recording.ts';
+import type { BodyMemory } from '../request/bodymemory.ts';
 import type { LiveRequests } from '../request/inflight.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { RequestObserver } from '../request/observer.ts';
@@ -17,6 +18,7 @@ import type { ToldFailure } from '../wire/failures.ts';
 export interface HoldingOptions {
   live: LiveRequests;
   limits: LimitStore;
+  bodyMemory: BodyMemory;
   observer: RequestObserver;
   /** Milliseconds: of a clock that never goes back, and since the epoch. */
   now: () => number;
@@ -66,6 +68,14 @@ export class Holdings {
     this.#lease = undefined;
   }
 
+  /** Gives back the memory of the body, which nobody needs any more. */
+  dropBody(): void {
+    const { bodyHeld, caller } = this.request;
+    if (bodyHeld === 0) return;
+    this.options.bodyMemory.giveBack(caller.keyId, bodyHeld);
+    this.request.bodyHolds(0);
+  }
+
   /** The moment on both clocks. */
   moment(): Moment {
     const { now, epochNow } = this.options;
@@ -83,6 +93,7 @@ export class Holdings {
     // Whatever came after the engine's own word of its failure, such as a client that left.
     const error = request.failure ? failedWithin(request.failure) : told;
     const outcome = request.failure ? 'failed' : ended;
+    this.dropBody();
     this.reader.letGo();
     this.#recording?.end(outcome);
     this.giveBack(outcome === 'done' && request.status >= 400 ? 'unserved' : outcome);

@@ -3,11 +3,15 @@
  * the engine judges the rest.
  */
 import { GatewayError } from '../wire/errors.ts';
-import { parseObject, type Fields } from '../wire/json.ts';
+import type { Fields } from '../wire/json.ts';
+import { JsonBody, valueOf } from '../wire/jsonbody.ts';
+import { JsonScan } from '../wire/jsonscan.ts';
 import type { LiveRequest } from './live.ts';
 import { namesModelElsewhere, namesModelInQuery } from '../wire/modelnames.ts';
 import { searchOf, type Route } from '../wire/routes.ts';
+import type { BodyMemory } from './bodymemory.ts';
 import type { Caller } from './caller.ts';
+import { pace } from './pace.ts';
 
 /** To read in parts, which can be counted, costs 20 µs and more: conversations are read at once. */
 const uncountedBytes = 1024 * 1024;
@@ -21,28 +25,36 @@ export interface BodySource {
 
 /**
  * Reads a whole body as bytes, at most `maxBytes` of them, and counts them in `request`: also those of a body that never
- * became whole, unless it is small, and the announced length of one that is too large.
+ * became whole, unless it is small, and the announced length of one that is too large. Takes its memory first; who
+ * called gives that back. Throws `body_too_large` and `queue_full`.
  * @param declared its `content-length`; `null` without one
  */
 export async function readBody(
   source: BodySource,
   declared: string | null,
   request: LiveRequest,
-  maxBytes: number,
+  { maxBytes, memory }: { maxBytes: number; memory: BodyMemory },
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared);
-  if (declared !== null && length > maxBytes) {
+  const announced = declared === null ? Number.NaN : Number(declared);
+  const length = Number.isSafeInteger(announced) ? announced : undefined;
+  if (length !== undefined && length > maxBytes) {
     request.bodyCounted(length);
     throw tooLarge(maxBytes);
   }
+  const take = (more: number) => {
+    memory.take(request.caller.keyId, more);
+    request.bodyHolds(request.bodyHeld + more);
+  };
+  if (length !== undefined) take(length);
   const bytes = await new Promise<Uint8Array<ArrayBuffer>>((resolve, reject) => {
     request.onAbort(reject);
-    // Bun returns both over a buffer that nobody shares.
+    // Bun returns it over a buffer that nobody shares.
     const reading =
-      length > uncountedBytes ? readCounted(source, request, maxBytes) : source.bytes();
-    (reading as Promise<Uint8Array<ArrayBuffer>>).then(resolve, reject);
+      length !== undefined && length <= uncountedBytes
+        ? (source.bytes() as Promise<Uint8Array<ArrayBuffer>>)
+        : readCounted(source, request, { maxBytes, length, take });
+    reading.then(resolve, reject);
   });
-  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
   request.onAbort(undefined);
   request.bodyCounted(bytes.length);
   return bytes;
@@ -54,25 +66,104 @@ function tooLarge(maxBytes: number): GatewayError {
   });
 }
 
+/** The first memory for a body of unknown length, which is doubled each time it is full. */
+const firstBytes = 64 * 1024;
+
+interface Counting {
+  maxBytes: number;
+  /** The announced length; `undefined` without one. */
+  length: number | undefined;
+  /** Takes more memory. Throws where there is none. */
+  take(bytes: number): void;
+}
+
 /** Reads and counts a body until it ends or has more than `maxBytes`. */
 async function readCounted(
   source: BodySource,
   request: LiveRequest,
-  maxBytes: number,
+  { maxBytes, length, take }: Counting,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const sink = new Bun.ArrayBufferSink();
-  sink.start({ asUint8Array: true });
+  // The system gives memory to what is written alone, so that a body which does not come costs none.
+  let bytes = new Uint8Array(length ?? 0);
+  let size = 0;
   for await (const part of source.body ?? []) {
-    sink.write(part);
-    request.bodyCounted(request.bytesIn + part.length);
-    if (request.bytesIn > maxBytes) break;
+    if (request.code !== undefined) break; // Nobody waits for it any more.
+    const end = size + part.length;
+    request.bodyCounted(end);
+    if (end > maxBytes) throw tooLarge(maxBytes);
+    if (end > bytes.length) {
+      const wanted = Math.min(Math.max(end, firstBytes, 2 * bytes.length), maxBytes);
+      take(wanted - bytes.length);
+      bytes = await enlarged(bytes, size, wanted);
+    }
+    bytes.set(part, size);
+    size = end;
+    // Many small parts come as one if they are not asked for at once.
+    if (pace.isUp()) await pace.turn();
   }
-  return sink.end() as Uint8Array<ArrayBuffer>;
+  return bytes.subarray(0, size);
 }
 
-/** Takes from the body what the gateway needs and returns its members. Throws what no engine could answer. */
-export function inspect(route: Route, body: Uint8Array, request: LiveRequest): Fields {
-  const fields = parseObject(body);
+/** Returns a larger buffer with the first `size` bytes, copied in slices. */
+async function enlarged(
+  bytes: Uint8Array,
+  size: number,
+  wanted: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const larger = new Uint8Array(wanted);
+  for (let at = 0; at < size; at += copiedBytes) {
+    if (pace.isUp()) await pace.turn();
+    larger.set(bytes.subarray(at, Math.min(at + copiedBytes, size)), at);
+  }
+  return larger;
+}
+
+/** How much is copied between two looks at the clock. */
+const copiedBytes = 1024 * 1024;
+
+/** A body up to this size is parsed whatever the others do: it takes a millisecond at most. */
+const hastyBytes = 16 * 1024;
+/** A body up to this size is parsed at once, which takes some milliseconds whatever is in it. Larger ones are scanned. */
+const parsedBytes = 128 * 1024;
+/** How much is scanned between two looks at the clock. */
+const scannedBytes = 16 * 1024;
+
+/**
+ * Returns what a JSON body has at its top level; of a large body later, because it is read in slices. Throws or rejects
+ * with `invalid_json`, or with the reason of the request's signal.
+ */
+export function readJson(
+  bytes: Uint8Array<ArrayBuffer>,
+  request: LiveRequest,
+): JsonBody | Promise<JsonBody> {
+  const isParsed = bytes.length <= parsedBytes;
+  if (isParsed && (bytes.length <= hastyBytes || !pace.isUp())) return JsonBody.parse(bytes);
+  return isParsed ? parseInTurn(bytes, request) : scan(bytes, request);
+}
+
+async function parseInTurn(bytes: Uint8Array, request: LiveRequest): Promise<JsonBody> {
+  await pace.turn();
+  request.signal.throwIfAborted();
+  return JsonBody.parse(bytes);
+}
+
+async function scan(bytes: Uint8Array, request: LiveRequest): Promise<JsonBody> {
+  const found = new JsonScan(bytes);
+  do {
+    if (pace.isUp()) await pace.turn();
+    request.signal.throwIfAborted();
+  } while (!found.read(scannedBytes));
+  // Without a prototype: a member may be called as one of its members.
+  const fields: Record<string, unknown> = Object.create(null);
+  for (const member of found.members) {
+    if (pace.isUp()) await pace.turn();
+    fields[member.key] = valueOf(bytes, member);
+  }
+  return new JsonBody(bytes, fields, found.members);
+}
+
+/** Takes from the members of a body what the gateway needs. Throws what no engine could answer. */
+export function inspect(route: Route, fields: Fields, request: LiveRequest): void {
   const { model, stream } = fields;
   if (model !== undefined && model !== null && typeof model !== 'string') {
     throw new GatewayError('invalid_field', {
@@ -89,7 +180,6 @@ export function inspect(route: Route, body: Uint8Array, request: LiveRequest): F
       param: needsOneOf[0] as string,
     });
   }
-  return fields;
 }
 
 /** Throws when an engine may find another model in the body than the one that is checked. */

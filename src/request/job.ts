@@ -4,6 +4,7 @@
  */
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
+import type { JsonBody } from '../wire/jsonbody.ts';
 import type { LiveRequest } from './live.ts';
 import { isStrictForm, modelPart } from '../wire/multipart.ts';
 import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
@@ -36,20 +37,20 @@ const maxConversationLength = 200;
 
 /**
  * Makes the job of a request whose body is here.
- * @param fields the members of a JSON body
+ * @param json a JSON body
  * @param hasChoice whether there are several upstreams, so that it matters where the prompt is cached
  */
 export function jobOf(
   request: LiveRequest,
   headers: Headers,
   body: Uint8Array | undefined,
-  fields: Fields | undefined,
+  json: JsonBody | undefined,
   hasChoice: boolean,
 ): Job {
   if (request.route.body === 'multipart' && body !== undefined) {
     request.asks(modelIn(body, headers.get('content-type') ?? '', request.caller), false);
   }
-  const job = new RequestJob(request, headers, body, fields, hasChoice);
+  const job = new RequestJob(request, headers, json, hasChoice);
   request.ranked(job.priority);
   return job;
 }
@@ -70,22 +71,21 @@ class RequestJob implements Job {
   constructor(
     private readonly request: LiveRequest,
     headers: Headers,
-    body: Uint8Array | undefined,
-    fields: Fields | undefined,
+    json: JsonBody | undefined,
     hasChoice: boolean,
   ) {
     const { caller, route } = request;
     const { generates } = route;
-    const hasPrompt = generates && body !== undefined && fields !== undefined;
-    const facts = hasPrompt && hasChoice ? promptFactsOf(body) : undefined;
+    const hasPrompt = generates && json !== undefined;
+    const facts = hasPrompt && hasChoice ? promptFactsOf(json) : undefined;
     this.caller = caller;
     this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
     this.model = request.model;
     this.needsModel = generates;
     this.takesModel = route.body !== 'none';
-    this.units = generates ? unitsOf(route, fields ?? noFields) : 0;
+    this.units = generates ? unitsOf(route, json?.fields ?? noFields) : 0;
     this.bytes = request.bytesIn;
-    this.promptBytes = facts?.bytes ?? (hasPrompt ? body.length : 0);
+    this.promptBytes = facts?.bytes ?? (hasPrompt ? json.bytes.length : 0);
     this.chain = facts?.chain;
     const session = hasChoice ? headers.get('x-session-id') : null;
     this.conversation = session?.slice(0, maxConversationLength) || undefined;

@@ -63,6 +63,8 @@ class Live {
   /** How long it has waited, up to the wait that it may be in. */
   queuedMs = 0;
   bytesIn = 0;
+  /** The memory that has been taken for its body. */
+  bodyHeld = 0;
   bytesOut = 0;
   /** Frames of the answer that carried data, as an estimate of its tokens. */
   frames = 0;
@@ -118,6 +120,11 @@ class Live {
   /** So many bytes of its body have arrived in all, or were announced. */
   bodyCounted(bytes: number): void {
     this.bytesIn = bytes;
+  }
+
+  /** So much memory is taken for its body. */
+  bodyHolds(bytes: number): void {
+    this.bodyHeld = bytes;
   }
 
   /** Its body is whole, or it has none. */

@@ -30,7 +30,7 @@ export function textOf(bytes: Uint8Array, start = 0, end = bytes.length): string
 }
 
 /** Returns the offset at which the JSON begins: 3 after a byte order mark, else 0. */
-function startOf(bytes: Uint8Array): number {
+export function startOf(bytes: Uint8Array): number {
   return byteOrderMark.every((byte, i) => bytes[i] === byte) ? byteOrderMark.length : 0;
 }
 
@@ -44,20 +44,26 @@ export function parseObject(bytes: Uint8Array): Record<string, unknown> {
     value = JSON.parse(textOf(bytes, startOf(bytes)));
   } catch (cause) {
     // The parser's own message quotes the body, so it must not go into the answer or the log.
-    throw new GatewayError('invalid_json', { message: invalidJsonMessage(bytes), cause });
+    throw invalidJson(bytes, cause);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new GatewayError('invalid_json', {
-      message: 'The body must be one JSON object, such as {"prompt": "Hello"}.',
-    });
-  }
-  return value as Record<string, unknown>;
+  if (!isRecord(value)) throw bodyIsNoObject();
+  return value;
 }
 
-function invalidJsonMessage(bytes: Uint8Array): string {
-  return bytes.length === 0
-    ? 'The body is empty. It must be one JSON object, such as {"prompt": "Hello"}.'
-    : 'The body is not valid JSON. Check quotes and commas, and send it uncompressed, as UTF-8.';
+/** Returns the error for a body that is no JSON. */
+export function invalidJson(bytes: Uint8Array, cause?: unknown): GatewayError {
+  const message =
+    bytes.length === 0
+      ? 'The body is empty. It must be one JSON object, such as {"prompt": "Hello"}.'
+      : 'The body is not valid JSON. Check quotes and commas, and send it uncompressed, as UTF-8.';
+  return new GatewayError('invalid_json', { message, cause });
+}
+
+/** Returns the error for a body that is JSON, but no object. */
+export function bodyIsNoObject(): GatewayError {
+  return new GatewayError('invalid_json', {
+    message: 'The body must be one JSON object, such as {"prompt": "Hello"}.',
+  });
 }
 
 function isSpace(byte: number | undefined): boolean {
@@ -128,7 +134,8 @@ export function spans(bytes: Uint8Array, offset = startOf(bytes)): Span[] {
   return found;
 }
 
-function unquote(quoted: string): string {
+/** Returns the text of a JSON string; the same text if it is none. */
+export function unquote(quoted: string): string {
   try {
     return String(JSON.parse(quoted));
   } catch {
@@ -139,10 +146,12 @@ function unquote(quoted: string): string {
 /**
  * Returns the object with some top-level members set to new values, inserted at their byte offsets; every other byte is
  * unchanged. A key that occurs twice is replaced twice, because parsers differ in which one wins. A missing key becomes
- * the first member.
+ * the first member. The result is a list of parts, so that a large body need not be copied.
  */
-export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uint8Array {
-  const members = spans(bytes);
+export function editJson(
+  { bytes, members }: { bytes: Uint8Array; members: readonly Span[] },
+  edits: Record<string, unknown>,
+): Uint8Array[] {
   const parts: Uint8Array[] = [];
   const opening = bytes.indexOf(OPEN_BRACE) + 1;
   const missing = Object.keys(edits).filter((key) => !members.some((member) => member.key === key));
@@ -156,7 +165,7 @@ export function editJson(bytes: Uint8Array, edits: Record<string, unknown>): Uin
     from = end;
   }
   parts.push(bytes.subarray(from));
-  return Buffer.concat(parts);
+  return parts.filter(({ length }) => length > 0);
 }
 
 /** Returns whether the bytes begin with `[`. */

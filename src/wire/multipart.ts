@@ -49,9 +49,10 @@ export function modelPart(
 
 /**
  * Returns the form with its `model` field set to the given model. A field that occurs twice is replaced twice, because
- * parsers differ in which one wins. A missing field becomes the first part.
+ * parsers differ in which one wins. A missing field becomes the first part. The result is a list of pieces, so that a
+ * large form need not be copied.
  */
-export function replaceModel(body: Uint8Array, contentType: string, model: string): Uint8Array {
+export function replaceModel(body: Uint8Array, contentType: string, model: string): Uint8Array[] {
   const bytes = viewOf(body);
   const boundary = boundaryOf(contentType);
   const value = Buffer.from(model);
@@ -63,7 +64,7 @@ export function replaceModel(body: Uint8Array, contentType: string, model: strin
     from = end;
   }
   if (pieces.length === 0) return withModel(bytes, boundary, value);
-  return Buffer.concat([...pieces, bytes.subarray(from)]);
+  return [...pieces, bytes.subarray(from)];
 }
 
 /**
@@ -97,7 +98,9 @@ function isStrictPart(part: Buffer): boolean {
   const headerBytes = part.subarray(0, maxHeaderBytes).indexOf(blankLine);
   if (headerBytes === -1) return false;
   let disposition: string | undefined;
-  for (const line of part.toString('latin1', 0, headerBytes).split(lineBreak)) {
+  const lines = part.toString('latin1', 0, headerBytes).split(lineBreak, maxStrictLines + 1);
+  if (lines.length > maxStrictLines) return false;
+  for (const line of lines) {
     const [, name = '', value = ''] = strictHeader.exec(line) ?? [];
     if (name === '') return false;
     if (/^content-transfer-encoding$/i.test(name) && !/^(7bit|8bit|binary)$/i.test(value)) {
@@ -116,6 +119,8 @@ function isStrictPart(part: Buffer): boolean {
 
 /** Starlette reads so many. */
 const maxStrictParts = 1_000;
+/** Header lines of a part; more are slow to read. */
+const maxStrictLines = 16;
 const strictType =
   /^multipart\/form-data; ?(?:charset="?utf-8"?; ?)?boundary=(?:"([\w'()+,./:=?-]{1,70})"|([\w'+.-]{1,70}))$/i;
 const strictHeader = /^([A-Za-z0-9-]+): ?([ -~\x80-\xff]*)$/;
@@ -124,17 +129,17 @@ const strictDisposition =
   /^form-data; ?name=(?:"([\w.[\]-]+)"|([\w.-]+))((?:; ?filename=(?:"[^"\\;]*"|[\w.-]+))?(?:; ?filename\*=[\w.%'-]+)?)$/;
 
 /** Returns the form with a new first part for the model; the same bytes if they are not a form. */
-function withModel(bytes: Buffer, boundary: string | undefined, value: Buffer): Uint8Array {
+function withModel(bytes: Buffer, boundary: string | undefined, value: Buffer): Uint8Array[] {
   const [first] = delimitersOf(bytes, boundary);
-  if (first === undefined) return bytes;
+  if (first === undefined) return [bytes];
   const head = `--${boundary}${lineBreak}Content-Disposition: form-data; name="model"${blankLine}`;
-  return Buffer.concat([
+  return [
     bytes.subarray(0, first.text),
     Buffer.from(head, 'latin1'),
     value,
     Buffer.from(lineBreak),
     bytes.subarray(first.text),
-  ]);
+  ].filter(({ length }) => length > 0);
 }
 
 function boundaryOf(contentType: string): string | undefined {

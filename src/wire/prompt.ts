@@ -2,7 +2,8 @@
  * What scheduling reads from a body: how many slots the request takes, how long its prompt is, and a chain of hashes
  * that finds earlier prompts with the same beginning. It validates nothing.
  */
-import { spans, type Fields, type Span } from './json.ts';
+import type { Fields, Span } from './json.ts';
+import { listFacts, type JsonBody } from './jsonbody.ts';
 import type { Route } from './routes.ts';
 
 export const blockBytes = 256;
@@ -18,9 +19,9 @@ const prompts = ['messages', 'input_prefix', 'prompt', 'input', 'content'];
 const preambles = ['tools', 'system', 'instructions', 'input_extra'];
 
 function countOf(value: unknown): number {
+  const list = listFacts(value);
   // A list of numbers is one prompt, given as tokens.
-  if (!Array.isArray(value) || value.length === 0) return 1;
-  return value.some((item) => typeof item === 'number') ? 1 : value.length;
+  return list === undefined || list.items === 0 || list.numbers > 0 ? 1 : list.items;
 }
 
 function integerIn(value: unknown): number {
@@ -64,8 +65,7 @@ interface Place {
 }
 
 /** Returns where the prompt and its preambles are in a body. When a key occurs twice, engines take the last. */
-function locate(body: Uint8Array): Place {
-  const members = spans(body);
+function locate({ members }: JsonBody): Place {
   const find = (name: string) => members.findLast(({ key }) => key === name) ?? [];
   return { preambles: preambles.flatMap(find), prompt: prompts.flatMap(find)[0] };
 }
@@ -83,8 +83,9 @@ interface PromptFacts {
 }
 
 /** Returns the prompt's length and its chain of hashes; prompts with the same beginning have the same first hashes. */
-export function promptFactsOf(body: Uint8Array): PromptFacts {
-  const place = locate(body);
+export function promptFactsOf(json: JsonBody): PromptFacts {
+  const body = json.bytes;
+  const place = locate(json);
   const { prompt } = place;
   if (prompt === undefined) return { bytes: bytesIn(place.preambles), chain: new Uint32Array() };
   let hash = 0;

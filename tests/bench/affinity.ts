@@ -3,6 +3,7 @@
  * the prompt, in an index that is full. It prints and judges nothing.
  */
 import { place, type Candidate } from '../../src/scheduling/affinity.ts';
+import { JsonBody } from '../../src/wire/jsonbody.ts';
 import { promptFactsOf } from '../../src/wire/prompt.ts';
 import { PrefixIndex } from '../../src/engines/prefixes.ts';
 
@@ -10,10 +11,10 @@ const chats = 2_000;
 const rounds = 500;
 
 /** A conversation whose body has about that many bytes. */
-function bodyOf(name: string, kilobytes: number): Uint8Array {
+function jsonOf(name: string, kilobytes: number): JsonBody {
   const content = `${name} said: "so it is". ${'Then the tale went on as tales do. '.repeat(26)}\n`;
   const messages = Array.from({ length: Math.ceil(kilobytes) }, () => ({ role: 'user', content }));
-  return Buffer.from(JSON.stringify({ model: 'bench', messages, stream: true }));
+  return JsonBody.parse(Buffer.from(JSON.stringify({ model: 'bench', messages, stream: true })));
 }
 
 /** Returns the median of the microseconds that one call takes. */
@@ -28,12 +29,16 @@ function measure(body: (round: number) => void): string {
 }
 
 const index = new PrefixIndex();
-for (let i = 0; i < chats; i++) index.hold(promptFactsOf(bodyOf(`chat ${i}`, 12)).chain);
+for (let i = 0; i < chats; i++) index.hold(promptFactsOf(jsonOf(`chat ${i}`, 12)).chain);
 
 for (const kilobytes of [1, 8, 64, 256]) {
-  const bodies = Array.from({ length: 20 }, (_, i) => bodyOf(`chat ${i}`, kilobytes));
+  const bodies = Array.from({ length: 20 }, (_, i) => jsonOf(`chat ${i}`, kilobytes));
   const chains = bodies.map((body) => promptFactsOf(body).chain);
-  const body = (round: number) => bodies[round % bodies.length] as Uint8Array;
+  // A fresh one each time: its members are looked for once.
+  const body = (round: number) => {
+    const { bytes, fields } = bodies[round % bodies.length] as JsonBody;
+    return new JsonBody(bytes, fields);
+  };
   const chain = (round: number) => chains[round % chains.length] as Uint32Array;
   const figures = {
     chain: measure((round) => promptFactsOf(body(round))),

@@ -162,12 +162,13 @@ export function save(name: string, text: string, figures: object): string {
   return folder;
 }
 
-/** Puts `text` between the markers of the README; throws when they are not there. */
-export function writeReadme(text: string): void {
+/** Puts `text` between the README's markers of that name; throws when they are not there. */
+export function writeReadme(text: string, name = 'bench'): void {
   const file = join(root, 'README.md');
   const readme = readFileSync(file, 'utf8');
-  const between = /(<!-- bench:start -->\n)[\s\S]*?(<!-- bench:end -->)/;
-  if (!between.test(readme)) throw new Error('README.md has no bench:start and bench:end markers');
+  const between = new RegExp(`(<!-- ${name}:start -->\\n)[^]*?(<!-- ${name}:end -->)`);
+  if (!between.test(readme))
+    throw new Error(`README.md has no ${name}:start and ${name}:end markers`);
   writeFileSync(
     file,
     readme.replace(between, (_, start: string, end: string) => `${start}${text}\n${end}`),

@@ -2,22 +2,23 @@
  * Which answers the response cache may keep, and under which key.
  */
 import { describe, expect, test } from 'bun:test';
-import { cacheKeyOf, type CacheKeyOptions } from '../../../src/cache/key.ts';
+import { cacheKeyOf, mayKeep, type CacheKeyOptions } from '../../../src/cache/key.ts';
+import type { Fields } from '../../../src/wire/json.ts';
 import { routes } from '../../../src/wire/routes.ts';
 
 function keyOf(fields: object, more: Partial<CacheKeyOptions> & { path?: string } = {}) {
   const { path = '/v1/chat/completions' } = more;
   const route = routes.find((each) => each.path === path);
   if (route === undefined) throw new Error(`no route ${path}`);
-  return cacheKeyOf({
+  const options = {
     route,
     search: '',
     headers: new Headers({ 'content-type': 'application/json' }),
     body: Buffer.from(JSON.stringify(fields)),
-    fields: fields as CacheKeyOptions['fields'],
     scope: 'alice',
     ...more,
-  });
+  };
+  return mayKeep({ ...options, fields: fields as Fields }) ? cacheKeyOf(options) : undefined;
 }
 
 const asks = (value: string) => new Headers({ 'cache-control': value });

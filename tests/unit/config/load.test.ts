@@ -69,6 +69,7 @@ describe('sources', () => {
       logFormat: 'auto',
       corsAllowedOrigins: ['*'],
       maxBodyBytes: 33_554_432,
+      maxBodyBytesTotal: undefined,
       connectTimeoutMs: 5_000,
       firstByteTimeoutMs: 600_000,
       idleTimeoutMs: 300_000,
@@ -355,6 +356,7 @@ describe('the rules', () => {
   test.each([
     ['PORT', ['0', '65535'], ['-1', '65536', '1.5', '1e3', '0x10', 'http']],
     ['MAX_BODY_BYTES', ['1', '2147483647'], ['0', '2147483648', '32MB']],
+    ['MAX_BODY_BYTES_TOTAL', ['1', '1099511627776'], ['0', '1099511627777', '1GB']],
     ['CONNECT_TIMEOUT_MS', ['0', '2147483647'], ['-1', '2147483648', '5s']],
     ['FIRST_BYTE_TIMEOUT_MS', ['0'], ['-1']],
     ['IDLE_TIMEOUT_MS', ['0'], ['-1']],

@@ -1,5 +1,6 @@
 /** Which engine is asked whether a prompt fits, and when none is. */
 import { describe, expect, test } from 'bun:test';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { ContextCheck } from '../../../src/engines/contextcheck.ts';
 import type { Job } from '../../../src/request/job.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
@@ -9,8 +10,7 @@ const route = routes.find(({ path }) => path === '/v1/completions') as Route; //
 const fields = { prompt: 'x'.repeat(200) };
 const prompt = {
   route,
-  body: Buffer.from(JSON.stringify(fields)),
-  fields,
+  json: JsonBody.parse(Buffer.from(JSON.stringify(fields))),
   signal: new AbortController().signal,
 };
 

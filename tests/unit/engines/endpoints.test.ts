@@ -27,8 +27,8 @@ describe('a question', () => {
       undefined,
       undefined,
     ]);
-    const posted = await ask(new Response(), { path: '/tokenize', body: '{}' });
-    expect([posted.init?.method, posted.init?.body]).toEqual(['POST', '{}']);
+    const posted = await ask(new Response(), { path: '/tokenize', parts: [Buffer.from('{}')] });
+    expect([posted.init?.method, `${posted.init?.body}`]).toEqual(['POST', '{}']);
     expect(new Headers(posted.init?.headers).get('content-type')).toBe('application/json');
   });
 
@@ -62,6 +62,19 @@ describe('an answer', () => {
     const headers = { 'content-length': `${4 * 1024 * 1024 + 1}` };
     const { result } = await ask(new Response('{}', { headers }));
     expect([result.status, result.text, result.json]).toEqual([200, '', undefined]);
+  });
+
+  test('is read no further when it is too long and does not say so', async () => {
+    let pulls = 0;
+    const endless = new ReadableStream({
+      pull(controller) {
+        pulls++;
+        controller.enqueue(Buffer.alloc(1024 * 1024, ' '));
+      },
+    });
+    const { result } = await ask(new Response(endless));
+    expect([result.text, result.json]).toEqual(['', undefined]);
+    expect(pulls).toBeLessThan(9);
   });
 });
 

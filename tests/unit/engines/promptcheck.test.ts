@@ -2,6 +2,7 @@
  * What is asked of an engine's tokenizer, what is refused by its count, and that nothing is refused without one.
  */
 import { describe, expect, test } from 'bun:test';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { PromptCheck } from '../../../src/engines/promptcheck.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
@@ -22,11 +23,8 @@ interface Asked {
 function tokenizer(answer: (asked: Asked) => unknown, maxEntries?: number) {
   const asked: Asked[] = [];
   const checking = new PromptCheck({
-    async post(path, body) {
-      const question = {
-        path,
-        body: typeof body === 'string' ? body : Buffer.from(body).toString(),
-      };
+    async post(path, parts) {
+      const question = { path, body: Buffer.concat(parts).toString() };
       asked.push(question);
       return await answer(question);
     },
@@ -57,8 +55,7 @@ async function check(
   try {
     await checking.check({
       route: routeOf(path),
-      body: Buffer.from(text),
-      fields: JSON.parse(text) as Record<string, unknown>,
+      json: JsonBody.parse(Buffer.from(text)),
       kind,
       model: question.model,
       contextTokens: 'contextTokens' in question ? question.contextTokens : 100,

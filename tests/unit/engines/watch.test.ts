@@ -264,12 +264,12 @@ describe('the load', () => {
 
 test('what is posted comes back as JSON, and as nothing when it is no 200', async () => {
   const { watch, sent, said } = watchOf({ '/tokenize': { tokens: [1] } });
-  expect(await watch.post('/tokenize', '{}')).toEqual({ tokens: [1] });
-  expect(sent[0]).toMatchObject({ method: 'POST', body: '{}' });
+  expect(await watch.post('/tokenize', [Buffer.from('{}')])).toEqual({ tokens: [1] });
+  expect([sent[0]?.method, `${sent[0]?.body}`]).toEqual(['POST', '{}']);
   said['/tokenize'] = refused;
-  expect(await watch.post('/tokenize', '{}')).toBeUndefined();
+  expect(await watch.post('/tokenize', [Buffer.from('{}')])).toBeUndefined();
   said['/tokenize'] = new Response('{}', { status: 500 });
-  expect(await watch.post('/tokenize', '{}')).toBeUndefined();
+  expect(await watch.post('/tokenize', [Buffer.from('{}')])).toBeUndefined();
 });
 
 /** Returns what a watch needs, of which nothing but the upstream and the clock matters. */
@@ -349,7 +349,7 @@ test('says nothing of another path that breaks connections', async () => {
     connected: (socket) => void socket.resetAndDestroy(),
   });
   const { watch, heard } = stage(engine.url);
-  expect(await watch.post('/tokenize', '{}')).toBeUndefined();
+  expect(await watch.post('/tokenize', [Buffer.from('{}')])).toBeUndefined();
   expect(heard).toEqual([]);
 });
 

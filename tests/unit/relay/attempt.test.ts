@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'bun:test';
 import { attempt, type Attempt } from '../../../src/relay/attempt.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { plain, startUpstream, type Received, type Upstream } from '../../support/rawengine.ts';
 import { caller } from '../../support/samples.ts';
@@ -19,12 +20,14 @@ type Changes = Partial<Attempt> & { path?: string; apiKey?: string };
 function attemptAt(engine: Upstream, changes: Changes): Attempt {
   const { path = '/v1/completions', apiKey, ...more } = changes;
   const settings = { url: `${engine.url}/base`, apiKey };
+  const body = Buffer.from('{"model":"a","x":1}');
   return {
     lease: { upstream: { settings }, connection: {} } as unknown as Attempt['lease'],
     request: requestTo(path),
     search: '',
     headers: new Headers({ 'content-type': 'application/json', authorization: 'Bearer sk-client' }),
-    body: Buffer.from('{"model":"a","x":1}'),
+    body,
+    json: JsonBody.parse(body),
     edits: undefined,
     isRead: false,
     ...more,
@@ -61,7 +64,8 @@ describe('what is sent', () => {
     const form = (model: string) =>
       `--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n${model}\r\n--b--\r\n`;
     const headers = new Headers({ 'content-type': 'multipart/form-data; boundary=b' });
-    const asked = { path: '/v1/audio/transcriptions', headers, body: Buffer.from(form('a')) };
+    const body = Buffer.from(form('a'));
+    const asked = { path: '/v1/audio/transcriptions', headers, body, json: undefined };
     const renamed = await received({
       ...asked,
       edits: { model: 'long-name', cache_prompt: false },
@@ -71,8 +75,21 @@ describe('what is sent', () => {
     expect(same.body.toString()).toBe(form('a'));
   });
 
+  test('is the same of a large body, with its length', async () => {
+    const long = 'é"\\'.repeat(400_000);
+    const body = Buffer.from(JSON.stringify({ model: 'a', prompt: long }));
+    const json = JsonBody.parse(body);
+    const plain = await received({ body, json });
+    expect(plain.body.equals(body)).toBe(true);
+    expect(plain.headers['content-length']).toBe(String(body.length));
+    const edited = await received({ body, json, edits: { model: 'other', n: 1 } });
+    expect(JSON.parse(`${edited.body}`)).toEqual({ n: 1, model: 'other', prompt: long });
+    expect(edited.headers['content-length']).toBe(String(edited.body.length));
+    expect(edited.headers['transfer-encoding']).toBeUndefined();
+  });
+
   test('is the whole list where one model is looked up', async () => {
-    const lookup = { path: '/v1/models/*', body: undefined, search: '?x=1' };
+    const lookup = { path: '/v1/models/*', body: undefined, json: undefined, search: '?x=1' };
     expect(await received(lookup)).toMatchObject({ method: 'GET', path: '/base/v1/models' });
   });
 });

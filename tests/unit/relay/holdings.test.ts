@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'bun:test';
 import { Recording } from '../../../src/cache/recording.ts';
 import { Holdings, type HoldingOptions } from '../../../src/relay/holdings.ts';
+import { BodyMemory } from '../../../src/request/bodymemory.ts';
 import { LiveRequests } from '../../../src/request/inflight.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import type { Settlement } from '../../../src/request/settlement.ts';
@@ -19,6 +20,7 @@ type Held = Parameters<Holdings['leased']>[0];
 /** A request that an engine has had since 100, with a lease and a reservation; now is 200. */
 function start({ isHead = false } = {}) {
   const live = new LiveRequests();
+  const bodyMemory = new BodyMemory({ maxBytes: 100, maxBytesPerKey: 100 });
   const order: string[] = [];
   const ends: LeaseEnd[] = [];
   const used: (number | undefined)[] = [];
@@ -31,6 +33,7 @@ function start({ isHead = false } = {}) {
         used.push(tokens);
       },
     },
+    bodyMemory,
     observer: {
       started() {},
       isLong() {},
@@ -55,7 +58,7 @@ function start({ isHead = false } = {}) {
     },
   } as Held);
   holdings.reserved({} as Reservation);
-  return { live, order, ends, used, records, request, holdings };
+  return { live, order, ends, used, records, request, holdings, bodyMemory };
 }
 
 describe('a request that ends', () => {
@@ -205,4 +208,16 @@ test('a lease that is given back for another try is not released again', () => {
 
 test('the moment is that of both clocks', () => {
   expect(start().holdings.moment()).toEqual({ ms: 200, epochMs: 1_000_200 });
+});
+
+test('the memory of the body is given back once: when nobody needs it, or at the end', () => {
+  for (const isEarly of [true, false]) {
+    const { holdings, request, bodyMemory } = start();
+    bodyMemory.take(caller.keyId, 70);
+    request.bodyHolds(30);
+    if (isEarly) holdings.dropBody();
+    expect(bodyMemory.bytes).toBe(isEarly ? 40 : 70);
+    holdings.settle('done');
+    expect(bodyMemory.bytes).toBe(40);
+  }
 });

@@ -7,19 +7,19 @@ import { Recording, type Kept } from '../../../src/cache/recording.ts';
 import { reuse, type Reuse } from '../../../src/relay/reuse.ts';
 import type { Caller } from '../../../src/request/caller.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { caller } from '../../support/samples.ts';
 import { jobOf } from '../../support/schedulingworld.ts';
 
-const fields = { prompt: 'Hi', temperature: 0 };
+const json = JsonBody.parse(Buffer.from('{"prompt":"Hi","temperature":0}'));
 
 function start() {
   const cache = new ResponseCache({ maxBytes: 1e6, ttlMs: 1_000, now: () => 0 });
   return function look(more: Partial<Reuse> = {}, who: Partial<Caller> = {}) {
     const request = new LiveRequest('id', routes[0] as Route, { ...caller, ...who }, 0);
-    const body = Buffer.from(JSON.stringify(more.fields ?? fields));
     const asked = { cache, isCacheShared: false, request, job: jobOf('k'), search: '' };
-    return reuse({ ...asked, headers: new Headers(), body, fields, ...more });
+    return reuse({ ...asked, headers: new Headers(), json, ...more });
   };
 }
 
@@ -54,7 +54,7 @@ test('another key does so only if keys share answers and it may use the same mod
 });
 
 test('a request that is not deterministic is not looked up', () => {
-  expect(start()({ fields: { prompt: 'Hi' } })).toBeUndefined();
+  expect(start()({ json: JsonBody.parse(Buffer.from('{"prompt":"Hi"}')) })).toBeUndefined();
 });
 
 test('a request that is ended does not wait for an equal one', async () => {

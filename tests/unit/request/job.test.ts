@@ -5,6 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import { jobOf } from '../../../src/request/job.ts';
 import type { Caller } from '../../../src/request/caller.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { caller } from '../../support/samples.ts';
 
@@ -26,7 +27,8 @@ function make(asked: Asked = {}) {
   const body = text === undefined ? undefined : Buffer.from(text);
   if (fields !== undefined) request.asks(fields['model'] as string, fields['stream'] === true);
   if (body !== undefined) request.bodyCounted(body.length);
-  return { request, job: jobOf(request, new Headers(headers), body, fields, hasChoice) };
+  const json = body && fields && JsonBody.parse(body);
+  return { request, job: jobOf(request, new Headers(headers), body, json, hasChoice) };
 }
 
 const prompt = 'word '.repeat(2_000);

@@ -23,7 +23,7 @@ function valueOf(text: string, contentType = type): string | undefined {
 }
 
 function replaced(text: string, contentType = type): string {
-  return Buffer.from(replaceModel(bytes(text), contentType, 'new')).toString('latin1');
+  return Buffer.concat(replaceModel(bytes(text), contentType, 'new')).toString('latin1');
 }
 
 describe('the boundary', () => {

@@ -2,6 +2,7 @@
  * What scheduling reads from a body: slots, prompt length, and the chain of hashes that grows with a conversation.
  */
 import { describe, expect, test } from 'bun:test';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { blockBytes, promptFactsOf, unitsOf } from '../../../src/wire/prompt.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
@@ -11,7 +12,8 @@ function route(path: string): Route {
 }
 
 const bytes = (value: unknown) => Buffer.from(JSON.stringify(value));
-const chainOf = (value: unknown) => promptFactsOf(bytes(value)).chain;
+const json = (value: unknown) => JsonBody.parse(bytes(value));
+const chainOf = (value: unknown) => promptFactsOf(json(value)).chain;
 
 /** Returns how many leading hashes two bodies share. */
 function common(one: unknown, other: unknown): number {
@@ -138,7 +140,7 @@ describe('the chain', () => {
 
   test('uses the last of two members with the same name, as engines do', () => {
     const twice = Buffer.from(`{"prompt":"${long('b')}","prompt":"${long('a')}"}`);
-    expect(promptFactsOf(twice).chain).toEqual(chainOf({ prompt: long('a') }));
+    expect(promptFactsOf(JsonBody.parse(twice)).chain).toEqual(chainOf({ prompt: long('a') }));
   });
 
   test('is empty if there is no prompt', () => {
@@ -166,19 +168,19 @@ describe('the length of a prompt', () => {
   test('is the number of its bytes as sent, including the preambles', () => {
     const messages = [message('é🙂')];
     const system = 'Be brief.';
-    const body = bytes({ model: 'm', system, messages });
+    const body = json({ model: 'm', system, messages });
     const length = bytes(messages).length + bytes(system).length;
     expect(promptFactsOf(body).bytes).toBe(length);
   });
 
   test('is 0 if there is no prompt', () => {
-    expect(promptFactsOf(bytes({})).bytes).toBe(0);
-    expect(promptFactsOf(bytes({ model: 'm' })).bytes).toBe(0);
+    expect(promptFactsOf(json({})).bytes).toBe(0);
+    expect(promptFactsOf(json({ model: 'm' })).bytes).toBe(0);
   });
 
   test('is 0 for bytes that are not a JSON object', () => {
     for (const text of ['', '[', '{"prompt', '{"prompt":', 'null', '{"prompt":"a']) {
-      expect(promptFactsOf(Buffer.from(text)).chain.length).toBe(0);
+      expect(promptFactsOf(new JsonBody(Buffer.from(text), {})).chain.length).toBe(0);
     }
   });
 });

@@ -77,6 +77,13 @@ export class Progress {
     this.#counters = sum;
   }
 
+  /** This process stood still for so long until now: what moved meanwhile is not known. */
+  paused(lostMs: number, now: number): void {
+    if (this.#since === undefined) return;
+    this.#since = Math.min(now, this.#since + lostMs);
+    this.#isGap = false;
+  }
+
   isStalled({ openRequests, canJudge, now, floorMs, factor }: StallQuestion): boolean {
     if (openRequests === 0 || !canJudge || floorMs === 0 || this.#since === undefined) return false;
     return now - this.#since >= Math.max(floorMs, factor * this.usualGapMs);

@@ -13,6 +13,7 @@ import type { Reader } from '../request/reader.ts';
 import { answerHeaders } from '../wire/headers.ts';
 import { failureInAnswer, failureInStream } from '../wire/failures.ts';
 import { isList, textOf } from '../wire/json.ts';
+import { JsonEnd } from '../wire/jsonend.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { relay, type Passage } from './stream.ts';
 import { Edges, readTokens } from '../wire/tokens.ts';
@@ -40,6 +41,8 @@ export interface AnswerOptions {
 
 /** An answer up to this size is read whole: it keeps its length, and one that is cut becomes a 502. */
 const maxWholeBytes = 1024 * 1024;
+/** A list of models that is longer is none. */
+const maxListBytes = 4 * 1024 * 1024;
 
 const nullBodyStatuses = new Set([204, 205, 304]);
 
@@ -87,24 +90,24 @@ export function answerClient(
     return new Response(null, { status, headers });
   }
   const shape = shapeOf(upstream, headers.get('content-type') ?? '');
-  const isShort = !shape.isEventStream && (shape.isSmall || shape.isJudgedByJson);
-  if (pick !== undefined || isHead || isShort) {
-    return answerWhole(upstream, headers, shape, options);
+  if (!shape.isEventStream && shape.isSmall) {
+    return upstream.bytes().then((bytes) => answerWhole(upstream, bytes, headers, options));
+  }
+  if (pick !== undefined || isHead) return answerRead(upstream, headers, shape, options);
+  if (!shape.isEventStream && shape.isJudgedByJson) {
+    return answerJson(upstream, headers, shape, options);
   }
   return answerInParts(upstream, headers, shape, options);
 }
 
-/** Reads the body whole, so that the answer keeps its length. */
-async function answerWhole(
+/** Returns an answer that has been read whole, so that it keeps its length. */
+function answerWhole(
   upstream: Response,
+  bytes: Uint8Array,
   headers: Headers,
-  { isJudgedByJson }: Shape,
-  options: AnswerOptions,
-): Promise<Response> {
-  const { request, pick, isHead, holdings, now } = options;
+  { request, pick, isHead, holdings, now }: AnswerOptions,
+): Response {
   const { status } = upstream;
-  const bytes = await upstream.bytes();
-  if (isJudgedByJson) assertWhole(bytes);
   // A list of answers counts each.
   request.told(readTokens(bytes), isList(bytes));
   if (status < 300 && isJson(headers)) request.toldFailure(failureInAnswer(bytes));
@@ -117,22 +120,92 @@ async function answerWhole(
   return new Response(found as Uint8Array<ArrayBuffer>, { status, headers });
 }
 
+/** Reads what must be read whole, whatever its headers say of its length. */
+async function answerRead(
+  upstream: Response,
+  headers: Headers,
+  { isJudgedByJson }: Shape,
+  options: AnswerOptions,
+): Promise<Response> {
+  const reader = readerOf(upstream);
+  const { bytes, isEnd } = await readUpTo(reader, maxListBytes);
+  if (!isEnd) {
+    await reader.cancel();
+    throw new GatewayError('upstream_malformed');
+  }
+  if (isJudgedByJson) assertWhole(bytes);
+  return answerWhole(upstream, bytes, headers, options);
+}
+
+/** Reads JSON whole if it is small, and passes it on as it comes if not; then its brackets tell whether it is whole. */
+async function answerJson(
+  upstream: Response,
+  headers: Headers,
+  shape: Shape,
+  options: AnswerOptions,
+): Promise<Response> {
+  const reader = readerOf(upstream);
+  const { bytes, isEnd } = await readUpTo(reader, maxWholeBytes);
+  if (!isEnd) return passOn({ upstream, reader, first: bytes, headers, shape, options });
+  assertWhole(bytes);
+  return answerWhole(upstream, bytes, headers, options);
+}
+
+/** Reads the chunks of the engine's body. */
+interface BodyReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  cancel(): Promise<void>;
+}
+
+function readerOf(upstream: Response): BodyReader {
+  return (upstream.body as ReadableStream<Uint8Array>).getReader();
+}
+
+/** Reads until the body ends or more than `maxBytes` are there. */
+async function readUpTo(
+  reader: BodyReader,
+  maxBytes: number,
+): Promise<{ bytes: Uint8Array; isEnd: boolean }> {
+  const parts: Uint8Array[] = [];
+  for (let length = 0; length <= maxBytes;) {
+    const { done, value } = await reader.read();
+    if (done || value === undefined) return { bytes: Buffer.concat(parts), isEnd: true };
+    parts.push(value);
+    length += value.length;
+  }
+  return { bytes: Buffer.concat(parts), isEnd: false };
+}
+
 /** Passes the body on as it comes. */
 async function answerInParts(
   upstream: Response,
   headers: Headers,
-  { isEventStream, isEncoded, isCloseDelimited }: Shape,
+  shape: Shape,
   options: AnswerOptions,
 ): Promise<Response> {
-  const { request, holdings, hidesUsage, now } = options;
-  const { status } = upstream;
-  const reader = (upstream.body as ReadableStream<Uint8Array>).getReader();
+  const reader = readerOf(upstream);
   const { done, value: first } = await reader.read();
   if (done || first === undefined) {
-    if (isCloseDelimited) throw new GatewayError('upstream_reset');
-    holdings.settle('done');
-    return new Response(null, { status, headers });
+    if (shape.isCloseDelimited) throw new GatewayError('upstream_reset');
+    options.holdings.settle('done');
+    return new Response(null, { status: upstream.status, headers });
   }
+  return passOn({ upstream, reader, first, headers, shape, options });
+}
+
+interface Passing {
+  upstream: Response;
+  reader: BodyReader;
+  /** What has been read. */
+  first: Uint8Array;
+  headers: Headers;
+  shape: Shape;
+  options: AnswerOptions;
+}
+
+function passOn({ upstream, reader, first, headers, shape, options }: Passing): Response {
+  const { request, holdings, hidesUsage, now } = options;
+  const { isEventStream, isEncoded, isCloseDelimited, isJudgedByJson } = shape;
   request.began(now(), isEventStream);
   if (isEventStream) {
     headers.set('x-accel-buffering', 'no');
@@ -140,22 +213,34 @@ async function answerInParts(
   }
   const ends = isEventStream && !isEncoded ? endsOf(hidesUsage) : undefined;
   const edges = isEventStream || isEncoded ? undefined : new Edges();
+  const json = isJudgedByJson ? new JsonEnd() : undefined;
   holdings.recording?.open(upstream, ends);
-  const passing = new Passing(options, ends, edges, isCloseDelimited);
-  return new Response(relay(reader, first, passing), { status, headers });
+  const passed = new PassedAnswer(options, { ends, edges, json, isCloseDelimited });
+  return new Response(relay(reader, first, passed), { status: upstream.status, headers });
 }
 
 /** What an answer in parts means for its request. A class, so that an open stream keeps nothing but what it names. */
-class Passing implements Passage {
+class PassedAnswer implements Passage {
   readonly family: Family;
+  readonly ends: StreamEnds | undefined;
+  readonly json: JsonEnd | undefined;
+  readonly isCloseDelimited: boolean;
+  readonly #edges: Edges | undefined;
 
   constructor(
     private readonly options: AnswerOptions,
-    readonly ends: StreamEnds | undefined,
-    private readonly edges: Edges | undefined,
-    readonly isCloseDelimited: boolean,
+    watched: {
+      ends: StreamEnds | undefined;
+      edges: Edges | undefined;
+      json: JsonEnd | undefined;
+      isCloseDelimited: boolean;
+    },
   ) {
     this.family = options.request.route.family;
+    this.ends = watched.ends;
+    this.json = watched.json;
+    this.isCloseDelimited = watched.isCloseDelimited;
+    this.#edges = watched.edges;
   }
 
   get signal(): AbortSignal {
@@ -170,7 +255,8 @@ class Passing implements Passage {
 
   passed(bytes: Uint8Array): void {
     this.options.holdings.recording?.add(bytes);
-    this.edges?.add(bytes);
+    this.#edges?.add(bytes);
+    this.json?.add(bytes);
   }
 
   explain(error: unknown): GatewayError {
@@ -190,7 +276,7 @@ class Passing implements Passage {
       if (request.status < 300) request.toldFailure(failureInStream(last));
     }
     if (this.ends !== undefined) watchedUsage?.watched(hasUsageFrame(this.ends));
-    if (this.edges !== undefined) request.told(this.edges.tokens());
+    if (this.#edges !== undefined) request.told(this.#edges.tokens());
     holdings.settle(outcome, error);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { isUnproven, overdue, type Deadlines } from '../request/deadlines.ts';
 import { LiveRequest } from '../request/live.ts';
+import { Pauses } from '../request/pauses.ts';
 import type { Reader } from '../request/reader.ts';
 import { Exchange, type ExchangeOptions, type RequestInput } from './exchange.ts';
 
@@ -18,6 +19,8 @@ const doubtMs = 500;
 
 export class Runs {
   #sweeping: ReturnType<typeof setInterval> | undefined;
+  readonly #pauses = new Pauses(sweepMs);
+  readonly #lostSince = (since: number) => this.#pauses.lostSince(since);
 
   constructor(private readonly options: RunOptions) {}
 
@@ -28,8 +31,16 @@ export class Runs {
   start(input: RequestInput, reader: Reader): Promise<Response> {
     const { id, route, caller, uniqueId } = input;
     const request = new LiveRequest(id, route, caller, this.options.now(), uniqueId);
-    this.#sweeping ??= setInterval(() => this.sweep(), sweepMs);
+    if (this.#sweeping === undefined) {
+      this.#pauses.begin(request.startedAt);
+      this.#sweeping = setInterval(() => this.beat(), sweepMs);
+    }
     return new Exchange(this.options, request, input, reader).answer();
+  }
+
+  /** Looks at all requests, unless this process stood still: then first what lies in its sockets is read. */
+  beat(): void {
+    if (this.#pauses.beat(this.options.now()) === 0) this.sweep();
   }
 
   /** Looks at every request in flight: ends what is overdue, reports what is long, has doubtful connections proven. */
@@ -39,7 +50,7 @@ export class Runs {
     const doubtsAfterMs = Math.min(doubtMs, connectTimeoutMs / 2);
     const at = now();
     for (const request of live) {
-      const code = overdue(request, deadlines, at);
+      const code = overdue(request, deadlines, at, this.#lostSince);
       if (code !== undefined) {
         request.abort(code);
         continue;

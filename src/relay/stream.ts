@@ -6,6 +6,7 @@
 import type { StreamEnds } from './lastframes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
 import { lastValueOf } from '../wire/json.ts';
+import type { JsonEnd } from '../wire/jsonend.ts';
 import { FrameStage, isLastFrame } from '../wire/sse.ts';
 import { outcomeOf, type Outcome } from '../request/settlement.ts';
 
@@ -19,7 +20,9 @@ export interface Passage {
   readonly family: Family;
   /** Watches the frames; `undefined` for a body that is no event stream or is encoded. */
   readonly ends: StreamEnds | undefined;
-  /** Whether only the closing of the connection ends the body, so that its last frame must tell whether it is whole. */
+  /** Watches JSON whose end nothing else tells; `undefined` for any other body. */
+  readonly json?: JsonEnd | undefined;
+  /** Whether only the closing of the connection ends the body, so that its content must tell whether it is whole. */
   readonly isCloseDelimited: boolean;
   /** Aborted when the exchange with the engine has been ended from outside. */
   readonly signal: AbortSignal;
@@ -99,8 +102,9 @@ class Relay {
     } finally {
       this.#isPulling = false;
     }
-    const { ends, isCloseDelimited } = this.#passage;
-    if (isCloseDelimited && ends !== undefined && !this.#isComplete()) {
+    const { ends, json, isCloseDelimited } = this.#passage;
+    const isCut = json?.isWhole === false || (ends !== undefined && !this.#isComplete());
+    if (isCloseDelimited && isCut) {
       return await this.#fail(controller, new GatewayError('upstream_reset'));
     }
     if (this.#hasFinished) return;

@@ -14,8 +14,18 @@ export interface Deadlines {
   requestBodyTimeoutMs: number;
 }
 
-function hasPassed(since: number, limitMs: number, now: number): boolean {
-  return limitMs > 0 && now - since >= limitMs;
+const nothingLost = () => 0;
+
+/** Milliseconds on the clock of the request's times. */
+interface Moment {
+  now: number;
+  /** Returns how much of the time since then this process stood still. */
+  lostSince(since: number): number;
+}
+
+function hasPassed(since: number, limitMs: number, { now, lostSince }: Moment): boolean {
+  // Most often nothing has passed, and nobody need look for pauses.
+  return limitMs > 0 && now - since >= limitMs && now - since - lostSince(since) >= limitMs;
 }
 
 /** Whether nothing has shown yet that the engine takes connections since it was asked. */
@@ -29,28 +39,31 @@ export function isUnproven(request: LiveRequest): boolean {
  * Until the connection is proven, its own deadline counts, so that an address that swallows packets does not cost a
  * prefill-sized wait.
  * @param now milliseconds on the clock of the request's times
+ * @param lostSince how much of the time since then this process stood still, which counts for no deadline
  */
 export function overdue(
   request: LiveRequest,
   deadlines: Deadlines,
   now: number,
+  lostSince: (since: number) => number = nothingLost,
 ): ErrorCode | undefined {
+  const at: Moment = { now, lostSince };
   if (request.phase === 'queued') {
-    return hasPassed(request.queuedAt, deadlines.queueTimeoutMs, now) ? 'queue_timeout' : undefined;
+    return hasPassed(request.queuedAt, deadlines.queueTimeoutMs, at) ? 'queue_timeout' : undefined;
   }
   if (request.phase === 'body') {
-    const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, now);
+    const isLate = hasPassed(request.startedAt, deadlines.requestBodyTimeoutMs, at);
     return isLate ? 'request_body_timeout' : undefined;
   }
   if (isUnproven(request)) {
-    if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, now)) return 'connect_timeout';
+    if (hasPassed(request.sentAt, deadlines.connectTimeoutMs, at)) return 'connect_timeout';
   }
-  if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, now)) return 'total_timeout';
+  if (hasPassed(request.sentAt, deadlines.totalTimeoutMs, at)) return 'total_timeout';
   // A plain answer is silent until it is whole.
   if (!request.stream) return undefined;
   if (request.firstByteAt === 0) {
-    const isLate = hasPassed(request.sentAt, deadlines.firstByteTimeoutMs, now);
+    const isLate = hasPassed(request.sentAt, deadlines.firstByteTimeoutMs, at);
     return isLate ? 'first_byte_timeout' : undefined;
   }
-  return hasPassed(request.lastByteAt, deadlines.idleTimeoutMs, now) ? 'idle_timeout' : undefined;
+  return hasPassed(request.lastByteAt, deadlines.idleTimeoutMs, at) ? 'idle_timeout' : undefined;
 }

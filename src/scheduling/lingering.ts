@@ -26,7 +26,7 @@ const nextLookMs = 1_500;
 
 interface Linger<L> {
   readonly lease: L;
-  readonly since: number;
+  since: number;
   lookAt: number;
   /** How long until the look after the next. */
   pauseMs: number;
@@ -48,6 +48,11 @@ export class Lingering<L extends EndedLease> {
   add(lease: L, hasBegun: boolean, now: number): void {
     const pauseMs = hasBegun ? firstLookMs : nextLookMs;
     this.#lingers.add({ lease, since: now, lookAt: now + firstLookMs, pauseMs });
+  }
+
+  /** This process stood still for so long, in which no report could come. */
+  paused(lostMs: number, now: number): void {
+    for (const linger of this.#lingers) linger.since = Math.min(now, linger.since + lostMs);
   }
 
   /** Releases slots whose engine did not report in time that they are idle, and has it asked while there is time. */

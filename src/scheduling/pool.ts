@@ -6,6 +6,7 @@ import { Admission, type AdmissionSettings } from './admission.ts';
 import { Charges } from './charges.ts';
 import { Lease, type Edits, type LeaseEnd } from './lease.ts';
 import { Lingering } from './lingering.ts';
+import { Pauses } from '../request/pauses.ts';
 import { Placing } from './placing.ts';
 import type { ShareStore } from './sharestore.ts';
 import type { SlotBroker } from './slotbroker.ts';
@@ -51,6 +52,8 @@ export class Pool {
   readonly #placing: Placing;
   readonly #admission: Admission;
   readonly #lingering: Lingering<Lease>;
+  readonly #pauses = new Pauses(tickMs);
+  readonly #lingerPauses = new Pauses(lingerMs);
   readonly #ended = (lease: Lease, end: LeaseEnd) => this.#end(lease, end);
 
   constructor(options: PoolOptions) {
@@ -99,7 +102,10 @@ export class Pool {
     if (!isAgain) retries.counted();
     if (fleet.hasSetAside()) fleet.refresh(now());
     const lease = this.#admission.enter(job, choice, { signal, isAgain });
-    this.#cancelTick ??= repeat(() => this.#tick(), tickMs);
+    if (this.#cancelTick === undefined) {
+      this.#pauses.begin(now());
+      this.#cancelTick = repeat(() => this.#tick(), tickMs);
+    }
     return lease;
   }
 
@@ -192,7 +198,9 @@ export class Pool {
       return;
     }
     this.#lingering.add(lease, job.served() !== undefined, now);
-    this.#cancelLooks ??= this.#options.repeat(() => this.#lookAtLingering(), lingerMs);
+    if (this.#cancelLooks !== undefined) return;
+    this.#lingerPauses.begin(now);
+    this.#cancelLooks = this.#options.repeat(() => this.#lookAtLingering(), lingerMs);
   }
 
   /** Charges what was streamed, and finds out at which upstreams requests stand still. */
@@ -200,8 +208,10 @@ export class Pool {
     const { fleet, health, settings, now } = this.#options;
     const at = now();
     const begun = this.#charges.stream(at);
+    const lostMs = this.#pauses.beat(at);
     for (const upstream of fleet.upstreams) {
-      health.judgeProgress(upstream, begun.has(upstream), settings().stallTimeoutMs);
+      if (lostMs > 0) upstream.progress.paused(lostMs, at);
+      else health.judgeProgress(upstream, begun.has(upstream), settings().stallTimeoutMs);
     }
     this.#refreshAndDispatch(at);
     this.#admission.failHopeless();
@@ -212,7 +222,9 @@ export class Pool {
 
   #lookAtLingering(): void {
     const now = this.#options.now();
-    this.#lingering.look(now);
+    const lostMs = this.#lingerPauses.beat(now);
+    if (lostMs > 0) this.#lingering.paused(lostMs, now);
+    else this.#lingering.look(now);
     this.#refreshAndDispatch(now);
     if (this.#lingering.size > 0) return;
     this.#cancelLooks?.();

@@ -224,5 +224,25 @@ test('whatever happened, an engine is stalled exactly when it has been silent fo
   expect(Math.min(seen.stalled, seen.fine)).toBeGreaterThan(100);
 });
 
+test('the time that this process stood still is no silence of the engine, and no gap', () => {
+  const progress = new Progress();
+  progress.opened(0);
+  progress.moved(100);
+  progress.moved(110);
+  progress.paused(6_000, 6_200);
+  expect(progress.silentSince).toBe(6_110);
+  progress.moved(6_210);
+  expect(progress.usualGapMs).toBe(10);
+});
+
+test('a pause before anything was asked changes nothing, and none ends later than now', () => {
+  const progress = new Progress();
+  progress.paused(1_000, 1_000);
+  expect(progress.silentSince).toBeUndefined();
+  progress.opened(5_000);
+  progress.paused(1_000, 5_100);
+  expect(progress.silentSince).toBe(5_100);
+});
+
 /** What each was told last of its counters. */
 const read = new WeakMap<Progress, number>();

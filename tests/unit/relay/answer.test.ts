@@ -278,3 +278,50 @@ describe('the headers', () => {
     expect(await answer.text()).toBe('{');
   });
 });
+
+describe('JSON that ends by the closing of its connection', () => {
+  const large = `{"a":"${'x'.repeat(1_100_000)}"}`;
+  /** One without a length, as a closing connection gives it. */
+  const closing = (parts: string[]) =>
+    new Response(chunked(parts), { headers: { 'content-type': 'application/json' } });
+
+  test('is passed on when it is large, and read to its end by its brackets', async () => {
+    const { options, settled } = start();
+    const answer = await answerClient(
+      closing([large.slice(0, 1_050_000), large.slice(1_050_000)]),
+      options,
+    );
+    expect(settled).toEqual([]);
+    expect(await answer.text()).toBe(large);
+    expect(settled).toEqual([{ outcome: 'done', code: undefined }]);
+  });
+
+  test('is reset when it is large and cut', async () => {
+    const { options, settled } = start();
+    const answer = await answerClient(closing([large.slice(0, -1)]), options);
+    expect(await answer.text().catch(() => 'reset')).toBe('reset');
+    expect(settled).toEqual([{ outcome: 'failed', code: 'upstream_reset' }]);
+  });
+
+  test('is a 502 when it is small and cut', async () => {
+    const { options } = start();
+    const failed = Promise.resolve(answerClient(closing(['{"a":']), options));
+    expect(await failed.catch((error: unknown) => error)).toMatchObject({ code: 'upstream_reset' });
+  });
+});
+
+test('a list of models is read no further than any list is long', async () => {
+  let pulls = 0;
+  const endless = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      pulls++;
+      controller.enqueue(Buffer.alloc(1024 * 1024, ' '));
+    },
+  });
+  const { options } = start({ pick: (list) => list }, '/v1/models');
+  const answer = Promise.resolve(answerClient(engineAnswer(endless), options));
+  expect(await answer.catch((error: unknown) => error)).toMatchObject({
+    code: 'upstream_malformed',
+  });
+  expect(pulls).toBeLessThan(9);
+});

@@ -57,6 +57,37 @@ test('what is overdue is aborted with the code of its deadline, and nothing else
   expect([sent.code, body.code]).toEqual(['total_timeout', undefined]);
 });
 
+test('what passed while the process stood still counts for no deadline', () => {
+  const { runs, clock, add } = start({ queueTimeoutMs: 300, totalTimeoutMs: 300 });
+  const [queued, sent] = [add('queued'), add('sent')];
+  const all = () => [queued.code, sent.code];
+  queued.queued(0);
+  sent.sent({ ...to, upstream: { id: 'engine', provenAt: 1 } }, 0);
+  const beatAt = (now: number) => {
+    clock.now = now;
+    runs.beat();
+  };
+  beatAt(100);
+  beatAt(6_200);
+  expect(all()).toEqual([undefined, undefined]);
+  beatAt(6_249);
+  expect(all()).toEqual([undefined, undefined]);
+  beatAt(6_349);
+  expect(all()).toEqual(['queue_timeout', 'total_timeout']);
+});
+
+test('a late sweep judges nothing, whatever its deadline: what came lies in the sockets', () => {
+  const { runs, clock, add } = start({ queueTimeoutMs: 50 });
+  const queued = add('queued');
+  queued.queued(0);
+  clock.now = 1_000;
+  runs.beat();
+  expect(queued.code).toBeUndefined();
+  clock.now = 1_100;
+  runs.beat();
+  expect(queued.code).toBe('queue_timeout');
+});
+
 test('what is open for two seconds is reported once, and its reader held', () => {
   const { runs, clock, add, long } = start();
   const reader = readerThat();

@@ -105,3 +105,14 @@ describe('an engine', () => {
     expect(asked).toEqual([100]);
   });
 });
+
+test('the time that the process stood still counts for no timeout', () => {
+  const { lingering, released, settings, add } = stage();
+  settings.timeoutMs = 100;
+  add('a');
+  lingering.paused(5_000, 5_050);
+  lingering.look(5_099);
+  expect(released).toEqual([]);
+  lingering.look(5_150);
+  expect(released).toEqual(['a']);
+});

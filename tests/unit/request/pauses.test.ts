@@ -1,0 +1,40 @@
+/**
+ * Pauses of a process, by the times at which its timer fires.
+ */
+import { expect, test } from 'bun:test';
+import { Pauses } from '../../../src/request/pauses.ts';
+
+function start(beganAt = 1_000): Pauses {
+  const pauses = new Pauses(100);
+  pauses.begin(beganAt);
+  return pauses;
+}
+
+test('a timer that is in time, or late as a busy moment makes it, has lost nothing', () => {
+  const pauses = start();
+  expect([1_100, 1_200, 1_499, 1_600].map((now) => pauses.beat(now))).toEqual([0, 0, 0, 0]);
+  expect(pauses.lostSince(0)).toBe(0);
+});
+
+test('a late timer has lost what it is late', () => {
+  const pauses = start();
+  expect(pauses.beat(7_100)).toBe(6_000);
+  expect(pauses.beat(7_200)).toBe(0);
+});
+
+test('what was lost counts for all that began before it was noticed', () => {
+  const pauses = start();
+  pauses.beat(2_100);
+  pauses.beat(4_200);
+  expect([1_000, 2_000, 2_100, 3_000, 4_200].map((since) => pauses.lostSince(since))).toEqual([
+    3_000, 3_000, 2_000, 2_000, 0,
+  ]);
+});
+
+test('a timer that begins again knows nothing of before', () => {
+  const pauses = start();
+  pauses.beat(5_000);
+  pauses.begin(90_000);
+  expect(pauses.beat(90_100)).toBe(0);
+  expect(pauses.lostSince(0)).toBe(0);
+});

@@ -99,7 +99,7 @@ async function readCounted(
     bytes.set(part, size);
     size = end;
     // Many small parts come as one if they are not asked for at once.
-    if (pace.isUp()) await pace.turn();
+    if (pace.isUp() || part.length < smallPartBytes) await pace.turn();
   }
   return bytes.subarray(0, size);
 }
@@ -118,13 +118,16 @@ async function enlarged(
   return larger;
 }
 
+/** Less than what a socket gives at once, so that more may follow at once. */
+const smallPartBytes = 4 * 1024;
+
 /** How much is copied between two looks at the clock. */
 const copiedBytes = 1024 * 1024;
 
 /** A body up to this size is parsed whatever the others do: it takes a millisecond at most. */
 const hastyBytes = 16 * 1024;
 /** A body up to this size is parsed at once, which takes some milliseconds whatever is in it. Larger ones are scanned. */
-const parsedBytes = 128 * 1024;
+const parsedBytes = 32 * 1024;
 /** How much is scanned between two looks at the clock. */
 const scannedBytes = 16 * 1024;
 

@@ -22,17 +22,22 @@ export class Pace {
 
   /** Returns whether the slice of this turn is used up, and begins one if there is none. Then the work must wait. */
   isUp(): boolean {
-    const now = this.options.now();
-    if (this.#endsAt === undefined) {
-      this.#endsAt = now + sliceMs;
-      this.options.nextTurn(() => this.#turned());
-    }
-    return now >= this.#endsAt;
+    return this.options.now() >= this.#slice();
   }
 
   /** Resolves when it is this work's turn, with a slice of its own. */
   async turn(): Promise<void> {
+    this.#slice();
     await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Begins the slice of this turn if there is none. Returns when it ends. */
+  #slice(): number {
+    if (this.#endsAt === undefined) {
+      this.#endsAt = this.options.now() + sliceMs;
+      this.options.nextTurn(() => this.#turned());
+    }
+    return this.#endsAt;
   }
 
   #turned(): void {

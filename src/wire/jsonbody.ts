@@ -41,12 +41,15 @@ export class JsonBody {
   }
 }
 
-/** Values of a large body that are longer than this are not parsed. */
-export const maxParsedBytes = 64 * 1024;
+/** Values of a large body that are longer than this are not parsed; all that is read of them is shorter. */
+export const maxParsedBytes = 4 * 1024;
+/** What kinds of tools there are decides about the response cache, and there may be many. */
+export const maxToolsBytes = 64 * 1024;
 
 /** Returns the value of a member of a large body, parsed unless it is large. Its syntax must have been checked. */
-export function valueOf(bytes: Uint8Array, { start, end, items, numbers }: Member): unknown {
-  if (end - start <= maxParsedBytes) return JSON.parse(textOf(bytes, start, end));
+export function valueOf(bytes: Uint8Array, { key, start, end, items, numbers }: Member): unknown {
+  if (end - start <= (key === 'tools' ? maxToolsBytes : maxParsedBytes))
+    return JSON.parse(textOf(bytes, start, end));
   switch (String.fromCharCode(bytes[start] as number)) {
     case '"':
       return new Unread('text', 0, 0);
@@ -55,7 +58,7 @@ export function valueOf(bytes: Uint8Array, { start, end, items, numbers }: Membe
     case '{':
       return new Unread('object', 0, 0);
     default:
-      return Number.NaN; // No figure of 64 KiB means anything.
+      return Number.NaN; // No figure of 4 KiB means anything.
   }
 }
 

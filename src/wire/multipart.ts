@@ -22,6 +22,8 @@ interface Delimiter {
 /** Limits of a model's name and of a part's headers; longer ones are ignored. */
 const maxValueBytes = 1_000;
 const maxHeaderBytes = 8_192;
+/** Of all parts together; what follows is ignored, since it takes long to read. A thousand usual parts have less. */
+const maxHeaderBytesOfForm = 256 * 1024;
 /** Engines accept about 1,000 parts. The limit stops a form that was made to be slow to read. */
 const maxBoundaries = 10_000;
 
@@ -150,8 +152,11 @@ function boundaryOf(contentType: string): string | undefined {
 /** Yields the parts that have a complete delimiter on both sides, in order. */
 function* partsOf(bytes: Buffer, boundary: string | undefined): Generator<Part> {
   let before: Delimiter | undefined;
+  let headerBytes = 0;
   for (const after of delimitersOf(bytes, boundary)) {
     const part = before && partBetween(bytes, before, after);
+    headerBytes += part === undefined || before === undefined ? 0 : part.start - before.end;
+    if (headerBytes > maxHeaderBytesOfForm) return;
     if (part !== undefined) yield part;
     before = after;
   }

@@ -54,6 +54,7 @@ const disposition = 'Content-Disposition: form-data; name="x"';
 
 export const shapes: readonly Shape[] = [
   { name: 'nothing unusual', body: json('"prompt":"x"') },
+  { name: 'nothing unusual, 300 at once', body: json('"prompt":"x"'), atOnce: 300 },
   { name: 'one text of 30 MB', body: json(`"prompt":"${repeated('word ')}"`) },
   { name: 'four texts of 30 MB at once', body: json(`"prompt":"${repeated('word ')}"`), atOnce: 4 },
   { name: '2 million members', body: json(`"prompt":"x",${members(2_000_000)}`) },
@@ -80,7 +81,7 @@ export const shapes: readonly Shape[] = [
     atOnce: 300,
   },
   {
-    name: '300 bodies of 1 MB at once: objects',
+    name: '30 bodies of 1 MB at once: objects',
     body: json(`"prompt":[${repeated('{"a":[{"b":1}]},', 1_000_000)}1]`),
     atOnce: 30,
   },

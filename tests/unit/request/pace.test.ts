@@ -54,6 +54,14 @@ test('all work of a turn shares one slice, and takes turns', async () => {
   expect(did.join('')).toBe('aaaaaaaabbbbccccbbbbcccc');
 });
 
+test('work may wait for a turn without a look at the clock', async () => {
+  const made = makeLoop();
+  let hasTurned = false;
+  void made.pace.turn().then(() => (hasTurned = true));
+  await made.turn();
+  expect(hasTurned).toBe(true);
+});
+
 test('the time between two works counts for neither', async () => {
   const made = makeLoop();
   const did: string[] = [];

@@ -7,6 +7,7 @@ import {
   JsonBody,
   listFacts,
   maxParsedBytes,
+  maxToolsBytes,
   Unread,
   valueOf,
 } from '../../../src/wire/jsonbody.ts';
@@ -37,7 +38,12 @@ describe('a value of a large body', () => {
   test('is parsed while it is small', () => {
     expect(valuesOf('{"a":"x","b":[1,{}],"c":null,"d":1.5}')).toEqual(['x', [1, {}], null, 1.5]);
     const fits = 'x'.repeat(maxParsedBytes - 2);
-    expect(valuesOf(`{"a":"${fits}"}`)).toEqual([fits]);
+    const tool = 'x'.repeat(maxToolsBytes - 4);
+    expect(valuesOf(`{"a":"${fits}","tools":["${tool}"]}`)).toEqual([fits, [tool]]);
+    expect(valuesOf(`{"a":"${fits}x","tools":["${tool}x"]}`)).toEqual([
+      new Unread('text', 0, 0),
+      new Unread('list', 1, 0),
+    ]);
   });
 
   test('is known by its kind and its elements when it is large', () => {

@@ -350,3 +350,11 @@ describe('isStrictForm', () => {
     expect(strict(text)).toBe(false);
   });
 });
+
+test('a field is found behind a thousand others, and not behind headers that are slow to read', () => {
+  const field = (name: string, more = '') =>
+    `--B\r\n${more}Content-Disposition: form-data; name="${name}"\r\n\r\nx\r\n`;
+  expect(valueOf(`${field('other').repeat(1_000)}${field('model')}--B--\r\n`)).toBe('x');
+  const long = field('other', 'a: b\r\n'.repeat(1_000));
+  expect(valueOf(`${long.repeat(50)}${field('model')}--B--\r\n`)).toBeUndefined();
+});

@@ -90,6 +90,8 @@ test('n choices and lists of prompts take as many slots, at most all', async () 
   for (const [more, count] of used) {
     const exchange = await send(gateway.url, { body: { ...body, ...more } });
     await untilUpstream(gateway, 'engine', { usedSlots: count });
+    // The slots are taken before the engine has the request.
+    await exchange.hasBytes();
     exchange.leaveByReset();
     await untilUpstream(gateway, 'engine', { usedSlots: 0 });
   }

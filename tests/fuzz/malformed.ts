@@ -23,6 +23,7 @@ const closesWithinMs = 30_000;
 const bare = [400, 413, 431, 505];
 const statuses = new Set([
   200,
+  204,
   404,
   ...bare,
   ...Object.values(errorTable).map((row) => row.status),

@@ -14,7 +14,7 @@ import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { RawClient, requestBytes } from '../support/rawclient.ts';
 import { randomFrom, type Random } from '../support/random.ts';
 import { until } from '../support/wait.ts';
-import { describeHolding, descriptorsOf, leaksBetween, settledHolding } from './holdings.ts';
+import { describeFootprint, descriptorsOf, leaksBetween, settledFootprint } from './footprint.ts';
 import { visit, type Keys } from './visitors.ts';
 
 const operatorKey = 'sk-admin-of-these-tests';
@@ -275,8 +275,8 @@ async function main(): Promise<number> {
   const load = { url, keys, engines, seed, clients, counts, wrong };
   await runLoad({ ...load, ms: warmUpMs });
   await until('the engines are up', areUp);
-  const before = await settledHolding(gateway);
-  console.log(`before: ${describeHolding(before)}`);
+  const before = await settledFootprint(gateway);
+  console.log(`before: ${describeFootprint(before)}`);
 
   const samples: number[] = [];
   let mostDescriptors = 0;
@@ -293,8 +293,8 @@ async function main(): Promise<number> {
   await runLoad({ ...load, seed: seed + 1_000_000, ms: minutes * 60_000 });
   clearInterval(sampler);
   await until('the engines are up', areUp);
-  const after = await settledHolding(gateway, before);
-  console.log(`after:  ${describeHolding(after)}`);
+  const after = await settledFootprint(gateway, before);
+  console.log(`after:  ${describeFootprint(after)}`);
   const visits = [...counts].toSorted(([, a], [, b]) => b - a);
   console.log(visits.map(([kind, count]) => `${kind} ${count}`).join(', '));
   console.log(`${engines.restarts} restarts of engines, at most ${mostDescriptors} descriptors`);

@@ -8,7 +8,7 @@ import { untilIdle } from '../support/gatewayhealth.ts';
 import type { Gateway } from '../support/gatewayprocess.ts';
 import { soon, until } from '../support/wait.ts';
 
-export interface Holding {
+export interface Footprint {
   descriptors: number;
   sockets: number;
   timers: number;
@@ -56,7 +56,7 @@ async function heapOf(
 }
 
 /** Measures an idle gateway; takes some seconds. */
-export async function measureHolding(gateway: Gateway): Promise<Holding> {
+export async function measureFootprint(gateway: Gateway): Promise<Footprint> {
   const { pid } = gateway;
   const before = cpuUs([pid]);
   await Bun.sleep(idleMs);
@@ -73,7 +73,7 @@ export async function measureHolding(gateway: Gateway): Promise<Holding> {
 }
 
 /** Waits until nothing runs and what ended has been let go, and then measures. */
-export async function settledHolding(gateway: Gateway, before?: Holding): Promise<Holding> {
+export async function settledFootprint(gateway: Gateway, before?: Footprint): Promise<Footprint> {
   await untilIdle(gateway);
   if (before !== undefined) {
     // Connections and timers that are about to end may do so; what stays is judged.
@@ -81,11 +81,11 @@ export async function settledHolding(gateway: Gateway, before?: Holding): Promis
       return descriptorsOf(gateway.pid).sockets <= before.sockets;
     }).catch(() => {});
   }
-  return measureHolding(gateway);
+  return measureFootprint(gateway);
 }
 
 /** Returns what `after` has more than `before` allows, in words. */
-export function leaksBetween(before: Holding, after: Holding): string[] {
+export function leaksBetween(before: Footprint, after: Footprint): string[] {
   const leaks: string[] = [];
   const compare = (what: string, had: number, has: number, spare: number) => {
     if (has > had + spare) leaks.push(`${what}: ${has} in place of ${had}`);
@@ -101,14 +101,14 @@ export function leaksBetween(before: Holding, after: Holding): string[] {
   return leaks;
 }
 
-/** Returns a holding in one line. */
-export function describeHolding(holding: Holding): string {
-  const { descriptors, sockets, timers, objects, idleUsPerSecond } = holding;
+/** Returns a footprint in one line. */
+export function describeFootprint(footprint: Footprint): string {
+  const { descriptors, sockets, timers, objects, idleUsPerSecond } = footprint;
   const others = Object.entries(objects).map(([kind, count]) => `${kind} ${count}`);
   const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
   return (
     `${descriptors} descriptors (${sockets} sockets), ${timers} timers, ${others.join(', ')}, ` +
     `${Math.round(idleUsPerSecond)} µs/s idle, ` +
-    `RSS ${megabytes(holding.rssBytes)}, heap ${megabytes(holding.heapBytes)}`
+    `RSS ${megabytes(footprint.rssBytes)}, heap ${megabytes(footprint.heapBytes)}`
   );
 }

@@ -65,10 +65,11 @@ test('no helper of the tests has the name of a file of src', () => {
       .filter((file) => /\.(ts|js)$/.test(file))
       .map((file) => basename(file).replace(/\..*/, '')),
   );
-  const helpers = ['support', 'browser', 'clients', 'real', 'mutants'].flatMap((folder) =>
-    namesIn(`tests/${folder}`, '.ts')
-      .filter((name) => !name.endsWith('.test'))
-      .map((name) => `${folder}/${name}`),
+  const helpers = ['support', 'browser', 'clients', 'real', 'mutants', 'fuzz', 'soak'].flatMap(
+    (folder) =>
+      namesIn(`tests/${folder}`, '.ts')
+        .filter((name) => !name.endsWith('.test'))
+        .map((name) => `${folder}/${name}`),
   );
   expect(helpers.length).toBeGreaterThan(10);
   expect(helpers.filter((name) => taken.has(basename(name)))).toEqual([]);

@@ -28,17 +28,18 @@ export function randomFrom(seed: number): Random {
 }
 
 /**
- * Runs `body` for `cases` seeds in a row; a failure names the seed. FUZZ_SEED runs one seed alone, FUZZ_CASES at most
- * so many.
+ * Runs `body` for `cases` seeds in a row; a failure names the seed. FUZZ_SEED runs that one seed alone, FUZZ_CASES at most
+ * so many; FUZZ_FIRST begins with that seed in place of 1, FUZZ_TIMES takes so many times as many.
  */
 export async function forSeeds(
   cases: number,
   body: (random: Random) => void | Promise<void>,
 ): Promise<void> {
   const chosen = process.env['FUZZ_SEED'];
-  const first = Number(chosen ?? 1);
-  const most = Number(process.env['FUZZ_CASES'] ?? cases);
-  const count = chosen === undefined ? Math.min(cases, most) : 1;
+  const first = Number(chosen ?? process.env['FUZZ_FIRST'] ?? 1);
+  const wanted = cases * Number(process.env['FUZZ_TIMES'] ?? 1);
+  const most = Number(process.env['FUZZ_CASES'] ?? wanted);
+  const count = chosen === undefined ? Math.min(wanted, most) : 1;
   for (let seed = first; seed < first + count; seed++) {
     try {
       await body(randomFrom(seed));

@@ -10,31 +10,51 @@ const nullable = { nullable: true } as const;
 const time = (description: string) => string(description, { ...nullable, format: 'date-time' });
 const moment = string(undefined, { format: 'date-time' });
 
+/** Returns an object schema without unknown fields: the gateway refuses them in its own bodies. */
+function closed(...fields: Parameters<typeof object>): Schema {
+  return { ...object(...fields), additionalProperties: false };
+}
+
 /**
  * Returns the properties of a key that can be set.
  * @param more `nullable` in requests, where `null` sets a property to its default
  */
 function policy(more: { nullable?: true }, expiresAt: Schema): Record<string, Schema> {
-  const budget = object({ tokens: integer(), per: string(undefined, { enum: ['day', 'month'] }) }, [
-    'tokens',
-    'per',
-  ]);
-  const limits = object({
-    requestsPerMinute: integer(undefined, more),
-    tokensPerMinute: integer(undefined, more),
-    concurrentRequests: integer('Open requests, including waiting ones.', more),
-    budgets: { type: 'array', items: budget, ...more },
+  const shape = more.nullable ? closed : object;
+  const count = { minimum: 1, maximum: Number.MAX_SAFE_INTEGER };
+  const budget = shape(
+    { tokens: integer(undefined, count), per: string(undefined, { enum: ['day', 'month'] }) },
+    ['tokens', 'per'],
+  );
+  const limits = shape({
+    requestsPerMinute: integer(undefined, { ...count, ...more }),
+    tokensPerMinute: integer(undefined, { ...count, ...more }),
+    concurrentRequests: integer('Open requests, including waiting ones.', { ...count, ...more }),
+    budgets: {
+      type: 'array',
+      items: budget,
+      minItems: 1,
+      description: 'One for each period at most.',
+      ...more,
+    },
   });
   return {
-    name: string('1 to 100 printable characters.'),
+    name: string('1 to 100 printable characters.', { minLength: 1, maxLength: 100 }),
     limits: { ...limits, ...more },
     models: {
       type: 'array',
-      items: { type: 'string' },
+      items: string(undefined, { pattern: '^[^\\r\\n]{1,200}$' }),
+      minItems: 1,
+      maxItems: 1_000,
+      uniqueItems: true,
       ...nullable,
       description: '`null`: all models.',
     },
-    weight: number('Share of engine time relative to other keys; default 1.', more),
+    weight: number('Share of engine time relative to other keys; default 1.', {
+      minimum: 0.01,
+      maximum: 100,
+      ...more,
+    }),
     // `nullable` alone is not enough: an enumeration must list `null`, too.
     priority: string('Default `interactive`.', {
       enum: ['interactive', 'batch', ...(more.nullable ? [null] : [])],
@@ -51,17 +71,17 @@ const settable = policy(
 );
 
 export const operatorSchemas: Record<string, Schema> = {
-  KeyPolicy: object(
+  KeyPolicy: closed(
     settable,
     ['name'],
     'What a new key may do. A limit that is left out does not apply.',
   ),
-  KeyChange: object(
+  KeyChange: closed(
     settable,
     [],
     'Changes to a key. Fields that are left out are unchanged; `null` removes a setting.',
   ),
-  Rotation: object({
+  Rotation: closed({
     grace: string(
       'How long the old secret is still accepted, such as `24h`. Without it the old secret is refused at once.',
     ),
@@ -366,7 +386,11 @@ export const operatorOperations = [
   operation('DELETE', '/admin/requests/{id}', 'Stop a request', { status: 204 }),
   operation('GET', '/admin/audit', 'List the changes to keys', {
     parameters: [
-      parameter('limit', 'The number of entries, the latest first.', { type: 'integer' }),
+      parameter('limit', 'The number of entries, the latest first.', {
+        type: 'integer',
+        minimum: 1,
+        maximum: 1_000,
+      }),
     ],
     answer: json('Audit', { 'A change': { data: [auditExample] } }),
   }),

@@ -138,7 +138,7 @@ export async function makeParts({
       ledger,
       metrics,
     ),
-    accounts: new AccountSync({
+    accountSync: new AccountSync({
       accounts: accountStore,
       usage,
       limits,

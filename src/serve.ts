@@ -77,9 +77,9 @@ export async function serve(
     return undefined;
   });
   if (parts === undefined) return { url: undefined, ended: ended.promise };
-  const { live, scheduler, now, feed, accounts, stores, tracing } = parts;
+  const { live, scheduler, now, feed, accountSync, stores, tracing } = parts;
   // Before it listens: no key is refused because it is not read yet.
-  await accounts.start();
+  await accountSync.start();
 
   const app = createApp(parts);
   const listener = new Listener(app, config, parts, certificate);
@@ -89,7 +89,8 @@ export async function serve(
     const place = places[app.server === null ? 0 : 1];
     if (place) explainPlace(error, place, log);
     await app.server?.stop(true);
-    await accounts.close();
+    await scheduler.close();
+    await accountSync.close();
     await stores.close();
     await end(1);
     return { url: undefined, ended: ended.promise };
@@ -117,7 +118,7 @@ export async function serve(
     await listener.stop();
     await scheduler.close();
     await listener.stopScrapes();
-    await accounts.close();
+    await accountSync.close();
     await stores.close();
     await tracing?.close();
     unwatch?.();

@@ -153,7 +153,7 @@ function tooMany(): GatewayError {
 }
 
 /** What a group beyond the bound has in each column that is no time. */
-export const otherGroup = 'other';
+const otherGroup = 'other';
 
 /**
  * Adds up rows by group; they come latest first. Clients choose names, so that too many groups are no error: the rows of

@@ -185,7 +185,7 @@ function userOf({ keyId, principal }: Caller): string | undefined {
 }
 
 /** The one name in reports of all models that no engine serves: clients can make up any number. */
-export const unservedModel = 'unknown';
+const unservedModel = 'unknown';
 
 /**
  * Pure: returns the row of a request. Whatever a client or an engine has sent, a store can keep it.

@@ -4,7 +4,7 @@
  */
 import { messages, responses } from './events.ts';
 import type { Faults } from './faults.ts';
-import type { Job } from './generate.ts';
+import type { Requester } from './generate.ts';
 import { generate, hugePlain, hugeStream, merge, partsOf } from './generate.ts';
 import type { Reading } from './lookups.ts';
 import type { Engine } from './prompts.ts';
@@ -63,20 +63,20 @@ export const generatings: Readonly<Record<string, Generating>> = {
 export interface Setting {
   engine: Engine;
   workshop: Workshop;
-  job: Job;
+  requester: Requester;
   asked: Faults;
 }
 
 /** Runs to the end and discards the output. With the fault `hang` it holds its slot until the client leaves. */
-export async function occupy(run: Run, { workshop, job, asked }: Setting): Promise<void> {
-  for await (const _position of generate(run, workshop, job)) {
-    if (asked.has('hang')) await untilGone(job.signal);
+async function occupy(run: Run, { workshop, requester, asked }: Setting): Promise<void> {
+  for await (const _position of generate(run, workshop, requester)) {
+    if (asked.has('hang')) await untilGone(requester.signal);
   }
 }
 
 /** Computes the prompt, then yields the parts while it holds the slot. */
-async function* inSlot(run: Run, { workshop, job }: Setting, parts: AsyncIterable<Part>) {
-  for await (const _position of generate({ ...run, output: [] }, workshop, job)) yield* parts;
+async function* inSlot(run: Run, { workshop, requester }: Setting, parts: AsyncIterable<Part>) {
+  for await (const _position of generate({ ...run, output: [] }, workshop, requester)) yield* parts;
 }
 
 async function* streamOf(
@@ -85,11 +85,11 @@ async function* streamOf(
   isUsageWanted: boolean,
   setting: Setting,
 ): AsyncGenerator<Part> {
-  const { workshop, job, asked } = setting;
+  const { workshop, requester, asked } = setting;
   const hugeBytes = asked.get('huge');
   const streams = runs.map((run) => {
-    if (hugeBytes === undefined) return partsOf(run, shape, generate(run, workshop, job));
-    return inSlot(run, setting, hugeStream(run, shape, hugeBytes, job.signal));
+    if (hugeBytes === undefined) return partsOf(run, shape, generate(run, workshop, requester));
+    return inSlot(run, setting, hugeStream(run, shape, hugeBytes, requester.signal));
   });
   yield* merge(streams);
   const ending = shape.ending(runs, isUsageWanted);
@@ -102,7 +102,7 @@ export async function answerWith(
   body: Json,
   setting: Setting,
 ): Promise<Answer> {
-  const { engine, job, asked } = setting;
+  const { engine, requester, asked } = setting;
   const runs = prompts.runsOf(promptsOf(body), body, engine);
   const isStream = body['stream'] === true || body['stream'] === 'true';
   const lengthBytes = asked.get('huge');
@@ -112,7 +112,7 @@ export async function answerWith(
     return streamAnswer(streamOf(runs, shape, isUsageWanted, setting));
   }
   if (lengthBytes !== undefined) {
-    const parts = inSlot(runs[0] as Run, setting, hugePlain(lengthBytes, job.signal));
+    const parts = inSlot(runs[0] as Run, setting, hugePlain(lengthBytes, requester.signal));
     return { status: 200, headers: jsonHeaders, body: parts, lengthBytes };
   }
   await Promise.all(runs.map((run) => occupy(run, setting)));

@@ -159,7 +159,7 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     }
     const takesSlot = method === 'POST' && (path in readings || path in generatings);
     if (takesSlot && failing !== undefined) return faults.statusAnswer(failing);
-    const setting = { engine, workshop, job: { signal, started }, asked };
+    const setting = { engine, workshop, requester: { signal, started }, asked };
     const reading = readings[path];
     if (method === 'POST' && reading !== undefined) {
       return answerReading(reading, parseBody(request.body), setting);

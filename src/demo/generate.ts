@@ -11,7 +11,7 @@ import type { Workshop } from './workshop.ts';
 import { Pace, takeSlot } from './workshop.ts';
 
 /** The request that a run belongs to. */
-export interface Job {
+export interface Requester {
   /** Aborted when the client has left. */
   signal: AbortSignal;
   /** Called each time one of the request's runs gets its slot. */
@@ -36,7 +36,7 @@ const prefillStepMs = 50;
 export async function* generate(
   run: Run,
   workshop: Workshop,
-  { signal, started }: Job,
+  { signal, started }: Requester,
 ): AsyncGenerator<number> {
   const { cache, speeds, figures, gate } = workshop;
   const prompt = run.prompt.tokens;

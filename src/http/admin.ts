@@ -64,7 +64,7 @@ export interface AdminOptions extends UsageReader {
   /** Takes keys out of a text. */
   mask: (text: string) => string;
   log: Log;
-  accounts: Pick<AccountSync, 'changed' | 'revoke'>;
+  accountSync: Pick<AccountSync, 'changed' | 'revoke'>;
 }
 
 const actor = 'admin';
@@ -97,7 +97,7 @@ export function admin(options: AdminOptions) {
     corsHeaders,
     mask,
     log,
-    accounts,
+    accountSync,
   } = options;
   const answer = answering(corsHeaders);
 
@@ -124,7 +124,7 @@ export function admin(options: AdminOptions) {
     const edit = { id, changeOf, action, actor, at: epochNow() };
     const record = await written(() => store.changeKey(edit), failed);
     if (record === undefined) throw new GatewayError('key_not_found');
-    await accounts.changed();
+    await accountSync.changed();
     return record;
   }
 
@@ -179,7 +179,7 @@ export function admin(options: AdminOptions) {
         const policy = reading(() => policyFromJson(body, epochNow()));
         const { key, record } = issueKey(policy, epochNow());
         await written(() => store.addKey(record, actor));
-        await accounts.changed();
+        await accountSync.changed();
         return answer(request, { ...view(record), key }, 201);
       },
       { parse: 'none' },
@@ -205,7 +205,7 @@ export function admin(options: AdminOptions) {
         // A repeat finds it done.
         if (record.revokedAt !== undefined) return answer(request, view(record));
         // Here at once, also if the store cannot be written.
-        accounts.revoke(params.id);
+        accountSync.revoke(params.id);
         const failed = 'The key is refused until this gateway ends';
         const revoke = ({ revokedAt = epochNow() }: IssuedKey) => ({ revokedAt });
         return answer(request, view(await write(params.id, 'key_revoked', revoke, failed)));

@@ -28,7 +28,7 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
   allowedOrigins: readonly string[];
   accountStore: AccountStore;
   usage: UsageStore;
-  accounts: AccountSync;
+  accountSync: AccountSync;
   /** Of the routes of the operator. */
   operatorCorsHeaders: CorsHeaders;
   feed: LiveFeed;

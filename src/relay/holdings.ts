@@ -83,7 +83,7 @@ export class Holdings {
   }
 
   /**
-   * Returns everything back and settles the request; does nothing the second time.
+   * Gives everything back and settles the request; does nothing the second time.
    * @param told what the reader is told, or would have been
    */
   settle(ended: Outcome, told?: GatewayError): void {

@@ -10,9 +10,9 @@ import { dataOf, demoWorkshop } from '../../support/demoruns.ts';
 function settingOf(faults = '') {
   const workshop = demoWorkshop(2);
   const { signal } = new AbortController();
-  const job = { signal, started: () => {} };
+  const requester = { signal, started: () => {} };
   const engine = { model: 'demo', contextTokens: 4096 };
-  return { engine, workshop, job, asked: parseFaults(faults) };
+  return { engine, workshop, requester, asked: parseFaults(faults) };
 }
 
 async function textOf({ body }: Answer): Promise<string> {

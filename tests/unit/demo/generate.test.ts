@@ -6,15 +6,15 @@ import {
   hugeStream,
   merge,
   partsOf,
-  type Job,
+  type Requester,
 } from '../../../src/demo/generate.ts';
 import { completions, chat } from '../../../src/demo/shapes.ts';
 import type { Part } from '../../../src/demo/wire.ts';
 import { demoRun, demoWorkshop } from '../../support/demoruns.ts';
 
-function jobOf(signal = new AbortController().signal): Job & { count: number } {
-  const job = { signal, count: 0, started: () => void job.count++ };
-  return job;
+function requesterWith(signal = new AbortController().signal): Requester & { count: number } {
+  const requester = { signal, count: 0, started: () => void requester.count++ };
+  return requester;
 }
 
 const textOf = (parts: readonly Part[]) =>
@@ -23,10 +23,13 @@ const textOf = (parts: readonly Part[]) =>
 describe('a run', () => {
   test('computes its prompt, then yields its tokens one by one, and frees its slot', async () => {
     const workshop = demoWorkshop();
-    const job = jobOf();
+    const requester = requesterWith();
     const run = demoRun();
-    expect(await Array.fromAsync(generate(run, workshop, job))).toEqual([-1, ...run.output.keys()]);
-    expect(job.count).toBe(1);
+    expect(await Array.fromAsync(generate(run, workshop, requester))).toEqual([
+      -1,
+      ...run.output.keys(),
+    ]);
+    expect(requester.count).toBe(1);
     expect(workshop.slots.tasks).toEqual([undefined]);
     expect(workshop.figures).toMatchObject({
       promptTokens: run.prompt.tokens.length,
@@ -37,16 +40,16 @@ describe('a run', () => {
 
   test('takes over what the cache holds of its prompt, all but the last token', async () => {
     const workshop = demoWorkshop();
-    await Array.fromAsync(generate(demoRun(), workshop, jobOf()));
+    await Array.fromAsync(generate(demoRun(), workshop, requesterWith()));
     const again = demoRun();
-    await Array.fromAsync(generate(again, workshop, jobOf()));
+    await Array.fromAsync(generate(again, workshop, requesterWith()));
     expect(again.cachedTokens).toBe(again.prompt.tokens.length - 1);
     expect(workshop.figures.cachedTokens).toBe(again.cachedTokens);
   });
 
   test('that is abandoned frees its slot', async () => {
     const workshop = demoWorkshop();
-    for await (const position of generate(demoRun(), workshop, jobOf())) {
+    for await (const position of generate(demoRun(), workshop, requesterWith())) {
       if (position === 0) break;
     }
     expect(workshop.slots.tasks).toEqual([undefined]);
@@ -54,10 +57,10 @@ describe('a run', () => {
   });
 
   test('whose client left before never starts', async () => {
-    const job = jobOf(AbortSignal.abort(new Error('gone')));
-    const all = Array.fromAsync(generate(demoRun(), demoWorkshop(), job));
+    const requester = requesterWith(AbortSignal.abort(new Error('gone')));
+    const all = Array.fromAsync(generate(demoRun(), demoWorkshop(), requester));
     await expect(all).rejects.toThrow('gone');
-    expect(job.count).toBe(0);
+    expect(requester.count).toBe(0);
   });
 });
 

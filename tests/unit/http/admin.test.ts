@@ -66,7 +66,7 @@ function setUp() {
         adminKey,
         live,
         feed,
-        accounts: {
+        accountSync: {
           async changed() {
             state.changes++;
             keys.replaceIssued(await store.keys());

@@ -215,7 +215,14 @@ function passOn({ upstream, reader, first, headers, shape, options }: Passing): 
   const edges = isEventStream || isEncoded ? undefined : new Edges();
   const json = isJudgedByJson ? new JsonEnd() : undefined;
   holdings.recording?.open(upstream, ends);
-  const passed = new PassedAnswer(options, { ends, edges, json, isCloseDelimited });
+  const watched = {
+    ends,
+    edges,
+    json,
+    isJson: edges !== undefined && isJson(headers),
+    isCloseDelimited,
+  };
+  const passed = new PassedAnswer(options, watched);
   return new Response(relay(reader, first, passed), { status: upstream.status, headers });
 }
 
@@ -226,6 +233,7 @@ class PassedAnswer implements Passage {
   readonly json: JsonEnd | undefined;
   readonly isCloseDelimited: boolean;
   readonly #edges: Edges | undefined;
+  readonly #isJson: boolean;
 
   constructor(
     private readonly options: AnswerOptions,
@@ -233,6 +241,7 @@ class PassedAnswer implements Passage {
       ends: StreamEnds | undefined;
       edges: Edges | undefined;
       json: JsonEnd | undefined;
+      isJson: boolean;
       isCloseDelimited: boolean;
     },
   ) {
@@ -241,6 +250,7 @@ class PassedAnswer implements Passage {
     this.json = watched.json;
     this.isCloseDelimited = watched.isCloseDelimited;
     this.#edges = watched.edges;
+    this.#isJson = watched.isJson;
   }
 
   get signal(): AbortSignal {
@@ -276,7 +286,12 @@ class PassedAnswer implements Passage {
       if (request.status < 300) request.toldFailure(failureInStream(last));
     }
     if (this.ends !== undefined) watchedUsage?.watched(hasUsageFrame(this.ends));
-    if (this.#edges !== undefined) request.told(this.#edges.tokens());
+    if (this.#edges !== undefined) {
+      request.told(this.#edges.tokens());
+      const { whole } = this.#edges;
+      if (whole !== undefined && this.#isJson && request.status < 300)
+        request.toldFailure(failureInAnswer(whole));
+    }
     holdings.settle(outcome, error);
   }
 }

@@ -133,7 +133,7 @@ export class Exchange {
       const isJson = body !== undefined && route.body === 'json';
       const reading = isJson ? readJson(body, request) : undefined;
       const json = reading instanceof Promise ? await reading : reading;
-      if (json !== undefined) inspect(route, json.fields, request);
+      if (json !== undefined) inspect(route, json, request);
       if (route.method === 'GET' && !fleet.hasOneList) {
         return await this.#answerWith(listAnswer(fleet.models()));
       }

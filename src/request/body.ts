@@ -3,7 +3,6 @@
  * the engine judges the rest.
  */
 import { GatewayError } from '../wire/errors.ts';
-import type { Fields } from '../wire/json.ts';
 import { JsonBody, valueOf } from '../wire/jsonbody.ts';
 import { JsonScan } from '../wire/jsonscan.ts';
 import type { LiveRequest } from './live.ts';
@@ -166,7 +165,8 @@ async function scan(bytes: Uint8Array, request: LiveRequest): Promise<JsonBody> 
 }
 
 /** Takes from the members of a body what the gateway needs. Throws what no engine could answer. */
-export function inspect(route: Route, fields: Fields, request: LiveRequest): void {
+export function inspect(route: Route, json: JsonBody, request: LiveRequest): void {
+  const { fields } = json;
   const { model, stream } = fields;
   if (model !== undefined && model !== null && typeof model !== 'string') {
     throw new GatewayError('invalid_field', {
@@ -174,7 +174,7 @@ export function inspect(route: Route, fields: Fields, request: LiveRequest): voi
       param: 'model',
     });
   }
-  if (request.caller.models !== undefined) assertOneModel(fields);
+  if (request.caller.models !== undefined) assertOneModel(json);
   request.asks(model ?? undefined, stream === true);
   const { needsOneOf } = route;
   if (needsOneOf !== undefined && !needsOneOf.some((field) => fields[field] !== undefined)) {
@@ -186,8 +186,12 @@ export function inspect(route: Route, fields: Fields, request: LiveRequest): voi
 }
 
 /** Throws when an engine may find another model in the body than the one that is checked. */
-function assertOneModel(fields: Fields): void {
-  const name = Object.keys(fields).find(namesModelElsewhere);
+function assertOneModel(json: JsonBody): void {
+  const { fields } = json;
+  // Of two names the last is checked, and replaces the other. Go keeps the one before a null.
+  const isTakenBack =
+    fields['model'] === null && json.members.filter(({ key }) => key === 'model').length > 1;
+  const name = isTakenBack ? 'model' : Object.keys(fields).find(namesModelElsewhere);
   if (name === undefined) return;
   const isSpelling = /^model(\[|$)/i.test(name);
   throw new GatewayError('invalid_field', {

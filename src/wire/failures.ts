@@ -15,10 +15,11 @@ export interface ToldFailure {
 
 /** Every failure has one of these words. Looking for them costs a plain answer next to nothing. */
 const words = ['error', 'failed', '"abort"'];
-/** Text of the model cannot contain these: its quotes are escaped. */
-const inStream =
-  /^event: ?(error|response\.failed)\s*$|^data: ?\{\s*("error"|"(object|type)": ?"(error|response\.failed)")|"finish_reason": ?"(error|abort)"/m;
-const inAnswer = /^\s*\{\s*"error"|"status": ?"failed"|"finish_reason": ?"(error|abort)"/;
+/** Text of the model cannot contain these: its quotes are escaped. What does contain one is parsed. */
+const member =
+  /(?<!\\)"(error"\s*:\s*["{]|(object|type)"\s*:\s*"(error|response\.failed)"|finish_reason"\s*:\s*"(error|abort)")/;
+const inStream = new RegExp(`^event: ?(error|response\\.failed)\\s*$|${member.source}`, 'm');
+const inAnswer = new RegExp(`"status"\\s*:\\s*"failed"|${member.source}`);
 
 /** @param frames the last frames of an event stream, with their blank lines */
 export function failureInStream(frames: Uint8Array): ToldFailure | undefined {
@@ -64,8 +65,10 @@ type Told = Record<string, unknown>;
 function toldIn(message: unknown): Told | undefined {
   if (!isRecord(message)) return undefined;
   const { error, object, type, response, status, choices } = message;
+  // The Responses API has events about the failure of a tool, after which the answer goes on.
+  if (typeof type === 'string' && /^response\.(?!failed$)/.test(type)) return undefined;
   if (isRecord(error)) return error;
-  if (typeof error === 'string') return { message: error };
+  if (typeof error === 'string' && error !== '') return { message: error };
   if (object === 'error' || type === 'error') return message;
   if (type === 'response.failed') return toldIn(response) ?? {};
   if (status === 'failed') return {};

@@ -26,6 +26,6 @@ function decoded(name: string): string {
   try {
     return decodeURIComponent(name.replaceAll('+', ' '));
   } catch {
-    return name; // A stray percent sign: some parsers keep it, and no name of a model's place has one.
+    return 'model'; // Parsers differ: `%u006d` is an m to some, and a stray percent sign is left out by others.
   }
 }

@@ -92,6 +92,11 @@ export class Edges {
     this.#tail = joined(this.#tail, bytes.subarray(-edgeBytes)).slice(-edgeBytes);
   }
 
+  /** The whole answer as long as it is shorter than one of the two. */
+  get whole(): Uint8Array | undefined {
+    return this.#head.length < edgeBytes ? this.#head : undefined;
+  }
+
   tokens(): Tokens {
     const atEnd = readTokens(this.#tail);
     return Object.keys(atEnd).length > 0 ? atEnd : readTokens(this.#head);

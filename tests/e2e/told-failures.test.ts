@@ -20,11 +20,14 @@ const anthropic =
 const responses =
   'event: response.failed\ndata: {"type":"response.failed","response":{"status":"failed","error":{"code":"server_error"},"usage":{"input_tokens":3,"output_tokens":1}}}\n\n';
 
+const chunkedJsonHead =
+  'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
+
 test('a failure inside an answer passes unchanged and is counted as one', async () => {
   let text = '';
   await using engine = await startUpstream(({ path }, wire) => {
     if (path === '/v1/embeddings') return wire.write(plain(text));
-    wire.write(streamHead);
+    wire.write(path === '/v1/rerank' ? chunkedJsonHead : streamHead);
     wire.write(chunk(Buffer.from(text)));
     wire.write(lastChunk);
   });
@@ -39,6 +42,8 @@ test('a failure inside an answer passes unchanged and is counted as one', async 
     ['/v1/chat/completions', token + finish, 2, undefined],
     ['/v1/messages', anthropic, undefined, 'overloaded_error'],
     ['/v1/responses', responses, 1, 'server_error'],
+    ['/v1/chat/completions', token + 'data: {"id":"1","error":{"code":500}}\n\n', undefined, '500'],
+    ['/v1/rerank', '{"error":{"message":"m","code":502}}', undefined, '502'],
     ['/v1/embeddings', '{"error":{"message":"m","code":503}}', undefined, '503'],
   ] as const;
   for (const [path, sent, completionTokens, cause] of cases) {
@@ -65,6 +70,6 @@ test('a failure inside an answer passes unchanged and is counted as one', async 
   });
   const metrics = await ask(gateway.url, { path: '/metrics', ...operator });
   expect(metrics.text).toMatch(
-    /requests_total\{route="\/v1\/chat\/completions",status="200",code="upstream_failed",outcome="failed"\} 2/,
+    /requests_total\{route="\/v1\/chat\/completions",status="200",code="upstream_failed",outcome="failed"\} 3/,
   );
 });

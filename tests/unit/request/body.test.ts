@@ -7,7 +7,7 @@ import { assertQueryWithoutModel, inspect, readBody, readJson } from '../../../s
 import type { Caller } from '../../../src/request/caller.ts';
 import { BodyMemory } from '../../../src/request/bodymemory.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
-import type { Fields } from '../../../src/wire/json.ts';
+import { JsonBody } from '../../../src/wire/jsonbody.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { until } from '../../support/wait.ts';
@@ -271,10 +271,14 @@ describe('readJson', () => {
   });
 });
 
+function jsonOf(text: string): JsonBody {
+  return JsonBody.parse(Buffer.from(text));
+}
+
 describe('inspect', () => {
   function look(body: unknown, path = '/v1/completions'): LiveRequest {
     const inFlight = liveRequest(path);
-    inspect(inFlight.route, body as Fields, inFlight);
+    inspect(inFlight.route, jsonOf(JSON.stringify(body)), inFlight);
     return inFlight;
   }
 
@@ -328,7 +332,7 @@ describe('a caller that may not use every model', () => {
   const limited = { ...caller, models: ['a'] };
   const route = routeOf('/v1/completions');
   const look = (body: object, by: Caller) =>
-    inspect(route, body as Fields, new LiveRequest('id', route, by, 0));
+    inspect(route, jsonOf(JSON.stringify(body)), new LiveRequest('id', route, by, 0));
 
   test.each(['Model', 'model[]', 'models', 'fallbacks', 'Lora_Path'])(
     'may not send the member %j, which can name another',
@@ -340,6 +344,16 @@ describe('a caller that may not use every model', () => {
       expect(() => look(body, caller)).not.toThrow();
     },
   );
+
+  test('may not name a model that null takes back: Go reads null as nothing new', () => {
+    const json = jsonOf('{"prompt":"x","mod\\u0065l":"b","model":null}');
+    const send = (by: Caller) => inspect(route, json, new LiveRequest('id', route, by, 0));
+    expect(() => send(limited)).toThrow(
+      expect.objectContaining({ code: 'invalid_field', status: 400, param: 'model' }),
+    );
+    expect(() => send(caller)).not.toThrow();
+    expect(() => look({ prompt: 'x', model: null }, limited)).not.toThrow();
+  });
 
   test('may not name a model in the query', () => {
     const refusal = expect.objectContaining({ code: 'invalid_field', param: 'model' });

@@ -63,6 +63,21 @@ describe('a stream fails', () => {
       `data: {"id":"1","error":{"code":429,"message":"m"},"choices":[{"finish_reason":"error"}]}\n\n${done}`,
       { isRefusal: true, code: '429' },
     ],
+    [
+      'of LiteLLM, behind other members',
+      `data: {"id":"1", "error": {"code":"500","message":"m"}}\n\n${done}`,
+      { isRefusal: false, code: '500' },
+    ],
+    [
+      'of an older vLLM, behind other members',
+      `data: {"message":"m","object":"error","type":"BadRequestError","code":400}\n\n${done}`,
+      { isRefusal: true, code: '400' },
+    ],
+    [
+      'of the Responses API without the name of the event',
+      'data: {"sequence_number":4,"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n',
+      { isRefusal: false, code: 'server_error' },
+    ],
     ['in words alone', `data: {"error":"no"}\n\n${done}`, { isRefusal: false, code: undefined }],
     ['in what is no JSON', 'event: error\ndata: oh no\n\n', { isRefusal: false, code: undefined }],
   ])('%s', (_, text, failure) => {
@@ -91,6 +106,11 @@ describe('a stream does not fail', () => {
       'whose tool failed',
       'event: response.mcp_call.failed\ndata: {"type":"response.x.failed"}\n\n',
     ],
+    [
+      'whose tool says why it failed',
+      'data: {"type":"response.mcp_call.failed","error":{"code":500}}\n\n',
+    ],
+    ['with an empty error', `data: {"error":"","choices":[]}\n\n${done}`],
     ['without a frame', ''],
   ])('%s', (_, text) => {
     expect(inStream(text)).toBeUndefined();
@@ -107,6 +127,10 @@ describe('a whole answer', () => {
       { isRefusal: false, code: 'server_error' },
     ],
     [
+      { object: 'error', message: 'm', code: 500 },
+      { isRefusal: false, code: '500' },
+    ],
+    [
       { status: 'failed', error: null },
       { isRefusal: false, code: undefined },
     ],
@@ -120,6 +144,7 @@ describe('a whole answer', () => {
     { status: 'completed', metadata: { status: 'failed' } },
     [[{ error: { code: 500 } }]],
     { text: 'the "error" failed' },
+    { error: '', choices: [] },
   ])('%j does not', (body) => {
     expect(inAnswer(body)).toBeUndefined();
   });

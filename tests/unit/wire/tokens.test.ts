@@ -220,6 +220,16 @@ describe('of an answer that is too long to keep are read', () => {
     }
   });
 
+  test('the whole, as long as that is short', () => {
+    const edges = new Edges();
+    expect(edges.whole).toEqual(new Uint8Array());
+    edges.add(Buffer.from('{"er'));
+    edges.add(Buffer.from('ror":1}'));
+    expect(Buffer.from(edges.whole ?? []).toString()).toBe('{"error":1}');
+    edges.add(Buffer.from(filler));
+    expect(edges.whole).toBeUndefined();
+  });
+
   test('nowhere else', () => {
     const edges = new Edges();
     edges.add(Buffer.from(`{${filler},${usage},${filler}}`));

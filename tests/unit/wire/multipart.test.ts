@@ -358,3 +358,90 @@ test('a field is found behind a thousand others, and not behind headers that are
   const long = field('other', 'a: b\r\n'.repeat(1_000));
   expect(valueOf(`${long.repeat(50)}${field('model')}--B--\r\n`)).toBeUndefined();
 });
+
+describe('isStrictForm, at its bounds', () => {
+  const strict = (text: string, contentType = type) => isStrictForm(bytes(text), contentType);
+  const other = 'Content-Disposition: form-data; name="a"';
+  const part = `--B\r\n${other}\r\n\r\nx\r\n`;
+
+  test.each([
+    ['a type without spaces', form(named), 'multipart/form-data;charset=utf-8;boundary=B'],
+    [
+      'a boundary of 70 characters',
+      form(named).replaceAll('--B', `--${'b'.repeat(70)}`),
+      `multipart/form-data; boundary=${'b'.repeat(70)}`,
+    ],
+    [
+      'a quoted boundary of 70',
+      form(named).replaceAll('--B', `--${'b'.repeat(70)}`),
+      `multipart/form-data; boundary="${'b'.repeat(70)}"`,
+    ],
+    ['headers without spaces', form('Content-Disposition:form-data;name="model"'), type],
+    [
+      'names of a file without spaces',
+      form("Content-Disposition: form-data;name=a;filename=b;filename*=utf-8''b"),
+      type,
+    ],
+    ['an empty value', form(named, ''), type],
+    [
+      '16 lines of headers',
+      form([other, ...Array.from({ length: 15 }, (_, i) => `X-${i}: y`)].join('\r\n')),
+      type,
+    ],
+    ['1,000 parts', `${part.repeat(1_000)}--B--\r\n`, type],
+  ])('is true for %s', (_, text, contentType) => {
+    expect(strict(text, contentType)).toBe(true);
+  });
+
+  test.each([
+    ['text before the type', form(named), 'x multipart/form-data; boundary=B'],
+    [
+      'a boundary of 71 characters',
+      form(named).replaceAll('--B', `--${'b'.repeat(71)}`),
+      `multipart/form-data; boundary=${'b'.repeat(71)}`,
+    ],
+    ['text before a header', form(`\x01${named}`), type],
+    ['a header with a control character', form(`${other}\r\nX-A: b\x01`), type],
+    ['a disposition behind other text', form('Content-Disposition: x form-data; name="a"'), type],
+    [
+      'an encoding that only begins as 8bit',
+      form(`${other}\r\nContent-Transfer-Encoding: 8bitx`),
+      type,
+    ],
+    [
+      'an encoding that only ends as 8bit',
+      form(`${other}\r\nContent-Transfer-Encoding: x8bit`),
+      type,
+    ],
+    [
+      'headers without an end',
+      '--B\r\nContent-Disposition: form-data; name="a"\r\n--B--\r\n',
+      type,
+    ],
+    [
+      '17 lines of headers',
+      form([other, ...Array.from({ length: 16 }, (_, i) => `X-${i}: y`)].join('\r\n')),
+      type,
+    ],
+    ['1,001 parts', `${part.repeat(1_001)}--B--\r\n`, type],
+    ['no part', '--B--\r\n', type],
+    ['one dash at its end', `${part}--B-\r\n`, type],
+    ['a dash in place of a line break', `${part}--B-x${other}\r\n\r\nx\r\n--B--\r\n`, type],
+    ['another end of line behind a boundary', `--B\n\n${other}\r\n\r\nx\r\n--B--\r\n`, type],
+    ['a carriage return alone behind a boundary', `--B\rx${other}\r\n\r\nx\r\n--B--\r\n`, type],
+    ['a line feed alone before a boundary', `--B\r\n${other}\r\n\r\nx\n\n--B--\r\n`, type],
+    ['a carriage return alone before a boundary', `--B\r\n${other}\r\n\r\nx\r\r--B--\r\n`, type],
+    ['a boundary right behind another', `--B--B--\r\n`, type],
+    ['text behind its end', `${part}--B--\r\nx`, type],
+    ['a part that does not end', `--B\r\n${other}\r\n\r\nx`, type],
+  ])('is false for %s', (_, text, contentType) => {
+    expect(strict(text, contentType)).toBe(false);
+  });
+
+  test('other headers that only look like the disposition do not count as one', () => {
+    expect(strict(form(`${other}\r\nContent-Disposition-X: y`))).toBe(true);
+    expect(strict(form(`${other}\r\nX-Content-Disposition: y`))).toBe(true);
+    expect(strict(form(`${other}\r\nContent-Transfer-Encoding-X: base64`))).toBe(true);
+    expect(strict(form(`${other}\r\nX-Content-Transfer-Encoding: base64`))).toBe(true);
+  });
+});

@@ -40,7 +40,8 @@ export class Runs {
 
   /** Looks at all requests, unless this process stood still: then first what lies in its sockets is read. */
   beat(): void {
-    if (this.#pauses.beat(this.options.now()) === 0) this.sweep();
+    this.#pauses.beat(this.options.now());
+    if (this.#pauses.mayJudge) this.sweep();
   }
 
   /** Looks at every request in flight: ends what is overdue, reports what is long, has doubtful connections proven. */

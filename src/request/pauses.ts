@@ -6,6 +6,9 @@
 /** A timer that is later than this tells of a pause; less is a busy moment. */
 const lateMs = 200;
 
+/** As many of the latest pauses are known. */
+const maxPauses = 100;
+
 interface Pause {
   readonly endedAt: number;
   readonly lostMs: number;
@@ -15,6 +18,8 @@ interface Pause {
 export class Pauses {
   #beatAt = 0;
   #pauses: Pause[] = [];
+  #isLate = false;
+  #wasLate = false;
 
   /** @param everyMs how often the timer fires */
   constructor(private readonly everyMs: number) {}
@@ -23,15 +28,27 @@ export class Pauses {
   begin(now: number): void {
     this.#beatAt = now;
     this.#pauses = [];
+    this.#isLate = false;
   }
 
-  /** The timer fires. Returns how much time was lost since it last did; above 0 nothing must be judged until it fires again. */
+  /** The timer fires. Returns how much time was lost since it last did. */
   beat(now: number): number {
     const late = now - this.#beatAt - this.everyMs;
     this.#beatAt = now;
-    if (late < lateMs) return 0;
+    this.#wasLate = this.#isLate;
+    this.#isLate = late >= lateMs;
+    if (!this.#isLate) return 0;
     this.#pauses.push({ endedAt: now, lostMs: late });
+    if (this.#pauses.length > maxPauses) this.#pauses.shift();
     return late;
+  }
+
+  /**
+   * Whether what is late may be judged. Not at the first late beat, since nothing was read from the sockets yet; at the
+   * next one it was, and on a machine where every beat is late something has to end.
+   */
+  get mayJudge(): boolean {
+    return !this.#isLate || this.#wasLate;
   }
 
   /** Returns how much of the time since then was lost. */

@@ -211,7 +211,8 @@ export class Pool {
     const lostMs = this.#pauses.beat(at);
     for (const upstream of fleet.upstreams) {
       if (lostMs > 0) upstream.progress.paused(lostMs, at);
-      else health.judgeProgress(upstream, begun.has(upstream), settings().stallTimeoutMs);
+      if (this.#pauses.mayJudge)
+        health.judgeProgress(upstream, begun.has(upstream), settings().stallTimeoutMs);
     }
     this.#refreshAndDispatch(at);
     this.#admission.failHopeless();
@@ -224,7 +225,7 @@ export class Pool {
     const now = this.#options.now();
     const lostMs = this.#lingerPauses.beat(now);
     if (lostMs > 0) this.#lingering.paused(lostMs, now);
-    else this.#lingering.look(now);
+    if (this.#lingerPauses.mayJudge) this.#lingering.look(now);
     this.#refreshAndDispatch(now);
     if (this.#lingering.size > 0) return;
     this.#cancelLooks?.();

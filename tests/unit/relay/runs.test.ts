@@ -88,6 +88,18 @@ test('a late sweep judges nothing, whatever its deadline: what came lies in the 
   expect(queued.code).toBe('queue_timeout');
 });
 
+test('where every sweep is late, deadlines pass all the same', () => {
+  const { runs, clock, add } = start({ queueTimeoutMs: 300 });
+  const queued = add('queued');
+  queued.queued(0);
+  const codes = [500, 1_000, 1_500].map((now) => {
+    clock.now = now;
+    runs.beat();
+    return queued.code;
+  });
+  expect(codes).toEqual([undefined, undefined, 'queue_timeout']);
+});
+
 test('what is open for two seconds is reported once, and its reader held', () => {
   const { runs, clock, add, long } = start();
   const reader = readerThat();

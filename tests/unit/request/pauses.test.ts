@@ -38,3 +38,18 @@ test('a timer that begins again knows nothing of before', () => {
   expect(pauses.beat(90_100)).toBe(0);
   expect(pauses.lostSince(0)).toBe(0);
 });
+
+test('nothing may be judged at the first late beat, and everything at the next one, late or not', () => {
+  const pauses = start();
+  const judged = [1_100, 2_000, 3_000, 4_000, 4_100, 9_000].map((now) => {
+    pauses.beat(now);
+    return pauses.mayJudge;
+  });
+  expect(judged).toEqual([true, false, true, true, true, false]);
+});
+
+test('a machine that is always late costs no memory: the latest hundred pauses are known', () => {
+  const pauses = start(0);
+  for (let beat = 1; beat <= 1_000; beat++) pauses.beat(beat * 600);
+  expect(pauses.lostSince(0)).toBe(50_000);
+});

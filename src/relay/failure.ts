@@ -28,7 +28,7 @@ export function explainFailure(thrown: unknown, request: LiveRequest): GatewayEr
     if (request.code !== 'shutting_down') {
       // It may know when a repeat has a chance.
       if (thrown instanceof GatewayError && thrown.code === request.code) return thrown;
-      return new GatewayError(request.code);
+      return request.endedBy ?? new GatewayError(request.code);
     }
     if (request.phase === 'queued') return shuttingDown();
     // The engine had the request: a repeat by the client's SDK would only add load.

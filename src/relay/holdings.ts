@@ -68,7 +68,7 @@ export class Holdings {
     this.#lease = undefined;
   }
 
-  /** Gives back the memory of the body, which nobody needs any more. */
+  /** Returns the memory of the body, which nobody needs any more. */
   dropBody(): void {
     const { bodyHeld, caller } = this.request;
     if (bodyHeld === 0) return;

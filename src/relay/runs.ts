@@ -2,7 +2,7 @@
  * Starts runs: a run takes one request through the chain, for any asker and any reader. One timer checks the deadlines of
  * all of them; it is off while no request is in flight.
  */
-import { isUnproven, overdue, type Deadlines } from '../request/deadlines.ts';
+import { isUnproven, overdue, overdueText, type Deadlines } from '../request/deadlines.ts';
 import { LiveRequest } from '../request/live.ts';
 import { Pauses } from '../request/pauses.ts';
 import type { Reader } from '../request/reader.ts';
@@ -53,7 +53,7 @@ export class Runs {
     for (const request of live) {
       const code = overdue(request, deadlines, at, this.#lostSince);
       if (code !== undefined) {
-        request.abort(code);
+        request.abort(code, overdueText(code, deadlines));
         continue;
       }
       if (!request.isLong && at - request.startedAt >= longMs) {

@@ -1,7 +1,7 @@
 /**
  * Which deadline a request has passed. It neither reads a clock nor sets a timer.
  */
-import type { ErrorCode } from '../wire/errors.ts';
+import { errorTable } from '../wire/errors.ts';
 import type { LiveRequest } from './live.ts';
 
 /** How long each wait may take, in milliseconds; 0 is no deadline. */
@@ -46,7 +46,7 @@ export function overdue(
   deadlines: Deadlines,
   now: number,
   lostSince: (since: number) => number = nothingLost,
-): ErrorCode | undefined {
+): Overdue | undefined {
   const at: Moment = { now, lostSince };
   if (request.phase === 'queued') {
     return hasPassed(request.queuedAt, deadlines.queueTimeoutMs, at) ? 'queue_timeout' : undefined;
@@ -66,4 +66,21 @@ export function overdue(
     return isLate ? 'first_byte_timeout' : undefined;
   }
   return hasPassed(request.lastByteAt, deadlines.idleTimeoutMs, at) ? 'idle_timeout' : undefined;
+}
+
+const deadlineOf = {
+  connect_timeout: 'connectTimeoutMs',
+  first_byte_timeout: 'firstByteTimeoutMs',
+  idle_timeout: 'idleTimeoutMs',
+  total_timeout: 'totalTimeoutMs',
+  queue_timeout: 'queueTimeoutMs',
+  request_body_timeout: 'requestBodyTimeoutMs',
+} as const;
+
+/** A code that `overdue` returns. */
+export type Overdue = keyof typeof deadlineOf;
+
+/** Returns the text for the client of a request that has passed its deadline: that of the code, with the figure. */
+export function overdueText(code: Overdue, deadlines: Deadlines): string {
+  return errorTable[code].message.replace('_MS)', `_MS is ${deadlines[deadlineOf[code]]} ms)`);
 }

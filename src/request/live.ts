@@ -88,6 +88,8 @@ class Live {
   isLong = false;
   /** Why it was ended from outside; `undefined` while nobody has. */
   code: ErrorCode | undefined;
+  /** The same as an error, with its text for the client. */
+  endedBy: GatewayError | undefined;
   /** When the wait that it is in began. */
   #waitsFrom = 0;
   #reader: Reader | undefined;
@@ -248,11 +250,15 @@ class Live {
     this.#onAbort = callback;
   }
 
-  /** Ends the exchange with the engine; the reason of the abort is a GatewayError with the first code given. */
-  abort(code: ErrorCode): void {
+  /**
+   * Ends the exchange with the engine; the reason of the abort is a GatewayError with the first code given.
+   * @param message what its client is told in place of the text that the code usually has
+   */
+  abort(code: ErrorCode, message?: string): void {
     if (this.code !== undefined) return;
     this.code = code;
-    const error = new GatewayError(code);
+    const error = new GatewayError(code, message === undefined ? {} : { message });
+    this.endedBy = error;
     this.#onAbort?.(error);
     this.#controller.abort(error);
   }

@@ -1,5 +1,5 @@
 /**
- * Shares the event loop: long work is done in slices, one slice for each turn of the loop whoever does the work, so that
+ * Shares the event loop: long work is done in slices, one slice for each turn of the loop in all, so that
  * sockets and timers are served in between. Short work never waits while nobody does long work.
  */
 

@@ -1,5 +1,5 @@
 /**
- * A JSON body, looked at once: the values of its top-level members, and where they stand in its bytes. Whoever needs
+ * A JSON body, looked at once: the values of its top-level members, and where they stand in its bytes. What needs
  * either has it from here. A large body is not parsed: its large values stand here as what they are, without content.
  */
 import { parseObject, spans, textOf, type Fields, type Span } from './json.ts';

@@ -13,7 +13,7 @@ function times(n: number, body: (i: number) => void): void {
   for (let i = 0; i < n; i++) body(i);
 }
 
-/** Gives a breaker that is open since 0 for that reason. */
+/** Returns a breaker that is open since 0 for that reason. */
 function opened(reason: 'unreachable' | 'resetting' | 'failing', random = middle): Breaker {
   const breaker = new Breaker(random);
   if (reason === 'unreachable') breaker.unreachable(0);

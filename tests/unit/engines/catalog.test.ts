@@ -14,7 +14,7 @@ function catalog(list: Served[], options: Partial<CatalogOptions> = {}): Catalog
   return new Catalog(list, { defaultModel: undefined, anyModelName: true, ...options });
 }
 
-/** Gives the error of a request that must be refused. */
+/** Returns the error of a request that must be refused. */
 function refusal(of: Catalog, model: string | undefined, needsModel = true): GatewayError {
   try {
     of.resolve(model, needsModel);

@@ -20,7 +20,7 @@ function isStalled(progress: Progress, now: number, other: Partial<StallQuestion
   });
 }
 
-/** Gives the progress of an engine with requests since 0 that moved every `gapMs` up to `endMs`. */
+/** Returns the progress of an engine with requests since 0 that moved every `gapMs` up to `endMs`. */
 function moving(gapMs: number, endMs: number): Progress {
   const progress = new Progress();
   progress.opened(0);

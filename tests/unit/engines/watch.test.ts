@@ -68,7 +68,7 @@ function watchOf(
       },
     },
   );
-  /** Gives what was asked since the last time. */
+  /** Returns what was asked since the last time. */
   const news = () => asked.splice(0);
   return { clock, watch, upstream, said, sent, heard, lines, news };
 }

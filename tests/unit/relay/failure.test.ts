@@ -39,6 +39,13 @@ describe('a request that was ended', () => {
     expect(explainFailure(thrown, inFlight('idle_timeout')).code).toBe('idle_timeout');
   });
 
+  test('gets the text that came with the reason', () => {
+    const request = inFlight();
+    request.abort('idle_timeout', 'silent for 3 ms');
+    const { code, message } = explainFailure(new Error('broken'), request);
+    expect([code, message]).toEqual(['idle_timeout', 'silent for 3 ms']);
+  });
+
   test('gets the time until a retry if the thrown error has it', () => {
     const knows = new GatewayError('queue_timeout', { headers: { 'retry-after': '7' } });
     expect(explainFailure(knows, inFlight('queue_timeout'))).toBe(knows);

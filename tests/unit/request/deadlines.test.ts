@@ -2,8 +2,13 @@
  * Which deadline has passed in which phase. Clocks are numbers; nothing here waits.
  */
 import { describe, expect, test } from 'bun:test';
-import type { ErrorCode } from '../../../src/wire/errors.ts';
-import { isUnproven, overdue, type Deadlines } from '../../../src/request/deadlines.ts';
+import {
+  isUnproven,
+  overdue,
+  type Deadlines,
+  overdueText,
+  type Overdue,
+} from '../../../src/request/deadlines.ts';
 import { LiveRequest, type Phase } from '../../../src/request/live.ts';
 import { routes } from '../../../src/wire/routes.ts';
 import { caller } from '../../support/samples.ts';
@@ -69,7 +74,7 @@ const decode: State = {
 const plainBody: State = { ...decode, stream: false };
 
 /** The state of a request, the time of the upstream's last proof, the time now, and the deadline that has passed. */
-const table: [string, State, number, number, ErrorCode | undefined][] = [
+const table: [string, State, number, number, Overdue | undefined][] = [
   ['a body that is young', { phase: 'body' }, unproven, 1_019, undefined],
   ['a body that is late', { phase: 'body' }, unproven, 1_020, 'request_body_timeout'],
   [
@@ -131,7 +136,7 @@ describe('overdue', () => {
     expect(overdue(inState(state, provenAt), off, 1e12)).toBeUndefined();
   });
 
-  const each: [keyof Deadlines, State, number, number, ErrorCode][] = [
+  const each: [keyof Deadlines, State, number, number, Overdue][] = [
     ['connectTimeoutMs', prefill, unproven, 5_500, 'connect_timeout'],
     ['requestBodyTimeoutMs', { phase: 'body' }, unproven, 5_500, 'request_body_timeout'],
     ['firstByteTimeoutMs', prefillStream, proven, 5_500, 'first_byte_timeout'],
@@ -192,3 +197,25 @@ describe('overdue', () => {
     expect(inFlight.signal.aborted).toBe(false);
   });
 });
+
+test.each([
+  ['connect_timeout', 'CONNECT_TIMEOUT_MS is 1 ms'],
+  ['first_byte_timeout', 'FIRST_BYTE_TIMEOUT_MS is 2 ms'],
+  ['idle_timeout', 'IDLE_TIMEOUT_MS is 3 ms'],
+  ['total_timeout', 'TOTAL_TIMEOUT_MS is 4 ms'],
+  ['queue_timeout', 'QUEUE_TIMEOUT_MS is 5 ms'],
+  ['request_body_timeout', 'REQUEST_BODY_TIMEOUT_MS is 6 ms'],
+] as const)(
+  'the client of %s is told which setting ended its request, and the figure',
+  (code, figure) => {
+    const text = overdueText(code, {
+      connectTimeoutMs: 1,
+      firstByteTimeoutMs: 2,
+      idleTimeoutMs: 3,
+      totalTimeoutMs: 4,
+      queueTimeoutMs: 5,
+      requestBodyTimeoutMs: 6,
+    });
+    expect(text).toContain(`(${figure})`);
+  },
+);

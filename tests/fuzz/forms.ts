@@ -26,6 +26,7 @@ interface Forwarded {
 /** A reader of forms: returns the values of "model" for each form, in their order. */
 interface FormReader {
   name: string;
+  readsForms: boolean;
   read(forms: readonly Forwarded[]): Promise<string[][]>;
 }
 
@@ -49,12 +50,13 @@ function programReader(name: string, command: string[]): FormReader {
     }
     return answers.map((line) => JSON.parse(line) as string[]);
   }
-  return { name, read };
+  return { name, readsForms: true, read };
 }
 
 /** What an engine may read that looks at no form: the query, and JSON whatever the content type. */
 const otherReader: FormReader = {
   name: 'a reader of queries and JSON',
+  readsForms: false,
   read: async (forms) =>
     forms.map(({ query, body }) => [...queryModels(query), ...jsonModels(body)]),
 };
@@ -164,15 +166,19 @@ export async function fuzzForms(tally: Tally, { cases, seed, log }: FuzzOptions)
   const forwarded = engine.requests.map((request) =>
     forwardedOf(request, clientIdOf(request.headers) ?? ''),
   );
-  for (const { name, read } of readers) {
+  for (const { name, read, readsForms } of readers) {
     const models = await read(forwarded);
     for (const [i, found] of models.entries()) {
-      const other = found.find((model) => model.trim() !== allowed && model !== '');
       const number = Number(forwarded[i]?.name.slice('form-'.length));
-      if (other === undefined) continue;
       const form = forms[number] as FormCase;
-      const shown = { ...form, body: form.body.toString('latin1') };
-      reasons.set(number, `${name} reads ${JSON.stringify(other)} in ${JSON.stringify(shown)}`);
+      const shown = JSON.stringify({ ...form, body: form.body.toString('latin1') });
+      const other = found.find((model) => model.trim() !== allowed && model !== '');
+      if (other !== undefined) {
+        reasons.set(number, `${name} reads ${JSON.stringify(other)} in ${shown}`);
+      } else if (form.isPlain && found.length === 0 && readsForms) {
+        // A reader that reads nothing would find nothing wrong.
+        reasons.set(number, `${name} reads no model in ${shown}`);
+      }
     }
   }
   for (let i = 0; i < cases; i++) tally.judge(`form ${i} of seed ${seed + i}`, reasons.get(i));

@@ -196,9 +196,61 @@ function plainForm(random: Random): FormCase {
   };
 }
 
+/** Returns a plain form with one or two small changes, since a form with many is refused for any of them. */
+function nearlyPlainForm(random: Random): FormCase {
+  const plain = plainForm(random);
+  const other = random.pick([
+    'Content-Disposition: form-data; name="prompt"',
+    'Content-Disposition: form-data; name="x"; filename="model"',
+    'Content-Disposition: form-data; name="language"\r\nContent-Type: text/plain',
+    ...namings.slice(0, 3),
+  ]);
+  const part = `--B\r\n${other}\r\n\r\n${random.pick([...forbiddenValues, noise(random)])}\r\n`;
+  let text = plain.body.toString('latin1').replace('--B--', `${part}--B--`);
+  for (let i = 1 + random.below(2); i > 0; i--) {
+    const at = random.below(text.length);
+    // Nothing is cut out, or some bytes behind the place.
+    const behind = text.slice(at + (random.oneIn(2) ? 0 : random.below(4)));
+    text = text.slice(0, at) + random.pick([...smallChanges, noise(random)]) + behind;
+  }
+  const types = random.oneIn(3) ? random.pick(contentTypes) : plain.contentTypes;
+  return {
+    contentTypes: [...types],
+    query: random.oneIn(6) ? random.pick(queries) : '',
+    body: Buffer.from(text, 'latin1'),
+    isPlain: false,
+  };
+}
+
+const smallChanges = [
+  '',
+  '',
+  ' ',
+  '\t',
+  '\r\n',
+  '\n',
+  '\r',
+  ';',
+  '"',
+  "'",
+  '\\',
+  '=',
+  '*',
+  '--',
+  '-',
+  '\0',
+  '\x80',
+  ':',
+  ',',
+  '; name="model"',
+  '; name=model',
+  forbidden,
+];
+
 /** Returns a random form. Its text is one byte a character. */
 export function formCase(random: Random): FormCase {
   if (random.oneIn(10)) return plainForm(random);
+  if (random.oneIn(2)) return nearlyPlainForm(random);
   const types = random.oneIn(2) ? contentTypes[0] : random.pick(contentTypes);
   const query = random.pick(queries);
   const isOther = random.oneIn(15);

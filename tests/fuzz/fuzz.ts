@@ -28,7 +28,7 @@ const parts: readonly FuzzPart[] = [
     name: 'specification',
     run: fuzzSpecification,
     cases: 10_000,
-    quickCases: 500,
+    quickCases: 300,
     withinMs: 1_800_000,
   },
 ];

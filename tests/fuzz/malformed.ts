@@ -30,14 +30,16 @@ const statuses = new Set([
 ]);
 
 /** Returns what is wrong with the bytes that a client got, `undefined` when they are answers as documented. */
-export function wrongIn(received: string): string | undefined {
+function wrongIn(received: string): string | undefined {
   let rest = Buffer.from(received, 'latin1');
   while (rest.length > 0) {
-    const answer = new RawAnswer(true);
+    // Behind the head of an answer to HEAD comes the next answer: no body begins like that.
+    const hasBody = !/^(?:[^\r]|\r(?!\n\r\n))*\r\n\r\nHTTP\/1\.1 /.test(rest.toString('latin1'));
+    const answer = new RawAnswer(hasBody);
     rest = Buffer.from(answer.read(rest));
     if (answer.head === '') return `not HTTP: ${JSON.stringify(received.slice(0, 200))}`;
     if (!/^HTTP\/1\.1 \d{3}( |$)/.test(answer.head)) return `the head is ${answer.head}`;
-    const reason = wrongWith(answer);
+    const reason = wrongWith(answer, hasBody);
     if (reason !== undefined) return reason;
     // The answer to HEAD, or one that is not whole because the client left.
     if (!answer.isWhole) return undefined;
@@ -45,13 +47,13 @@ export function wrongIn(received: string): string | undefined {
   return undefined;
 }
 
-function wrongWith(answer: RawAnswer): string | undefined {
+function wrongWith(answer: RawAnswer, hasBody: boolean): string | undefined {
   const { status, text } = answer;
   if (status === 100) return undefined;
   const code = answer.header('x-gateway-error');
   if (status === 500 || code === 'internal_error') return `status ${status}: ${text}`;
   if (!statuses.has(status)) return `status ${status}`;
-  if (status < 400 || !answer.isWhole) return undefined;
+  if (status < 400 || !hasBody || !answer.isWhole) return undefined;
   if (text === '') return bare.includes(status) ? undefined : `status ${status} without a body`;
   if (code === undefined) return undefined;
   const row = (errorTable as Record<string, { status: number } | undefined>)[code];

@@ -217,7 +217,7 @@ async function refusalsOf(url: string, limited: string): Promise<string[]> {
     const answer = await fetch(`${url}/v1/completions`, {
       method: 'POST',
       headers: { authorization: `Bearer ${limited}` },
-      body: JSON.stringify({ prompt: 'Hi', max_tokens: 100 }),
+      body: JSON.stringify({ model: 'demo', prompt: 'Hi', max_tokens: 100 }),
     });
     const text = await answer.text();
     return answer.status === 200 ? [] : [`${answer.status} ${text}`];

@@ -12,7 +12,7 @@ export interface Footprint {
   descriptors: number;
   sockets: number;
   timers: number;
-  /** Objects that belong to requests, by their kind. */
+  /** All objects of the runtime, by their kind. */
   objects: Record<string, number>;
   /** Processor time while idle, in microseconds a second. */
   idleUsPerSecond: number;
@@ -20,6 +20,7 @@ export interface Footprint {
   heapBytes: number;
 }
 
+/** Kinds of objects that belong to requests. */
 const kinds = ['AbortController', 'AbortSignal', 'ReadableStream', 'Request', 'Response', 'Blob'];
 const idleMs = 10_000;
 /** Sockets that the runtime keeps for the next request, timers of a probe: so many more are no leak. */
@@ -65,7 +66,7 @@ export async function measureFootprint(gateway: Gateway): Promise<Footprint> {
   return {
     ...descriptorsOf(pid),
     timers: counts['Timeout'] ?? 0,
-    objects: Object.fromEntries(kinds.map((kind) => [kind, counts[kind] ?? 0])),
+    objects: counts,
     idleUsPerSecond,
     rssBytes: rssBytes([pid]),
     heapBytes: heapSize,
@@ -104,11 +105,23 @@ export function leaksBetween(before: Footprint, after: Footprint): string[] {
 /** Returns a footprint in one line. */
 export function describeFootprint(footprint: Footprint): string {
   const { descriptors, sockets, timers, objects, idleUsPerSecond } = footprint;
-  const others = Object.entries(objects).map(([kind, count]) => `${kind} ${count}`);
+  const others = kinds.map((kind) => `${kind} ${objects[kind] ?? 0}`);
   const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
   return (
     `${descriptors} descriptors (${sockets} sockets), ${timers} timers, ${others.join(', ')}, ` +
     `${Math.round(idleUsPerSecond)} µs/s idle, ` +
     `RSS ${megabytes(footprint.rssBytes)}, heap ${megabytes(footprint.heapBytes)}`
   );
+}
+
+/** Returns the kinds of objects of which there are more than before, the most first; they need not be a leak. */
+export function growthBetween(before: Footprint, after: Footprint): string {
+  const grown = Object.entries(after.objects)
+    .map(([kind, count]) => [kind, count - (before.objects[kind] ?? 0)] as const)
+    .filter(([, more]) => more > 0)
+    .toSorted(([, a], [, b]) => b - a);
+  return grown
+    .slice(0, 8)
+    .map(([kind, more]) => `${kind} +${more}`)
+    .join(', ');
 }

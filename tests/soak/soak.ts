@@ -14,7 +14,13 @@ import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { RawClient, requestBytes } from '../support/rawclient.ts';
 import { randomFrom, type Random } from '../support/random.ts';
 import { until } from '../support/wait.ts';
-import { describeFootprint, descriptorsOf, leaksBetween, settledFootprint } from './footprint.ts';
+import {
+  describeFootprint,
+  descriptorsOf,
+  growthBetween,
+  leaksBetween,
+  settledFootprint,
+} from './footprint.ts';
 import { visit, type Keys } from './visitors.ts';
 
 const operatorKey = 'sk-admin-of-these-tests';
@@ -35,7 +41,8 @@ const settings = {
   STALL_TIMEOUT_MS: '3000',
   MAX_QUEUED_REQUESTS: '200',
   RESPONSE_CACHE: 'on',
-  RESPONSE_CACHE_BYTES: '4000000',
+  // So small that it is full after the warm-up.
+  RESPONSE_CACHE_BYTES: '100000',
 };
 
 /** Three engines with their own ports, which stay theirs over restarts. */
@@ -297,6 +304,7 @@ async function main(): Promise<number> {
   await until('the engines are up', areUp);
   const after = await settledFootprint(gateway, before);
   console.log(`after:  ${describeFootprint(after)}`);
+  console.log(`grown:  ${growthBetween(before, after)}`);
   const visits = [...counts].toSorted(([, a], [, b]) => b - a);
   console.log(visits.map(([kind, count]) => `${kind} ${count}`).join(', '));
   console.log(`${engines.restarts} restarts of engines, at most ${mostDescriptors} descriptors`);

@@ -83,15 +83,23 @@ export async function serve(
 
   const app = createApp(parts);
   const listener = new Listener(app, config, parts, certificate);
+
+  /** Ends what listens, and then the parts. */
+  async function close(): Promise<void> {
+    await listener.stop();
+    await scheduler.close();
+    await listener.stopScrapes();
+    await accountSync.close();
+    await stores.close();
+    await tracing?.close();
+  }
+
   try {
     listener.open();
   } catch (error) {
     const place = places[app.server === null ? 0 : 1];
     if (place) explainPlace(error, place, log);
-    await app.server?.stop(true);
-    await scheduler.close();
-    await accountSync.close();
-    await stores.close();
+    await close();
     await end(1);
     return { url: undefined, ended: ended.promise };
   }
@@ -115,12 +123,7 @@ export async function serve(
     await Promise.race([live.empty(), Bun.sleep(config.shutdownGraceMs), hurry.promise]);
     if (live.size > 0) log.warn({ inFlight: live.size }, 'ending the open requests');
     live.abortAll('shutting_down');
-    await listener.stop();
-    await scheduler.close();
-    await listener.stopScrapes();
-    await accountSync.close();
-    await stores.close();
-    await tracing?.close();
+    await close();
     unwatch?.();
     log.info('stopped');
     return await end(state.isHurried ? 1 : 0);

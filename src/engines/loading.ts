@@ -4,6 +4,7 @@
  */
 import { valueAt } from './endpoints.ts';
 import { lastValueOf } from '../wire/json.ts';
+import { readShort } from '../wire/shortbody.ts';
 
 /** The engine's own answer has about 80 bytes. */
 const maxLoadingBytes = 1_024;
@@ -29,12 +30,7 @@ export interface Unavailable {
 
 /** Reads a 503 to its end, where it is short. */
 export async function readUnavailable(answer: Response): Promise<Unavailable> {
-  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
-  if (!(length <= maxNoticeBytes)) return { answer, isLoading: false };
-  const bytes = await answer.bytes();
-  const { status, headers } = answer;
-  return {
-    answer: new Response(bytes, { status, headers }),
-    isLoading: isLoadingModel(status, bytes),
-  };
+  const short = await readShort(answer, maxNoticeBytes);
+  if (short === undefined) return { answer, isLoading: false };
+  return { answer: short.answer, isLoading: isLoadingModel(answer.status, short.bytes) };
 }

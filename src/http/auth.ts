@@ -5,6 +5,7 @@
 import { Elysia } from 'elysia';
 import type { KeyRing } from '../accounts/keyring.ts';
 import { digestOf } from '../accounts/keys.ts';
+import { partsOf } from '../config/problems.ts';
 import type { Caller } from '../request/caller.ts';
 import { GatewayError, type ErrorDetails } from '../wire/errors.ts';
 import { givenIdOf, keyHeaders } from '../wire/headers.ts';
@@ -16,12 +17,10 @@ type Place = (request: Request) => readonly string[];
 const none: readonly string[] = [];
 const bearer = /^Bearer /i;
 
-/** Returns the parts of a header: a proxy or an SDK that sends it twice makes one with a comma of it. */
-function partsOf(value: string): string[] {
-  return value.split(',').flatMap((part) => part.trim() || []);
-}
-
-/** Returns the keys of `Authorization: Bearer`; what follows another scheme is no key. */
+/**
+ * Returns the keys of `Authorization: Bearer`; what follows another scheme is no key. A proxy or an SDK that sends a header
+ * twice makes one with a comma of it.
+ */
 function bearerKeys({ headers }: Request): readonly string[] {
   const authorization = headers.get('authorization');
   if (authorization === null) return none;
@@ -63,9 +62,13 @@ const clientPlaces: readonly Place[] = [
 /** How many keys of a request are looked at. */
 const maxKeys = 5;
 
+function allKeys(request: Request): string[] {
+  return clientPlaces.flatMap((place) => place(request));
+}
+
 /** Returns the keys that a client's request presents, at most five, in the order in which they are tried. */
 export function presentedKeys(request: Request): string[] {
-  return clientPlaces.flatMap((place) => place(request)).slice(0, maxKeys);
+  return allKeys(request).slice(0, maxKeys);
 }
 
 /**
@@ -113,8 +116,7 @@ export function idsOf(request: Request): RequestIds {
 }
 
 function holdsKey(id: string, request: Request): boolean {
-  const keys = clientPlaces.flatMap((place) => place(request));
-  return keys.some((key) => key.length >= minKeyLength && id.includes(key));
+  return allKeys(request).some((key) => key.length >= minKeyLength && id.includes(key));
 }
 
 /**

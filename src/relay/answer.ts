@@ -16,6 +16,7 @@ import { isList, textOf } from '../wire/json.ts';
 import { JsonEnd } from '../wire/jsonend.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { relay, type Passage } from './stream.ts';
+import { readUpTo, type ChunkReader } from '../wire/shortbody.ts';
 import { Edges, readTokens } from '../wire/tokens.ts';
 import type { Outcome } from '../request/settlement.ts';
 import { endsOf, hasUsageFrame } from './usageinjection.ts';
@@ -152,28 +153,12 @@ async function answerJson(
 }
 
 /** Reads the chunks of the engine's body. */
-interface BodyReader {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+interface BodyReader extends ChunkReader {
   cancel(): Promise<void>;
 }
 
 function readerOf(upstream: Response): BodyReader {
   return (upstream.body as ReadableStream<Uint8Array>).getReader();
-}
-
-/** Reads until the body ends or more than `maxBytes` are there. */
-async function readUpTo(
-  reader: BodyReader,
-  maxBytes: number,
-): Promise<{ bytes: Uint8Array; isEnd: boolean }> {
-  const parts: Uint8Array[] = [];
-  for (let length = 0; length <= maxBytes;) {
-    const { done, value } = await reader.read();
-    if (done || value === undefined) return { bytes: Buffer.concat(parts), isEnd: true };
-    parts.push(value);
-    length += value.length;
-  }
-  return { bytes: Buffer.concat(parts), isEnd: false };
 }
 
 /** Passes the body on as it comes. */
@@ -284,8 +269,8 @@ class PassedAnswer implements Passage {
       request.counted(this.ends.frames);
       request.told(readTokens(last, this.ends.opening));
       if (request.status < 300) request.toldFailure(failureInStream(last));
+      watchedUsage?.watched(hasUsageFrame(this.ends));
     }
-    if (this.ends !== undefined) watchedUsage?.watched(hasUsageFrame(this.ends));
     if (this.#edges !== undefined) {
       request.told(this.#edges.tokens());
       const { whole } = this.#edges;

@@ -3,6 +3,7 @@
  * first of them on the status is 200, so that every failure comes as its family's error event. It never writes a comment
  * into the answer itself, whose bytes pass unchanged, and decides nothing about the queue.
  */
+import { readUpTo, type ChunkReader } from '../wire/shortbody.ts';
 import { viewOf } from '../wire/bytes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
 import { isRecord } from '../wire/json.ts';
@@ -27,8 +28,7 @@ export interface FeedbackOptions {
 type Body = ReadableStream<Uint8Array>;
 type Controller = ReadableStreamDefaultController<Uint8Array>;
 /** The part of a stream's reader that is used here. */
-interface Reader {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+interface Reader extends ChunkReader {
   closed: Promise<unknown>;
   cancel(): Promise<void>;
 }
@@ -226,15 +226,9 @@ function asOneFrame(body: Body): Body {
 /** Reads an engine's error, as far as it comes and is not too long. */
 async function textOf(body: Body): Promise<string> {
   const reader = body.getReader();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
   try {
-    while (length <= maxErrorBytes) {
-      const { done, value } = await reader.read();
-      if (done) return viewOf(Buffer.concat(chunks)).toString();
-      chunks.push(value);
-      length += value.length;
-    }
+    const { bytes, isEnd } = await readUpTo(reader, maxErrorBytes);
+    if (isEnd) return viewOf(bytes).toString();
   } catch {
     return ''; // It broke off: the status says that it was an error all the same.
   }

@@ -7,13 +7,9 @@ import type { StreamEnds } from './lastframes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
 import { lastValueOf } from '../wire/json.ts';
 import type { JsonEnd } from '../wire/jsonend.ts';
+import type { ChunkReader } from '../wire/shortbody.ts';
 import { FrameStage, isLastFrame } from '../wire/sse.ts';
 import { outcomeOf, type Outcome } from '../request/settlement.ts';
-
-/** Reads the chunks of the engine's body. */
-interface ChunkReader {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
-}
 
 /** An answer that is passed on, and what is reported of it. */
 export interface Passage {

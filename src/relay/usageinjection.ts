@@ -6,6 +6,7 @@ import { hasText } from '../wire/bytes.ts';
 import { isRecord, lastValueOf, type Fields } from '../wire/json.ts';
 import type { EngineKind } from '../wire/kinds.ts';
 import type { Route } from '../wire/routes.ts';
+import { readShort } from '../wire/shortbody.ts';
 import { StreamEnds } from './lastframes.ts';
 
 export type UsageEdit = Readonly<{ stream_options: object }>;
@@ -44,12 +45,9 @@ export function mayRefuseField({ status }: Response): boolean {
 
 /** Reads a 400 or 422 to its end, where it is short. */
 export async function readRefusal(answer: Response): Promise<UsageRefusal> {
-  const length = Number(answer.headers.get('content-length') ?? Number.NaN);
-  if (!(length <= maxRefusalBytes)) return { answer, namesField: false };
-  const bytes = await answer.bytes();
-  const { status, headers } = answer;
-  const namesField = hasText(bytes, 'stream_options');
-  return { answer: new Response(bytes, { status, headers }), namesField };
+  const short = await readShort(answer, maxRefusalBytes);
+  if (short === undefined) return { answer, namesField: false };
+  return { answer: short.answer, namesField: hasText(short.bytes, 'stream_options') };
 }
 
 /** Returns whether the frame `[start, end)` is the one that comes only because usage was asked for: no choices, and counts. */

@@ -3,6 +3,7 @@
  * grants nothing, and learns from what engines report how many tokens prompts have.
  */
 import type { Lease, LeaseEnd } from './lease.ts';
+import { Bag } from '../request/bag.ts';
 import type { Upstream } from '../engines/upstream.ts';
 import { blockBytes } from '../wire/prompt.ts';
 
@@ -22,7 +23,7 @@ export class Charges {
   /** Sums over prompts, so that a long one counts for more than a short one, which is mostly template. */
   #promptTokens = defaultPrompt.tokens;
   #promptBytes = defaultPrompt.bytes;
-  readonly #leases = new Set<Lease>();
+  readonly #leases = new Bag<Lease>();
   readonly #options: ChargesOptions;
 
   constructor(options: ChargesOptions) {

@@ -5,6 +5,7 @@ import type { Probe } from '../engines/breaker.ts';
 import type { Connection } from '../engines/connections.ts';
 import type { SlotSet } from '../engines/slots.ts';
 import type { Upstream } from '../engines/upstream.ts';
+import type { Placed } from '../request/bag.ts';
 import type { Job } from '../request/job.ts';
 import type { Outcome } from '../request/settlement.ts';
 import type { Tokens } from '../wire/tokens.ts';
@@ -43,7 +44,9 @@ export interface LeaseOptions {
   ended(lease: Lease, end: LeaseEnd): void;
 }
 
-export class Lease {
+export class Lease implements Placed {
+  /** Of the bag of all that are charged. */
+  place = -1;
   /** Tokens that its caller was charged so far; only charges.ts writes them. */
   chargedPrompt = 0;
   chargedOutput = 0;

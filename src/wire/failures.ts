@@ -18,7 +18,8 @@ const words = ['error', 'failed', '"abort"'];
 /** Text of the model cannot contain these: its quotes are escaped. What does contain one is parsed. */
 const member =
   /(?<!\\)"(error"\s*:\s*["{]|(object|type)"\s*:\s*"(error|response\.failed)"|finish_reason"\s*:\s*"(error|abort)")/;
-const inStream = new RegExp(`^event: ?(error|response\\.failed)\\s*$|${member.source}`, 'm');
+const failureEvent = /^event: ?(error|response\.failed)\s*$/m;
+const inStream = new RegExp(`${failureEvent.source}|${member.source}`, 'm');
 const inAnswer = new RegExp(`"status"\\s*:\\s*"failed"|${member.source}`);
 
 /** @param frames the last frames of an event stream, with their blank lines */
@@ -31,8 +32,7 @@ export function failureInStream(frames: Uint8Array): ToldFailure | undefined {
     if (failure !== undefined) return failure;
   }
   // The event's name says so, whatever its data is.
-  const isEvent = /^event: ?(error|response\.failed)\s*$/m.test(text);
-  return isEvent ? { isRefusal: false, code: undefined } : undefined;
+  return failureEvent.test(text) ? { isRefusal: false, code: undefined } : undefined;
 }
 
 /** A longer answer, such as a list of embeddings, is not searched: an engine that fails has less to say. */

@@ -2,13 +2,14 @@
  * The API key in the query of a URL, `?key=…`, as clients of Gemini send it: how it is found, and how it is taken out
  * before anything else reads the URL.
  */
+import { searchOf } from './routes.ts';
 
 const name = 'key';
 
 /** Returns the decoded values of the query's parameter `key`, in their order. */
 export function queryKeys(url: string): string[] {
-  const query = url.indexOf('?');
-  return query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll(name);
+  const search = searchOf(url);
+  return search === '' ? [] : new URLSearchParams(search).getAll(name);
 }
 
 /** Returns the URL without the query's parameter `key`; every other byte of it is as it was. */

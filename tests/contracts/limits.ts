@@ -15,19 +15,19 @@ import { forSeeds, type Random } from '../support/random.ts';
 import type { Limits } from '../../src/request/caller.ts';
 
 const noon = Date.parse('2026-11-24T12:00:00Z');
-const dayMs = 86_400_000;
+export const dayMs = 86_400_000;
 
 /** The clocks so many milliseconds after noon. */
-function after(ms: number): Moment {
+export function after(ms: number): Moment {
   return { ms: 1_000 + ms, epochMs: noon + ms };
 }
 
 /** A request that reserves so many tokens, of its prompt. */
-function ask(limits: Limits, tokens = 0, principal = 'alice'): Demand {
+export function ask(limits: Limits, tokens = 0, principal = 'alice'): Demand {
   return { principal, limits, promptTokens: tokens, maxAnswerTokens: undefined, answers: 0 };
 }
 
-function admitted(decision: Decision): Reservation {
+export function admitted(decision: Decision): Reservation {
   if (!decision.isAdmitted) throw new Error(`Refused: ${decision.code}`);
   return decision.reservation;
 }

@@ -10,28 +10,14 @@ import { join } from 'node:path';
 import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
-import {
-  runCommand,
-  startGateway,
-  startLateGateway,
-  type Gateway,
-} from '../support/gatewayprocess.ts';
+import { runCommand, type Gateway, limitStores } from '../support/gatewayprocess.ts';
 import { admin, adminKey, issueKey } from '../support/operator.ts';
 import { healthOf } from '../support/gatewayhealth.ts';
 import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 
-/** Limits in the process, and limits that answer late, as those that several gateways share do. */
-const stores = [
-  { limits: 'that answer at once', start: startGateway },
-  // The binary has only the limits in the process.
-  ...(process.env['GATEWAY_BINARY']
-    ? []
-    : [{ limits: 'that answer late', start: startLateGateway }]),
-];
-
-describe.each(stores)('limits $limits', ({ start: startGateway }) => {
+describe.each(limitStores)('limits $limits', ({ start: startGateway }) => {
   const hourMs = 3_600_000;
   const dayMs = 24 * hourMs;
   const engine = startDemoEngine({ tokensPerSecond: 500 });

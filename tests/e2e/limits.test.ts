@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from '
 import OpenAI from 'openai';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { ask, send, type Asked, type RawClient } from '../support/rawclient.ts';
-import { startGateway, startLateGateway, type Gateway } from '../support/gatewayprocess.ts';
+import { startLateGateway, type Gateway, limitStores } from '../support/gatewayprocess.ts';
 import { adminKey, bearer, issueKey } from '../support/operator.ts';
 import { holdPort } from '../support/heldport.ts';
 import { healthOf, untilUpstream, untilIdle } from '../support/gatewayhealth.ts';
@@ -14,16 +14,7 @@ import { until } from '../support/wait.ts';
 
 setDefaultTimeout(60_000);
 
-/** Limits in the process, and limits that answer late, as those that several gateways share do. */
-const stores = [
-  { limits: 'that answer at once', start: startGateway },
-  // The binary has only the limits in the process.
-  ...(process.env['GATEWAY_BINARY']
-    ? []
-    : [{ limits: 'that answer late', start: startLateGateway }]),
-];
-
-describe.each(stores)('limits $limits', ({ start: startGateway }) => {
+describe.each(limitStores)('limits $limits', ({ start: startGateway }) => {
   const engine = startDemoEngine({ slots: 2, tokensPerSecond: 200 });
   let gateway: Gateway;
 

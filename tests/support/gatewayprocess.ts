@@ -130,3 +130,12 @@ async function listening(child: ReturnType<typeof spawnCommand>): Promise<Gatewa
     },
   };
 }
+
+/** Gateways with limits in the process, and with limits that answer late, as those that several gateways share do. */
+export const limitStores = [
+  { limits: 'that answer at once', start: startGateway },
+  // The binary has only the limits in the process.
+  ...(process.env['GATEWAY_BINARY']
+    ? []
+    : [{ limits: 'that answer late', start: startLateGateway }]),
+];

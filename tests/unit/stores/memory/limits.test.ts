@@ -4,35 +4,17 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { MemoryLimits } from '../../../../src/stores/memory/limits.ts';
-import type { Decision, Demand, Moment, Reservation } from '../../../../src/accounts/limits.ts';
+import type { Decision, Reservation } from '../../../../src/accounts/limits.ts';
 import { Calendar } from '../../../../src/accounts/calendar.ts';
 import { LateLimits } from '../../../contracts/latelimits.ts';
-import { limitContract } from '../../../contracts/limits.ts';
+import { admitted, after, ask, dayMs, limitContract } from '../../../contracts/limits.ts';
 import { forSeeds } from '../../../support/random.ts';
 import type { Limits } from '../../../../src/request/caller.ts';
 
 limitContract('in memory', (calendar) => new MemoryLimits(calendar));
 limitContract('that answer late', (calendar) => new LateLimits(new MemoryLimits(calendar)));
 
-const noon = Date.parse('2026-11-24T12:00:00Z');
-const dayMs = 86_400_000;
-
 const fresh = () => new MemoryLimits(new Calendar());
-
-/** The clocks so many milliseconds after noon. */
-function after(ms: number): Moment {
-  return { ms: 1_000 + ms, epochMs: noon + ms };
-}
-
-/** A request that reserves so many tokens, of its prompt. */
-function ask(limits: Limits, tokens = 0, principal = 'alice'): Demand {
-  return { principal, limits, promptTokens: tokens, maxAnswerTokens: undefined, answers: 0 };
-}
-
-function admitted(decision: Decision): Reservation {
-  if (!decision.isAdmitted) throw new Error(`Refused: ${decision.code}`);
-  return decision.reservation;
-}
 
 test('it answers at once, so that no request waits for it', () => {
   const limits = fresh();

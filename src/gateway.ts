@@ -22,6 +22,7 @@ import { tracingHeaders, type Secrets } from './config/secrets.ts';
 import { openStores, type Stores } from './stores/open.ts';
 import type { Tracing } from './observe/tracing.ts';
 import { maskKey } from './log/masking.ts';
+import { BatchedObserver } from './request/batched.ts';
 import { observedBy } from './request/observer.ts';
 import { KeyRing, type KeyOptions } from './accounts/keyring.ts';
 import { setQuietTimer, setRepeatingTimer } from './request/timer.ts';
@@ -99,6 +100,25 @@ export async function makeParts({
     retentionDays,
   });
   const metrics = new Metrics({ live, fleet, pool, ledger, version });
+  const batched = new BatchedObserver(
+    accessLog(log, (name) => fleet.hasName(name)),
+    ledger,
+    metrics,
+  );
+  metrics.onScrape = () => batched.flush();
+  const accountSync = new AccountSync({
+    accounts: accountStore,
+    usage,
+    limits,
+    keys,
+    ledger,
+    batched,
+    live,
+    log,
+    calendar,
+    now,
+    epochNow,
+  });
   const tracing = await startTracing(config, version, fleet, log);
   return {
     version,
@@ -132,24 +152,8 @@ export async function makeParts({
     allowedOrigins: config.corsAllowedOrigins,
     corsHeaders: corsHeaders(config.corsAllowedOrigins),
     operatorCorsHeaders: corsHeaders(namedOrigins(config.corsAllowedOrigins)),
-    observer: observedBy(
-      ...(tracing ? [tracing] : []),
-      accessLog(log, (name) => fleet.hasName(name)),
-      ledger,
-      metrics,
-    ),
-    accountSync: new AccountSync({
-      accounts: accountStore,
-      usage,
-      limits,
-      keys,
-      ledger,
-      live,
-      log,
-      calendar,
-      now,
-      epochNow,
-    }),
+    observer: observedBy(...(tracing ? [tracing] : []), accountSync, batched),
+    accountSync,
     feed: new LiveFeed(() => {
       return {
         at: new Date(epochNow()).toISOString(),

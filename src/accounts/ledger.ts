@@ -10,7 +10,6 @@ import type { LiveRequest } from '../request/live.ts';
 import type { Log } from '../log/log.ts';
 import { rowOf, type NewRow, type UsageRow, type UsageStore } from './usage.ts';
 import { Uuids } from './uuids.ts';
-import type { Caller } from '../request/caller.ts';
 import type { Settlement } from '../request/settlement.ts';
 import type { RequestObserver } from '../request/observer.ts';
 
@@ -51,8 +50,6 @@ export interface LedgerOptions {
 
 /** Hands every request that has ended to the store. */
 export class Ledger implements RequestObserver {
-  /** Called with every row as soon as it is there, and with the caller of its request. */
-  onRow: ((row: NewRow, caller: Caller) => void) | undefined;
   readonly #options: LedgerOptions;
   readonly #flushMs: number;
   readonly #uuids: Uuids;
@@ -116,9 +113,7 @@ export class Ledger implements RequestObserver {
     const { isServed, epochNow } = this.#options;
     const { askedModel, upstream } = record;
     const isName = askedModel === undefined || (isServed?.(askedModel, upstream) ?? true);
-    const row = rowOf(record, epochNow(), isName);
-    this.#rows.push(row);
-    this.onRow?.(row, record.caller);
+    this.#rows.push(rowOf(record, epochNow(), isName));
     this.#flushIn(this.#isFailing ? retryMs : this.#flushMs);
   }
 

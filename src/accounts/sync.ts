@@ -10,8 +10,10 @@ import type { LimitStore, Moment, Spent } from './limits.ts';
 import type { LiveRequests } from '../request/inflight.ts';
 import type { Log } from '../log/log.ts';
 import type { Ledger } from './ledger.ts';
-import { spentTokens, type NewRow, type UsageStore } from './usage.ts';
-import type { Caller } from '../request/caller.ts';
+import { rowOf, spentTokens, type NewRow, type UsageStore } from './usage.ts';
+import type { BatchedObserver } from '../request/batched.ts';
+import type { RequestObserver } from '../request/observer.ts';
+import type { Settlement } from '../request/settlement.ts';
 import type { KeyRing } from './keyring.ts';
 
 export interface AccountSyncOptions {
@@ -20,6 +22,8 @@ export interface AccountSyncOptions {
   limits: LimitStore;
   keys: KeyRing;
   ledger: Ledger;
+  /** Tells the ledger, among others, what has ended. */
+  batched: Pick<BatchedObserver, 'flush'>;
   live: LiveRequests;
   log: Log;
   /** Says when the days and months of budgets begin. */
@@ -41,7 +45,7 @@ const complaints = {
   limits: 'the store of limits fails; some of what was used is not counted',
 };
 
-export class AccountSync {
+export class AccountSync implements RequestObserver {
   readonly #options: AccountSyncOptions;
   /** Keys of which all that they spend is counted: from when they are known to have a budget, to the end. */
   readonly #counted = new Set<string>();
@@ -59,7 +63,6 @@ export class AccountSync {
 
   constructor(options: AccountSyncOptions) {
     this.#options = options;
-    options.ledger.onRow = (row, caller) => this.#settled(row, caller);
   }
 
   /** Accepts the keys of the store, and follows their changes from now on. Never rejects. */
@@ -89,6 +92,7 @@ export class AccountSync {
     this.#isClosed = true;
     this.#unwatch?.();
     for (const timer of this.#timers) clearInterval(timer);
+    this.#options.batched.flush();
     await this.#options.ledger.close();
   }
 
@@ -129,7 +133,8 @@ export class AccountSync {
    * are counted here, and all later ones as they come. Nothing is awaited in here, so that no row changes sides.
    */
   #beginCounting(ids: ReadonlySet<string>): void {
-    const { ledger } = this.#options;
+    const { ledger, batched } = this.#options;
+    batched.flush();
     const before = ledger.part();
     for (const id of ids) {
       this.#counted.add(id);
@@ -138,9 +143,15 @@ export class AccountSync {
     for (const row of ledger.waitingRows) if (ids.has(row.keyId)) void this.#count(row);
   }
 
+  started(): void {}
+
+  isLong(): void {}
+
   /** Counts what was sent while its key had no budget; the store of limits counts what it has admitted under one. */
-  #settled(row: NewRow, { limits }: Caller): void {
-    if (this.#counted.has(row.keyId) && !limits.budgets?.length) void this.#count(row);
+  settled(record: Settlement): void {
+    const { keyId, limits } = record.caller;
+    if (this.#counted.size === 0 || !this.#counted.has(keyId) || limits.budgets?.length) return;
+    void this.#count(rowOf(record, this.#options.epochNow()));
   }
 
   async #count(row: NewRow): Promise<void> {

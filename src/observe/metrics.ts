@@ -100,6 +100,8 @@ export class Metrics implements RequestObserver {
   readonly #upstreams = new LabelValues();
   readonly #keys = new LabelValues();
   readonly #sums = requestFamilies();
+  /** Called before a scrape is answered. */
+  onScrape: (() => void) | undefined;
   /** What else is read at a scrape; made at the first one. */
   #state: readonly Family[] | undefined;
   #lag: Promise<EventLoopLag> | undefined;
@@ -168,6 +170,7 @@ export class Metrics implements RequestObserver {
     this.#lag ??= EventLoopLag.watch();
     const lag = await this.#lag;
     this.#state ??= [...stateFamilies(this.#observed), ...processFamilies(), ...lag.families];
+    this.onScrape?.();
     const text = textOf([...Object.values(this.#sums), ...this.#state]);
     lag.reset();
     return new Response(text, {

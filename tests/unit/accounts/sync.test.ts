@@ -14,6 +14,8 @@ import { Calendar } from '../../../src/accounts/calendar.ts';
 import { LateLimits } from '../../contracts/latelimits.ts';
 import { isUnlimited, type LimitStore, type Reservation } from '../../../src/accounts/limits.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
+import { BatchedObserver } from '../../../src/request/batched.ts';
+import { observedBy } from '../../../src/request/observer.ts';
 import { LiveRequests } from '../../../src/request/inflight.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { SqliteKeys } from '../../../src/stores/sqlite/keys.ts';
@@ -53,7 +55,8 @@ function stage(wrap: Wrappers = {}) {
   const epochNow = () => clock.epochMs;
   const mask = (text: string) => text;
   const ledger = new Ledger({ store: usage, log, epochNow, mask, retentionDays: 0 });
-  const of = { accounts: store, usage, limits, keys, ledger, live, log, calendar };
+  const batched = new BatchedObserver(ledger);
+  const of = { accounts: store, usage, limits, keys, ledger, batched, live, log, calendar };
   const accounts = new AccountSync({ ...of, now: () => 0, epochNow });
   const add = (more: Partial<KeyPolicy> = {}) => {
     const issued = issueKey({ ...plainPolicy, ...more }, epoch);
@@ -77,6 +80,7 @@ function stage(wrap: Wrappers = {}) {
     keys,
     limits,
     ledger,
+    batched,
     live,
     accounts,
     add,
@@ -161,7 +165,7 @@ const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /** Takes a request through its limits, as an exchange does; what is returned settles it. */
 async function begin(
-  { limits, ledger, keys, clock }: World,
+  { limits, accounts, batched, keys, clock }: World,
   key: string,
 ): Promise<(tokens: number) => Promise<void>> {
   const moment = () => ({ ms: 0, epochMs: clock.epochMs });
@@ -175,7 +179,8 @@ async function begin(
   }
   return async function settle(tokens) {
     const settling = reservation && limits.settle(reservation, tokens, moment());
-    ledger.settled(settlement({ caller, promptTokens: tokens - 1, completionTokens: 1 }));
+    const record = settlement({ caller, promptTokens: tokens - 1, completionTokens: 1 });
+    observedBy(accounts, batched).settled(record, undefined);
     await settling;
   };
 }
@@ -331,7 +336,7 @@ describe('budgets', () => {
     async ({ wrap }) => {
       await forSeeds(25, async (random) => {
         const world = stage(wrap);
-        const { accounts, add, store, usage, ledger, log, live, keys, calendar } = world;
+        const { accounts, add, store, usage, ledger, batched, log, live, keys, calendar } = world;
         const issued = [add(), add(wide), add({ limits: { requestsPerMinute: 1e6 } })];
         const spent = new Map<string, number>();
         for (const { record } of issued) {
@@ -379,6 +384,7 @@ describe('budgets', () => {
           await accounts.changed();
           return await isAllCounted(world);
         });
+        batched.flush();
         while (ledger.waiting > 0) await ledger.flush();
         const limits = new MemoryLimits(calendar);
         const epochNow = () => epoch;
@@ -386,9 +392,11 @@ describe('budgets', () => {
         const latestUuid = await usage.latestUuid();
         const options = { store: usage, log, epochNow, mask, retentionDays: 0, latestUuid };
         const of = { accounts: store, usage, limits, keys, live, log, calendar };
+        const ledgerAgain = new Ledger(options);
         const again = new AccountSync({
           ...of,
-          ledger: new Ledger(options),
+          ledger: ledgerAgain,
+          batched: new BatchedObserver(ledgerAgain),
           now: () => 0,
           epochNow,
         });

@@ -36,7 +36,7 @@ const secretBytes = 32;
 
 /** Returns the SHA-256 digest of a key. */
 export function digestOf(key: string): Buffer {
-  return new Bun.CryptoHasher('sha256').update(key).digest();
+  return Bun.CryptoHasher.hash('sha256', key);
 }
 
 function random(bytes: number): Buffer {

@@ -22,7 +22,7 @@ interface PlainRun {
 }
 
 /** One window of wrk; throws when an answer was not 200 or a connection failed. */
-async function runWrk(
+export async function runWrk(
   contender: Contender,
   connections: number,
   seconds: number,

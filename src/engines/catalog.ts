@@ -96,6 +96,25 @@ export class Catalog {
     return this.#named.has(name) || this.#find(name) !== undefined;
   }
 
+  /**
+   * Returns the ids of the upstreams in groups: those that some request may run on either of are in one group, and so are
+   * those that others connect. Each upstream is in one group.
+   */
+  connected(): string[][] {
+    const groupOf = new Map(this.#served.map(({ upstream }) => [upstream, [upstream]]));
+    const choices = [...this.names().map((name) => this.#find(name)), this.#anyName];
+    for (const choice of [...choices, this.#unnamed, this.#default]) {
+      const [first, ...others] = choice?.upstreams ?? [];
+      for (const other of others) {
+        const [into, from] = [groupOf.get(first ?? ''), groupOf.get(other)];
+        if (into === undefined || from === undefined || into === from) continue;
+        into.push(...from);
+        for (const id of from) groupOf.set(id, into);
+      }
+    }
+    return [...new Set(groupOf.values())];
+  }
+
   #resolveNamed(model: string, allowed: Allowed): Choice {
     const known = this.#named.get(model);
     if (known !== undefined) return known;

@@ -5,7 +5,7 @@
 import type { Job } from '../request/job.ts';
 import { Catalog, type Choice } from './catalog.ts';
 import { listOf, mergeModels } from '../wire/modellist.ts';
-import type { SlotGroup, SlotSet } from './slots.ts';
+import { Domain, type SlotGroup, type SlotSet, type Succession } from './slots.ts';
 import { Upstream } from './upstream.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
 
@@ -22,6 +22,7 @@ export class Fleet {
   /** What the catalog was made of. */
   #served = '';
   #groups = new WeakMap<Choice, SlotGroup>();
+  #domains: readonly Succession[] = [];
   readonly #owners = new WeakMap<SlotSet, Upstream>();
   readonly #random: () => number;
 
@@ -100,7 +101,23 @@ export class Fleet {
     this.#served = text;
     const { defaultModel, anyModelName } = this.#settings;
     this.#catalog = new Catalog(served, { defaultModel, anyModelName: anyModelName === 'on' });
+    this.#domains = this.#catalog.connected().map((ids) => this.#domainOf(ids));
     return true;
+  }
+
+  /** The domains that there are, and what each was before the latest change. */
+  get domains(): readonly Succession[] {
+    return this.#domains;
+  }
+
+  /** Returns the domain of those upstreams: the one that they have if it is theirs alone, else a new one. */
+  #domainOf(ids: readonly string[]): Succession {
+    const id = ids.toSorted().join(' ');
+    const upstreams = this.#upstreams.filter((upstream) => ids.includes(upstream.id));
+    const origins = [...new Set(upstreams.map(({ domain }) => domain))];
+    const domain = origins.find((origin) => origin.id === id) ?? new Domain(id);
+    for (const upstream of upstreams) upstream.joins(domain);
+    return { domain, origins };
   }
 
   /** Returns where a request may run. Throws what the catalog throws. */

@@ -8,7 +8,7 @@ import type { EngineLoad } from './load.ts';
 import { PrefixIndex } from './prefixes.ts';
 import type { EngineSighting } from './probe.ts';
 import { Progress } from './progress.ts';
-import { SlotSet } from './slots.ts';
+import { Domain, SlotSet } from './slots.ts';
 import { Speed } from './speed.ts';
 import { StreamUsage } from './streamusage.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
@@ -29,6 +29,7 @@ export class Upstream {
   readonly streamUsage = new StreamUsage();
   readonly #sessions = new Sessions(() => new Bun.FetchSession());
   readonly #slotSets = new Map<string, SlotSet>();
+  #domain: Domain;
   #settings: UpstreamSettings;
   #kind: EngineKind;
   #reportedSlots: number | undefined;
@@ -48,12 +49,18 @@ export class Upstream {
   /** @param random returns numbers from 0 up to, not including, 1 */
   constructor(settings: UpstreamSettings, random: () => number) {
     this.#settings = settings;
+    this.#domain = new Domain(settings.id);
     this.#kind = settings.kind === 'auto' ? 'unknown' : settings.kind;
     this.breaker = new Breaker(random);
   }
 
   get id(): string {
     return this.#settings.id;
+  }
+
+  /** The engines that requests compete for together with this one. */
+  get domain(): Domain {
+    return this.#domain;
   }
 
   get settings(): UpstreamSettings {
@@ -159,7 +166,8 @@ export class Upstream {
     let slots = this.#slotSets.get(key);
     if (slots === undefined) {
       const id = key === '' ? this.id : `${this.id}/${key}`;
-      slots = new SlotSet(id, this.#capacityOf(key), this.#isAdmitting && !this.#isFull);
+      const isOpen = this.#isAdmitting && !this.#isFull;
+      slots = new SlotSet(id, this.#capacityOf(key), isOpen, this.#domain);
       this.#slotSets.set(key, slots);
     }
     return slots;
@@ -172,6 +180,12 @@ export class Upstream {
       slots.capacity = this.#capacityOf(key);
       slots.isOpen = isAdmitting && !this.#isFull;
     }
+  }
+
+  /** The fleet: it belongs to that domain from now on. */
+  joins(domain: Domain): void {
+    this.#domain = domain;
+    for (const slots of this.#slotSets.values()) slots.domain = domain;
   }
 
   /** The fleet: takes new settings of the same URL, kind and key. */

@@ -35,6 +35,8 @@ export interface AdmissionOptions {
 }
 
 const longestRetryAfterSeconds = 600;
+/** What a turn takes where no slot is open. */
+const unknownTurnMs = 1_000;
 
 export class Admission {
   readonly #queue: Queue;
@@ -98,7 +100,7 @@ export class Admission {
   report(job: Job): { place: number; waitSeconds: number } | undefined {
     const waiter = this.#waiters.get(job);
     if (waiter === undefined) return undefined;
-    const place = this.#queue.place(waiter);
+    const place = this.#queue.place(waiter, this.#options.now());
     return { place, waitSeconds: (place * this.#turnMs(waiter.group)) / 1000 };
   }
 
@@ -119,14 +121,14 @@ export class Admission {
 
   /** Counts weighted tokens that were served to the caller of a lease. */
   charge({ slots, job }: Pick<Lease, 'slots' | 'job'>, tokens: number): void {
-    this.#queue.charge(slots, job.caller.principal, tokens);
+    this.#queue.charge(slots, job.caller.principal, job.priority, tokens);
   }
 
   /** Moves all that wait to what may run them now; a job that nothing may run any more fails. */
   regroup(): void {
     const { fleet } = this.#options;
     const lost: [Waiter, unknown][] = [];
-    this.#queue.regroup((waiter) => {
+    this.#queue.regroup(fleet.domains, (waiter) => {
       try {
         waiter.choice = fleet.resolve(waiter.job);
         return fleet.groupOf(waiter.choice);
@@ -196,19 +198,24 @@ export class Admission {
     waiter.promised?.reject(isLate ? this.#queueTimeout(waiter) : reason);
   }
 
-  /** Returns how long it takes until a slot of the group is free again, in milliseconds. */
+  /**
+   * Returns how long it takes until one of those that compete for the slots of the group is granted, in milliseconds: until
+   * any slot that they may run on is free again.
+   */
   #turnMs({ slotSets }: SlotGroup): number {
     const { fleet } = this.#options;
-    const perMs = slotSets.map((slots) => {
+    let perMs = 0;
+    for (const slots of this.#queue.places.contested(slotSets)) {
       const capacity = Number.isFinite(slots.capacity) ? slots.capacity : slots.used || 1;
-      return slots.isOpen ? capacity / fleet.ownerOf(slots).speed.serviceMs : 0;
-    });
-    return 1 / (perMs.reduce((sum, rate) => sum + rate, 0) || 1 / 1_000);
+      if (slots.isOpen) perMs += capacity / fleet.ownerOf(slots).speed.serviceMs;
+    }
+    return perMs > 0 ? 1 / perMs : unknownTurnMs;
   }
 
-  /** Returns in how many seconds a repeat has a chance: after all that wait now have had their turn. */
+  /** Returns in how many seconds a repeat has a chance: after all that compete with it now have had their turn. */
   #retrySeconds(group: SlotGroup): number {
-    const seconds = Math.ceil((this.#queue.size * this.#turnMs(group)) / 1000);
+    const competing = this.#queue.places.competing(group.slotSets, this.#options.now());
+    const seconds = Math.ceil((competing * this.#turnMs(group)) / 1000);
     return Math.min(longestRetryAfterSeconds, Math.max(1, seconds));
   }
 

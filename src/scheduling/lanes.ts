@@ -2,25 +2,36 @@
  * Where jobs wait and in which order: for each group of slots one lane for each class and size, in it one line for each
  * caller, in that the oldest first. It grants nothing and counts no slots but those of a caller's cap.
  */
+import { BatchBound } from './batchbound.ts';
 import { Heap } from './heap.ts';
-import { headOf, type Crowd, type Lane, type Line, type Share, type Waiter } from './waiter.ts';
-import type { SlotGroup, SlotSet } from '../engines/slots.ts';
+import {
+  domainOf,
+  headOf,
+  type Contest,
+  type Crowd,
+  type Holder,
+  type Lane,
+  type Line,
+  type Share,
+  type Waiter,
+} from './waiter.ts';
+import type { Domain, SlotGroup, SlotSet } from '../engines/slots.ts';
 import type { Priority } from '../request/caller.ts';
 
-/** Grants to interactive jobs while a batch could run in their place; the next one is the batch's. */
-const maxInteractiveInARow = 9;
 /** Grants to others past a waiter that is next and does not fit; then a slot set is kept for it. */
 const maxPassed = 8;
+/** How much earlier jobs still count for what a job takes, after another one. */
+const earlierShare = 0.95;
 
-function byOrder(a: Waiter, b: Waiter): number {
+export function byOrder(a: Waiter, b: Waiter): number {
   return a.order - b.order;
 }
 
-/** Lowest counter first, then fewest units in use, then longest wait. */
+/** Lowest counter first, then the one that was granted longest ago, then longest wait. */
 function byFairness(a: Line, b: Line): number {
   return (
     a.share.counter - b.share.counter ||
-    a.share.running - b.share.running ||
+    a.share.grantedAt - b.share.grantedAt ||
     byOrder(headOf(a), headOf(b))
   );
 }
@@ -28,10 +39,10 @@ function byFairness(a: Line, b: Line): number {
 /** A batch whose turn has come, then interactive jobs, then other batches. */
 function classOf({ priority, crowd }: Lane): number {
   if (priority === 'interactive') return 1;
-  return crowd.interactiveInARow >= maxInteractiveInARow ? 0 : 2;
+  return crowd.contest.bound.isDue ? 0 : 2;
 }
 
-/** The order in which lines of several lanes have a claim to a slot. */
+/** The order in which lines of several lanes of a domain have a claim to a slot. */
 export function byClassAndFairness(a: Line, b: Line): number {
   return classOf(a.lane) - classOf(b.lane) || byFairness(a, b);
 }
@@ -61,6 +72,7 @@ function hasEligible(crowd: Crowd, priority: Priority): boolean {
 
 export class Lanes {
   readonly #crowds = new Map<SlotGroup, Crowd>();
+  readonly #contests = new Map<Domain, Contest>();
 
   [Symbol.iterator](): Iterator<Crowd> {
     return this.#crowds.values();
@@ -68,7 +80,7 @@ export class Lanes {
 
   insert(waiter: Waiter): void {
     const { share, job } = waiter;
-    const crowd = this.#crowdOf(waiter.group);
+    const crowd = this.#crowdOf(waiter.group, domainOf(waiter));
     if (job.units === 0) {
       crowd.slotless.set(waiter);
       return;
@@ -82,7 +94,7 @@ export class Lanes {
     }
     waiter.line = line;
     line.waiters.set(waiter);
-    this.rank(share);
+    this.rank(share.holder);
   }
 
   /** Takes a waiter out of its line, and leaves what it counts for. */
@@ -98,82 +110,112 @@ export class Lanes {
       share.lines.delete(line);
     }
     line.waiters.delete(waiter);
-    this.rank(share);
+    this.rank(share.holder);
   }
 
   /** Forgets the lanes and the crowd in which nothing waits any more, after that waiter has left. */
-  prune({ group, job }: Waiter): void {
+  prune({ group }: Waiter): void {
     const crowd = this.#crowds.get(group);
     if (crowd === undefined) return;
-    let hasBatch = false;
     for (const [key, lane] of crowd.lanes) {
       if (lane.lines.size === 0) crowd.lanes.delete(key);
-      else hasBatch ||= lane.priority === 'batch';
     }
-    if (job.priority === 'batch' && !hasBatch) crowd.interactiveInARow = 0;
-    if (crowd.lanes.size === 0 && crowd.slotless.size === 0) this.#crowds.delete(group);
+    if (crowd.lanes.size > 0 || crowd.slotless.size > 0) return;
+    this.#crowds.delete(group);
+    for (const { contest } of this.#crowds.values()) if (contest === crowd.contest) return;
+    this.#contests.delete(crowd.contest.domain);
   }
 
-  /** Moves every waiter to its new group; order and counters stay. */
-  regroup(waiters: Iterable<Waiter>, groupOf: (waiter: Waiter) => SlotGroup): void {
-    const moved = [...waiters].map((waiter) => ({ waiter, group: groupOf(waiter) }));
-    for (const { waiter } of moved) this.extract(waiter);
+  /** Takes all waiters out, and forgets what it counts of other domains than these. */
+  clear(waiters: Iterable<Waiter>, domains: ReadonlySet<Domain>): void {
+    for (const waiter of waiters) this.extract(waiter);
     this.#crowds.clear();
-    for (const { waiter, group } of moved) {
-      waiter.group = group;
-      this.insert(waiter);
+    for (const domain of this.#contests.keys()) {
+      if (!domains.has(domain)) this.#contests.delete(domain);
     }
   }
 
   /**
    * Puts a caller's lines where they belong now. A head that the cap does not let run keeps the lines behind it waiting,
-   * and so does a head that was passed over too often: else small jobs of the same caller would go past a large one for
-   * ever.
+   * and so does, in its domain, a head that was passed over too often: else small jobs of the same caller would go past a
+   * large one for ever.
    */
-  rank({ lines, running }: Share): void {
-    if (lines.size === 0) return;
-    let isBlocked = false;
-    for (const line of lines.size > 1 ? [...lines].sort(byClassAndAge) : lines) {
+  rank({ shares, running }: Holder): void {
+    const lines = linesOf(shares);
+    let isCapped = false;
+    let passedIn: Domain[] | undefined;
+    for (const line of lines.length > 1 ? lines.sort(byClassAndAge) : lines) {
       const head = headOf(line);
-      isBlocked ||= !isBelowCap(running, head);
-      if (isBlocked) line.lane.eligible.delete(line);
+      const { domain } = line.share;
+      isCapped ||= !isBelowCap(running, head);
+      if (isCapped || passedIn?.includes(domain)) line.lane.eligible.delete(line);
       else line.lane.eligible.set(line);
-      isBlocked ||= wasPassedOver(head);
+      if (wasPassedOver(head)) (passedIn ??= []).push(domain);
     }
   }
 
-  /** The lowest counter of the callers that wait for open slots; Infinity where none does. */
-  leastCounter(): number {
+  /** The lowest counter of the callers of a class that wait for open slots of a domain; Infinity where none does. */
+  leastCounter(domain: Domain, priority: Priority): number {
     let least = Number.POSITIVE_INFINITY;
-    for (const { group, lanes } of this.#crowds.values()) {
-      if (!group.slotSets.some(({ isOpen }) => isOpen)) continue;
-      for (const { eligible } of lanes.values()) {
-        least = Math.min(least, eligible.peek()?.share.counter ?? least);
+    for (const { group, lanes, contest } of this.#crowds.values()) {
+      if (contest.domain !== domain || !group.slotSets.some(isOpen)) continue;
+      for (const lane of lanes.values()) {
+        if (lane.priority !== priority) continue;
+        least = Math.min(least, lane.eligible.peek()?.share.counter ?? least);
       }
     }
     return least;
   }
 
-  /** Counts a grant on those slots for the classes that could have had it. */
-  countClasses({ job, group }: Waiter, slots: SlotSet): void {
+  /** Counts weighted tokens that a class was served on those slots. */
+  served(slots: SlotSet, priority: Priority, tokens: number): void {
+    const contest = this.#contests.get(slots.domain);
+    if (contest === undefined) return;
+    contest.tokens += tokens;
+    const other = priority === 'batch' ? 'interactive' : 'batch';
+    let isContested = false;
     for (const crowd of this.#crowds.values()) {
-      if (job.priority === 'batch') {
-        if (crowd.group === group) crowd.interactiveInARow = 0;
-      } else if (crowd.group.slotSets.includes(slots) && hasEligible(crowd, 'batch')) {
-        crowd.interactiveInARow++;
-      }
+      isContested ||= crowd.group.slotSets.includes(slots) && hasEligible(crowd, other);
     }
+    contest.bound.served(priority, tokens, isContested);
   }
 
-  #crowdOf(group: SlotGroup): Crowd {
+  /** Counts a grant there. */
+  granted({ domain }: SlotSet): void {
+    const contest = this.#contests.get(domain);
+    if (contest === undefined) return;
+    contest.tokens *= earlierShare;
+    contest.grants = contest.grants * earlierShare + 1;
+  }
+
+  #crowdOf(group: SlotGroup, domain: Domain): Crowd {
     let crowd = this.#crowds.get(group);
     if (crowd === undefined) {
-      const slotless = new Heap<Waiter>(byOrder);
-      crowd = { group, lanes: new Map(), slotless, interactiveInARow: 0 };
+      const contest = this.#contests.get(domain) ?? {
+        domain,
+        bound: new BatchBound(),
+        tokens: 0,
+        grants: 0,
+      };
+      this.#contests.set(domain, contest);
+      crowd = { group, lanes: new Map(), slotless: new Heap<Waiter>(byOrder), contest };
       this.#crowds.set(group, crowd);
     }
     return crowd;
   }
+}
+
+function isOpen(slots: SlotSet): boolean {
+  return slots.isOpen;
+}
+
+const none: Line[] = [];
+
+/** Returns the lines of a caller; makes no list where there are none, which is so at every end of a request. */
+function linesOf(shares: readonly Share[]): Line[] {
+  let lines: Line[] | undefined;
+  for (const share of shares) for (const line of share.lines) (lines ??= []).push(line);
+  return lines ?? none;
 }
 
 function laneOf(crowd: Crowd, priority: Priority, units: number): Lane {
@@ -184,37 +226,4 @@ function laneOf(crowd: Crowd, priority: Priority, units: number): Lane {
     crowd.lanes.set(key, lane);
   }
   return lane;
-}
-
-/**
- * Estimates how many are granted until it is the turn of a waiter of that line: 1 is next. Waiters for other slots do
- * not count, and all jobs are taken to be of the same size. O(callers).
- */
-export function placeOf(waiter: Waiter, line: Line): number {
-  const { lane, share } = line;
-  const { crowd, priority } = lane;
-  let own = 0;
-  let others = 0;
-  let interactive = 0;
-  for (const each of crowd.lanes.values()) {
-    for (const other of each.lines.values()) {
-      if (each.priority !== priority) {
-        interactive += other.waiters.size;
-      } else if (other.share === share) {
-        for (const { order } of other.waiters) if (order < waiter.order) own++;
-      }
-    }
-  }
-  for (const each of crowd.lanes.values()) {
-    if (each.priority !== priority) continue;
-    for (const other of each.eligible) {
-      if (other.share === share) continue;
-      const first = byFairness(other, line) < 0 ? 1 : 0;
-      const turns = first + (own * other.share.weight) / share.weight;
-      others += Math.min(other.waiters.size, turns);
-    }
-  }
-  const place = 1 + own + Math.round(others);
-  if (priority === 'interactive') return place;
-  return place + Math.min(interactive, place * maxInteractiveInARow);
 }

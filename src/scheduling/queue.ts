@@ -3,17 +3,20 @@
  * in tokens ("Fairness in Serving Large Language Models", OSDI 2024: virtual token counters). It decides only: it has no
  * clock, no timer and no promise, and starts nothing.
  *
- * A caller has one counter: the tokens served to it, divided by its weight. The caller with the lowest is next. A caller
- * that comes back is lifted to those that wait, so that idling banks nothing, while overuse is remembered.
+ * In each domain of engines a caller has one counter for each class: the tokens served to it there, divided by its weight.
+ * The caller with the lowest is next. A caller that comes back is lifted to those that wait, so that idling banks nothing,
+ * while overuse is remembered.
  */
 import { Bag } from '../request/bag.ts';
-import { isBelowCap, Lanes, placeOf, wasPassedOver } from './lanes.ts';
+import { isBelowCap, Lanes, wasPassedOver } from './lanes.ts';
+import { Places } from './places.ts';
 import { Reservations } from './reservations.ts';
 import type { ShareStore } from './sharestore.ts';
 import type { SlotBroker } from './slotbroker.ts';
 import { nextTurn, passedOverBy } from './turn.ts';
-import { headOf, type Grant, type Share, type Waiter } from './waiter.ts';
-import { canRun, type SlotGroup, type SlotSet } from '../engines/slots.ts';
+import { domainOf, headOf, type Grant, type Share, type Waiter } from './waiter.ts';
+import { canRun, type SlotGroup, type SlotSet, type Succession } from '../engines/slots.ts';
+import type { Priority } from '../request/caller.ts';
 
 /** How many jobs may wait, and how many bytes of them. */
 export interface QueueLimits {
@@ -50,6 +53,7 @@ export class Queue {
   readonly #broker: SlotBroker;
   readonly #shares: ShareStore;
   readonly #lanes = new Lanes();
+  readonly places = new Places(this.#lanes);
   readonly #reserved: Reservations;
   /** A waiter let in although the queue is full, because it can start now; it must never be held. */
   #extra: Waiter | undefined;
@@ -74,7 +78,7 @@ export class Queue {
 
   /** Returns how many jobs of that caller wait. */
   waiting(principal: string): number {
-    return this.#shares.find(principal)?.waiting ?? 0;
+    return this.#shares.holder(principal)?.waiting ?? 0;
   }
 
   /** Returns whether a job of so many units fits there now, whatever waits. */
@@ -87,12 +91,12 @@ export class Queue {
    * @returns the units taken; `undefined` when the job must wait
    */
   admit(waiter: Waiter, slots: SlotSet): number | undefined {
-    const { units, caller } = waiter.job;
+    const { units, caller, priority } = waiter.job;
     if (this.size > 0 || !this.fits(slots, units)) return undefined;
     if (units === 0) return 0;
-    const running = this.#shares.find(caller.principal)?.running ?? 0;
+    const running = this.#shares.holder(caller.principal)?.running ?? 0;
     if (!isBelowCap(running, waiter)) return undefined;
-    const share = this.#shares.open(caller.principal, caller.weight);
+    const share = this.#shares.open(slots.domain, priority, caller.principal, caller.weight);
     this.#shares.lift(share, Number.POSITIVE_INFINITY);
     return this.#take(share, slots, units);
   }
@@ -106,11 +110,9 @@ export class Queue {
     const { caller, units, bytes } = waiter.job;
     const isExtra = !atHead && !this.#hasPlace(caller.principal, bytes);
     if (isExtra && !this.#canStart(waiter)) return false;
-    const share = this.#shares.open(caller.principal, caller.weight);
-    if (units > 0 && share.lines.size === 0) {
-      this.#shares.lift(share, this.#lanes.leastCounter());
-    }
-    share.waiting++;
+    const share = this.#shareOf(waiter);
+    if (units > 0 && share.lines.size === 0) this.#lift(share);
+    share.holder.waiting++;
     this.#bytes += bytes;
     waiter.share = share;
     waiter.order = atHead ? this.#orderOfReturned++ : this.#order++;
@@ -153,34 +155,70 @@ export class Queue {
   /** Takes back what a grant has taken; exactly once for each. */
   release(slots: SlotSet, principal: string, units: number): void {
     slots.used -= units;
-    const share = this.#shares.find(principal);
-    if (share === undefined) return;
-    this.#shares.release(share, units);
-    this.#lanes.rank(share);
-    this.#shares.settle(share);
+    const holder = this.#shares.holder(principal);
+    if (holder === undefined) return;
+    this.#shares.release(holder, units);
+    this.#lanes.rank(holder);
+    this.#shares.settle(holder);
   }
 
   /**
-   * Counts weighted tokens that were served to a caller on those slots; a negative number corrects an estimate. A caller
-   * that has neither waited nor run for long may be forgotten, and is not charged then.
+   * Counts weighted tokens that were served to a caller, in a class, on those slots; a negative number corrects an estimate.
+   * A caller that has neither waited nor run for long may be forgotten, and is not charged then.
    */
-  charge(slots: SlotSet, principal: string, tokens: number): void {
-    const share = this.#shares.charge(slots, principal, tokens);
-    if (share !== undefined) this.#lanes.rank(share);
+  charge(slots: SlotSet, principal: string, priority: Priority, tokens: number): void {
+    const share = this.#shares.charge(slots.domain, priority, principal, tokens);
+    if (share === undefined) return;
+    this.#lanes.served(slots, priority, tokens);
+    this.#lanes.rank(share.holder);
   }
 
   /**
    * Estimates how many are granted until it is this waiter's turn: 1 is next, 0 does not wait. Waiters for other slots do
-   * not count, and all jobs are taken to be of the same size. O(callers).
+   * not count.
+   * @param now milliseconds
    */
-  place(waiter: Waiter): number {
+  place(waiter: Waiter, now: number): number {
     if (!this.#waiters.has(waiter)) return 0;
-    return waiter.line === undefined ? 1 : placeOf(waiter, waiter.line);
+    return waiter.job.units === 0 ? 1 : this.places.of(waiter, now);
   }
 
-  /** Moves every waiter to its new group after a reload; order and counters stay. */
-  regroup(groupOf: (waiter: Waiter) => SlotGroup): void {
-    this.#lanes.regroup(this.#waiters, groupOf);
+  /**
+   * Moves every waiter to its new group after the engines have come to serve something else; their order stays, and the
+   * counters as far as `ShareStore.succeed` says.
+   * @param domains those that there are now
+   */
+  regroup(domains: readonly Succession[], groupOf: (waiter: Waiter) => SlotGroup): void {
+    const moved = [...this.#waiters].map((waiter) => ({ waiter, group: groupOf(waiter) }));
+    const floorOf: Parameters<ShareStore['succeed']>[1] = (domain, priority) =>
+      this.#lanes.leastCounter(domain, priority);
+    this.#shares.succeed(domains, floorOf);
+    this.#lanes.clear(this.#waiters, new Set(domains.map(({ domain }) => domain)));
+    const strangers: Waiter[] = [];
+    for (const { waiter, group } of moved) {
+      const before = waiter.share.domain;
+      waiter.group = group;
+      waiter.rank = 0;
+      waiter.share = this.#shareOf(waiter);
+      const { domain } = waiter.share;
+      const known = domains.find((succession) => succession.domain === domain);
+      if (known?.origins.includes(before) ?? domain === before) this.#lanes.insert(waiter);
+      else strangers.push(waiter);
+    }
+    for (const waiter of strangers) {
+      this.#lift(waiter.share);
+      this.#lanes.insert(waiter);
+    }
+  }
+
+  /** Returns what its caller has where it waits. */
+  #shareOf(waiter: Waiter): Share {
+    const { caller, priority } = waiter.job;
+    return this.#shares.open(domainOf(waiter), priority, caller.principal, caller.weight);
+  }
+
+  #lift(share: Share): void {
+    this.#shares.lift(share, this.#lanes.leastCounter(share.domain, share.priority));
   }
 
   #hasPlace(principal: string, bytes: number): boolean {
@@ -193,7 +231,7 @@ export class Queue {
     if (this.#freeFor(waiter).length === 0) return false;
     const { units, caller } = waiter.job;
     if (units === 0) return true;
-    const running = this.#shares.find(caller.principal)?.running ?? 0;
+    const running = this.#shares.holder(caller.principal)?.running ?? 0;
     return this.#extra === undefined && isBelowCap(running, waiter);
   }
 
@@ -201,6 +239,7 @@ export class Queue {
     const units = Math.min(wanted, this.#broker.held(slots));
     slots.used += units;
     this.#shares.take(share, units);
+    this.#lanes.granted(slots);
     return units;
   }
 
@@ -208,12 +247,12 @@ export class Queue {
     const { job, share } = waiter;
     this.#waiters.delete(waiter);
     this.#bytes -= job.bytes;
-    share.waiting--;
+    share.holder.waiting--;
     if (this.#extra === waiter) this.#extra = undefined;
     this.#reserved.forget(waiter);
     this.#lanes.extract(waiter);
     this.#lanes.prune(waiter);
-    this.#shares.settle(share);
+    this.#shares.settle(share.holder);
   }
 
   /** Returns the slots where it can start now. */
@@ -279,7 +318,7 @@ export class Queue {
     waiter.passed++;
     if (!wasPassedOver(waiter)) return;
     this.#reserved.keep(waiter);
-    this.#lanes.rank(waiter.share);
+    this.#lanes.rank(waiter.share.holder);
   }
 
   #hold(waiter: Waiter, { waiters, counts }: Held): void {
@@ -291,7 +330,6 @@ export class Queue {
 
   #grant(waiter: Waiter, slots: SlotSet): Grant {
     const units = this.#take(waiter.share, slots, waiter.job.units);
-    this.#lanes.countClasses(waiter, slots);
     this.#remove(waiter);
     return { waiter, slots, units };
   }

@@ -2,27 +2,38 @@
  * What waits, and in what: a waiter stands in the line of its caller, a line in the lane of one class and size, a lane in
  * the crowd of one group of slots. These are the nouns of the queue; lanes.ts, turn.ts and queue.ts decide.
  */
+import type { BatchBound } from './batchbound.ts';
 import type { Heap, Ranked } from './heap.ts';
 import type { Lease } from './lease.ts';
 import type { Spot } from './placing.ts';
 import type { Choice } from '../engines/catalog.ts';
-import type { SlotGroup, SlotSet } from '../engines/slots.ts';
+import type { Domain, SlotGroup, SlotSet } from '../engines/slots.ts';
 import type { Priority } from '../request/caller.ts';
 import type { Placed } from '../request/bag.ts';
 import type { Job } from '../request/job.ts';
 
-/** What one caller was served and has now. The queue reads all of it, and writes `waiting` and `lines`. */
-export interface Share {
+/** What one caller has here, in all domains and classes. The queue reads all of it, and writes `waiting`. */
+export interface Holder {
   readonly principal: string;
-  /** Above 0. */
-  weight: number;
-  /** Weighted tokens served to the caller, divided by its weight. */
-  counter: number;
   /** Units in use. */
   running: number;
   /** Jobs in the queue. */
   waiting: number;
-  /** Where they wait. */
+  shares: Share[];
+}
+
+/** What one caller was served in one domain, in one class. The queue reads all of it; the lanes write `lines`. */
+export interface Share {
+  readonly holder: Holder;
+  readonly domain: Domain;
+  readonly priority: Priority;
+  /** Above 0. */
+  weight: number;
+  /** Weighted tokens served to the caller there, divided by its weight. */
+  counter: number;
+  /** Which grant its latest one was: of two, the later one has the higher number; 0 before the first. */
+  grantedAt: number;
+  /** Where its jobs wait. */
   readonly lines: Set<Line>;
 }
 
@@ -36,6 +47,8 @@ export class Waiter implements Ranked, Placed {
   passed = 0;
   /** The queue's: of its caller; set as it enters. */
   share!: Share;
+  /** The places': which one it is in the order of those that wait for the same slots; 0 before that is known. */
+  rank = 0;
   /** The lanes': where it waits; `undefined` while it is held, and for a job that needs no slot. */
   line: Line | undefined;
   /** Admission's: where it was placed last; `undefined` when there was nothing to choose. */
@@ -85,7 +98,21 @@ export interface Crowd {
   readonly lanes: Map<string, Lane>;
   /** Jobs that need no slot. */
   readonly slotless: Heap<Waiter>;
-  interactiveInARow: number;
+  readonly contest: Contest;
+}
+
+/** What is counted of a domain while anything waits there. */
+export interface Contest {
+  readonly domain: Domain;
+  readonly bound: BatchBound;
+  /** Weighted tokens that were served, and jobs that were granted; later ones count for more. */
+  tokens: number;
+  grants: number;
+}
+
+/** Returns the domain that a waiter waits in. */
+export function domainOf({ group }: Waiter): Domain {
+  return (group.slotSets[0] as SlotSet).domain; // A group has a slot set.
 }
 
 /** Returns the first of a line. */

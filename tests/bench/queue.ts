@@ -36,7 +36,7 @@ function decide(waiters: number, callers: number): number {
   for (let i = 0; i < decisions; i++) {
     enter();
     const ended = running.shift() as Waiter; // All slots are in use.
-    queue.charge(slots, principalOf(ended), random.below(1_000));
+    queue.charge(slots, principalOf(ended), 'interactive', random.below(1_000));
     queue.release(slots, principalOf(ended), 1);
     start();
   }

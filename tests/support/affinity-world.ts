@@ -10,7 +10,7 @@ import { Waiter } from '../../src/scheduling/waiter.ts';
 import type { SlotGroup, SlotSet } from '../../src/engines/slots.ts';
 import { Upstream } from '../../src/engines/upstream.ts';
 import { turnsOf, type Scenario, type Turn } from './affinity-scenarios.ts';
-import { partsOf, principalOf, queueOf, settingsOf } from './schedulingworld.ts';
+import { groupOf, partsOf, principalOf, queueOf, settingsOf } from './schedulingworld.ts';
 
 /**
  * round: the next engine with room. loaded: the least loaded. pooled: one engine with the slots and caches of all, of
@@ -146,7 +146,7 @@ class World {
     if (othersComeAfter > 0)
       for (const { upstream } of this.#engines.slice(1)) upstream.refresh(false);
     this.#total = answers || this.#turnsInAll();
-    this.#group = { slotSets: this.#engines.map(({ slots }) => slots) };
+    this.#group = groupOf(...(this.#engines.map(({ slots }) => slots) as [SlotSet, ...SlotSet[]]));
     this.#queue = queueOf({ choose: (waiter, free) => this.#choose(waiter as Message, free) });
   }
 
@@ -235,7 +235,7 @@ class World {
     const firstByteMs = firstTokenMs + computedTokens / prefillPerMs + wayMs / 2;
     const serviceMs = firstByteMs + answerTokens * decodeMs + wayMs / 2;
     this.#count(message, cachedTokens, firstByteMs);
-    this.#queue.charge(slots, principal, computedTokens + 2 * answerTokens);
+    this.#queue.charge(slots, principal, 'interactive', computedTokens + 2 * answerTokens);
     this.#after(firstByteMs, () => cache.keep(prompt));
     this.#after(serviceMs, () => {
       cache.keep(pages);

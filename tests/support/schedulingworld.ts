@@ -5,7 +5,7 @@ import { Queue, type QueueOptions } from '../../src/scheduling/queue.ts';
 import { Lease, type LeaseOptions } from '../../src/scheduling/lease.ts';
 import type { SchedulerSettings } from '../../src/scheduling/scheduler.ts';
 import { Waiter } from '../../src/scheduling/waiter.ts';
-import { SlotSet, type SlotGroup } from '../../src/engines/slots.ts';
+import type { Domain, SlotGroup, SlotSet, Succession } from '../../src/engines/slots.ts';
 import { MemoryShares } from '../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../src/stores/memory/slots.ts';
 import type { Upstream } from '../../src/engines/upstream.ts';
@@ -141,8 +141,20 @@ export function leaseOf(
   });
 }
 
-/** Any slots, for charges that do not depend on them. */
-export const anywhere = new SlotSet('anywhere', 1, true);
+/** Returns the group of those slot sets, which are of one domain from now on. */
+export function groupOf(...slotSets: [SlotSet, ...SlotSet[]]): SlotGroup {
+  for (const slots of slotSets) slots.domain = slotSets[0].domain;
+  return { slotSets };
+}
+
+/** Returns the domains of those groups as they are after a change that left each as it was, or made it of `origins`. */
+export function succeeding(groups: readonly SlotGroup[], ...origins: Domain[]): Succession[] {
+  const domains = new Set(groups.flatMap(({ slotSets }) => slotSets.map((slots) => slots.domain)));
+  return [...domains].map((domain) => ({
+    domain,
+    origins: origins.length > 0 ? origins : [domain],
+  }));
+}
 
 /** A queue without limits, of a gateway that is alone, which takes the first slots that are free. */
 export function queueOf(options: Partial<QueueOptions> = {}): Queue {

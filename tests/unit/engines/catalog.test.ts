@@ -340,3 +340,61 @@ describe('a caller that may use some models only', () => {
     expect(() => catalog(two).resolve('large', true, ['small', 'fast'])).toThrow('small, fast');
   });
 });
+
+describe('upstreams are connected', () => {
+  const groups = (list: Served[], options: Partial<CatalogOptions> = {}) =>
+    catalog(list, options)
+      .connected()
+      .map((ids) => ids.toSorted().join(' '))
+      .toSorted();
+
+  test('by a model that both serve, also by way of others', () => {
+    const list = [
+      served('a', ['x']),
+      served('b', ['z']),
+      served('c', ['x', 'y']),
+      served('d', ['y', 'w']),
+    ];
+    expect(groups(list)).toEqual(['a c d', 'b']);
+  });
+
+  test('by an alias', () => {
+    const list = [served('a', ['x'], { fast: 'x' }), served('b', ['y'], { fast: 'y' })];
+    expect(groups(list)).toEqual(['a b']);
+    expect(groups([served('a', ['x'], { y: 'x' }), served('b', ['y'])])).toEqual(['a b']);
+  });
+
+  test('where their models are not known, with each other', () => {
+    expect(groups([served('a'), served('b'), served('c', ['x'])])).toEqual(['a b', 'c']);
+  });
+
+  test('by the default model', () => {
+    const list = [served('a', ['x']), served('b', ['x:latest']), served('c', ['y'])];
+    expect(groups(list, { defaultModel: 'x' })).toEqual(['a b', 'c']);
+  });
+
+  test('as often as they may run the same request, and only then', async () => {
+    await forSeeds(200, (random) => {
+      const names = ['x', 'y', 'z', 'w'];
+      const ids = ['a', 'b', 'c', 'd', 'e'].slice(0, 1 + random.below(5));
+      const list = ids.map((id) => {
+        const models = random.oneIn(5) ? undefined : names.filter(() => random.oneIn(3));
+        return served(id, models, random.oneIn(3) ? { [random.pick(names)]: 'x' } : {});
+      });
+      const of = catalog(list);
+      const found = of.connected();
+      expect(found.flat().toSorted()).toEqual(ids);
+      for (const model of [...names, 'unknown', undefined]) {
+        let upstreams: readonly string[] = [];
+        try {
+          ({ upstreams } = of.resolve(model, true));
+        } catch (error) {
+          expect(error).toBeInstanceOf(GatewayError);
+        }
+        expect(found.filter((group) => upstreams.some((id) => group.includes(id))).length).toBe(
+          Math.min(1, upstreams.length),
+        );
+      }
+    });
+  });
+});

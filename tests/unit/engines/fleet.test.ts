@@ -1,5 +1,8 @@
 /** The upstreams that there are: who serves what, what a reload keeps, and who can be spared. */
 import { describe, expect, test } from 'bun:test';
+import type { Fleet } from '../../../src/engines/fleet.ts';
+import type { Domain, SlotSet } from '../../../src/engines/slots.ts';
+import type { Upstream } from '../../../src/engines/upstream.ts';
 import { listOf } from '../../../src/wire/modellist.ts';
 import { jobOf, callerOf, fleetOf, see, settingsOf } from '../../support/schedulingworld.ts';
 
@@ -137,4 +140,49 @@ test('the list of models is that of the engines, or of the configuration', () =>
   const single = fleetOf([settingsOf('a')]);
   single.upstreams.forEach(see);
   expect(single.hasOneList).toBe(true);
+});
+
+describe('domains', () => {
+  const models = (names: Record<string, string[]>) =>
+    Object.entries(names).map(([id, served]) => settingsOf(id, { models: served }));
+  const ids = (fleet: Fleet) => fleet.domains.map(({ domain }) => domain.id).toSorted();
+
+  test('have the engines that a model connects, and stay what they are while those do', () => {
+    const fleet = fleetOf(models({ a: ['x'], b: ['x', 'y'], c: ['z'] }));
+    expect(ids(fleet)).toEqual(['a b', 'c']);
+    const [a, b] = fleet.upstreams;
+    expect(a?.domain).toBe(b?.domain as never);
+    const before = a?.domain;
+    fleet.replace({ ...settings, upstreams: models({ a: ['x'], b: ['x'], c: ['w'] }) });
+    fleet.renew();
+    expect([a?.domain, b?.domain]).toEqual([before, before] as never);
+  });
+
+  test('that merge and split are new ones, which know what they were made of', () => {
+    const fleet = fleetOf(models({ a: ['x'], b: ['x'], c: ['z'] }));
+    const [a, , c] = fleet.upstreams as [Upstream, Upstream, Upstream];
+    const [pair, alone] = [a.domain, c.domain];
+    fleet.replace({ ...settings, upstreams: models({ a: ['x'], b: ['z'], c: ['z'] }) });
+    fleet.renew();
+    expect(ids(fleet)).toEqual(['a', 'b c']);
+    const originsOf = (domain: Domain) =>
+      fleet.domains.find((each) => each.domain === domain)?.origins;
+    expect(originsOf(a.domain)).toEqual([pair]);
+    expect(new Set(originsOf(c.domain))).toEqual(new Set([alone, pair]));
+  });
+
+  test('are those of all slots of an engine, old and new', () => {
+    const slots = { x: 1, y: 2 };
+    const upstream = settingsOf('a', { models: ['x', 'y'], slots });
+    const fleet = fleetOf([upstream]);
+    const slotsOf = (model: string) =>
+      fleet.groupOf(fleet.resolve(jobOf('k', { model }))).slotSets[0] as SlotSet;
+    expect(slotsOf('x').domain).toBe(slotsOf('y').domain);
+    const other = settingsOf('b', { models: ['x'] });
+    fleet.replace({ ...settings, upstreams: [upstream, other] });
+    const before = slotsOf('x');
+    fleet.renew();
+    expect(before.domain.id).toBe('a b');
+    expect(slotsOf('y').domain).toBe(before.domain);
+  });
 });

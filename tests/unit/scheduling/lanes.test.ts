@@ -2,20 +2,22 @@
  * Lines and lanes: the order in them, which waiters a cap holds back, and that waiters that left leave nothing behind.
  */
 import { describe, expect, test } from 'bun:test';
-import { byClassAndFairness, Lanes, placeOf } from '../../../src/scheduling/lanes.ts';
-import { headOf, type Waiter } from '../../../src/scheduling/waiter.ts';
-import { SlotSet } from '../../../src/engines/slots.ts';
+import { byClassAndFairness, Lanes } from '../../../src/scheduling/lanes.ts';
+import { domainOf, headOf, type Waiter } from '../../../src/scheduling/waiter.ts';
+import { SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
 import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { waiterOf, type Wanted } from '../../support/schedulingworld.ts';
 
 function stage() {
   const lanes = new Lanes();
   const shares = new MemoryShares();
-  const group = { slotSets: [new SlotSet('a', 1, true)] };
+  const slots = new SlotSet('a', 1, true);
+  const { domain } = slots;
+  const group = { slotSets: [slots] };
   let order = 0;
-  function enter(principal: string, wanted: Partial<Wanted> = {}): Waiter {
-    const waiter = waiterOf(principal, group, wanted);
-    waiter.share = shares.open(principal, 1);
+  function enter(principal: string, wanted: Partial<Wanted> = {}, at: SlotGroup = group): Waiter {
+    const waiter = waiterOf(principal, at, wanted);
+    waiter.share = shares.open(domainOf(waiter), waiter.job.priority, principal, 1);
     waiter.order = order++;
     lanes.insert(waiter);
     return waiter;
@@ -26,7 +28,7 @@ function stage() {
     });
   };
   const crowds = () => ({ [Symbol.iterator]: () => lanes[Symbol.iterator]() });
-  return { lanes, shares, group, enter, eligible, crowds };
+  return { lanes, shares, group, domain, enter, eligible, crowds };
 }
 
 describe('a line', () => {
@@ -46,11 +48,11 @@ describe('a line', () => {
     const large = enter('a', { maxUnits: 2, units: 2 });
     const last = enter('a', { maxUnits: 2, units: 3 });
     expect(eligible()).toEqual([small, large, last]);
-    small.share.running = 1;
-    lanes.rank(small.share);
+    small.share.holder.running = 1;
+    lanes.rank(small.share.holder);
     expect(eligible()).toEqual([small]);
-    small.share.running = 0;
-    lanes.rank(small.share);
+    small.share.holder.running = 0;
+    lanes.rank(small.share.holder);
     expect(eligible()).toEqual([small, large, last]);
   });
 
@@ -59,7 +61,7 @@ describe('a line', () => {
     const large = enter('a', { units: 2 });
     enter('a');
     large.passed = 8;
-    lanes.rank(large.share);
+    lanes.rank(large.share.holder);
     expect(eligible()).toEqual([large]);
   });
 });
@@ -76,37 +78,47 @@ describe('a crowd', () => {
     expect(one.share.lines.size).toBe(0);
   });
 
-  test('counts interactive grants only while a batch could run', () => {
+  test('knows when it is the turn of a batch: only what could run on the same slots counts', () => {
     const { lanes, group, enter, crowds } = stage();
     const [slots] = group.slotSets as [SlotSet];
-    const quick = enter('a');
-    lanes.countClasses(quick, slots);
-    const batch = enter('b', { priority: 'batch' });
-    lanes.countClasses(quick, slots);
-    lanes.countClasses(quick, new SlotSet('other', 1, true));
-    expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([1]);
-    lanes.countClasses(batch, slots);
-    expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([0]);
+    const isDue = () => [...crowds()].map(({ contest }) => contest.bound.isDue);
+    lanes.served(slots, 'interactive', 10);
+    enter('a');
+    lanes.served(slots, 'interactive', 10);
+    expect(isDue()).toEqual([false]);
+    enter('b', { priority: 'batch' });
+    lanes.served(new SlotSet('other', 1, true, slots.domain), 'interactive', 10);
+    lanes.served(new SlotSet('elsewhere', 1, true), 'interactive', 10);
+    expect(isDue()).toEqual([false]);
+    lanes.served(slots, 'interactive', 10);
+    expect(isDue()).toEqual([true]);
+    lanes.served(slots, 'batch', 2);
+    expect(isDue()).toEqual([false]);
   });
 
   test('has the lowest counter of those that may run on open slots', () => {
-    const { lanes, group, enter } = stage();
-    expect(lanes.leastCounter()).toBe(Number.POSITIVE_INFINITY);
+    const { lanes, group, domain, enter } = stage();
+    expect(lanes.leastCounter(domain, 'interactive')).toBe(Number.POSITIVE_INFINITY);
     enter('a').share.counter = 5;
     enter('b').share.counter = 3;
     for (const name of ['a', 'b']) enter(name);
-    expect(lanes.leastCounter()).toBe(3);
+    expect(lanes.leastCounter(domain, 'interactive')).toBe(3);
     for (const slots of group.slotSets) slots.isOpen = false;
-    expect(lanes.leastCounter()).toBe(Number.POSITIVE_INFINITY);
+    expect(lanes.leastCounter(domain, 'interactive')).toBe(Number.POSITIVE_INFINITY);
   });
 
-  test('can be another one, in the same order', () => {
-    const { lanes, enter, eligible, crowds } = stage();
-    const waiters = [enter('a'), enter('a')];
-    const other = { slotSets: [new SlotSet('b', 1, true)] };
-    lanes.regroup(waiters, () => other);
-    expect([...crowds()].map(({ group }) => group)).toEqual([other]);
-    expect(eligible()).toEqual(waiters.slice(0, 1));
+  test('is gone with all others, and with it what is counted of domains that are gone', () => {
+    for (const isKept of [true, false]) {
+      const { lanes, group, domain, enter, crowds } = stage();
+      const [slots] = group.slotSets as [SlotSet];
+      const waiters = [enter('a'), enter('b', { priority: 'batch' })];
+      lanes.served(slots, 'interactive', 10);
+      lanes.clear(waiters, new Set(isKept ? [domain] : []));
+      expect([...crowds()]).toEqual([]);
+      expect(waiters.map(({ line }) => line)).toEqual([undefined, undefined]);
+      for (const waiter of waiters) lanes.insert(waiter);
+      expect([...crowds()].map(({ contest }) => contest.bound.isDue)).toEqual([isKept]);
+    }
   });
 });
 
@@ -115,18 +127,18 @@ describe('the order of lines', () => {
     const lines = [...stagedOf.crowds()].flatMap(({ lanes: all }) => {
       return [...all.values()].flatMap((lane) => [...lane.eligible]);
     });
-    return lines.sort(byClassAndFairness).map(({ share }) => share.principal);
+    return lines.sort(byClassAndFairness).map(({ share }) => share.holder.principal);
   }
 
-  test('is by counter, then by units in use, then by age', () => {
+  test('is by counter, then by the latest grant, then by age', () => {
     const staged = stage();
     const { lanes, enter } = staged;
-    const waiters = ['old', 'busy', 'served', 'young'].map((name) => enter(name));
-    const [, busy, served] = waiters as [Waiter, Waiter, Waiter];
-    busy.share.running = 1;
+    const waiters = ['old', 'granted', 'served', 'young'].map((name) => enter(name));
+    const [, granted, served] = waiters as [Waiter, Waiter, Waiter];
+    granted.share.grantedAt = 1;
     served.share.counter = 1;
-    for (const { share } of waiters) lanes.rank(share);
-    expect(eligibleOrder(staged)).toEqual(['old', 'young', 'busy', 'served']);
+    for (const { share } of waiters) lanes.rank(share.holder);
+    expect(eligibleOrder(staged)).toEqual(['old', 'young', 'granted', 'served']);
   });
 
   test('is interactive jobs first, until it is the turn of a batch', () => {
@@ -136,9 +148,8 @@ describe('the order of lines', () => {
     enter('batch', { priority: 'batch' });
     const quick = enter('quick');
     quick.share.counter = 100;
-    for (let i = 0; i < 8; i++) lanes.countClasses(quick, slots);
     expect(eligibleOrder(staged)).toEqual(['quick', 'batch']);
-    lanes.countClasses(quick, slots);
+    lanes.served(slots, 'interactive', 1);
     expect(eligibleOrder(staged)).toEqual(['batch', 'quick']);
   });
 
@@ -148,8 +159,8 @@ describe('the order of lines', () => {
     const small = enter('a', { units: 1, maxUnits: 3 });
     const other = enter('a', { units: 2, maxUnits: 3, priority: 'batch' });
     expect(eligible()).toEqual([large, small, other]);
-    small.share.running = 1;
-    lanes.rank(small.share);
+    small.share.holder.running = 1;
+    lanes.rank(small.share.holder);
     // The older batch needs more than is left, and the younger one that would fit waits behind it.
     expect(eligible()).toEqual([small]);
   });
@@ -171,114 +182,29 @@ describe('what has left', () => {
     leave(none);
     expect(lanesIn()).toEqual([]);
   });
-
-  test('takes the turn of batches with it when it was the last of them, and only then', () => {
-    const { lanes, group, enter, crowds } = stage();
-    const [slots] = group.slotSets as [SlotSet];
-    const inARow = () => [...crowds()].map(({ interactiveInARow }) => interactiveInARow);
-    const leave = (waiter: Waiter) => {
-      lanes.extract(waiter);
-      lanes.prune(waiter);
-    };
-    const [quick, second, batch, last] = [
-      enter('a'),
-      enter('a'),
-      enter('b', { priority: 'batch' }),
-      enter('b', { priority: 'batch', units: 2 }),
-    ];
-    lanes.countClasses(quick, slots);
-    leave(second);
-    leave(batch);
-    expect(inARow()).toEqual([1]);
-    leave(last);
-    expect(inARow()).toEqual([0]);
-  });
-});
-
-test('a batch that was granted counts for its own group alone', () => {
-  const { lanes, group, enter, crowds } = stage();
-  const [slots] = group.slotSets as [SlotSet];
-  const elsewhere = waiterOf('x', { slotSets: [slots] }, { priority: 'batch' });
-  enter('b', { priority: 'batch' });
-  lanes.countClasses(enter('a'), slots);
-  lanes.countClasses(elsewhere, slots);
-  expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([1]);
 });
 
 test('one open engine of several is enough for a counter to count', () => {
-  const { lanes, group, enter } = stage();
+  const { lanes, group, domain, enter } = stage();
   group.slotSets.push(new SlotSet('b', 1, false));
   enter('a').share.counter = 5;
-  expect(lanes.leastCounter()).toBe(5);
+  expect(lanes.leastCounter(domain, 'interactive')).toBe(5);
 });
 
 test('a caller at its cap does not count for the least counter', () => {
-  const { lanes, enter } = stage();
+  const { lanes, domain, enter } = stage();
   const { share } = enter('a', { maxUnits: 1 });
-  share.running = 1;
-  lanes.rank(share);
-  expect(lanes.leastCounter()).toBe(Number.POSITIVE_INFINITY);
-});
-
-describe('a place', () => {
-  const at = (waiter: Waiter) => waiter.line && placeOf(waiter, waiter.line);
-
-  test('grows with the weight of others and shrinks with the own', () => {
-    for (const [weight, place] of [
-      [1, 1 + 2 + 3],
-      [2, 1 + 2 + 2],
-      [4, 1 + 2 + 2],
-    ] as const) {
-      const { enter } = stage();
-      const own = Array.from({ length: 3 }, () => enter('a'));
-      for (let i = 0; i < 9; i++) enter('b');
-      const mine = own[2] as Waiter;
-      mine.share.weight = weight;
-      mine.share.counter = 1;
-      // One turn of the other comes first, and one for each of the own that are older, by weight.
-      expect([weight, at(mine)]).toEqual([weight, place]);
-    }
-    const { enter } = stage();
-    const [, mine] = [enter('a'), enter('a')];
-    for (let i = 0; i < 9; i++) enter('b').share.weight = 3;
-    expect(at(mine as Waiter)).toBe(1 + 1 + 3);
-  });
-
-  test('of a batch comes after the interactive ones, nine of them for each batch before it', () => {
-    const { enter } = stage();
-    const batches = Array.from({ length: 2 }, () => enter('b', { priority: 'batch' }));
-    expect(batches.map(at)).toEqual([1, 2]);
-    const quick = Array.from({ length: 12 }, () => enter('a'));
-    expect(batches.map(at)).toEqual([1 + 9, 2 + 12]);
-    expect(at(quick[3] as Waiter)).toBe(4);
-  });
-
-  test('does not count callers at their caps', () => {
-    const { lanes, enter } = stage();
-    const capped = enter('b', { maxUnits: 1 });
-    capped.share.running = 1;
-    lanes.rank(capped.share);
-    const mine = enter('a');
-    mine.share.counter = 5;
-    expect(at(mine)).toBe(1);
-  });
-});
-
-test('a place counts the own that are older and the turns of others', () => {
-  const { enter } = stage();
-  const first = enter('a');
-  for (let i = 0; i < 3; i++) enter('b');
-  const second = enter('a');
-  const at = (waiter: Waiter) => waiter.line && placeOf(waiter, waiter.line);
-  expect([at(first), at(second)]).toEqual([1, 3]);
+  share.holder.running = 1;
+  lanes.rank(share.holder);
+  expect(lanes.leastCounter(domain, 'interactive')).toBe(Number.POSITIVE_INFINITY);
 });
 
 describe('a waiter', () => {
-  test('is behind the older ones, in whatever order they come to a new group', () => {
-    const { lanes, enter, eligible } = stage();
+  test('is behind the older ones, in whatever order they come', () => {
+    const { lanes, domain, enter, eligible } = stage();
     const [a, b, second, third] = [enter('a'), enter('b'), enter('a'), enter('a')];
-    const other = { slotSets: [new SlotSet('b', 1, true)] };
-    lanes.regroup([third, second, b, a], () => other);
+    lanes.clear([a, b, second, third], new Set([domain]));
+    for (const waiter of [third, second, b, a]) lanes.insert(waiter);
     expect(eligible()).toEqual([a, b]);
     expect([a.share.lines.size, b.share.lines.size]).toEqual([1, 1]);
     lanes.extract(a);
@@ -291,8 +217,8 @@ describe('a waiter', () => {
     const other = enter('b');
     const large = enter('a', { units: 3, maxUnits: 3 });
     const small = enter('a', { maxUnits: 3 });
-    large.share.running = 1;
-    lanes.rank(large.share);
+    large.share.holder.running = 1;
+    lanes.rank(large.share.holder);
     expect(eligible()).toEqual([other]);
     lanes.extract(large);
     expect(eligible()).toEqual([other, small]);
@@ -320,18 +246,65 @@ describe('a waiter', () => {
       const waiters = priorities.map((priority) => enter('a', { priority }));
       const quick = waiters.find(({ job }) => job.priority === 'interactive') as Waiter;
       quick.passed = 8;
-      lanes.rank(quick.share);
+      lanes.rank(quick.share.holder);
       expect(eligible()).toEqual([quick]);
     }
   });
 });
 
-test('a batch that the cap of its caller keeps waiting loses no turn to interactive jobs', () => {
+test('a batch that the cap of its caller keeps waiting earns no turn', () => {
   const { lanes, group, enter, crowds } = stage();
   const [slots] = group.slotSets as [SlotSet];
-  const [quick, batch] = [enter('a'), enter('b', { priority: 'batch', maxUnits: 1 })];
-  batch.share.running = 1;
-  lanes.rank(batch.share);
-  lanes.countClasses(quick, slots);
-  expect([...crowds()].map(({ interactiveInARow }) => interactiveInARow)).toEqual([0]);
+  const [, batch] = [enter('a'), enter('b', { priority: 'batch', maxUnits: 1 })];
+  batch.share.holder.running = 1;
+  lanes.rank(batch.share.holder);
+  lanes.served(slots, 'interactive', 10);
+  expect([...crowds()].map(({ contest }) => contest.bound.isDue)).toEqual([false]);
+});
+
+describe('in another domain', () => {
+  function elsewhere() {
+    const staged = stage();
+    const other = { slotSets: [new SlotSet('b', 1, true)] };
+    return { ...staged, other };
+  }
+
+  test('a head that was passed over too often keeps nothing waiting', () => {
+    const { lanes, enter, other, eligible } = elsewhere();
+    const large = enter('a', { units: 2 });
+    enter('a');
+    const free = enter('a', { units: 1 }, other);
+    large.passed = 8;
+    lanes.rank(large.share.holder);
+    expect(eligible()).toEqual([large, free]);
+  });
+
+  test('a cap counts all the same', () => {
+    const { lanes, enter, other, eligible } = elsewhere();
+    const waiter = enter('a', { maxUnits: 1 });
+    enter('a', { maxUnits: 1 }, other);
+    waiter.share.holder.running = 1;
+    lanes.rank(waiter.share.holder);
+    expect(eligible()).toEqual([]);
+  });
+
+  test('and in another class counters do not count', () => {
+    const { lanes, domain, enter, other } = elsewhere();
+    enter('a').share.counter = 5;
+    enter('b', {}, other).share.counter = 3;
+    enter('c', { priority: 'batch' }).share.counter = 1;
+    expect(lanes.leastCounter(domain, 'interactive')).toBe(5);
+    expect(lanes.leastCounter(domain, 'batch')).toBe(1);
+  });
+
+  test('it is not the turn of a batch', () => {
+    const { lanes, group, enter, other, crowds } = elsewhere();
+    const [slots] = group.slotSets as [SlotSet];
+    for (const at of [group, other]) {
+      enter('a', {}, at);
+      enter('b', { priority: 'batch' }, at);
+    }
+    lanes.served(slots, 'interactive', 10);
+    expect([...crowds()].map(({ contest }) => contest.bound.isDue)).toEqual([true, false]);
+  });
 });

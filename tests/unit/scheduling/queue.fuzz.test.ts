@@ -5,11 +5,13 @@
 import { describe, expect, test } from 'bun:test';
 import type { Queue } from '../../../src/scheduling/queue.ts';
 import { Waiter, type Grant } from '../../../src/scheduling/waiter.ts';
-import { SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
+import { Domain, SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
 import {
   partsOf,
   principalOf,
+  groupOf,
   queueOf,
+  succeeding,
   waiterOf,
   type Wanted,
 } from '../../support/schedulingworld.ts';
@@ -29,6 +31,8 @@ class Aged extends Waiter {
   }
 }
 
+/** Of all engines of the model. */
+const domain = new Domain('all');
 const principals = ['a', 'b', 'c', 'd', 'e'];
 const weights = [1, 1, 2, 3, 0.5];
 const capacities = [0, 1, 2, 3, 5, Number.POSITIVE_INFINITY];
@@ -56,7 +60,7 @@ class Model {
     readonly canHold: boolean,
   ) {
     this.slotSets = Array.from({ length: 1 + random.below(4) }, (_, i) => {
-      return new SlotSet(`s${i}`, random.pick(capacities), !random.oneIn(4));
+      return new SlotSet(`s${i}`, random.pick(capacities), !random.oneIn(4), domain);
     });
     this.groups = this.makeGroups();
     for (const principal of principals) {
@@ -180,12 +184,12 @@ class Model {
 
   regroup(): void {
     if (this.random.oneIn(2)) {
-      this.slotSets.push(new SlotSet(`s${this.slotSets.length}`, 2, true));
+      this.slotSets.push(new SlotSet(`s${this.slotSets.length}`, 2, true, domain));
       // Requests on the removed slot set may still end.
       if (this.slotSets.length > 4) this.slotSets.shift();
     }
     this.groups = this.makeGroups();
-    this.queue.regroup(() => this.random.pick(this.groups));
+    this.queue.regroup(succeeding(this.groups), () => this.random.pick(this.groups));
   }
 
   step(): void {
@@ -195,7 +199,12 @@ class Model {
     else if (event < 12) this.release();
     else if (event < 13) this.leave();
     else if (event < 15)
-      queue.charge(random.pick(this.slotSets), random.pick(principals), random.below(200) - 40);
+      queue.charge(
+        random.pick(this.slotSets),
+        random.pick(principals),
+        random.pick(['interactive', 'batch']),
+        random.below(200) - 40,
+      );
     else if (event < 16) random.pick(this.slotSets).capacity = random.pick(capacities);
     else if (event < 17) random.pick(this.slotSets).isOpen = !random.oneIn(4);
     else if (event < 18 && random.oneIn(10)) this.regroup();
@@ -263,7 +272,7 @@ class Model {
   drain(): void {
     for (const slots of this.slotSets) Object.assign(slots, { isOpen: true, capacity: 2 });
     const open = { slotSets: this.slotSets };
-    this.queue.regroup(() => open);
+    this.queue.regroup(succeeding([open]), () => open);
     for (let turn = 0; this.waiting.length + this.running.length > 0; turn++) {
       expect(turn).toBeLessThan(10_000);
       this.dispatch();
@@ -300,7 +309,7 @@ class Twin {
     limits: () => ({ maxWaiters: 20, maxWaitersPerCaller: 10, maxBytes: 1e9 }),
   });
   readonly groups = this.slotSets.map((slots) => ({ slotSets: [slots] }));
-  readonly running: { slots: SlotSet; principal: string; units: number }[] = [];
+  readonly running: { slots: SlotSet; principal: string; units: number; priority: Priority }[] = [];
   readonly told: string[] = [];
 
   constructor(readonly isDirect: boolean) {}
@@ -320,16 +329,19 @@ class Twin {
 
   granted({ waiter, slots, units }: Grant): void {
     const principal = principalOf(waiter);
-    this.running.push({ slots, principal, units });
+    const { priority } = waiter.job;
+    this.running.push({ slots, principal, units, priority });
     this.told.push(`${principal} ${units} at ${slots.id}`);
     // A request that takes no slot is not charged.
-    if (units > 0) this.queue.charge(slots, principal, 10);
+    if (units > 0) this.queue.charge(slots, principal, priority, 10);
   }
 
   end(at: number, tokens: number): void {
     const [ended] = this.running.splice(at, 1);
     if (ended === undefined) return;
-    if (ended.units > 0) this.queue.charge(ended.slots, ended.principal, tokens);
+    if (ended.units > 0) {
+      this.queue.charge(ended.slots, ended.principal, ended.priority, tokens);
+    }
     this.queue.release(ended.slots, ended.principal, ended.units);
     this.dispatch();
   }
@@ -384,7 +396,7 @@ class Task extends Waiter {
  * the largest spread over time of the difference of two callers' service by weight.
  */
 function largestSpread(random: Random, loads: readonly Load[], isCharged: boolean): number {
-  const group = { slotSets: [new SlotSet('a', 3, true), new SlotSet('b', 3, true)] };
+  const group = groupOf(new SlotSet('a', 3, true), new SlotSet('b', 3, true));
   const queue = queueOf({ choose: (_, free) => random.pick(free) });
   const service = loads.map(() => 0);
   const running = new Set<Grant>();
@@ -392,7 +404,7 @@ function largestSpread(random: Random, loads: readonly Load[], isCharged: boolea
     const principal = principalOf(waiter);
     const at = loads.findIndex((load) => load.principal === principal);
     service[at] = (service[at] ?? 0) + tokens / (loads[at]?.weight ?? 1);
-    if (isCharged) queue.charge(slots, principal, tokens);
+    if (isCharged) queue.charge(slots, principal, 'interactive', tokens);
   };
   const lowest = new Map<string, number>();
   const highest = new Map<string, number>();
@@ -459,7 +471,7 @@ describe('one slot under a flood', () => {
     /** The oldest request ends, and as many start as can. */
     function turn(): Waiter[] {
       for (const { waiter, units } of running.splice(0, 1)) {
-        queue.charge(slots, principalOf(waiter), 50 + random.below(50));
+        queue.charge(slots, principalOf(waiter), waiter.job.priority, 50 + random.below(50));
         queue.release(slots, principalOf(waiter), units);
       }
       const grants = queue.dispatch(0);
@@ -482,22 +494,36 @@ describe('one slot under a flood', () => {
     });
   });
 
-  test('a batch waits for nine interactive grants at most', async () => {
+  test('batches have a tenth of the tokens, whatever the size of the jobs', async () => {
     await forSeeds(50, (random) => {
-      const { enter, turn } = flooded(random);
-      for (let i = 0; i < 20; i++) enter(random.pick(principals), 'batch');
-      let inARow = 0;
-      let batches = 0;
-      turn();
-      for (let i = 0; batches < 15; i++) {
-        expect(i).toBeLessThan(400);
-        for (const principal of principals) enter(principal);
-        for (const { job } of turn()) {
-          inARow = job.priority === 'batch' ? 0 : inARow + 1;
-          if (job.priority === 'batch') batches++;
-          expect(inARow).toBeLessThanOrEqual(9);
+      const slots = new SlotSet('a', 1 + random.below(4), true);
+      const group = { slotSets: [slots] };
+      const queue = queueOf();
+      function enter(): void {
+        for (const priority of ['interactive', 'batch'] as const) {
+          queue.enter(waiterOf(random.pick(principals), group, { priority, bytes: 0 }));
         }
       }
+      for (let i = 0; i < 20; i++) enter();
+      const largest = { interactive: 1 + random.below(500), batch: 1 + random.below(5_000) };
+      const served = { interactive: 0, batch: 0 };
+      const running: Grant[] = [];
+      for (let turn = 0; turn < 2_000; turn++) {
+        enter();
+        for (const { waiter, units } of running.splice(0, 1)) {
+          const { priority } = waiter.job;
+          const tokens = 1 + random.below(largest[priority]);
+          served[priority] += tokens;
+          queue.charge(slots, principalOf(waiter), priority, tokens);
+          queue.release(slots, principalOf(waiter), units);
+        }
+        running.push(...queue.dispatch(0));
+        // Jobs are charged when they end here, so that as many as there are slots can be under way.
+        const owed = served.interactive / 9 - served.batch;
+        expect(owed).toBeLessThanOrEqual((slots.capacity * largest.interactive) / 9);
+        expect(owed).toBeGreaterThanOrEqual(-slots.capacity * largest.batch);
+      }
+      expect(Math.min(served.interactive, served.batch)).toBeGreaterThan(0);
     });
   });
 });

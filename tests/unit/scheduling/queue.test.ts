@@ -6,11 +6,13 @@ import { describe, expect, test } from 'bun:test';
 import type { QueueLimits } from '../../../src/scheduling/queue.ts';
 import { Waiter } from '../../../src/scheduling/waiter.ts';
 import { shortage, SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
+import type { Priority } from '../../../src/request/caller.ts';
 import {
-  anywhere,
+  groupOf,
   partsOf,
   principalOf,
   queueOf,
+  succeeding,
   type Wanted,
 } from '../../support/schedulingworld.ts';
 
@@ -30,10 +32,6 @@ function nameOf(waiter: Waiter): string {
 }
 
 const unlimited: QueueLimits = { maxWaiters: 1e9, maxWaitersPerCaller: 1e9, maxBytes: 1e9 };
-
-function groupOf(...slotSets: SlotSet[]): SlotGroup {
-  return { slotSets };
-}
 
 /** That many open slots, the queue before it, and short ways to use both. */
 function stage(capacity = 1, limits: Partial<QueueLimits> = {}) {
@@ -68,12 +66,18 @@ function stage(capacity = 1, limits: Partial<QueueLimits> = {}) {
       const [grant] = queue.dispatch(0);
       if (grant === undefined) return '';
       const { waiter, units } = grant;
-      queue.charge(grant.slots, principalOf(waiter), tokens);
+      queue.charge(grant.slots, principalOf(waiter), waiter.job.priority, tokens);
       queue.release(grant.slots, principalOf(waiter), units);
       return principalOf(waiter);
     });
   }
-  return { slots, group, held, asked, queue, waiter, enter, enterMany, dispatch, order };
+  const charge = (principal: string, tokens: number, priority: Priority = 'interactive') =>
+    queue.charge(slots, principal, priority, tokens);
+  let asks = 0;
+  /** Returns the place of a waiter, of which nothing is remembered. */
+  const place = (waiting: Waiter) => queue.place(waiting, ++asks * 1_000);
+  const more = { dispatch, order, charge, place };
+  return { slots, group, held, asked, queue, waiter, enter, enterMany, ...more };
 }
 
 describe('slots', () => {
@@ -182,13 +186,13 @@ describe('where nobody waits', () => {
   });
 
   test('what was admitted counts as if it had waited', () => {
-    const { queue, slots, waiter, enter, order } = stage();
+    const { queue, slots, waiter, enter, order, charge } = stage();
     queue.admit(waiter('a'), slots);
-    queue.charge(anywhere, 'a', 100);
+    charge('a', 100);
     enter('a');
     enter('b');
     queue.release(slots, 'a', 1);
-    queue.charge(anywhere, 'b', 150);
+    charge('b', 150);
     expect(order(2, 0)).toEqual(['a', 'b']);
   });
 });
@@ -280,12 +284,12 @@ describe('within a caller', () => {
 
 describe('between callers', () => {
   test('one that arrives in a flood is next', () => {
-    const { queue, slots, enterMany, enter, order, dispatch } = stage(2);
+    const { queue, slots, enterMany, enter, order, dispatch, charge } = stage(2);
     enterMany(50, 'flood');
     order(10);
     dispatch();
     enter('light');
-    queue.charge(anywhere, 'flood', 10);
+    charge('flood', 10);
     queue.release(slots, 'flood', 1);
     expect(dispatch()).toEqual(['light51']);
   });
@@ -298,7 +302,7 @@ describe('between callers', () => {
   });
 
   test('tokens count, not requests', () => {
-    const { queue, slots, enterMany } = stage();
+    const { queue, slots, enterMany, charge } = stage();
     enterMany(100, 'long');
     enterMany(100, 'short');
     const counts = { long: 0, short: 0 };
@@ -307,7 +311,7 @@ describe('between callers', () => {
       if (grant === undefined) throw new Error('nothing was granted');
       const principal = principalOf(grant.waiter) as 'long' | 'short';
       counts[principal]++;
-      queue.charge(anywhere, principal, principal === 'long' ? 40 : 10);
+      charge(principal, principal === 'long' ? 40 : 10);
       queue.release(slots, principal, 1);
     }
     expect(counts).toEqual({ long: 10, short: 40 });
@@ -322,21 +326,21 @@ describe('between callers', () => {
   });
 
   test('a correction takes back what was charged too much', () => {
-    const { queue, enterMany, order } = stage();
+    const { enterMany, order, charge } = stage();
     enterMany(10, 'a');
     enterMany(10, 'b');
-    queue.charge(anywhere, 'a', 1_000);
+    charge('a', 1_000);
     expect(order(2)).toEqual(['b', 'b']);
-    queue.charge(anywhere, 'a', -1_000);
+    charge('a', -1_000);
     expect(order(2)).toEqual(['a', 'a']);
   });
 
   test('a figure that is no number changes nothing', () => {
-    const { queue, enterMany, order } = stage();
+    const { enterMany, order, charge } = stage();
     enterMany(3, 'a');
     enterMany(3, 'b');
-    queue.charge(anywhere, 'a', Number.NaN);
-    queue.charge(anywhere, 'b', Number.POSITIVE_INFINITY);
+    charge('a', Number.NaN);
+    charge('b', Number.POSITIVE_INFINITY);
     expect(order(4)).toEqual(['a', 'b', 'a', 'b']);
   });
 
@@ -348,15 +352,15 @@ describe('between callers', () => {
   });
 
   test('what is charged for a grant counts for the next of the same dispatch', () => {
-    const { queue, enterMany } = stage(3);
+    const { queue, enterMany, charge } = stage(3);
     enterMany(3, 'a');
     enterMany(3, 'b');
-    queue.charge(anywhere, 'b', 5);
+    charge('b', 5);
     const names: string[] = [];
     queue.dispatch(0, ({ waiter }) => {
       const principal = principalOf(waiter);
       names.push(principal);
-      queue.charge(anywhere, principal, 10);
+      charge(principal, 10);
     });
     expect(names).toEqual(['a', 'b', 'a']);
   });
@@ -393,15 +397,15 @@ describe('idling', () => {
   });
 
   test('does not wipe out overuse', () => {
-    const { queue, enterMany, order } = stage();
+    const { enterMany, order, charge } = stage();
     enterMany(1, 'a');
     enterMany(20, 'b');
     order(1);
-    queue.charge(anywhere, 'a', 50);
+    charge('a', 50);
     order(4);
     enterMany(20, 'a');
-    // It stands at 60, b at 40.
-    expect(order(5)).toEqual(['b', 'b', 'b', 'a', 'b']);
+    // It stands at 60, b at 40; of equal ones the one is next that was granted longer ago.
+    expect(order(5)).toEqual(['b', 'b', 'a', 'b', 'a']);
   });
 
   test('is not measured by one who waits for slots that is closed', () => {
@@ -415,11 +419,11 @@ describe('idling', () => {
   });
 
   test('is forgotten when very many others came after', () => {
-    const { queue, slots, enter, enterMany, dispatch, order } = stage();
+    const { queue, slots, enter, enterMany, dispatch, order, charge } = stage();
     enter('old');
     dispatch();
     enterMany(4, 'steady');
-    queue.charge(anywhere, 'old', 1_000);
+    charge('old', 1_000);
     queue.release(slots, 'old', 1);
     for (let i = 0; i < 10_000; i++) queue.leave(enter(`other-${i}-`));
     enterMany(4, 'old');
@@ -481,41 +485,63 @@ describe('a caller at its cap', () => {
 
 describe('classes', () => {
   test('interactive goes before batch, whatever was served', () => {
-    const { queue, enterMany, order } = stage();
-    enterMany(3, 'batch', { priority: 'batch' });
+    const { enterMany, order, charge } = stage();
     enterMany(3, 'chat');
-    queue.charge(anywhere, 'chat', 1_000);
-    expect(order(6)).toEqual(['chat', 'chat', 'chat', 'batch', 'batch', 'batch']);
+    charge('chat', 1_000);
+    enterMany(3, 'batch', { priority: 'batch' });
+    expect(order(6, 0)).toEqual(['chat', 'chat', 'chat', 'batch', 'batch', 'batch']);
   });
 
-  test('a batch runs after nine interactive grants in a row', () => {
+  test('a batch gets a token for nine of interactive requests', () => {
     const { enterMany, order } = stage();
     enterMany(3, 'batch', { priority: 'batch' });
     enterMany(40, 'chat');
     const names = order(30);
-    expect(names.flatMap((name, i) => (name === 'batch' ? [i] : []))).toEqual([9, 19, 29]);
+    expect(names.flatMap((name, i) => (name === 'batch' ? [i] : []))).toEqual([1, 11, 21]);
   });
 
-  test('grants before a batch waited do not count', () => {
+  test('a long batch keeps the next one waiting for longer, however many there are', () => {
+    const { enterMany, order, charge } = stage();
+    enterMany(9, 'batch', { priority: 'batch' });
+    enterMany(200, 'chat');
+    order(2);
+    // Its ten tokens are counted; it had fifty more.
+    charge('batch', 50, 'batch');
+    expect(order(60).indexOf('batch')).toBe(54);
+  });
+
+  test('tokens before a batch waited do not count, and those that a batch had too much do', () => {
     const { queue, enter, enterMany, order } = stage();
-    enterMany(60, 'chat');
+    enterMany(160, 'chat');
     order(12);
     const gone = enter('gone', { priority: 'batch' });
-    expect(order(8)).not.toContain('gone');
+    expect(order(1)).toEqual(['chat']);
     queue.leave(gone);
+    order(12);
     enter('batch', { priority: 'batch' });
-    expect(order(12).indexOf('batch')).toBe(9);
+    expect(order(3)).toEqual(['chat', 'batch', 'chat']);
+    enter('next', { priority: 'batch' });
+    expect(order(12).indexOf('next')).toBe(8);
+  });
+
+  test('what a batch had while nothing else waited costs it nothing', () => {
+    const { enterMany, order, charge } = stage();
+    enterMany(2, 'batch', { priority: 'batch' });
+    order(1);
+    charge('batch', 1_000, 'batch');
+    enterMany(40, 'chat');
+    expect(order(3)).toEqual(['chat', 'batch', 'chat']);
   });
 
   test('a batch is not starved by interactive requests for another group on its slots', () => {
     const { slots, enter, enterMany, order } = stage();
     enter('batch', { priority: 'batch' });
     enterMany(40, 'chat', { group: groupOf(slots, new SlotSet('down', 1, false)) });
-    expect(order(12).indexOf('batch')).toBe(9);
+    expect(order(12).indexOf('batch')).toBe(1);
   });
 
   test('a large batch gets its slots too', () => {
-    const { queue, slots, enter, enterMany } = stage(2);
+    const { queue, slots, enter, enterMany, charge } = stage(2);
     enter('batch', { priority: 'batch', units: 2 });
     enterMany(100, 'chat');
     const running: string[] = [];
@@ -526,11 +552,12 @@ describe('classes', () => {
         names.push(principalOf(waiter));
       }
       const ended = running.shift() as string;
+      charge(ended, 10, ended === 'batch' ? 'batch' : 'interactive');
       queue.release(slots, ended, ended === 'batch' ? 2 : 1);
     }
-    // Nine before its turn, eight past it, and the two that ran already.
+    // Eight past it, and the two that ran already and one more before its turn.
     expect(names.indexOf('batch')).toBeGreaterThan(0);
-    expect(names.indexOf('batch')).toBeLessThanOrEqual(19);
+    expect(names.indexOf('batch')).toBeLessThanOrEqual(11);
   });
 });
 
@@ -553,7 +580,7 @@ describe('a large request', () => {
   });
 
   test('is passed by eight small ones, and then gets its room', () => {
-    const { queue, slots, enter, enterMany } = stage(2);
+    const { queue, slots, enter, enterMany, charge } = stage(2);
     enterMany(2, 'small');
     queue.dispatch(0);
     enter('large', { units: 2 });
@@ -561,7 +588,7 @@ describe('a large request', () => {
     const names: string[] = [];
     let running = 2;
     while (!names.includes('large')) {
-      queue.charge(anywhere, 'small', 10);
+      charge('small', 10);
       queue.release(slots, 'small', 1);
       running--;
       const grants = queue.dispatch(0);
@@ -573,13 +600,13 @@ describe('a large request', () => {
   });
 
   test('that leaves frees the slots that were kept for it', () => {
-    const { queue, slots, enter, enterMany, dispatch } = stage(2);
+    const { queue, slots, enter, enterMany, dispatch, charge } = stage(2);
     enterMany(2, 'small');
     dispatch();
     const large = enter('large', { units: 2 });
     enterMany(30, 'small');
     for (let i = 0; i < 8; i++) {
-      queue.charge(anywhere, 'small', 10);
+      charge('small', 10);
       queue.release(slots, 'small', 1);
       expect(dispatch()).toHaveLength(1);
     }
@@ -593,7 +620,7 @@ describe('a large request', () => {
     /** Two full slot sets, and a large request that eight small ones have passed: slots a is kept for it. */
     function passed(more: Asked = {}) {
       const staged = stage(2);
-      const { queue, slots, enter, enterMany } = staged;
+      const { queue, slots, enter, enterMany, charge } = staged;
       const other = new SlotSet('b', 2, true);
       const group = groupOf(slots, other);
       enterMany(4, 'small', { group });
@@ -602,7 +629,7 @@ describe('a large request', () => {
       enterMany(100, 'small', { group });
       /** Ends a small request there; returns the names of those that start. */
       function end(at: SlotSet): string[] {
-        queue.charge(anywhere, 'small', 10);
+        charge('small', 10);
         queue.release(at, 'small', 1);
         return queue.dispatch(0).map(({ waiter }) => principalOf(waiter));
       }
@@ -629,7 +656,7 @@ describe('a large request', () => {
     test('gets another when that one is not of its group any more', () => {
       const { queue, slots, other, end } = passed();
       const group = groupOf(other);
-      queue.regroup(() => group);
+      queue.regroup(succeeding([group]), () => group);
       expect(end(other)).toEqual(['small']);
       expect(end(other)).toEqual([]);
       expect(slots.used).toBe(2);
@@ -660,7 +687,7 @@ describe('a large request', () => {
 
     test('frees it when it leaves, also for a request that finds the queue full', () => {
       const limits = { ...unlimited };
-      const { waiter } = stage();
+      const { waiter, charge } = stage();
       const slots = new SlotSet('a', 2, true);
       const group = groupOf(slots);
       const queue = queueOf({ limits: () => limits, choose: (_, free) => free[0] });
@@ -674,7 +701,7 @@ describe('a large request', () => {
       const { entering: large } = enter('large', 2);
       for (let i = 0; i < 8; i++) {
         enter('small');
-        queue.charge(anywhere, 'small', 10);
+        charge('small', 10);
         queue.release(slots, 'small', 1);
         expect(queue.dispatch(0)).toHaveLength(1);
       }
@@ -686,8 +713,8 @@ describe('a large request', () => {
     });
 
     test('loses it to no other large one', () => {
-      const { queue, slots, other, group, enter, end } = passed();
-      queue.charge(anywhere, 'large', 1e6);
+      const { slots, other, group, enter, end, charge } = passed();
+      charge('large', 1e6);
       enter('second', { units: 2, group });
       expect(end(slots)).toEqual([]);
       // Lifted to the counter of the small ones, it is next when they are charged.
@@ -734,7 +761,7 @@ describe('a large request', () => {
     });
 
     test('gets the slots that needs the fewest units to come back', () => {
-      const { queue, enter, enterMany } = stage();
+      const { queue, enter, enterMany, charge } = stage();
       const [wide, narrow] = [new SlotSet('wide', 5, true), new SlotSet('narrow', 2, true)];
       const group = groupOf(wide, narrow);
       enterMany(7, 'small', { group });
@@ -742,7 +769,7 @@ describe('a large request', () => {
       enter('large', { units: 3, group });
       enterMany(50, 'small', { group });
       for (let i = 0; i < 8; i++) {
-        queue.charge(anywhere, 'small', 10);
+        charge('small', 10);
         queue.release(wide, 'small', 1);
         expect(queue.dispatch(0)).toHaveLength(1);
       }
@@ -754,13 +781,13 @@ describe('a large request', () => {
   });
 
   test('is passed by any number while it is not its turn', () => {
-    const { queue, slots, enter, enterMany, dispatch } = stage(2);
+    const { queue, slots, enter, enterMany, dispatch, charge } = stage(2);
     enterMany(60, 'small');
     dispatch();
     enter('large', { units: 2 });
-    queue.charge(anywhere, 'large', 1e6);
+    charge('large', 1e6);
     for (let i = 0; i < 50; i++) {
-      queue.charge(anywhere, 'small', 10);
+      charge('small', 10);
       queue.release(slots, 'small', 1);
       expect(dispatch()).toHaveLength(1);
     }
@@ -821,6 +848,93 @@ describe('what needs no slot', () => {
   });
 });
 
+describe('what a caller used in one domain', () => {
+  /** Two engines that no model connects: `slots` with its group, and `far`. */
+  function apart(capacity = 1) {
+    const staged = stage(capacity);
+    const far = new SlotSet('far', capacity, true);
+    return { ...staged, far, there: groupOf(far) };
+  }
+
+  test('costs it nothing in another', () => {
+    const { queue, far, there, enterMany, order } = apart();
+    enterMany(1, 'a', { group: there });
+    queue.dispatch(0);
+    queue.charge(far, 'a', 'interactive', 1e6);
+    enterMany(3, 'b');
+    enterMany(3, 'a');
+    expect(order(4)).toEqual(['b', 'a', 'b', 'a']);
+  });
+
+  test('keeps none of its requests waiting in another, however often one was passed over', () => {
+    const { queue, far, there, slots, enter, enterMany } = apart(2);
+    enterMany(2, 'small', { group: there });
+    queue.dispatch(0);
+    enter('a', { group: there, units: 2 });
+    enterMany(20, 'small', { group: there });
+    for (let i = 0; i < 8; i++) {
+      queue.charge(far, 'small', 'interactive', 10);
+      queue.release(far, 'small', 1);
+      expect(queue.dispatch(0)).toHaveLength(1);
+    }
+    enterMany(2, 'a');
+    expect(queue.dispatch(0).map((grant) => [principalOf(grant.waiter), grant.slots])).toEqual([
+      ['a', slots],
+      ['a', slots],
+    ]);
+  });
+
+  test('does not lift others there', () => {
+    const { queue, there, enter, enterMany, order, charge } = apart();
+    enterMany(2, 'far', { group: there });
+    queue.dispatch(0);
+    enterMany(9, 'busy');
+    charge('busy', 500);
+    order(1);
+    // The one that waits far away has a counter of 0; here those that wait have 500.
+    enterMany(9, 'idle');
+    expect(order(4).filter((name) => name === 'idle')).toHaveLength(2);
+    expect(enter('new', { group: there }).share.counter).toBe(0);
+  });
+
+  test('is one counter for all models of an engine: two names do not double a share', () => {
+    const { slots, enterMany, order } = stage();
+    enterMany(20, 'two names');
+    enterMany(20, 'two names', { group: { slotSets: [slots] } });
+    enterMany(40, 'one name');
+    expect(order(20).filter((name) => name === 'one name')).toHaveLength(10);
+  });
+
+  test('gives batches a tenth there, however many models they are for', () => {
+    const { slots, group, enterMany, order } = stage();
+    const groups = [group, ...[1, 2, 3].map(() => ({ slotSets: [slots] }))];
+    for (const each of groups) enterMany(60, 'batch', { group: each, priority: 'batch' });
+    enterMany(300, 'chat');
+    expect(order(200).filter((name) => name === 'batch')).toHaveLength(20);
+  });
+
+  test('stays under one cap over all', () => {
+    const { queue, far, there, enterMany, dispatch } = apart(2);
+    enterMany(2, 'a', { group: there, maxUnits: 2 });
+    expect(dispatch()).toHaveLength(2);
+    enterMany(2, 'a', { maxUnits: 2 });
+    expect(dispatch()).toEqual([]);
+    queue.release(far, 'a', 1);
+    expect(dispatch()).toHaveLength(1);
+  });
+});
+
+describe('interactive requests', () => {
+  test('of a caller whose batch waits are lifted like those of any other', () => {
+    const { enter, enterMany, order } = stage();
+    enter('both', { priority: 'batch' });
+    enterMany(200, 'busy');
+    order(100);
+    enterMany(20, 'both');
+    expect(order(20).filter((name) => name === 'both').length).toBeLessThanOrEqual(12);
+  });
+});
+
 describe('a waiter that is held', () => {
   test('lets the next of its caller go, then other callers', () => {
     const { held, enterMany, dispatch } = stage(2);
@@ -862,56 +976,87 @@ describe('a waiter that is held', () => {
 
 describe('place', () => {
   test('is the number in the own line where nobody else waits', () => {
-    const { queue, enterMany } = stage(0);
+    const { enterMany, place } = stage(0);
     const waiters = enterMany(4, 'a');
-    expect(waiters.map((each) => queue.place(each))).toEqual([1, 2, 3, 4]);
+    expect(waiters.map((each) => place(each))).toEqual([1, 2, 3, 4]);
   });
 
   test('is 0 for one that does not wait', () => {
-    const { queue, waiter } = stage();
-    expect(queue.place(waiter('a'))).toBe(0);
+    const { waiter, place } = stage();
+    expect(place(waiter('a'))).toBe(0);
   });
 
   test('of a light caller in a flood is near the front', () => {
-    const { queue, enterMany, enter, order } = stage();
+    const { enterMany, enter, order, place } = stage();
     const flood = enterMany(50, 'flood');
     order(5);
     const light = enter('light');
-    expect(queue.place(light)).toBeLessThanOrEqual(2);
-    expect(queue.place(flood[49] as Named)).toBe(46);
+    expect(place(light)).toBeLessThanOrEqual(2);
+    expect(place(flood[49] as Named)).toBe(46);
   });
 
   test('counts by weight, those at their cap not, and what waits elsewhere not', () => {
-    const { queue, enterMany, enter, dispatch } = stage(1);
+    const { enterMany, enter, dispatch, place } = stage(1);
     enterMany(4, 'capped', { maxUnits: 1 });
     dispatch();
     enterMany(30, 'elsewhere', { group: groupOf(new SlotSet('b', 0, true)) });
     enterMany(30, 'heavy', { weight: 2 });
     const mine = enterMany(6, 'a');
     // Five of its own and two of the other for each, and who came first goes first.
-    expect(queue.place(mine[5] as Named)).toBe(1 + 5 + 11);
-    expect(queue.place(enter('a', { units: 0 }))).toBe(1);
+    expect(place(mine[5] as Named)).toBe(1 + 5 + 11);
+    expect(place(enter('a', { units: 0 }))).toBe(1);
   });
 
   test('of a batch is behind the interactive ones that go first', () => {
-    const { queue, enterMany, enter } = stage(0);
+    const { enterMany, enter, place } = stage(0);
     enterMany(4, 'chat');
     const batch = enter('batch', { priority: 'batch' });
-    expect(queue.place(batch)).toBe(5);
+    expect(place(batch)).toBe(5);
     enterMany(20, 'chat');
-    expect(queue.place(batch)).toBe(10);
+    expect(place(batch)).toBe(10);
   });
 
   test('of those in turn is the order in which they run', () => {
-    const { queue, enterMany, order } = stage();
+    const { enterMany, order, place } = stage();
     const all = [...enterMany(5, 'a'), ...enterMany(5, 'b')];
-    const places = all.map((each) => queue.place(each));
+    const places = all.map((each) => place(each));
     expect(places).toEqual([1, 3, 5, 7, 9, 2, 4, 6, 8, 10]);
     expect(order(4)).toEqual(['a', 'b', 'a', 'b']);
   });
 });
 
 describe('regroup', () => {
+  test('adds up what callers were ahead in domains that merge', () => {
+    const { queue, slots, enterMany, order, charge } = stage();
+    const other = new SlotSet('b', 1, true);
+    enterMany(9, 'a');
+    enterMany(9, 'b');
+    enterMany(9, 'b', { group: groupOf(other) });
+    enterMany(9, 'c', { group: { slotSets: [other] } });
+    charge('a', 5);
+    queue.charge(other, 'b', 'interactive', 25);
+    queue.charge(other, 'c', 'interactive', 1);
+    const before = [slots.domain, other.domain];
+    const merged = groupOf(new SlotSet('a b', 1, true));
+    queue.regroup(succeeding([merged], ...before), () => merged);
+    // At first a stands at 5, b at 0 and 24, c at 0.
+    expect(order(6)).toEqual(['c', 'a', 'c', 'a', 'c', 'b']);
+  });
+
+  test('lifts a caller whose requests go to engines that they had nothing to do with', () => {
+    const { queue, slots, enterMany, order, charge } = stage();
+    const other = new SlotSet('b', 1, true);
+    const there = groupOf(other);
+    const strangers = enterMany(9, 'stranger', { group: there });
+    enterMany(9, 'a');
+    charge('a', 500);
+    const stays = groupOf(slots);
+    const domains = succeeding([stays]);
+    queue.regroup(domains, () => stays);
+    expect(strangers[0]?.share.counter).toBe(500);
+    expect(order(4)).toEqual(['stranger', 'a', 'stranger', 'a']);
+  });
+
   test('moves those that wait, in their order', () => {
     const { queue, slots, enterMany, enter, dispatch } = stage();
     enterMany(3, 'a');
@@ -919,18 +1064,18 @@ describe('regroup', () => {
     slots.isOpen = false;
     const fresh = new SlotSet('b', 2, true);
     const group = groupOf(fresh);
-    queue.regroup(() => group);
+    queue.regroup(succeeding([group], slots.domain), () => group);
     expect(dispatch()).toEqual(['a4', 'a1', 'a2']);
     expect([slots.used, fresh.used]).toEqual([0, 2]);
   });
 
   test('leaves counters as they are', () => {
-    const { queue, enterMany, order } = stage();
+    const { queue, slots, enterMany, order, charge } = stage();
     enterMany(9, 'a');
     enterMany(9, 'b');
-    queue.charge(anywhere, 'a', 35);
+    charge('a', 35);
     const group = groupOf(new SlotSet('b', 1, true));
-    queue.regroup(() => group);
+    queue.regroup(succeeding([group], slots.domain), () => group);
     expect(order(5)).toEqual(['b', 'b', 'b', 'b', 'a']);
   });
 
@@ -939,7 +1084,7 @@ describe('regroup', () => {
     enterMany(2, 'a', { maxUnits: 1 });
     dispatch();
     const group = groupOf(new SlotSet('b', 1, true));
-    queue.regroup(() => group);
+    queue.regroup(succeeding([group], slots.domain), () => group);
     expect(dispatch()).toEqual([]);
     queue.release(slots, 'a', 1);
     expect(slots.used).toBe(0);

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'bun:test';
 import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { Reservations } from '../../../src/scheduling/reservations.ts';
 import type { SlotBroker } from '../../../src/scheduling/slotbroker.ts';
-import { Waiter } from '../../../src/scheduling/waiter.ts';
+import { Waiter, domainOf } from '../../../src/scheduling/waiter.ts';
 import { SlotSet } from '../../../src/engines/slots.ts';
 import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { LocalSlots } from '../../../src/stores/memory/slots.ts';
@@ -19,7 +19,7 @@ function stage(broker: SlotBroker = new LocalSlots()) {
   let order = 0;
   function enter(principal: string, units = 4): Waiter {
     const waiter = waiterOf(principal, group, { units });
-    waiter.share = shares.open(principal, 1);
+    waiter.share = shares.open(domainOf(waiter), waiter.job.priority, principal, 1);
     waiter.order = order++;
     waiter.passed = 8;
     lanes.insert(waiter);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test';
 import { Lanes } from '../../../src/scheduling/lanes.ts';
 import { nextTurn, passedOverBy } from '../../../src/scheduling/turn.ts';
-import type { Waiter } from '../../../src/scheduling/waiter.ts';
+import { domainOf, type Waiter } from '../../../src/scheduling/waiter.ts';
 import { canRun, SlotSet, type SlotGroup } from '../../../src/engines/slots.ts';
 import { MemoryShares } from '../../../src/stores/memory/shares.ts';
 import { waiterOf } from '../../support/schedulingworld.ts';
@@ -21,7 +21,7 @@ function stage() {
     maxUnits = Number.POSITIVE_INFINITY,
   ): Waiter {
     const waiter = waiterOf(principal, group, { units, maxUnits });
-    waiter.share = shares.open(principal, 1);
+    waiter.share = shares.open(domainOf(waiter), waiter.job.priority, principal, 1);
     waiter.share.counter = counter;
     waiter.order = order++;
     lanes.insert(waiter);
@@ -63,8 +63,8 @@ describe('the turn', () => {
     const { lanes, enter, freeFor } = stage();
     const group = { slotSets: [new SlotSet('a', 4, true)] };
     const capped = enter('capped', group, 1, 1, 1);
-    capped.share.running = 1;
-    lanes.rank(capped.share);
+    capped.share.holder.running = 1;
+    lanes.rank(capped.share.holder);
     expect(nextTurn(lanes, nobody, freeFor)).toBeUndefined();
     const other = enter('other', group, 2, 2);
     expect(nextTurn(lanes, nobody, freeFor)?.line).toBe(other.line as never);
@@ -89,7 +89,7 @@ describe('passed over', () => {
     enter('elsewhere', { slotSets: [new SlotSet('b', 0, true)] }, 0);
     enter('small', group, 5);
     const turn = nextTurn(lanes, nobody, freeFor);
-    expect(turn?.line.share.principal).toBe('small');
+    expect(turn?.line.share.holder.principal).toBe('small');
     expect(turn && passedOverBy(turn, slots)).toBe(large.line as never);
   });
 

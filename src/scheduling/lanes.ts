@@ -2,12 +2,11 @@
  * Where jobs wait and in which order: for each group of slots one lane for each class and size, in it one line for each
  * caller, in that the oldest first. It grants nothing and counts no slots but those of a caller's cap.
  */
-import { BatchBound } from './batchbound.ts';
+import { Contest } from './contest.ts';
 import { Heap } from './heap.ts';
 import {
   domainOf,
   headOf,
-  type Contest,
   type Crowd,
   type Holder,
   type Lane,
@@ -20,8 +19,6 @@ import type { Priority } from '../request/caller.ts';
 
 /** Grants to others past a waiter that is next and does not fit; then a slot set is kept for it. */
 const maxPassed = 8;
-/** How much earlier jobs still count for what a job takes, after another one. */
-const earlierShare = 0.95;
 
 export function byOrder(a: Waiter, b: Waiter): number {
   return a.order - b.order;
@@ -39,7 +36,7 @@ function byFairness(a: Line, b: Line): number {
 /** A batch whose turn has come, then interactive jobs, then other batches. */
 function classOf({ priority, crowd }: Lane): number {
   if (priority === 'interactive') return 1;
-  return crowd.contest.bound.isDue ? 0 : 2;
+  return crowd.contest.isBatchDue ? 0 : 2;
 }
 
 /** The order in which lines of several lanes of a domain have a claim to a slot. */
@@ -171,32 +168,23 @@ export class Lanes {
   served(slots: SlotSet, priority: Priority, tokens: number): void {
     const contest = this.#contests.get(slots.domain);
     if (contest === undefined) return;
-    contest.tokens += tokens;
     const other = priority === 'batch' ? 'interactive' : 'batch';
     let isContested = false;
     for (const crowd of this.#crowds.values()) {
       isContested ||= crowd.group.slotSets.includes(slots) && hasEligible(crowd, other);
     }
-    contest.bound.served(priority, tokens, isContested);
+    contest.served(priority, tokens, isContested);
   }
 
   /** Counts a grant there. */
   granted({ domain }: SlotSet): void {
-    const contest = this.#contests.get(domain);
-    if (contest === undefined) return;
-    contest.tokens *= earlierShare;
-    contest.grants = contest.grants * earlierShare + 1;
+    this.#contests.get(domain)?.granted();
   }
 
   #crowdOf(group: SlotGroup, domain: Domain): Crowd {
     let crowd = this.#crowds.get(group);
     if (crowd === undefined) {
-      const contest = this.#contests.get(domain) ?? {
-        domain,
-        bound: new BatchBound(),
-        tokens: 0,
-        grants: 0,
-      };
+      const contest = this.#contests.get(domain) ?? new Contest(domain);
       this.#contests.set(domain, contest);
       crowd = { group, lanes: new Map(), slotless: new Heap<Waiter>(byOrder), contest };
       this.#crowds.set(group, crowd);

@@ -105,7 +105,7 @@ function connected(all: Iterable<Crowd>): Crowd[][] {
 function rank(crowds: readonly Crowd[]): number {
   const interactive = startsOf(crowds, 'interactive');
   const batch = startsOf(crowds, 'batch');
-  const isDue = crowds[0]?.contest.bound.isDue ?? false;
+  const isDue = crowds[0]?.contest.isBatchDue ?? false;
   let place = 0;
   let untilBatch = isDue ? 0 : interactiveForBatch;
   let [i, b] = [0, 0];
@@ -141,8 +141,7 @@ function startsOf(crowds: readonly Crowd[], priority: string): Start[] {
 /** Adds the jobs of one caller: each begins when those before it have been served. */
 function addStarts(starts: Start[], share: Share, lines: readonly Line[]): void {
   const waiters = lines.flatMap((line) => [...line.waiters]).sort(byOrder);
-  const { tokens, grants } = (lines[0] as Line).lane.crowd.contest;
-  const size = grants > 0 && tokens > 0 ? tokens / grants : 1;
+  const { jobTokens: size } = (lines[0] as Line).lane.crowd.contest;
   let own = 0;
   for (const waiter of waiters) {
     const line = waiter.line as Line;

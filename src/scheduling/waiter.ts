@@ -2,7 +2,7 @@
  * What waits, and in what: a waiter stands in the line of its caller, a line in the lane of one class and size, a lane in
  * the crowd of one group of slots. These are the nouns of the queue; lanes.ts, turn.ts and queue.ts decide.
  */
-import type { BatchBound } from './batchbound.ts';
+import type { Contest } from './contest.ts';
 import type { Heap, Ranked } from './heap.ts';
 import type { Lease } from './lease.ts';
 import type { Spot } from './placing.ts';
@@ -98,16 +98,8 @@ export interface Crowd {
   readonly lanes: Map<string, Lane>;
   /** Jobs that need no slot. */
   readonly slotless: Heap<Waiter>;
+  /** That of its domain. */
   readonly contest: Contest;
-}
-
-/** What is counted of a domain while anything waits there. */
-export interface Contest {
-  readonly domain: Domain;
-  readonly bound: BatchBound;
-  /** Weighted tokens that were served, and jobs that were granted; later ones count for more. */
-  tokens: number;
-  grants: number;
 }
 
 /** Returns the domain that a waiter waits in. */

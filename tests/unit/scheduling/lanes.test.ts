@@ -28,7 +28,14 @@ function stage() {
     });
   };
   const crowds = () => ({ [Symbol.iterator]: () => lanes[Symbol.iterator]() });
-  return { lanes, shares, group, domain, enter, eligible, crowds };
+  /** Serves interactive jobs there for so long that it is the turn of a batch which could run there. */
+  function serve(at = slots): void {
+    for (let job = 0; job < 20; job++) {
+      lanes.granted(at);
+      lanes.served(at, 'interactive', 10);
+    }
+  }
+  return { lanes, shares, group, domain, enter, eligible, crowds, serve };
 }
 
 describe('a line', () => {
@@ -79,20 +86,20 @@ describe('a crowd', () => {
   });
 
   test('knows when it is the turn of a batch: only what could run on the same slots counts', () => {
-    const { lanes, group, enter, crowds } = stage();
+    const { lanes, group, enter, crowds, serve } = stage();
     const [slots] = group.slotSets as [SlotSet];
-    const isDue = () => [...crowds()].map(({ contest }) => contest.bound.isDue);
-    lanes.served(slots, 'interactive', 10);
+    const isDue = () => [...crowds()].map(({ contest }) => contest.isBatchDue);
+    serve();
     enter('a');
-    lanes.served(slots, 'interactive', 10);
+    serve();
     expect(isDue()).toEqual([false]);
     enter('b', { priority: 'batch' });
-    lanes.served(new SlotSet('other', 1, true, slots.domain), 'interactive', 10);
-    lanes.served(new SlotSet('elsewhere', 1, true), 'interactive', 10);
+    serve(new SlotSet('other', 1, true, slots.domain));
+    serve(new SlotSet('elsewhere', 1, true));
     expect(isDue()).toEqual([false]);
-    lanes.served(slots, 'interactive', 10);
+    serve();
     expect(isDue()).toEqual([true]);
-    lanes.served(slots, 'batch', 2);
+    lanes.served(slots, 'batch', 20);
     expect(isDue()).toEqual([false]);
   });
 
@@ -109,15 +116,14 @@ describe('a crowd', () => {
 
   test('is gone with all others, and with it what is counted of domains that are gone', () => {
     for (const isKept of [true, false]) {
-      const { lanes, group, domain, enter, crowds } = stage();
-      const [slots] = group.slotSets as [SlotSet];
+      const { lanes, domain, enter, crowds, serve } = stage();
       const waiters = [enter('a'), enter('b', { priority: 'batch' })];
-      lanes.served(slots, 'interactive', 10);
+      serve();
       lanes.clear(waiters, new Set(isKept ? [domain] : []));
       expect([...crowds()]).toEqual([]);
       expect(waiters.map(({ line }) => line)).toEqual([undefined, undefined]);
       for (const waiter of waiters) lanes.insert(waiter);
-      expect([...crowds()].map(({ contest }) => contest.bound.isDue)).toEqual([isKept]);
+      expect([...crowds()].map(({ contest }) => contest.isBatchDue)).toEqual([isKept]);
     }
   });
 });
@@ -143,13 +149,12 @@ describe('the order of lines', () => {
 
   test('is interactive jobs first, until it is the turn of a batch', () => {
     const staged = stage();
-    const { lanes, group, enter } = staged;
-    const [slots] = group.slotSets as [SlotSet];
+    const { enter, serve } = staged;
     enter('batch', { priority: 'batch' });
     const quick = enter('quick');
     quick.share.counter = 100;
     expect(eligibleOrder(staged)).toEqual(['quick', 'batch']);
-    lanes.served(slots, 'interactive', 1);
+    serve();
     expect(eligibleOrder(staged)).toEqual(['batch', 'quick']);
   });
 
@@ -253,13 +258,12 @@ describe('a waiter', () => {
 });
 
 test('a batch that the cap of its caller keeps waiting earns no turn', () => {
-  const { lanes, group, enter, crowds } = stage();
-  const [slots] = group.slotSets as [SlotSet];
+  const { lanes, enter, crowds, serve } = stage();
   const [, batch] = [enter('a'), enter('b', { priority: 'batch', maxUnits: 1 })];
   batch.share.holder.running = 1;
   lanes.rank(batch.share.holder);
-  lanes.served(slots, 'interactive', 10);
-  expect([...crowds()].map(({ contest }) => contest.bound.isDue)).toEqual([false]);
+  serve();
+  expect([...crowds()].map(({ contest }) => contest.isBatchDue)).toEqual([false]);
 });
 
 describe('in another domain', () => {
@@ -298,13 +302,12 @@ describe('in another domain', () => {
   });
 
   test('it is not the turn of a batch', () => {
-    const { lanes, group, enter, other, crowds } = elsewhere();
-    const [slots] = group.slotSets as [SlotSet];
+    const { group, enter, other, crowds, serve } = elsewhere();
     for (const at of [group, other]) {
       enter('a', {}, at);
       enter('b', { priority: 'batch' }, at);
     }
-    lanes.served(slots, 'interactive', 10);
-    expect([...crowds()].map(({ contest }) => contest.bound.isDue)).toEqual([true, false]);
+    serve();
+    expect([...crowds()].map(({ contest }) => contest.isBatchDue)).toEqual([true, false]);
   });
 });

@@ -83,7 +83,9 @@ describe('a place', () => {
   test('of a batch whose turn it is is the first', () => {
     const { lanes, slots, enter, at } = stage();
     const [batch, quick] = [enter('b', { priority: 'batch' }), enter('a')];
-    lanes.served(slots, 'interactive', 1);
+    lanes.granted(slots);
+    lanes.served(slots, 'interactive', 9);
+    for (let i = 0; i < 200; i++) lanes.granted(slots);
     expect([at(batch), at(quick)]).toEqual([1, 2]);
   });
 

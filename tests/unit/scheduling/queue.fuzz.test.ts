@@ -457,6 +457,85 @@ describe('a long run of callers that always have work', () => {
   });
 });
 
+/** A job that is served a weighted token a step, and when it came to be the head of its caller's line. */
+class Sized extends Waiter {
+  headSince = 0;
+
+  constructor(
+    public left: number,
+    ...parts: ConstructorParameters<typeof Waiter>
+  ) {
+    super(...parts);
+  }
+}
+
+/**
+ * Runs callers of random weights that come and go, on an engine whose slots serve a token a step each. Returns the longest
+ * wait of a head, as a part of what the README says that it is at most.
+ */
+function longestWaitOfHead(random: Random): number {
+  const slots = new SlotSet('a', 1 + random.below(6), true);
+  const group = { slotSets: [slots] };
+  const queue = queueOf();
+  const largest = 5 + random.below(100);
+  const callers = Array.from({ length: 2 + random.below(12) }, (_, i) => ({
+    principal: `caller-${i}`,
+    weight: random.pick([0.5, 1, 1, 2, 5]),
+    largest: 1 + random.below(largest),
+    lines: [] as Sized[],
+    isThere: random.oneIn(2),
+  }));
+  const total = callers.reduce((sum, { weight }) => sum + weight, 0);
+  const running = new Set<Grant>();
+  let longest = 0;
+  function enter(caller: (typeof callers)[number], step: number): void {
+    const { principal, weight, lines } = caller;
+    const parts = partsOf(principal, group, { weight, bytes: 0 });
+    const job = new Sized(1 + random.below(caller.largest), ...parts);
+    if (lines.length === 0) job.headSince = step;
+    lines.push(job);
+    queue.enter(job);
+  }
+  function granted({ waiter }: Grant, step: number): void {
+    const caller = callers.find(({ principal }) => principal === principalOf(waiter));
+    if (caller === undefined) return;
+    const { lines, weight } = caller;
+    expect(lines.shift()).toBe(waiter as Sized);
+    if (lines[0] !== undefined) lines[0].headSince = step;
+    const share = Math.min(weight, total / callers.length) / total;
+    const most = (4 * largest) / share / slots.capacity + largest;
+    longest = Math.max(longest, (step - (waiter as Sized).headSince) / most);
+  }
+  for (let step = 0; step < 3_000; step++) {
+    for (const caller of callers) {
+      if (random.oneIn(200)) caller.isThere = !caller.isThere;
+      while (caller.isThere && caller.lines.length < 4) enter(caller, step);
+    }
+    for (const grant of queue.dispatch(step)) {
+      running.add(grant);
+      granted(grant, step);
+    }
+    for (const grant of running) {
+      queue.charge(slots, principalOf(grant.waiter), 'interactive', 1);
+      if (--(grant.waiter as Sized).left > 0) continue;
+      running.delete(grant);
+      queue.release(slots, principalOf(grant.waiter), grant.units);
+    }
+  }
+  return longest;
+}
+
+test('the head of a line waits for four times its fair share and one request more at most', async () => {
+  let longest = 0;
+  await forSeeds(100, (random) => {
+    const part = longestWaitOfHead(random);
+    expect(part).toBeLessThanOrEqual(1);
+    longest = Math.max(longest, part);
+  });
+  // The bound is not so wide that nothing could break it.
+  expect(longest).toBeGreaterThan(0.3);
+});
+
 describe('one slot under a flood', () => {
   function flooded(random: Random) {
     const slots = new SlotSet('a', 1 + random.below(4), true);

@@ -157,7 +157,7 @@ export async function makeParts({
     feed: new LiveFeed(() => {
       return {
         at: new Date(epochNow()).toISOString(),
-        ...liveView(live, { upstreams: fleet.upstreams, queued: pool.queued }, now()),
+        ...liveView([...live], { upstreams: fleet.upstreams, waits: pool.waits() }, now()),
       };
     }),
     adminKey: config.adminApiKey,

@@ -5,9 +5,56 @@
 import { GatewayError } from '../wire/errors.ts';
 import type { LiveRequest } from '../request/live.ts';
 import type { Upstream } from '../engines/upstream.ts';
+import type { Wait } from '../scheduling/waits.ts';
+
+/** Returns in words why a request waits. */
+function whyItWaits({ held, units, maxUnits, running, slots, ahead }: Wait, users: Users): string {
+  const where = slots.join(', ');
+  if (held === 'cap') {
+    return `its caller uses ${running} of the ${maxUnits} slots that it may have at once (MAX_SLOTS_PER_CALLER)`;
+  }
+  if (held === 'away') return `${where}: takes no requests now`;
+  const inUse = slots.flatMap((id) => {
+    const names = [...(users.get(id) ?? [])].map(([name, count]) => `${name} ${count}`);
+    return names.length > 0 ? `${id}: ${names.join(', ')}` : [];
+  });
+  const size = held === 'size' ? `needs ${units} slots at once` : `waits for a slot of ${where}`;
+  const first = ahead.map(({ name, servedLess }) => `${name} (${servedLess} tokens fewer served)`);
+  return [
+    size,
+    ...(inUse.length > 0 ? [`in use: ${inUse.join('; ')}`] : []),
+    ...(first.length > 0 ? [`ahead: ${first.join(', ')}`] : []),
+  ].join('; ');
+}
+
+/** How many requests each name runs, by upstream. */
+type Users = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+function usersOf(live: Iterable<LiveRequest>): Users {
+  const users = new Map<string, Map<string, number>>();
+  for (const { upstream, caller, phase } of live) {
+    if (upstream === undefined || phase === 'queued') continue;
+    const names = users.get(upstream.id) ?? new Map<string, number>();
+    names.set(caller.name, (names.get(caller.name) ?? 0) + 1);
+    users.set(upstream.id, names);
+  }
+  return users;
+}
+
+/** What a request waits for, as the operator sees it. */
+function waitView(wait: Wait, users: Users) {
+  const { place, waitSeconds, held, ahead } = wait;
+  return {
+    place,
+    seconds: Number.isFinite(waitSeconds) ? Math.ceil(waitSeconds) : null,
+    held,
+    why: whyItWaits(wait, users),
+    ahead,
+  };
+}
 
 /** One request in flight, as the operator sees it. Times in milliseconds. */
-function requestView(request: LiveRequest, now: number) {
+function requestView(request: LiveRequest, wait: Wait | undefined, users: Users, now: number) {
   const { id, uniqueId, caller, route, model, phase, frames } = request;
   const { firstByteAt, queuedAt, stream } = request;
   const seconds = (now - firstByteAt) / 1000;
@@ -28,6 +75,7 @@ function requestView(request: LiveRequest, now: number) {
     queuedMs: Math.round(phase === 'queued' ? now - queuedAt : request.queuedMs),
     upstream: request.upstream?.id ?? null,
     stream,
+    wait: wait === undefined ? null : waitView(wait, users),
   };
 }
 
@@ -40,17 +88,20 @@ function byAge(a: LiveRequest, b: LiveRequest): number {
  * @param now milliseconds, of the clock of the requests
  */
 export function liveView(
-  live: Iterable<LiveRequest>,
-  { upstreams, queued }: { upstreams: readonly Upstream[]; queued: number },
+  live: readonly LiveRequest[],
+  { upstreams, waits }: { upstreams: readonly Upstream[]; waits: ReadonlyMap<string, Wait> },
   now: number,
 ) {
+  const users = usersOf(live);
   return {
-    requests: [...live].sort(byAge).map((request) => requestView(request, now)),
+    requests: live
+      .toSorted(byAge)
+      .map((request) => requestView(request, waits.get(request.uniqueId), users, now)),
     upstreams: upstreams.map(({ id, kind, state, occupancy, models }) => {
       const slots = occupancy.capacity ?? null;
       return { id, kind, state, slots, usedSlots: occupancy.used, models: models ?? [] };
     }),
-    queued,
+    queued: waits.size,
   };
 }
 

@@ -33,6 +33,7 @@ import type { Reader } from '../request/reader.ts';
 import { outcomeOf } from '../request/settlement.ts';
 import type { Edits, Lease } from '../scheduling/lease.ts';
 import type { Scheduler } from '../scheduling/scheduler.ts';
+import { Countdown, ownReason } from '../scheduling/waits.ts';
 import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
@@ -160,12 +161,18 @@ export class Exchange {
 
   #answerWithFeedback(sent: Sent): Promise<Response> {
     const { id, route } = this.request;
-    const { pool, feedback } = this.options;
+    const { pool, feedback, now } = this.options;
+    const countdown = new Countdown();
     return withFeedback({
       answer: this.#answerOnce(sent).catch((thrown: unknown) => this.#fail(thrown)),
       afterMs: feedback.afterMs,
       everyMs: feedbackMs,
-      report: () => pool.report(sent.job),
+      report: () => {
+        const report = pool.report(sent.job);
+        if (report === undefined) return undefined;
+        const waitSeconds = countdown.next(report.waitSeconds, now());
+        return { place: report.place, waitSeconds, reason: ownReason(report) };
+      },
       family: route.family,
       headers: {
         ...this.#corsHeaders,

@@ -15,8 +15,11 @@ export interface FeedbackOptions {
   /** How long nothing is sent, and how often a comment is sent from then on, in milliseconds. */
   afterMs: number;
   everyMs: number;
-  /** The place in the queue and how long the wait may still be; `undefined` for a request that has left the queue. */
-  report(): { place: number; waitSeconds: number | undefined } | undefined;
+  /**
+   * The place in the queue, how long the wait may still be, and what of its own holds the request, as the end of a sentence;
+   * `undefined` for a request that has left the queue.
+   */
+  report(): { place: number; waitSeconds: number | undefined; reason: string } | undefined;
   family: Family;
   /** The gateway's own headers; those of an event stream are added. */
   headers: Readonly<Record<string, string>>;
@@ -160,10 +163,10 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
 
 function comment(report: ReturnType<FeedbackOptions['report']>): string {
   if (report === undefined) return ': waiting for the first token\n\n';
-  const { place, waitSeconds } = report;
+  const { place, waitSeconds, reason } = report;
   const isKnown = waitSeconds !== undefined && Number.isFinite(waitSeconds);
   const about = isKnown ? `, about ${Math.max(1, Math.ceil(waitSeconds))} s` : '';
-  return `: queued, place ${place}${about}\n\n`;
+  return `: queued, place ${place}${about}${reason}\n\n`;
 }
 
 function discard(body: { cancel(): Promise<void> } | undefined): void {

@@ -12,6 +12,8 @@ import type { Priority, Caller } from './caller.ts';
 
 /** A request that wants to run. */
 export interface Job {
+  /** That of its request, which no other has. */
+  readonly id: string;
   readonly caller: Caller;
   readonly priority: Priority;
   /** What the client called its model, and whether the route cannot do without one. */
@@ -89,6 +91,10 @@ class RequestJob implements Job {
     this.chain = facts?.chain;
     const session = hasChoice ? headers.get('x-session-id') : null;
     this.conversation = session?.slice(0, maxConversationLength) || undefined;
+  }
+
+  get id(): string {
+    return this.request.uniqueId;
   }
 
   served(): number | undefined {

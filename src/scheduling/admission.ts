@@ -8,6 +8,7 @@ import { Queue } from './queue.ts';
 import type { ShareStore } from './sharestore.ts';
 import type { SlotBroker } from './slotbroker.ts';
 import { Waiter, type Grant } from './waiter.ts';
+import { heldBy, ownReason, type Report, type Wait } from './waits.ts';
 import type { Choice } from '../engines/catalog.ts';
 import type { Fleet } from '../engines/fleet.ts';
 import type { SlotGroup, SlotSet } from '../engines/slots.ts';
@@ -96,12 +97,39 @@ export class Admission {
     return waiter.promised.promise;
   }
 
-  /** Returns how long a job still has to wait; `undefined` when it does not wait. */
-  report(job: Job): { place: number; waitSeconds: number } | undefined {
+  /** Returns how long a job still has to wait, and for what; `undefined` when it does not wait. */
+  report(job: Job): Report | undefined {
     const waiter = this.#waiters.get(job);
-    if (waiter === undefined) return undefined;
+    return waiter && this.#reportOn(waiter);
+  }
+
+  /** Returns what all that wait are waiting for, by the ids of their jobs. */
+  waits(): Map<string, Wait> {
+    const waits = new Map<string, Wait>();
+    for (const waiter of this.#waiters.values()) {
+      const { job, group, share } = waiter;
+      const report = this.#reportOn(waiter);
+      const ahead = this.#queue.places.before(waiter).map((other) => ({
+        name: other.job.caller.name,
+        principal: other.job.caller.principal,
+        servedLess: Math.max(0, Math.round(share.counter - other.share.counter)),
+      }));
+      waits.set(job.id, { ...report, slots: group.slotSets.map(({ id }) => id), ahead });
+    }
+    return waits;
+  }
+
+  #reportOn(waiter: Waiter): Report {
+    const { job, maxUnits, share } = waiter;
     const place = this.#queue.place(waiter, this.#options.now());
-    return { place, waitSeconds: (place * this.#turnMs(waiter.group)) / 1000 };
+    return {
+      place,
+      waitSeconds: (place * this.#turnMs(waiter.group)) / 1000,
+      held: heldBy(waiter),
+      units: job.units,
+      maxUnits,
+      running: share.holder.running,
+    };
   }
 
   /** Starts all that can run now. */
@@ -190,12 +218,14 @@ export class Admission {
   }
 
   #leave(waiter: Waiter, reason: unknown): void {
-    if (!this.#waiters.delete(waiter.job)) return;
+    if (!this.#waiters.has(waiter.job)) return;
+    const isLate = reason instanceof GatewayError && reason.code === 'queue_timeout';
+    const failure = isLate ? this.#queueTimeout(waiter) : reason;
+    this.#waiters.delete(waiter.job);
     this.#queue.leave(waiter);
     this.#options.placing.leave(waiter.job);
     this.dispatch(this.#options.now());
-    const isLate = reason instanceof GatewayError && reason.code === 'queue_timeout';
-    waiter.promised?.reject(isLate ? this.#queueTimeout(waiter) : reason);
+    waiter.promised?.reject(failure);
   }
 
   /**
@@ -212,31 +242,39 @@ export class Admission {
     return perMs > 0 ? 1 / perMs : unknownTurnMs;
   }
 
-  /** Returns in how many seconds a repeat has a chance: after all that compete with it now have had their turn. */
-  #retrySeconds(group: SlotGroup): number {
-    const competing = this.#queue.places.competing(group.slotSets, this.#options.now());
-    const seconds = Math.ceil((competing * this.#turnMs(group)) / 1000);
+  /** Returns in how many seconds a repeat has a chance: when that many of those that wait have had their turn. */
+  #retrySeconds(waiting: number, group: SlotGroup): number {
+    const seconds = Math.ceil((waiting * this.#turnMs(group)) / 1000);
     return Math.min(longestRetryAfterSeconds, Math.max(1, seconds));
+  }
+
+  #competing({ slotSets }: SlotGroup): number {
+    return this.#queue.places.competing(slotSets, this.#options.now());
   }
 
   #queueFull({ job, group }: Waiter): GatewayError {
     const { maxQueuedRequests, maxQueuedPerCaller, maxQueuedBytes } = this.#options.settings();
     const waiting = `${this.#queue.size} requests wait (at most ${maxQueuedRequests})`;
     const own = `${this.#queue.waiting(job.caller.principal)} of this caller (at most ${maxQueuedPerCaller})`;
+    const competing = this.#competing(group);
     const bytes = `all their bodies together may have ${maxQueuedBytes} bytes`;
-    const seconds = this.#retrySeconds(group);
+    const seconds = this.#retrySeconds(competing, group);
     return new GatewayError('queue_full', {
       message: `The queue has no room for this request: ${waiting}, ${own}, and ${bytes}. Retry in ${seconds} s.`,
-      headers: { 'retry-after': `${seconds}` },
+      headers: { 'retry-after': `${seconds}`, 'x-gateway-queue-place': `${competing + 1}` },
     });
   }
 
-  #queueTimeout({ group }: Waiter): GatewayError {
-    const seconds = this.#retrySeconds(group);
+  #queueTimeout(waiter: Waiter): GatewayError {
+    const { group } = waiter;
+    // It leaves the queue.
+    const seconds = this.#retrySeconds(this.#competing(group) - 1, group);
     const { queueTimeoutMs } = this.#options.settings();
+    const report = this.#reportOn(waiter);
+    const { place } = report;
     return new GatewayError('queue_timeout', {
-      message: `No slot of the inference server became free within ${queueTimeoutMs} ms (QUEUE_TIMEOUT_MS). Retry in ${seconds} s.`,
-      headers: { 'retry-after': `${seconds}` },
+      message: `It was not this request's turn within ${queueTimeoutMs} ms (QUEUE_TIMEOUT_MS): place ${place}${ownReason(report)}. Retry in ${seconds} s.`,
+      headers: { 'retry-after': `${seconds}`, 'x-gateway-queue-place': `${place}` },
     });
   }
 }

@@ -11,9 +11,13 @@ const oldMs = 500;
 const newMs = 100;
 /** Interactive jobs that are taken to run before each batch, where they are of the same size. */
 const interactiveForBatch = 9;
+/** How many of the callers that are next are remembered. */
+const maxFirst = 4;
 
 /** Those that wait for the same slots, and how many they are. */
 interface Ranking {
+  /** The first waiters of the callers that are next, in their order. */
+  readonly first: readonly Waiter[];
   /** All slots that any of them may run on. */
   readonly slotSets: ReadonlySet<SlotSet>;
   readonly size: number;
@@ -65,6 +69,14 @@ export class Places {
     return this.#rankingOf(slotSets)?.size ?? 0;
   }
 
+  /** Returns the first waiters of the callers that come before this one: at most three of them. */
+  before(waiter: Waiter): Waiter[] {
+    const { first = [] } = this.#rankingOf(waiter.group.slotSets) ?? {};
+    return first
+      .filter((each) => each.rank < waiter.rank && each.share.holder !== waiter.share.holder)
+      .slice(0, maxFirst - 1);
+  }
+
   /** Returns the slots that those may run on that wait for any of these, with these. */
   contested(slotSets: readonly SlotSet[]): Iterable<SlotSet> {
     return this.#rankingOf(slotSets)?.slotSets ?? slotSets;
@@ -79,7 +91,7 @@ export class Places {
     this.#rankedAt = now;
     this.#rankings = connected(this.#crowds).map((crowds) => ({
       slotSets: new Set(crowds.flatMap(({ group }) => group.slotSets)),
-      size: rank(crowds),
+      ...rank(crowds),
     }));
   }
 }
@@ -101,11 +113,12 @@ function connected(all: Iterable<Crowd>): Crowd[][] {
   return [...new Set(groups.values())];
 }
 
-/** Ranks those that compete; returns how many they are. */
-function rank(crowds: readonly Crowd[]): number {
+/** Ranks those that compete; returns how many they are, and the first of them. */
+function rank(crowds: readonly Crowd[]): Pick<Ranking, 'size' | 'first'> {
   const interactive = startsOf(crowds, 'interactive');
   const batch = startsOf(crowds, 'batch');
   const isDue = crowds[0]?.contest.isBatchDue ?? false;
+  const first: Waiter[] = [];
   let place = 0;
   let untilBatch = isDue ? 0 : interactiveForBatch;
   let [i, b] = [0, 0];
@@ -113,11 +126,12 @@ function rank(crowds: readonly Crowd[]): number {
     const isBatch = i >= interactive.length || (untilBatch === 0 && b < batch.length);
     const start = (isBatch ? batch[b++] : interactive[i++]) as Start;
     if (start.isCounted) place++;
+    if (start.isCounted && start.own === 0 && first.length < maxFirst) first.push(start.waiter);
     start.waiter.rank = start.isCounted ? place : place + 1 + start.own;
     if (isBatch) untilBatch = interactiveForBatch;
     else if (start.isCounted && untilBatch > 0) untilBatch--;
   }
-  return place;
+  return { size: place, first };
 }
 
 /** Returns what waits of a class, in its order. */

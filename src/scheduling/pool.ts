@@ -11,6 +11,7 @@ import { Placing } from './placing.ts';
 import type { ShareStore } from './sharestore.ts';
 import type { SlotBroker } from './slotbroker.ts';
 import type { Grant } from './waiter.ts';
+import type { Report, Wait } from './waits.ts';
 import type { Choice } from '../engines/catalog.ts';
 import { modelFor, type Fleet } from '../engines/fleet.ts';
 import type { Health } from '../engines/health.ts';
@@ -109,9 +110,14 @@ export class Pool {
     return lease;
   }
 
-  /** Returns how long a job still has to wait; `undefined` when it does not wait in the queue. */
-  report(job: Job): { place: number; waitSeconds: number } | undefined {
+  /** Returns how long a job still has to wait, and for what; `undefined` when it does not wait in the queue. */
+  report(job: Job): Report | undefined {
     return this.#admission.report(job);
+  }
+
+  /** Returns what all that wait are waiting for, by the ids of their jobs. */
+  waits(): Map<string, Wait> {
+    return this.#admission.waits();
   }
 
   /** Something that decides about admission may have changed: what waits may run elsewhere from now on, or nowhere. */

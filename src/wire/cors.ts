@@ -10,6 +10,7 @@ const exposedHeaders = [
   'request-id',
   'x-gateway-error',
   'x-gateway-queue-ms',
+  'x-gateway-queue-place',
   'x-gateway-cache',
   'retry-after',
   'retry-after-ms',

@@ -49,6 +49,7 @@ export function request(change: Partial<LiveRow> = {}): LiveRow {
     queuedMs: 0,
     upstream: 'engine-a',
     stream: true,
+    wait: null,
     ...change,
   };
 }

@@ -97,6 +97,7 @@ describe('what is in flight', () => {
         queuedMs: expect.any(Number),
         upstream: 'engine',
         stream: true,
+        wait: null,
       },
       expect.objectContaining({
         requestId: 'live-waiting',
@@ -104,6 +105,11 @@ describe('what is in flight', () => {
         tokens: 0,
         tokensPerSecond: null,
         upstream: null,
+        wait: expect.objectContaining({
+          place: 1,
+          held: 'turn',
+          why: 'waits for a slot of engine; in use: engine: web 1',
+        }),
       }),
     ]);
     expect(stream.text).not.toContain(web.key);

@@ -94,6 +94,8 @@ test('a wait that is too long ends with 503 queue_timeout and says when to retry
   const late = await ask(stage.gateway.url, { body });
   expect(late.status).toBe(503);
   expect(late.header('x-gateway-error')).toBe('queue_timeout');
+  expect(late.header('x-gateway-queue-place')).toBe('1');
+  expect(late.text).toContain('place 1.');
   expect(Number(late.header('retry-after'))).toBeGreaterThanOrEqual(1);
   expect(stage.posts()).toBe(1);
 });
@@ -129,6 +131,17 @@ describe('queue feedback', () => {
     await waiting.ended();
     expect(waiting.text).toEndWith('data: [DONE]\n\n');
     expect(waiting.text.indexOf(': queued')).toBeLessThan(waiting.text.indexOf('data:'));
+  });
+
+  test('says what of its own holds a request, and nothing of other callers', async () => {
+    const env = { QUEUE_FEEDBACK_AFTER_MS: '100', MAX_SLOTS_PER_CALLER: '1' };
+    await using stage = await startStage(env, { slots: 2, tokensPerSecond: 20 });
+    const holder = await send(stage.gateway.url, { body });
+    await holder.hasBytes();
+    const waiting = await send(stage.gateway.url, followed);
+    await waiting.hasText(', this caller uses 1 of the 1 slots that it may have at once\n\n');
+    expect(waiting.text).toMatch(/^: queued, place 1, about \d+ s, this caller uses/m);
+    for (const each of [holder, waiting]) each.leaveByReset();
   });
 
   test('carries a failure as an event, since the status has been sent', async () => {

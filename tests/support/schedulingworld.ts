@@ -79,8 +79,11 @@ export function callerOf(principal: string, more: Partial<Caller> = {}): Caller 
   } as Caller; // Scheduling reads no other member of a caller.
 }
 
+let jobs = 0;
+
 export function jobOf(principal: string, more: Partial<Job> = {}): Job {
   return {
+    id: `job-${++jobs}`,
     caller: callerOf(principal),
     priority: 'interactive',
     model: undefined,

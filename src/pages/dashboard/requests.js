@@ -7,7 +7,7 @@ import { byId, make, one, setName, setText } from './dom.js';
 import { age, integer, rate, wait } from './format.js';
 import { keyedRows } from './rows.js';
 
-/** @import { LiveRow } from './types.d.ts' */
+/** @import { LiveRow, Wait } from './types.d.ts' */
 
 /** The maximum number of rows; further requests are only counted. */
 const maxRows = 200;
@@ -39,6 +39,15 @@ function cell(className, label, ...children) {
   return element;
 }
 
+/**
+ * Returns the place of a queued request and why it waits.
+ * @param {Wait} waits
+ */
+export function whyText({ place, seconds, why }) {
+  const about = seconds === null ? '' : `, about ${integer(seconds)} s`;
+  return `place ${integer(place)}${about}: ${why}`;
+}
+
 /** @param {(id: string) => Promise<void>} stop */
 function makeRow(stop) {
   /** @type {LiveRow | undefined} */
@@ -48,6 +57,7 @@ function makeRow(stop) {
   const model = make('span', 'first');
   const route = make('span', 'second');
   const badge = make('span', 'badge');
+  const why = make('span', 'second why');
   const tokens = cell('number tokens', 'tokens');
   const speed = cell('number rate', 'tokens/s');
   const waited = cell('number waited', 'queued');
@@ -65,7 +75,7 @@ function makeRow(stop) {
     '',
     cell('who', '', caller, user),
     cell('what', '', model, route),
-    cell('phase', '', badge),
+    cell('phase', '', badge, why),
     tokens,
     speed,
     waited,
@@ -88,6 +98,8 @@ function makeRow(stop) {
     setText(tokens, integer(row.tokens));
     setText(speed, row.phase === 'decode' ? rate(row.tokensPerSecond) : '–');
     setText(waited, row.queuedMs > 0 ? wait(row.queuedMs) : '–');
+    setText(why, row.wait === null ? '' : whyText(row.wait));
+    why.hidden = row.wait === null;
     setText(since, age(row.ageMs));
     setName(engine, row.upstream ?? '–');
     nameOf(button, `the request of ${row.name}`);

@@ -21,6 +21,16 @@ export interface LiveRow {
   queuedMs: number;
   upstream: string | null;
   stream: boolean;
+  wait: Wait | null;
+}
+
+/** What a queued request waits for. */
+export interface Wait {
+  place: number;
+  /** `null` if it cannot be estimated. */
+  seconds: number | null;
+  /** The reason in words. */
+  why: string;
 }
 
 export interface Engine {

@@ -378,7 +378,7 @@ export const operatorOperations = [
         schema: {
           type: 'string',
           description:
-            'An event `live` each second: open requests, upstreams, length of the queue.',
+            'An event `live` each second: open requests, upstreams, length of the queue. A request that waits has `wait`: its `place`, the estimated `seconds`, what it is `held` by (`turn`, `cap`, `size`, `away`), `why` in words, and the callers `ahead`.',
         },
       },
     },

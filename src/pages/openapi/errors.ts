@@ -34,6 +34,10 @@ export const responseHeaders: Record<string, OpenAPIV3.HeaderObject> = {
     description: 'How long the request waited in the gateway’s queue, in milliseconds.',
     schema: { type: 'integer' },
   },
+  'x-gateway-queue-place': {
+    description: 'The place that the request had in the queue, or would have had; 1 is next.',
+    schema: { type: 'integer' },
+  },
   'x-gateway-error': text(
     'The code of the error. Only errors of the gateway itself have this header.',
     { enum: codes },
@@ -155,6 +159,7 @@ function errorResponse(
       ...header('x-gateway-error'),
       ...(isFinal ? header('x-should-retry') : {}),
       ...(status === 429 || status === 503 ? header('Retry-After') : {}),
+      ...(these.includes('queue_full') ? header('x-gateway-queue-place') : {}),
       ...(status === 401 ? header('WWW-Authenticate') : {}),
       ...(status === 405 ? header('Allow') : {}),
     },

@@ -3,6 +3,7 @@
  */
 import { describe, expect, spyOn, test } from 'bun:test';
 import { GatewayError } from '../../../src/wire/errors.ts';
+import type { Wait } from '../../../src/scheduling/waits.ts';
 import { LiveRequest } from '../../../src/request/live.ts';
 import { LiveFeed, liveView } from '../../../src/observe/liveview.ts';
 import { routes } from '../../../src/wire/routes.ts';
@@ -13,7 +14,7 @@ if (route === undefined) throw new Error('there is no route');
 const chat = route;
 
 const pool = {
-  queued: 3,
+  waits: new Map<string, Wait>(),
   upstreams: [
     {
       id: 'a',
@@ -70,6 +71,7 @@ describe('the view of what is in flight', () => {
       queuedMs: 0,
       upstream: null,
       stream: false,
+      wait: null,
     });
     expect(queued).toMatchObject({ phase: 'queued', queuedMs: 2_500, model: 'm', stream: true });
     expect(prefill).toMatchObject({ phase: 'prefill', queuedMs: 12, upstream: 'a', tokens: 0 });
@@ -101,6 +103,66 @@ describe('the view of what is in flight', () => {
     }
   });
 
+  describe('shows why a request waits:', () => {
+    const wait: Wait = {
+      place: 3,
+      waitSeconds: 11.2,
+      held: 'turn',
+      units: 2,
+      maxUnits: 2,
+      running: 2,
+      slots: ['a', 'b'],
+      ahead: [
+        { name: 'bob', principal: 'k2', servedLess: 1_200 },
+        { name: 'eve', principal: 'k3', servedLess: 0 },
+      ],
+    };
+    const named = (name: string) => ({ ...caller, name });
+    const running = (id: string, name: string, at: string) =>
+      Object.assign(new LiveRequest(id, chat, named(name), 1_000), {
+        phase: 'decode' as const,
+        upstream: { id: at, provenAt: 0 },
+      });
+    const live = [
+      running('r1', 'bob', 'a'),
+      running('r2', 'bob', 'a'),
+      running('r3', 'carol', 'b'),
+      running('r4', 'dave', 'elsewhere'),
+      inFlight('r5', { phase: 'queued' }),
+    ];
+    function shown(change: Partial<Wait> = {}) {
+      const waits = new Map([['r5', { ...wait, ...change }]]);
+      const view = liveView(live, { ...pool, waits }, 10_000);
+      expect(view.queued).toBe(1);
+      expect(view.requests.slice(0, 4).map((row) => row.wait)).toEqual([null, null, null, null]);
+      return view.requests[4]?.wait;
+    }
+
+    test('who has the slots, and who is ahead', () => {
+      expect(shown()).toEqual({
+        place: 3,
+        seconds: 12,
+        held: 'turn',
+        why: 'waits for a slot of a, b; in use: a: bob 2; b: carol 1; ahead: bob (1200 tokens fewer served), eve (0 tokens fewer served)',
+        ahead: wait.ahead,
+      });
+      expect(shown({ ahead: [], slots: ['c'] })?.why).toBe('waits for a slot of c');
+      expect(shown({ waitSeconds: Infinity })?.seconds).toBeNull();
+    });
+
+    test('its size', () => {
+      const { why } = shown({ held: 'size', ahead: [], slots: ['b'] }) ?? {};
+      expect(why).toBe('needs 2 slots at once; in use: b: carol 1');
+    });
+
+    test('the cap of its caller, or servers that are away', () => {
+      expect(shown({ held: 'cap' })?.why).toBe(
+        'its caller uses 2 of the 2 slots that it may have at once (MAX_SLOTS_PER_CALLER)',
+      );
+      expect(shown({ held: 'away' })?.why).toBe('a, b: takes no requests now');
+    });
+  });
+
   test('shows the state and the slots of each upstream', () => {
     expect(liveView([], pool, 0)).toEqual({
       requests: [],
@@ -108,7 +170,7 @@ describe('the view of what is in flight', () => {
         { id: 'a', kind: 'llama.cpp', state: 'up', slots: 2, usedSlots: 1, models: ['m'] },
         { id: 'b', kind: 'vllm', state: 'away', slots: null, usedSlots: 0, models: [] },
       ],
-      queued: 3,
+      queued: 0,
     });
   });
 });

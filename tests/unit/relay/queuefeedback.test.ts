@@ -187,23 +187,29 @@ describe('while it waits', () => {
 
   test('a comment comes at once and then each time that the timer fires', async () => {
     const { clock, reader, told: now } = await told();
-    now.report = { place: 3, waitSeconds: 11.2 };
+    now.report = { place: 3, waitSeconds: 11.2, reason: '' };
     expect(await reader.read()).toBe(': queued, place 3, about 12 s\n\n');
     expect(clock.waits()).toEqual([]);
     for (const place of [2, 1]) {
       const next = reader.read();
       await turn();
       expect(clock.waits()).toEqual([2_000]);
-      now.report = { place, waitSeconds: 0 };
+      now.report = { place, waitSeconds: 0, reason: '' };
       clock.fire();
       expect(await next).toBe(`: queued, place ${place}, about 1 s\n\n`);
     }
   });
 
+  test('a comment ends with what of its own holds the request', async () => {
+    const { reader, told: now } = await told();
+    now.report = { place: 1, waitSeconds: 5, reason: ', it needs 2 slots at once' };
+    expect(await reader.read()).toBe(': queued, place 1, about 5 s, it needs 2 slots at once\n\n');
+  });
+
   test('a wait of unknown length has no estimate', async () => {
     for (const waitSeconds of [undefined, Number.POSITIVE_INFINITY, Number.NaN]) {
       const { reader, told: now } = await told();
-      now.report = { place: 1, waitSeconds };
+      now.report = { place: 1, waitSeconds, reason: '' };
       expect(await reader.read()).toBe(': queued, place 1\n\n');
     }
   });
@@ -520,7 +526,7 @@ describe('on a connection', () => {
           answer: answer.promise,
           afterMs: 0,
           everyMs: 1,
-          report: () => ({ place: 1, waitSeconds: undefined }),
+          report: () => ({ place: 1, waitSeconds: undefined, reason: '' }),
           family: 'openai',
           headers: {},
           onCancel: () => left.resolve(),
@@ -586,7 +592,7 @@ describe('the official clients', () => {
         report() {
           if (settle instanceof Error) stage.answer.reject(settle);
           else stage.answer.resolve(settle);
-          return { place: 2, waitSeconds: 4 };
+          return { place: 2, waitSeconds: 4, reason: '' };
         },
       });
       stage.clock.fire();

@@ -124,6 +124,53 @@ describe('a request waits', () => {
     expect(admission.report(jobOf('c'))).toBeUndefined();
   });
 
+  test('and it is known for what: the own cap, or others that come before', () => {
+    const { admission, enter } = stage([settingsOf('a', { slots: 2 })], { maxSlotsPerCaller: 1 });
+    enter(jobOf('a'));
+    const capped = jobOf('a');
+    enter(capped);
+    enter(jobOf('b'));
+    const waiting = jobOf('c');
+    enter(waiting);
+    const last = jobOf('d');
+    enter(last);
+    expect(admission.report(capped)).toMatchObject({ held: 'cap', running: 1, maxUnits: 1 });
+    const waits = admission.waits();
+    expect([...waits.keys()]).toEqual([capped.id, waiting.id, last.id]);
+    expect(waits.get(last.id)).toMatchObject({
+      place: 2,
+      held: 'turn',
+      slots: ['a'],
+      ahead: [{ name: 'c', principal: 'c', servedLess: 0 }],
+    });
+  });
+
+  test('and Retry-After goes by those alone that wait for the same servers', () => {
+    const servers = [settingsOf('a', { models: ['x'] }), settingsOf('b', { models: ['y'] })];
+    const { fleet, admission, enter } = stage(servers, { maxQueuedRequests: 40 });
+    for (const { speed } of fleet.upstreams) {
+      speed.observe({
+        serviceMs: 3_000,
+        firstByteMs: 1,
+        computedTokens: 1,
+        completionTokens: 1,
+      });
+    }
+    enter(jobOf('k', { model: 'y' }));
+    for (let i = 0; i < 41; i++) enter(jobOf('k', { model: 'x' }));
+    expect(admission.size).toBe(40);
+    const refused = (model: string) => {
+      try {
+        enter(jobOf('other', { model }));
+      } catch (error) {
+        return Number((error as GatewayError).headers?.['retry-after']);
+      }
+      return undefined;
+    };
+    expect(refused('y')).toBe(1);
+    expect(refused('x')).toBeGreaterThan(30);
+  });
+
   test('and is not held up by one that wants another upstream', async () => {
     const { started, enter } = stage([
       settingsOf('a', { models: ['x'] }),
@@ -155,8 +202,9 @@ describe('a wait ends', () => {
     controller.abort(new GatewayError('queue_timeout'));
     const error = (await failure) as GatewayError;
     expect([error.code, Number(error.headers?.['retry-after'])]).toEqual(['queue_timeout', 1]);
+    expect(error.headers?.['x-gateway-queue-place']).toBe('1');
     expect(error.message).toBe(
-      'No slot of the inference server became free within 300 ms (QUEUE_TIMEOUT_MS). Retry in 1 s.',
+      "It was not this request's turn within 300 ms (QUEUE_TIMEOUT_MS): place 1. Retry in 1 s.",
     );
   });
 

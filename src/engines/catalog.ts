@@ -3,12 +3,14 @@
  * become known, a new catalog is made.
  */
 import { GatewayError } from '../wire/errors.ts';
+import type { EngineKind } from '../wire/kinds.ts';
 import { listedNames } from '../wire/modellist.ts';
 
 /** What one upstream serves. */
 export interface Served {
   /** Its id. */
   upstream: string;
+  kind: EngineKind;
   /** `undefined`: not known yet, so that it may serve any. */
   models: readonly string[] | undefined;
   /** Further names of its models. */

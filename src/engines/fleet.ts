@@ -4,7 +4,9 @@
  */
 import type { Job } from '../request/job.ts';
 import { Catalog, type Choice } from './catalog.ts';
+import { GatewayError } from '../wire/errors.ts';
 import { listOf, mergeModels } from '../wire/modellist.ts';
+import { isServedBy, type Route } from '../wire/routes.ts';
 import type { SlotGroup, SlotSet } from './slots.ts';
 import { Upstream } from './upstream.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
@@ -22,6 +24,7 @@ export class Fleet {
   /** What the catalog was made of. */
   #served = '';
   #groups = new WeakMap<Choice, SlotGroup>();
+  readonly #serving = new WeakMap<Choice, Map<Route, Choice>>();
   readonly #owners = new WeakMap<SlotSet, Upstream>();
   readonly #random: () => number;
 
@@ -92,8 +95,8 @@ export class Fleet {
 
   /** Brings the catalog up to what the upstreams serve now; returns whether anything has changed. */
   renew(): boolean {
-    const served = this.#upstreams.map(({ id, models, settings: { aliases } }) => {
-      return { upstream: id, models, aliases };
+    const served = this.#upstreams.map(({ id, kind, models, settings: { aliases } }) => {
+      return { upstream: id, kind, models, aliases };
     });
     const text = JSON.stringify([served, this.#upstreams.map(({ settings }) => settings.slots)]);
     if (text === this.#served) return false;
@@ -103,9 +106,27 @@ export class Fleet {
     return true;
   }
 
-  /** Returns where a request may run. Throws what the catalog throws. */
-  resolve({ model, needsModel, takesModel, caller }: Job): Choice {
-    return this.#catalog.resolve(model, needsModel, takesModel ? caller.models : undefined);
+  /**
+   * Returns where a request may run. Throws what the catalog throws, and `unknown_route` where no engine that has the
+   * model serves the route.
+   */
+  resolve({ model, needsModel, takesModel, caller, route }: Job): Choice {
+    const choice = this.#catalog.resolve(model, needsModel, takesModel ? caller.models : undefined);
+    return route.kinds === undefined ? choice : this.#servingOf(choice, route);
+  }
+
+  /** Returns the part of a choice whose engines serve the route; the same object for the same choice and route. */
+  #servingOf(choice: Choice, route: Route): Choice {
+    let parts = this.#serving.get(choice);
+    if (parts === undefined) this.#serving.set(choice, (parts = new Map()));
+    const known = parts.get(route);
+    if (known !== undefined) return known;
+    const chosen = this.#upstreams.filter(({ id }) => choice.upstreams.includes(id));
+    const upstreams = chosen.filter(({ kind }) => isServedBy(route, kind)).map(({ id }) => id);
+    if (upstreams.length === 0 && chosen.length > 0) throw notServed(route, chosen);
+    const part = upstreams.length === chosen.length ? choice : { ...choice, upstreams };
+    parts.set(route, part);
+    return part;
   }
 
   /** Returns the slots where a request may run; the same object for the same choice. */
@@ -171,6 +192,13 @@ export class Fleet {
   #hasPeer(upstream: Upstream): boolean {
     return this.#upstreams.some((other) => other !== upstream && other.isHopeful);
   }
+}
+
+/** Returns the refusal of a route that no engine of the model serves; it names the kinds that do. */
+function notServed({ path, kinds = [] }: Route, upstreams: readonly Upstream[]): GatewayError {
+  const there = [...new Set(upstreams.map(({ kind }) => kind))].join(', ');
+  const message = `No inference server here serves ${path}: it is a route of ${kinds.join(', ')}, and here is ${there}. GET / lists the routes.`;
+  return new GatewayError('unknown_route', { message });
 }
 
 /** Returns what the body must name as its model at an upstream; `undefined` if it stays as it is. */

@@ -8,11 +8,13 @@ import type { JsonBody } from '../wire/jsonbody.ts';
 import type { LiveRequest } from './live.ts';
 import { isStrictForm, modelPart } from '../wire/multipart.ts';
 import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
+import type { Route } from '../wire/routes.ts';
 import type { Priority, Caller } from './caller.ts';
 
 /** A request that wants to run. */
 export interface Job {
   readonly caller: Caller;
+  readonly route: Route;
   readonly priority: Priority;
   /** What the client called its model, and whether the route cannot do without one. */
   readonly model: string | undefined;
@@ -58,6 +60,7 @@ export function jobOf(
 /** A job that follows its request: a class, so that all jobs share their functions. */
 class RequestJob implements Job {
   readonly caller: Caller;
+  readonly route: Route;
   readonly priority: Priority;
   readonly model: string | undefined;
   readonly needsModel: boolean;
@@ -79,6 +82,7 @@ class RequestJob implements Job {
     const hasPrompt = generates && json !== undefined;
     const facts = hasPrompt && hasChoice ? promptFactsOf(json) : undefined;
     this.caller = caller;
+    this.route = route;
     this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
     this.model = request.model;
     this.needsModel = generates;

@@ -1,4 +1,5 @@
 /** Settings, upstreams, jobs, waiters and queues for tests of scheduling, without a socket. */
+import { routes, type Route } from '../../src/wire/routes.ts';
 import type { Job } from '../../src/request/job.ts';
 import { Fleet, type FleetSettings } from '../../src/engines/fleet.ts';
 import { Queue, type QueueOptions } from '../../src/scheduling/queue.ts';
@@ -79,9 +80,12 @@ export function callerOf(principal: string, more: Partial<Caller> = {}): Caller 
   } as Caller; // Scheduling reads no other member of a caller.
 }
 
+const chatRoute = routes.find(({ path }) => path === '/v1/chat/completions') as Route;
+
 export function jobOf(principal: string, more: Partial<Job> = {}): Job {
   return {
     caller: callerOf(principal),
+    route: chatRoute,
     priority: 'interactive',
     model: undefined,
     needsModel: true,

@@ -7,7 +7,7 @@ import { GatewayError } from '../../../src/wire/errors.ts';
 import { forSeeds } from '../../support/random.ts';
 
 function served(upstream: string, models?: string[], aliases: Record<string, string> = {}): Served {
-  return { upstream, models, aliases };
+  return { upstream, kind: 'vllm', models, aliases };
 }
 
 function catalog(list: Served[], options: Partial<CatalogOptions> = {}): Catalog {

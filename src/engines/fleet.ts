@@ -203,10 +203,11 @@ function notServed({ path, kinds = [] }: Route, upstreams: readonly Upstream[]):
 
 /** Returns what the body must name as its model at an upstream; `undefined` if it stays as it is. */
 export function modelFor(
-  { caller, model }: Job,
+  { caller, model, isModelInUrl }: Job,
   choice: Choice,
   { id }: Upstream,
 ): string | undefined {
   // Of a key that may not use every model: a body that names two must not mean another one to the engine.
-  return choice.rewrite?.[id] ?? (caller.models && model);
+  const isPutIn = isModelInUrl || caller.models !== undefined;
+  return choice.rewrite?.[id] ?? (isPutIn ? model : undefined);
 }

@@ -7,7 +7,7 @@ import { isOperatorPath, type CorsHeaders } from '../wire/cors.ts';
 import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
 import { idsOf, presentedKeys } from './auth.ts';
 import type { Log } from '../log/log.ts';
-import { refusalOf, routeOf, type Listed } from './paths.ts';
+import { originOf, refusalOf, routeOf, type Listed } from './paths.ts';
 import { familyOfPath } from '../wire/routes.ts';
 
 /** What Elysia tells of a failure; the id is there once `deriveCaller` has run. */
@@ -24,6 +24,8 @@ export interface RendererOptions {
   corsHeaders: CorsHeaders;
   /** The same of the routes of the operator. */
   operatorCorsHeaders: CorsHeaders;
+  /** Whether its connections are encrypted. */
+  isEncrypted: () => boolean;
   /** Every route of the app. */
   routes: () => readonly Listed[];
   /** Milliseconds of a clock that never goes back. */
@@ -45,7 +47,10 @@ export function errorRenderer(options: RendererOptions) {
 
   // Elysia reads off the parameters what a hook needs and prepares that for every request: name only these.
   function renderError({ code, error: thrown, request, path, requestId: derived }: Failed) {
-    const known = code === 'NOT_FOUND' ? refusalOf(path, routes()) : thrown;
+    const known =
+      code === 'NOT_FOUND'
+        ? refusalOf(path, routes(), originOf(request, options.isEncrypted()))
+        : thrown;
     const error =
       known instanceof GatewayError ? known : new GatewayError('internal_error', { cause: known });
     const requestId = derived ?? idsOf(request).requestId;

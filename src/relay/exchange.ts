@@ -71,6 +71,8 @@ export interface RequestInput {
   url: string;
   headers: Headers;
   body: BodySource;
+  /** The model that the URL names: that of a deployment. The body must name the same one, or none. */
+  deployedModel?: string;
 }
 
 /** What the engine gets of a request. */
@@ -137,7 +139,8 @@ export class Exchange {
       if (route.method === 'GET' && !fleet.hasOneList) {
         return await this.#answerWith(listAnswer(fleet.models()));
       }
-      const job = jobOf(request, headers, body, json, fleet.upstreams.length > 1);
+      const hasChoice = fleet.upstreams.length > 1;
+      const job = jobOf(request, headers, body, json, hasChoice, input.deployedModel);
       const sent: Sent = { job, body, json };
       request.estimated(job.promptBytes, pool.tokensPerByte);
       if (route.method === 'POST' && !isUnlimited(caller.limits)) {

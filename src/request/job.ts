@@ -19,6 +19,8 @@ export interface Job {
   /** What the client called its model, and whether the route cannot do without one. */
   readonly model: string | undefined;
   readonly needsModel: boolean;
+  /** Whether the model stands in the URL alone, so that the engine must get it in the body. */
+  readonly isModelInUrl: boolean;
   /** Whether its body can have the name of a model; a list of models has no body. */
   readonly takesModel: boolean;
   /** Slots that it takes; 0 for none. */
@@ -41,6 +43,7 @@ const maxConversationLength = 200;
  * Makes the job of a request whose body is here.
  * @param json a JSON body
  * @param hasChoice whether there are several upstreams, so that it matters where the prompt is cached
+ * @param deployedModel the model that the URL names; throws `invalid_field` if the body names another
  */
 export function jobOf(
   request: LiveRequest,
@@ -48,13 +51,29 @@ export function jobOf(
   body: Uint8Array | undefined,
   json: JsonBody | undefined,
   hasChoice: boolean,
+  deployedModel?: string,
 ): Job {
   if (request.route.body === 'multipart' && body !== undefined) {
     request.asks(modelIn(body, headers.get('content-type') ?? '', request.caller), false);
   }
-  const job = new RequestJob(request, headers, json, hasChoice);
+  const isModelInUrl = deployedModel !== undefined && request.askedModel === undefined;
+  if (deployedModel !== undefined) agreeOn(deployedModel, request);
+  const job = new RequestJob(request, headers, json, hasChoice, isModelInUrl);
   request.ranked(job.priority);
   return job;
+}
+
+/** Takes the model of the URL where the body names none. Throws if it names another one. */
+function agreeOn(deployedModel: string, request: LiveRequest): void {
+  const { askedModel, stream } = request;
+  if (askedModel === undefined) request.asks(deployedModel, stream);
+  else if (askedModel !== deployedModel) {
+    throw new GatewayError('invalid_field', {
+      message:
+        'The URL names one model and "model" in the body another. Name the same one, or leave "model" out.',
+      param: 'model',
+    });
+  }
 }
 
 /** A job that follows its request: a class, so that all jobs share their functions. */
@@ -76,6 +95,7 @@ class RequestJob implements Job {
     headers: Headers,
     json: JsonBody | undefined,
     hasChoice: boolean,
+    readonly isModelInUrl: boolean,
   ) {
     const { caller, route } = request;
     const { generates } = route;

@@ -77,6 +77,11 @@ export const errorTable = {
     message: 'The request body did not arrive in time (REQUEST_BODY_TIMEOUT_MS). Send it again.',
   },
   body_too_large: { status: 413, message: 'The request body is too large. Send a smaller one.' },
+  websocket_unsupported: {
+    status: 426,
+    retryable: false,
+    message: 'No WebSockets here. Send the request over HTTP; "stream": true streams the answer.',
+  },
   rate_limited: {
     status: 429,
     message: 'Rate limit reached: too many requests a minute. Retry-After says when to retry.',

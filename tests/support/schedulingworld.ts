@@ -89,6 +89,7 @@ export function jobOf(principal: string, more: Partial<Job> = {}): Job {
     priority: 'interactive',
     model: undefined,
     needsModel: true,
+    isModelInUrl: false,
     takesModel: true,
     units: 1,
     bytes: 100,

@@ -26,6 +26,7 @@ async function fail({ path = '/v1/completions', error, code = 'x', requestId, in
     corsHeaders: corsHeaders(['*']),
     operatorCorsHeaders: corsHeaders([]),
     routes: () => routes,
+    isEncrypted: () => false,
     now: () => now,
   });
   const request = new Request(`http://gateway${path}`, { method: 'POST', ...init });

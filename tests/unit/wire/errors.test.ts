@@ -31,6 +31,7 @@ const expected: Record<ErrorCode, [number, string, string, boolean]> = {
   method_not_allowed: [405, 'invalid_request_error', 'invalid_request_error', true],
   request_body_timeout: [408, 'invalid_request_error', 'invalid_request_error', true],
   body_too_large: [413, 'invalid_request_error', 'request_too_large', true],
+  websocket_unsupported: [426, 'invalid_request_error', 'invalid_request_error', false],
   rate_limited: [429, 'rate_limit_error', 'rate_limit_error', true],
   tokens_exhausted: [429, 'rate_limit_error', 'rate_limit_error', true],
   too_many_concurrent: [429, 'rate_limit_error', 'rate_limit_error', true],

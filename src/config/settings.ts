@@ -146,7 +146,7 @@ export const settings = [
     'ANY_MODEL_NAME',
     onOff,
     'on',
-    'Whether any model name is accepted while there is one server with one model, as llama-server does.',
+    'Whether any model name is accepted while one model is all that there is, on one server or several, as llama-server does.',
     reloadable,
   ),
   setting(

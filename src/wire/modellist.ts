@@ -41,6 +41,11 @@ export function listedNames(name: string): string[] {
   return [name, name + latest];
 }
 
+/** Returns whether an alias stands for all names that begin like it, as `claude-*` does. */
+export function isPattern(alias: string): boolean {
+  return alias.endsWith('*');
+}
+
 /**
  * Returns the bytes of a model's entry in the list, found by a name that its engine accepts. Throws `model_not_found`.
  * @param allowed the names that the key may use; `undefined` for all
@@ -103,7 +108,8 @@ export function mergeModels(
     }
   }
   for (const id of lists.flatMap(({ aliases }) => Object.keys(aliases))) {
-    if (!entries.has(id)) entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
+    if (isPattern(id) || entries.has(id)) continue;
+    entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
   }
   return listIn([...entries.values()]);
 }

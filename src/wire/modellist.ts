@@ -141,7 +141,7 @@ export function pickOf(
 }
 
 /** Returns the model id in a URL under /v1/models/. An absolute URL and a path without a host both work. */
-function lookedUp(url: string): string {
+export function lookedUp(url: string): string {
   const path = url.split('?', 1)[0] as string;
   const id = path.slice(path.indexOf(`${modelsPath}/`) + modelsPath.length + 1);
   try {

@@ -134,6 +134,7 @@ export async function makeParts({
     now,
     epochNow,
     keys,
+    invalidKeyStatus: config.invalidKeyStatus === 401 ? 401 : 403,
     limits,
     stores,
     accountStore,

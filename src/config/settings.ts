@@ -245,6 +245,15 @@ export const settings = [
     'Form of the log lines; auto is pretty on a terminal and json elsewhere.',
   ),
   setting(
+    'INVALID_KEY_STATUS',
+    Type.Union(
+      [Type.Integer({ minimum: 403, maximum: 403 }), Type.Integer({ minimum: 401, maximum: 401 })],
+      { description: '403 or 401' },
+    ),
+    403,
+    'Status of the answer to a key that is not accepted; 401 for clients that try again after a 403.',
+  ),
+  setting(
     'CORS_ALLOWED_ORIGINS',
     Type.Array(
       Type.String({

@@ -3,18 +3,15 @@
  * client the reader of the answer; what becomes of a run stands in relay/exchange.ts.
  */
 import { Elysia } from 'elysia';
-import { clientAuth } from './auth.ts';
+import { clientAuth, type ClientDoor } from './auth.ts';
 import { Client, type TimeoutSetter } from './client.ts';
 import { refusalOf } from './paths.ts';
 import { Runs, type RunOptions } from '../relay/runs.ts';
-import type { KeyRing } from '../accounts/keyring.ts';
 import { withoutKey } from '../wire/querykey.ts';
 import { routes } from '../wire/routes.ts';
 import { deploymentOf, deploymentsPath } from '../wire/spelling.ts';
 
-export interface ProxyOptions extends RunOptions {
-  keys: KeyRing;
-}
+export interface ProxyOptions extends RunOptions, ClientDoor {}
 
 /**
  * The plugin with every route of the table.

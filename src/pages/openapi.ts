@@ -107,7 +107,7 @@ ${frame}
 \`\`\`
 
 ## Errors
-An error of the gateway itself has the header \`x-gateway-error\`; an error without it comes from the engine, unchanged.
+An error of the gateway itself has the header \`x-gateway-error\`; an error without it comes from the engine, unchanged. A key that is not accepted is 403, or 401 where the operator has set \`INVALID_KEY_STATUS=401\`.
 
 <details>
 <summary>All codes</summary>

@@ -87,6 +87,7 @@ const table: Record<string, [Asked, Expected]> = {
     {
       status: 403,
       code: 'invalid_api_key',
+      isFinal: true,
       openaiType: 'permission_error',
       anthropicType: 'permission_error',
     },

@@ -58,6 +58,14 @@ export class Fleet {
     );
   }
 
+  /** Returns the least context, in tokens, that an upstream tells of which the model is the only one. */
+  readonly contextOf = (model: string): number | undefined => {
+    const sizes = this.#upstreams
+      .filter(({ models }) => models?.length === 1 && models[0] === model)
+      .flatMap(({ contextTokens }) => contextTokens ?? []);
+    return sizes.length === 0 ? undefined : Math.min(...sizes);
+  };
+
   /** Returns whether some upstream is known to serve a model under that name. */
   hasName(name: string): boolean {
     return this.#catalog.hasName(name);

@@ -4,7 +4,8 @@
  */
 import { logRefusal } from '../observe/accesslog.ts';
 import { isOperatorPath, type CorsHeaders } from '../wire/cors.ts';
-import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
+import { errorBody, errorHeaders, GatewayError, type Family } from '../wire/errors.ts';
+import { isAnthropicClient, modelsPath } from '../wire/modellist.ts';
 import { idsOf, presentedKeys } from './auth.ts';
 import type { Log } from '../log/log.ts';
 import { originOf, refusalOf, routeOf, type Listed } from './paths.ts';
@@ -32,6 +33,12 @@ export interface RendererOptions {
   now: () => number;
 }
 
+/** The family of a path; that of a list of models depends on who asks. */
+function familyOf(path: string, { headers }: Request): Family {
+  const isList = path === modelsPath || path.startsWith(`${modelsPath}/`);
+  return isList && isAnthropicClient(headers) ? 'anthropic' : familyOfPath(path);
+}
+
 /** Returns the hook that answers whatever fails, and what must hear of each request when it arrives. */
 export function errorRenderer(options: RendererOptions) {
   const { log, corsHeaders, operatorCorsHeaders, routes, now } = options;
@@ -54,7 +61,7 @@ export function errorRenderer(options: RendererOptions) {
     const error =
       known instanceof GatewayError ? known : new GatewayError('internal_error', { cause: known });
     const requestId = derived ?? idsOf(request).requestId;
-    const family = familyOfPath(path);
+    const family = familyOf(path, request);
     const cors = isOperatorPath(path) ? operatorCorsHeaders : corsHeaders;
     const body = errorBody(error, family);
     if (error.code === 'internal_error') {

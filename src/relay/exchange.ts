@@ -105,8 +105,8 @@ export class Exchange {
     private readonly input: RequestInput,
     private readonly reader: Reader,
   ) {
-    const { route, caller, url, headers, method } = input;
-    this.#pick = pickOf(route, url, caller.models);
+    const { route, caller, headers, method } = input;
+    this.#pick = pickOf(route, input, caller.models, options.fleet.contextOf);
     this.#corsHeaders = options.corsHeaders(headers.get('origin'));
     this.#holdings = new Holdings(options, request, reader, method === 'HEAD');
   }

@@ -243,7 +243,6 @@ function openaiType(status: number): string {
 /** Returns the Anthropic `error.type` of a status. */
 function anthropicType(status: number): string {
   if (status === 404) return 'not_found_error';
-  if (status === 413) return 'request_too_large';
   if (status === 503) return 'overloaded_error';
   return status < 500 ? openaiType(status) : 'api_error';
 }

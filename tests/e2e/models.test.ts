@@ -5,6 +5,7 @@
 import { afterAll, describe, expect, test } from 'bun:test';
 import { key, startGateway } from '../support/gatewayprocess.ts';
 import { RawClient } from '../support/rawclient.ts';
+import { startStage } from '../support/stage.ts';
 
 const entries = {
   plain: '{"id":"plain","object":"model","created":1.0, "size":12345678901234567890,"x":null}',
@@ -161,5 +162,43 @@ describe('GET /v1/models/{id}', () => {
     const answer = await get('/v1/models/plain', { 'x-ask': 'gzip' });
     expect(answer.status).toBe(200);
     expect(await answer.text()).toBe(entries.plain);
+  });
+});
+
+describe("a client of Anthropic's API", () => {
+  const anthropic = { 'anthropic-version': '2023-06-01' };
+
+  test('gets the list in its shape, with the context where the engine tells it', async () => {
+    await using stage = await startStage({}, { contextTokens: 8_192 });
+    const headers = { authorization: `Bearer ${key}`, ...anthropic };
+    const answer = await fetch(`${stage.gateway.url}/v1/models?limit=1000`, { headers });
+    expect(answer.headers.get('content-type')).toStartWith('application/json');
+    expect(await answer.json()).toMatchObject({
+      data: [{ type: 'model', id: 'demo', display_name: 'demo', max_input_tokens: 8_192 }],
+      has_more: false,
+      first_id: 'demo',
+      last_id: 'demo',
+    });
+  });
+
+  test('gets one model, and pages', async () => {
+    const one = await (await get('/v1/models/llama3.1:8b', anthropic)).json();
+    expect(one).toMatchObject({ type: 'model', id: 'llama3.1:8b', max_input_tokens: null });
+    const page = await (await get('/v1/models?limit=1&after_id=plain', anthropic)).json();
+    const id = 'org/team/model-7b.Q4_K_M.gguf';
+    expect(page).toMatchObject({ data: [{ id }], has_more: true, last_id: id });
+  });
+
+  test('gets errors in its shape, with the id of the request', async () => {
+    const answers = [
+      await get('/v1/models/none', anthropic),
+      await get('/v1/models?limit=0', anthropic),
+      await get('/v1/models', { ...anthropic, authorization: 'Bearer sk-wrong' }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([404, 400, 403]);
+    for (const answer of answers) {
+      expect(answer.headers.get('request-id')).toBe(answer.headers.get('x-request-id'));
+      expect(await answer.json()).toMatchObject({ type: 'error', error: {} });
+    }
   });
 });

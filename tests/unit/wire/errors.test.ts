@@ -30,7 +30,7 @@ const expected: Record<ErrorCode, [number, string, string, boolean]> = {
   request_not_found: [404, 'invalid_request_error', 'not_found_error', true],
   method_not_allowed: [405, 'invalid_request_error', 'invalid_request_error', true],
   request_body_timeout: [408, 'invalid_request_error', 'invalid_request_error', true],
-  body_too_large: [413, 'invalid_request_error', 'request_too_large', true],
+  body_too_large: [413, 'invalid_request_error', 'invalid_request_error', true],
   websocket_unsupported: [426, 'invalid_request_error', 'invalid_request_error', false],
   rate_limited: [429, 'rate_limit_error', 'rate_limit_error', true],
   tokens_exhausted: [429, 'rate_limit_error', 'rate_limit_error', true],

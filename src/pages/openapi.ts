@@ -75,7 +75,7 @@ function describeRoute(route: Route, errors: ErrorResponses): Described {
     operationId: operationId(method, path),
     tags: [tag],
     summary,
-    ...(description === undefined ? {} : { description }),
+    ...textOf(description, route),
     ...(parameters === undefined ? {} : { parameters }),
     ...(body === undefined ? {} : { requestBody: { required: true, content: body } }),
     responses: {
@@ -85,6 +85,13 @@ function describeRoute(route: Route, errors: ErrorResponses): Described {
     security: clientSecurity,
   };
   return { method, path, operation };
+}
+
+/** Returns the description of a route, with the kinds of engine that serve it where not any may. */
+function textOf(description: string | undefined, { kinds }: Route): { description?: string } {
+  const served = kinds === undefined ? [] : [`Served by engines of kind ${kinds.join(', ')}.`];
+  const texts = [...(description === undefined ? [] : [description]), ...served];
+  return texts.length === 0 ? {} : { description: texts.join(' ') };
 }
 
 const queueHeader = { $ref: '#/components/headers/x-gateway-queue-ms' };

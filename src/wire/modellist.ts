@@ -63,9 +63,12 @@ function findModel(list: Uint8Array, name: string, allowed?: readonly string[]):
   return list.subarray(found.start, found.end);
 }
 
-/** Returns the list reduced to the models with one of these names, in the engine's own bytes. */
+/** Returns the list reduced to the models that one of these names stands for, in the engine's own bytes. */
 function onlyModels(list: Uint8Array, names: readonly string[]): Uint8Array {
-  const entries = entriesOf(list).filter(({ id }) => names.includes(id));
+  const all = entriesOf(list);
+  const ids = new Set(all.map(({ id }) => id));
+  const named = new Set(names.map((name) => listedNames(name).find((listed) => ids.has(listed))));
+  const entries = all.filter(({ id }) => named.has(id));
   return listIn(entries.map(({ start, end }) => list.subarray(start, end)));
 }
 

@@ -105,6 +105,15 @@ describe('a list for a key that may use some models', () => {
     expect(only('b', 'x')).toBe(`{"object":"list","data":[${b}]}`);
     expect(only('x')).toBe('{"object":"list","data":[]}');
   });
+
+  test("keeps those that a name without Ollama's tag stands for", () => {
+    const list = Buffer.from('{"data":[{"id":"a:latest"},{"id":"b"},{"id":"b:latest"}]}');
+    const models = routes.find(({ path }) => path === '/v1/models') as Route;
+    const only = textOf(
+      pickOf(models, asked('/v1/models'), ['a', 'b'], noContext)?.(list) ?? new Uint8Array(),
+    );
+    expect(only).toBe('{"object":"list","data":[{"id":"a:latest"},{"id":"b"}]}');
+  });
 });
 
 describe('modelIdsOf', () => {

@@ -83,7 +83,7 @@ export async function makeParts({
     repeat: setRepeatingTimer,
     watch: { setTimer: setQuietTimer, fetch },
   });
-  const { fleet, health, pool, retries, contextCheck } = scheduler;
+  const { fleet, health, pool, retries, contextCheck, relisting } = scheduler;
   const keys = new KeyRing(config.allowedApiKeys, keyOptions(config));
   const { responseCacheBytes: maxBytes, responseCacheTtlMs: ttlMs } = config;
   const { usageRetentionDays: retentionDays } = config;
@@ -130,9 +130,11 @@ export async function makeParts({
     pool,
     retries,
     contextCheck,
+    relisting,
     now,
     epochNow,
     keys,
+    invalidKeyStatus: config.invalidKeyStatus === 401 ? 401 : 403,
     limits,
     stores,
     accountStore,

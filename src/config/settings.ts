@@ -146,7 +146,7 @@ export const settings = [
     'ANY_MODEL_NAME',
     onOff,
     'on',
-    'Whether any model name is accepted while there is one server with one model, as llama-server does.',
+    'Whether any model name is accepted while one model is all that there is, on one server or several, as llama-server does.',
     reloadable,
   ),
   setting(
@@ -243,6 +243,15 @@ export const settings = [
     oneOf('auto', 'json', 'pretty'),
     'auto',
     'Form of the log lines; auto is pretty on a terminal and json elsewhere.',
+  ),
+  setting(
+    'INVALID_KEY_STATUS',
+    Type.Union(
+      [Type.Integer({ minimum: 403, maximum: 403 }), Type.Integer({ minimum: 401, maximum: 401 })],
+      { description: '403 or 401' },
+    ),
+    403,
+    'Status of the answer to a key that is not accepted; 401 for clients that try again after a 403.',
   ),
   setting(
     'CORS_ALLOWED_ORIGINS',

@@ -11,6 +11,10 @@ const modelName = Type.String({
   pattern: '^[^\\r\\n]{1,200}$',
   description: 'the name of a model, at most 200 characters',
 });
+const aliasName = Type.String({
+  pattern: '^(?=.{1,200}$)[^\\r\\n*]*\\*?$',
+  description: 'a name, at most 200 characters, with * at its end alone',
+});
 const slotCount = Type.Integer({ minimum: 1, maximum: 65_536 });
 
 function oneServer(text: string): string {
@@ -63,11 +67,11 @@ export const upstreamFields = [
   row(
     'aliases',
     Type.Record(Type.String(), modelName, {
-      propertyNames: modelName,
+      propertyNames: aliasName,
       description: 'a mapping of further names to names of models',
     }),
     {},
-    'Further names under which clients can ask for its models.',
+    'Further names under which clients can ask for its models. One that ends in * stands for all names that begin so: a name that is known comes first, then the longest of these.',
   ),
   row(
     'slots',

@@ -3,17 +3,17 @@
  * become known, a new catalog is made.
  */
 import { GatewayError } from '../wire/errors.ts';
-import { listedNames } from '../wire/modellist.ts';
-
-/** What one upstream serves. */
-export interface Served {
-  /** Its id. */
-  upstream: string;
-  /** `undefined`: not known yet, so that it may serve any. */
-  models: readonly string[] | undefined;
-  /** Further names of its models. */
-  aliases: Readonly<Record<string, string>>;
-}
+import { isPattern } from '../wire/modellist.ts';
+import {
+  foldedName,
+  isNameAt,
+  matches,
+  namedBy,
+  patternedBy,
+  patternsOf,
+  type Known,
+  type Served,
+} from './naming.ts';
 
 /** Where a request may run. The same request gets the same object each time. */
 export interface Choice {
@@ -28,7 +28,7 @@ export interface Choice {
 export interface CatalogOptions {
   /** Model of a request that names none. */
   defaultModel: string | undefined;
-  /** Whether a single upstream with a single model takes any name. */
+  /** Whether any name is taken where one model is all that there is. */
   anyModelName: boolean;
 }
 
@@ -42,6 +42,10 @@ export class Catalog {
   readonly #options: CatalogOptions;
   /** Holds only names that are known: what clients make up must not stay in memory. */
   readonly #named = new Map<string, Choice>();
+  /** Of names that only Ollama takes, folded as it folds them. */
+  readonly #folded = new Map<string, Choice>();
+  /** The longest first. */
+  readonly #patterns: readonly { pattern: string; choice: Choice }[];
   readonly #anyName: Choice | undefined;
   readonly #default: Choice | undefined;
   readonly #unnamed: Choice | undefined;
@@ -56,9 +60,13 @@ export class Catalog {
     const onlyModel = otherModels.length === 0 ? only : undefined;
     const unknown = served.filter(({ models }) => models === undefined);
     this.#single = served.length === 1 ? choiceOf(ids, onlyModel) : undefined;
-    if (unknown.length > 0) this.#anyName = choiceOf(unknown.map(({ upstream }) => upstream));
-    else if (options.anyModelName && onlyModel !== undefined) this.#anyName = this.#single;
+    this.#patterns = patternsOf(served).map((pattern) => {
+      const found = served.flatMap((each) => patternedBy(each, pattern) ?? []);
+      return { pattern, choice: knownChoice(found, undefined) };
+    });
     this.#unnamed = this.#unnamedChoice(ids, onlyModel);
+    if (unknown.length > 0) this.#anyName = choiceOf(unknown.map(({ upstream }) => upstream));
+    else if (options.anyModelName && onlyModel !== undefined) this.#anyName = this.#unnamed;
     this.#default = this.#defaultChoice(unknown, onlyModel);
   }
 
@@ -79,7 +87,9 @@ export class Catalog {
     // The name in a request counts where an upstream knows it, or where nobody knows what there is.
     const counts = model !== undefined && (choice.model === undefined || this.#named.has(model));
     const names = [choice.model, counts ? model : undefined];
-    if (names.some((name) => name !== undefined && allowed.includes(name))) return choice;
+    if (names.some((name) => name !== undefined && this.#isIn(allowed, name, choice))) {
+      return choice;
+    }
     const message = `This API key may use only these models: ${allowed.join(', ')}.`;
     throw new GatewayError('model_not_allowed', { message, param: 'model' });
   }
@@ -88,12 +98,27 @@ export class Catalog {
   names(): string[] {
     const models = this.#served.flatMap((served) => served.models ?? []);
     const aliases = this.#served.flatMap((served) => Object.keys(served.aliases));
-    return [...new Set([...models, ...aliases])];
+    return [...new Set([...models, ...aliases.filter((alias) => !isPattern(alias))])];
   }
 
-  /** Returns whether some upstream is known to serve a model under that name. */
+  /**
+   * Returns whether an upstream is known to serve a model under that name, letter for letter: those that patterns and
+   * Ollama take as well are without number.
+   */
   hasName(name: string): boolean {
-    return this.#named.has(name) || this.#find(name) !== undefined;
+    return this.#named.has(name) || this.#isName(name);
+  }
+
+  #isName(name: string): boolean {
+    return this.#served.some((served) => isNameAt(served, name));
+  }
+
+  #isIn(allowed: readonly string[], name: string, { upstreams }: Choice): boolean {
+    if (allowed.includes(name)) return true;
+    const chosen = this.#served.filter(({ upstream }) => upstreams.includes(upstream));
+    if (!chosen.every(({ kind }) => kind === 'ollama')) return false;
+    const folded = foldedName(name);
+    return allowed.some((each) => foldedName(each) === folded);
   }
 
   /**
@@ -116,13 +141,8 @@ export class Catalog {
   }
 
   #resolveNamed(model: string, allowed: Allowed): Choice {
-    const known = this.#named.get(model);
-    if (known !== undefined) return known;
-    const found = this.#find(model);
-    if (found === undefined)
-      return this.#anyName ?? this.#notFound('No upstream serves that model.', allowed);
-    this.#named.set(model, found);
-    return found;
+    const found = this.#named.get(model) ?? this.#find(model) ?? this.#anyName;
+    return found ?? this.#notFound('No upstream serves that model.', allowed);
   }
 
   #resolveUnnamed(needsModel: boolean, allowed: Allowed): Choice {
@@ -167,20 +187,22 @@ export class Catalog {
     return { ...found, rewrite: rewriteAll(found.upstreams, nameAt) };
   }
 
-  /** Returns the upstreams that are known to serve a model of that name; `undefined` when there is none. */
+  /**
+   * Returns where a model of that name runs; `undefined` when no upstream is known to serve one. What an upstream knows
+   * the name for comes before the longest pattern of an alias.
+   */
   #find(name: string): Choice | undefined {
+    const known = this.#named.get(name) ?? this.#folded.get(foldedName(name));
+    const isName = this.#isName(name);
+    if (known !== undefined && (!isName || this.#named.has(name))) return known;
     const found = this.#served.flatMap((served) => namedBy(served, name) ?? []);
-    const [first] = found;
-    if (first === undefined) return undefined;
-    const model = found.some((known) => known.model === name) ? name : first.model;
-    // Slots go by the model's name, so that one upstream must not mean another by it.
-    const renamed = found.filter((known) => !known.takesName || known.model !== model);
-    const rewrite = Object.fromEntries(renamed.map((known) => [known.upstream, known.model]));
-    return {
-      upstreams: found.map(({ upstream }) => upstream),
-      rewrite: renamed.length > 0 ? rewrite : undefined,
-      model,
-    };
+    if (found.length === 0) {
+      return this.#patterns.find(({ pattern }) => matches(pattern, name))?.choice;
+    }
+    const choice = knownChoice(found, name);
+    if (isName) this.#named.set(name, choice);
+    else this.#folded.set(foldedName(name), choice);
+    return choice;
   }
 
   #notFound(reason: string, allowed: Allowed): never {
@@ -202,25 +224,19 @@ function choiceOf(upstreams: readonly string[], model?: string): Choice {
   return { upstreams, rewrite: undefined, model };
 }
 
+/** @param found one at least @param name undefined for the names of a pattern */
+function knownChoice(found: readonly Known[], name: string | undefined): Choice {
+  const model = found.some((known) => known.model === name) ? name : found[0]?.model;
+  // Slots go by the model's name, so that one upstream must not mean another by it.
+  const renamed = found.filter((known) => !known.takesName || known.model !== model);
+  const rewrite = Object.fromEntries(renamed.map((known) => [known.upstream, known.model]));
+  return {
+    upstreams: found.map(({ upstream }) => upstream),
+    rewrite: renamed.length > 0 ? rewrite : undefined,
+    model,
+  };
+}
+
 function rewriteAll(upstreams: readonly string[], nameAt: (id: string) => string) {
   return Object.fromEntries(upstreams.map((id) => [id, nameAt(id)]));
-}
-
-/** A name as one upstream understands it. */
-interface Known {
-  upstream: string;
-  /** The model's own name. */
-  model: string;
-  /** Whether the engine itself takes the name for the model. */
-  takesName: boolean;
-}
-
-/** Returns what an upstream serves under a name: the operator's alias comes before the engine's own names. */
-function namedBy({ upstream, models, aliases }: Served, name: string): Known | undefined {
-  const target = Object.hasOwn(aliases, name) ? aliases[name] : undefined;
-  const wanted = target ?? name;
-  const listed = listedNames(wanted).find((known) => models?.includes(known));
-  const model = listed ?? target;
-  if (model === undefined) return undefined;
-  return { upstream, model, takesName: target === undefined || target === name };
 }

@@ -4,8 +4,10 @@
  */
 import type { Job } from '../request/job.ts';
 import { Catalog, type Choice } from './catalog.ts';
+import { GatewayError } from '../wire/errors.ts';
 import { listOf, mergeModels } from '../wire/modellist.ts';
 import { Domain, type SlotGroup, type SlotSet, type Succession } from './slots.ts';
+import { isServedBy, type Route } from '../wire/routes.ts';
 import { Upstream } from './upstream.ts';
 import type { UpstreamSettings } from '../config/upstreams.ts';
 
@@ -23,6 +25,7 @@ export class Fleet {
   #served = '';
   #groups = new WeakMap<Choice, SlotGroup>();
   #domains: readonly Succession[] = [];
+  readonly #serving = new WeakMap<Choice, Map<Route, Choice>>();
   readonly #owners = new WeakMap<SlotSet, Upstream>();
   readonly #random: () => number;
 
@@ -55,6 +58,14 @@ export class Fleet {
       }),
     );
   }
+
+  /** Returns the least context, in tokens, that an upstream tells of which the model is the only one. */
+  readonly contextOf = (model: string): number | undefined => {
+    const sizes = this.#upstreams
+      .filter(({ models }) => models?.length === 1 && models[0] === model)
+      .flatMap(({ contextTokens }) => contextTokens ?? []);
+    return sizes.length === 0 ? undefined : Math.min(...sizes);
+  };
 
   /** Returns whether some upstream is known to serve a model under that name. */
   hasName(name: string): boolean {
@@ -93,8 +104,8 @@ export class Fleet {
 
   /** Brings the catalog up to what the upstreams serve now; returns whether anything has changed. */
   renew(): boolean {
-    const served = this.#upstreams.map(({ id, models, settings: { aliases } }) => {
-      return { upstream: id, models, aliases };
+    const served = this.#upstreams.map(({ id, kind, models, settings: { aliases } }) => {
+      return { upstream: id, kind, models, aliases };
     });
     const text = JSON.stringify([served, this.#upstreams.map(({ settings }) => settings.slots)]);
     if (text === this.#served) return false;
@@ -120,9 +131,27 @@ export class Fleet {
     return { domain, origins };
   }
 
-  /** Returns where a request may run. Throws what the catalog throws. */
-  resolve({ model, needsModel, takesModel, caller }: Job): Choice {
-    return this.#catalog.resolve(model, needsModel, takesModel ? caller.models : undefined);
+  /**
+   * Returns where a request may run. Throws what the catalog throws, and `unknown_route` where no engine that has the
+   * model serves the route.
+   */
+  resolve({ model, needsModel, takesModel, caller, route }: Job): Choice {
+    const choice = this.#catalog.resolve(model, needsModel, takesModel ? caller.models : undefined);
+    return route.kinds === undefined ? choice : this.#servingOf(choice, route);
+  }
+
+  /** Returns the part of a choice whose engines serve the route; the same object for the same choice and route. */
+  #servingOf(choice: Choice, route: Route): Choice {
+    let parts = this.#serving.get(choice);
+    if (parts === undefined) this.#serving.set(choice, (parts = new Map()));
+    const known = parts.get(route);
+    if (known !== undefined) return known;
+    const chosen = this.#upstreams.filter(({ id }) => choice.upstreams.includes(id));
+    const upstreams = chosen.filter(({ kind }) => isServedBy(route, kind)).map(({ id }) => id);
+    if (upstreams.length === 0 && chosen.length > 0) throw notServed(route, chosen);
+    const part = upstreams.length === chosen.length ? choice : { ...choice, upstreams };
+    parts.set(route, part);
+    return part;
   }
 
   /** Returns the slots where a request may run; the same object for the same choice. */
@@ -190,12 +219,20 @@ export class Fleet {
   }
 }
 
+/** Returns the refusal of a route that no engine of the model serves; it names the kinds that do. */
+function notServed({ path, kinds = [] }: Route, upstreams: readonly Upstream[]): GatewayError {
+  const there = [...new Set(upstreams.map(({ kind }) => kind))].join(', ');
+  const message = `No inference server here serves ${path}: it is a route of ${kinds.join(', ')}, and here is ${there}. GET / lists the routes.`;
+  return new GatewayError('unknown_route', { message });
+}
+
 /** Returns what the body must name as its model at an upstream; `undefined` if it stays as it is. */
 export function modelFor(
-  { caller, model }: Job,
+  { caller, model, isModelInUrl }: Job,
   choice: Choice,
   { id }: Upstream,
 ): string | undefined {
   // Of a key that may not use every model: a body that names two must not mean another one to the engine.
-  return choice.rewrite?.[id] ?? (caller.models && model);
+  const isPutIn = isModelInUrl || caller.models !== undefined;
+  return choice.rewrite?.[id] ?? (isPutIn ? model : undefined);
 }

@@ -18,6 +18,7 @@ export type Watching = Pick<
   | 'lookAnew'
   | 'askLoad'
   | 'post'
+  | 'readListNow'
   | 'proveByConnecting'
   | 'proveByAsking'
 >;
@@ -86,6 +87,11 @@ export class Health {
   /** Asks how busy it is, unless it was asked within `pauseMs`; returns whether it does. */
   askLoad(upstream: Upstream, pauseMs: number): boolean {
     return this.#watches.get(upstream)?.askLoad(pauseMs) ?? false;
+  }
+
+  /** Reads the lists of models of all upstreams now. Never rejects. */
+  async readLists(): Promise<void> {
+    await Promise.all([...this.#watches.values()].map((watch) => watch.readListNow()));
   }
 
   /** Posts JSON to a route that generates nothing; returns the JSON of a 200, `undefined` for anything else. */

@@ -4,6 +4,7 @@
  */
 import { GatewayError } from '../wire/errors.ts';
 import { digestOf } from '../request/digest.ts';
+import { unlessAborted } from '../request/unlessaborted.ts';
 import { editJson, type Span } from '../wire/json.ts';
 import { isText, listFacts, type JsonBody } from '../wire/jsonbody.ts';
 import type { Route } from '../wire/routes.ts';
@@ -144,18 +145,6 @@ export class PromptCheck {
     if (this.#counts.size <= maxEntries) return;
     const [oldest] = this.#counts.keys();
     if (oldest !== undefined) this.#counts.delete(oldest);
-  }
-}
-
-/** Returns what the promise resolves to; throws the signal's reason when that is aborted first. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(signal.reason);
-  signal.addEventListener('abort', onAbort);
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -180,6 +180,15 @@ export class Watch {
     this.#ask(healthPathOf(upstream.kind)).catch(unreachable);
   }
 
+  /** Reads its list of models now, if it is there and the operator has not said what it serves. Never rejects. */
+  async readListNow(): Promise<void> {
+    const { upstream, changed, unreachable } = this.#options;
+    if (this.#isClosed || !upstream.isHopeful) return;
+    this.#listAt = Number.NEGATIVE_INFINITY;
+    await this.#readList().catch(unreachable);
+    changed();
+  }
+
   /** Posts JSON to a route that generates nothing; returns the JSON of a 200, `undefined` for anything else. */
   async post(path: string, parts: readonly Uint8Array[]): Promise<unknown> {
     const answer = await this.#ask(path, parts).catch(() => undefined);

@@ -13,7 +13,9 @@ import { info, type InfoOptions } from './info.ts';
 import type { LiveFeed } from '../observe/liveview.ts';
 import type { Log } from '../log/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { withReadableUrl, noModel } from './paths.ts';
+import { otherSpellings } from './otherspellings.ts';
+import { withReadableUrl } from './paths.ts';
+import { webSocketRefusal } from './websockets.ts';
 import type { TimeoutSetter } from './client.ts';
 import { hostRefusal } from './host.ts';
 import { proxy, type ProxyOptions } from './proxy.ts';
@@ -44,7 +46,13 @@ export interface AppOptions extends ProxyOptions, InfoOptions {
 /** Composes the app; it listens nowhere yet. */
 export function createApp(options: AppOptions) {
   const server = (): TimeoutSetter | null => app.server;
-  const { arrived, renderError } = errorRenderer({ ...options, routes: () => app.routes });
+  const { arrived, renderError } = errorRenderer({
+    ...options,
+    routes: () => app.routes,
+    isEncrypted: () => app.server?.protocol === 'https',
+  });
+  /** Handles a request anew, from the router on. */
+  let again: (request: Request) => Response | Promise<Response>;
   const app = new Elysia({
     name: 'app',
     // A path is what it says: no other one with a slash more, and found whatever the Host header is.
@@ -53,11 +61,14 @@ export function createApp(options: AppOptions) {
     systemRouter: false,
     handler: { standardHostname: false },
   })
-    .wrap((handle) => (request: Request) => {
-      arrived(request);
-      const error = hostRefusal(request);
-      if (error === undefined) return handle(withReadableUrl(request));
-      return renderError({ code: error.code, error, request, path: '/' });
+    .wrap((handle) => {
+      again = handle as unknown as typeof again; // Elysia calls it a Function, no more.
+      return (request: Request) => {
+        arrived(request);
+        const error = hostRefusal(request) ?? webSocketRefusal(request);
+        if (error === undefined) return handle(withReadableUrl(request));
+        return renderError({ code: error.code, error, request, path: '/' });
+      };
     })
     .onError(renderError)
     .use(preflight(options.allowedOrigins))
@@ -66,8 +77,8 @@ export function createApp(options: AppOptions) {
     .use(scraping(options))
     .use(administration(options))
     .use(ownUsage(options))
-    .use(noModel())
-    .use(proxy(options, server));
+    .use(proxy(options, server))
+    .use(otherSpellings((request) => again(request)));
   return app;
 }
 

@@ -76,7 +76,8 @@ export function presentedKeys(request: Request): string[] {
  * does not lock out. Throws `missing_api_key`, or what `KeyRing.find` throws: the refusal of a key that has ended rather
  * than that of an unknown key.
  */
-function callerOf(request: Request, keys: KeyRing, now: number): Caller {
+function callerOf(request: Request, { keys, epochNow, invalidKeyStatus }: ClientDoor): Caller {
+  const now = epochNow();
   let refusal: GatewayError | undefined;
   let tried = 0;
   // Place by place: nearly every request is done with the first.
@@ -91,7 +92,18 @@ function callerOf(request: Request, keys: KeyRing, now: number): Caller {
       }
     }
   }
-  throw refusal ?? new GatewayError('missing_api_key');
+  if (refusal === undefined) throw new GatewayError('missing_api_key');
+  if (refusal.status === invalidKeyStatus) throw refusal;
+  throw new GatewayError(refusal.code, { status: invalidKeyStatus });
+}
+
+/** What the door for clients goes by. */
+export interface ClientDoor {
+  keys: KeyRing;
+  /** Epoch milliseconds. */
+  epochNow: () => number;
+  /** The status of the refusal of a key that is not accepted. */
+  invalidKeyStatus: 401 | 403;
 }
 
 /** No key of a client is shorter. */
@@ -122,14 +134,12 @@ function holdsKey(id: string, request: Request): boolean {
 /**
  * The door for clients: every route after it, in the instance that uses it, has `requestId`, `uniqueId` and `caller`. It
  * throws `missing_api_key` and what `KeyRing.find` throws.
- * @param options.epochNow epoch milliseconds
  */
-export function clientAuth(options: { keys: KeyRing; epochNow: () => number }) {
-  const { keys, epochNow } = options;
+export function clientAuth(door: ClientDoor) {
   return new Elysia({ name: 'client auth' }).derive(
     { as: 'scoped' },
     function deriveCaller({ request }) {
-      const caller = callerOf(request, keys, epochNow());
+      const caller = callerOf(request, door);
       const { requestId, uniqueId } = idsOf(request);
       return { requestId, uniqueId, caller };
     },

@@ -25,7 +25,7 @@ const stainlessHeaders = [
   'timeout',
 ];
 
-/** The headers that a page may send. */
+/** The headers that a page may send, whatever it asks for. */
 const allowedHeaders = [
   'authorization',
   'content-type',
@@ -46,6 +46,27 @@ const allowedHeaders = [
   'user-agent',
   ...stainlessHeaders.map((name) => `x-stainless-${name}`),
 ];
+
+const token = /^[!#$%&'+.^_`|~\w-]{1,100}$/;
+/** More names than these are none that a page sends. */
+const maxAsked = 100;
+
+/** Returns the names that a preflight asks for beyond those above, in lower case. */
+function furtherHeaders({ headers }: Request): string[] {
+  const asked = (headers.get('access-control-request-headers') ?? '').split(',', maxAsked);
+  const names = asked.map((name) => name.trim().toLowerCase()).filter((name) => token.test(name));
+  return [...new Set(names)].filter((name) => !allowedHeaders.includes(name));
+}
+
+/** Lets a page that may call the gateway send what it asks for: engines and clients have headers of their own. */
+function allowAsked(request: Request, { headers }: Response): void {
+  if (!headers.has('access-control-allow-origin')) return;
+  const further = furtherHeaders(request);
+  headers.set('access-control-allow-headers', [...allowedHeaders, ...further].join(', '));
+  // For any origin the plugin says `*`, which forbids a cache more than it must.
+  const byOrigin = headers.get('vary') === 'Origin' ? 'Origin, ' : '';
+  headers.set('vary', `${byOrigin}Access-Control-Request-Headers`);
+}
 
 /** The plugin that answers every OPTIONS request; @elysiajs/cors is loaded at the first one. */
 export function preflight(allowedOrigins: readonly string[]) {
@@ -69,12 +90,14 @@ export function preflight(allowedOrigins: readonly string[]) {
   return new Elysia({ name: 'preflight' }).options(
     '/*',
     async function answerPreflight({ request, path }) {
-      const made = isOperatorPath(path)
+      const isOperators = isOperatorPath(path);
+      const made = isOperators
         ? (operatorPlugin ??= makePlugin(namedOrigins(allowedOrigins)))
         : (plugin ??= makePlugin(allowedOrigins));
       const answer = await (await made).handle(request);
       // Which headers a page may read is a matter of the answer, not of the preflight.
       answer.headers.delete('access-control-expose-headers');
+      if (!isOperators) allowAsked(request, answer);
       return answer;
     },
   );

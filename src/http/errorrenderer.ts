@@ -4,10 +4,11 @@
  */
 import { logRefusal } from '../observe/accesslog.ts';
 import { isOperatorPath, type CorsHeaders } from '../wire/cors.ts';
-import { errorBody, errorHeaders, GatewayError } from '../wire/errors.ts';
+import { errorBody, errorHeaders, GatewayError, type Family } from '../wire/errors.ts';
+import { isAnthropicClient, modelsPath } from '../wire/modellist.ts';
 import { idsOf, presentedKeys } from './auth.ts';
 import type { Log } from '../log/log.ts';
-import { refusalOf, routeOf, type Listed } from './paths.ts';
+import { originOf, refusalOf, routeOf, type Listed } from './paths.ts';
 import { familyOfPath } from '../wire/routes.ts';
 
 /** What Elysia tells of a failure; the id is there once `deriveCaller` has run. */
@@ -24,10 +25,18 @@ export interface RendererOptions {
   corsHeaders: CorsHeaders;
   /** The same of the routes of the operator. */
   operatorCorsHeaders: CorsHeaders;
+  /** Whether its connections are encrypted. */
+  isEncrypted: () => boolean;
   /** Every route of the app. */
   routes: () => readonly Listed[];
   /** Milliseconds of a clock that never goes back. */
   now: () => number;
+}
+
+/** The family of a path; that of a list of models depends on who asks. */
+function familyOf(path: string, { headers }: Request): Family {
+  const isList = path === modelsPath || path.startsWith(`${modelsPath}/`);
+  return isList && isAnthropicClient(headers) ? 'anthropic' : familyOfPath(path);
 }
 
 /** Returns the hook that answers whatever fails, and what must hear of each request when it arrives. */
@@ -45,11 +54,14 @@ export function errorRenderer(options: RendererOptions) {
 
   // Elysia reads off the parameters what a hook needs and prepares that for every request: name only these.
   function renderError({ code, error: thrown, request, path, requestId: derived }: Failed) {
-    const known = code === 'NOT_FOUND' ? refusalOf(path, routes()) : thrown;
+    const known =
+      code === 'NOT_FOUND'
+        ? refusalOf(path, routes(), originOf(request, options.isEncrypted()))
+        : thrown;
     const error =
       known instanceof GatewayError ? known : new GatewayError('internal_error', { cause: known });
     const requestId = derived ?? idsOf(request).requestId;
-    const family = familyOfPath(path);
+    const family = familyOf(path, request);
     const cors = isOperatorPath(path) ? operatorCorsHeaders : corsHeaders;
     const body = errorBody(error, family);
     if (error.code === 'internal_error') {

@@ -3,16 +3,15 @@
  * client the reader of the answer; what becomes of a run stands in relay/exchange.ts.
  */
 import { Elysia } from 'elysia';
-import { clientAuth } from './auth.ts';
+import { clientAuth, type ClientDoor } from './auth.ts';
 import { Client, type TimeoutSetter } from './client.ts';
+import { refusalOf } from './paths.ts';
 import { Runs, type RunOptions } from '../relay/runs.ts';
-import type { KeyRing } from '../accounts/keyring.ts';
 import { withoutKey } from '../wire/querykey.ts';
 import { routes } from '../wire/routes.ts';
+import { deploymentOf, deploymentsPath } from '../wire/spelling.ts';
 
-export interface ProxyOptions extends RunOptions {
-  keys: KeyRing;
-}
+export interface ProxyOptions extends RunOptions, ClientDoor {}
 
 /**
  * The plugin with every route of the table.
@@ -20,7 +19,9 @@ export interface ProxyOptions extends RunOptions {
  */
 export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null) {
   const runs = new Runs(options);
-  const plugin = new Elysia({ name: 'proxy' }).use(clientAuth(options));
+  const plugin = new Elysia({ name: 'proxy' })
+    .use(deployments(options, runs, server))
+    .use(clientAuth(options));
   for (const route of routes) {
     plugin.route(
       route.method,
@@ -37,4 +38,29 @@ export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null)
     );
   }
   return plugin;
+}
+
+/** The plugin with the routes under the names of Azure's deployments; the name is that of the model. */
+function deployments(options: ProxyOptions, runs: Runs, server: () => TimeoutSetter | null) {
+  return (
+    new Elysia({ name: 'deployments' })
+      // Before the key: what is no route is a 404 to everybody.
+      .derive({ as: 'local' }, function deriveDeployment({ path }) {
+        const deployment = deploymentOf(path);
+        if (deployment === undefined) throw refusalOf(path, []);
+        return { deployment };
+      })
+      .use(clientAuth(options))
+      .post(
+        `${deploymentsPath}*`,
+        function proxyDeployment({ request, requestId: id, uniqueId, caller, deployment }) {
+          const { method, headers } = request;
+          const { route, model: deployedModel } = deployment;
+          const url = withoutKey(request.url);
+          const input = { id, uniqueId, caller, route, method, url, headers, body: request };
+          return runs.start({ ...input, deployedModel }, new Client(request, server));
+        },
+        { parse: 'none' },
+      )
+  );
 }

@@ -10,11 +10,10 @@ import {
   type UsageStore,
   usageReport,
 } from '../accounts/usage.ts';
-import { clientAuth } from './auth.ts';
+import { clientAuth, type ClientDoor } from './auth.ts';
 import { endOf, parametersOf, reading } from './input.ts';
 import { readSpan } from '../accounts/timespan.ts';
 import { withoutKey } from '../wire/querykey.ts';
-import { KeyRing } from '../accounts/keyring.ts';
 
 export interface UsageReader {
   usage: Pick<UsageStore, 'usage'>;
@@ -43,8 +42,7 @@ export async function usageFor(
 /** The columns by which a key of a client may group its usage. */
 const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
 
-export interface OwnUsageOptions extends UsageReader {
-  keys: KeyRing;
+export interface OwnUsageOptions extends UsageReader, ClientDoor {
   corsHeaders: CorsHeaders;
 }
 

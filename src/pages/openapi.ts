@@ -20,6 +20,7 @@ import {
   errorTableText,
   responseHeaders,
 } from './openapi/errors.ts';
+import { imageDocs, imageSchemas } from './openapi/images.ts';
 import { openaiDocs, openaiSchemas } from './openapi/openai.ts';
 import type { RouteDoc } from './openapi/parts.ts';
 import { publicOperations, publicSchemas } from './openapi/public.ts';
@@ -41,18 +42,19 @@ export interface Described {
 const docs: Record<string, RouteDoc> = {
   ...openaiDocs,
   ...audioDocs,
+  ...imageDocs,
   ...responsesDocs,
   ...anthropicDocs,
   ...engineDocs,
 };
 
-/** Returns the documentation of a path. llama.cpp serves some paths without `/v1` too, with the same bodies. */
+/** Returns the documentation of a path. Some paths are served without `/v1` too, with the same bodies. */
 function docOf(path: string): RouteDoc {
   const doc = docs[path];
   if (doc !== undefined) return doc;
   const same = docs[`/v1${path}`];
   if (same === undefined) throw new Error(`openapi: no documentation for ${path}`);
-  return { ...same, tag: 'llama.cpp', description: `The same as \`/v1${path}\`.` };
+  return { ...same, description: `The same as \`/v1${path}\`.` };
 }
 
 /** Returns `getV1ModelsId` for `GET /v1/models/{id}`. */
@@ -73,7 +75,7 @@ function describeRoute(route: Route, errors: ErrorResponses): Described {
     operationId: operationId(method, path),
     tags: [tag],
     summary,
-    ...(description === undefined ? {} : { description }),
+    ...textOf(description, route),
     ...(parameters === undefined ? {} : { parameters }),
     ...(body === undefined ? {} : { requestBody: { required: true, content: body } }),
     responses: {
@@ -85,6 +87,13 @@ function describeRoute(route: Route, errors: ErrorResponses): Described {
   return { method, path, operation };
 }
 
+/** Returns the description of a route, with the kinds of engine that serve it where not any may. */
+function textOf(description: string | undefined, { kinds }: Route): { description?: string } {
+  const served = kinds === undefined ? [] : [`Served by engines of kind ${kinds.join(', ')}.`];
+  const texts = [...(description === undefined ? [] : [description]), ...served];
+  return texts.length === 0 ? {} : { description: texts.join(' ') };
+}
+
 const queueHeader = { $ref: '#/components/headers/x-gateway-queue-ms' };
 
 function introduction(): string {
@@ -93,7 +102,7 @@ function introduction(): string {
 
 A request needs a key: \`Authorization: Bearer <key>\`, \`x-api-key: <key>\`, or, as clients of Azure and Gemini send it, \`api-key: <key>\`, \`x-goog-api-key: <key>\` or \`?key=<key>\`. The first of at most five keys that is accepted counts. No key is passed on. On [/docs](/docs), press **Authorize** to enter your key and try the routes from the page.
 
-Each route is forwarded to the same path of the engine, so it works if the engine has that path. Fields that are not listed here are passed to the engine unchanged.
+Each route is forwarded to the path under which the engine serves it; that of an engine's own format works with engines of that kind alone. Slashes doubled or at the end, \`/v1\` given twice or left out, \`/openai/v1\` and Azure's \`/openai/deployments/{model}\` are other spellings of these paths. Fields that are not listed here are passed to the engine unchanged.
 
 You may send your own \`x-request-id\`, 1 to 128 of \`[A-Za-z0-9._-]\`. The gateway returns it with the answer; the engine gets it with a suffix that makes it unique.
 
@@ -105,7 +114,7 @@ ${frame}
 \`\`\`
 
 ## Errors
-An error of the gateway itself has the header \`x-gateway-error\`; an error without it comes from the engine, unchanged.
+An error of the gateway itself has the header \`x-gateway-error\`; an error without it comes from the engine, unchanged. A key that is not accepted is 403, or 401 where the operator has set \`INVALID_KEY_STATUS=401\`.
 
 <details>
 <summary>All codes</summary>
@@ -171,6 +180,7 @@ export function specification(
         schemas: {
           ...openaiSchemas,
           ...audioSchemas,
+          ...imageSchemas,
           ...responsesSchemas,
           ...anthropicSchemas,
           ...engineSchemas,

@@ -10,6 +10,7 @@ import { replaceModel } from '../wire/multipart.ts';
 import type { Edits, Lease } from '../scheduling/lease.ts';
 import { uploadOf } from '../request/upload.ts';
 import { isLookup, modelsPath } from '../wire/modellist.ts';
+import { pathAt } from '../wire/routes.ts';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -31,8 +32,9 @@ export interface Attempt {
 export function attempt(options: Attempt): Promise<Response> {
   const { lease, request, search, headers, body, isRead } = options;
   const { route } = request;
-  const { url, apiKey } = lease.upstream.settings;
-  const path = isLookup(route) ? modelsPath : route.path + search;
+  const { kind, settings } = lease.upstream;
+  const { url, apiKey } = settings;
+  const path = isLookup(route) ? modelsPath : pathAt(route, kind) + search;
   const sent = headersFor(headers, request, apiKey);
   const upload = body && uploadOf(edited(body, options));
   if (upload?.contentLength !== undefined) sent['content-length'] = upload.contentLength;

@@ -38,12 +38,15 @@ import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import type { JsonBody } from '../wire/jsonbody.ts';
-import { listAnswer, pickOf, type ModelPick } from '../wire/modellist.ts';
+import { isLookup, listAnswer, lookedUp, pickOf, type ModelPick } from '../wire/modellist.ts';
 import { maxAnswerTokens } from '../wire/prompt.ts';
 import { answersInTokens, searchOf, type Route } from '../wire/routes.ts';
 
 /** The parts of the scheduler that a run asks. */
-type Scheduling = Pick<Scheduler, 'fleet' | 'health' | 'pool' | 'retries' | 'contextCheck'>;
+type Scheduling = Pick<
+  Scheduler,
+  'fleet' | 'health' | 'pool' | 'retries' | 'contextCheck' | 'relisting'
+>;
 
 export interface ExchangeOptions extends HoldingOptions, Scheduling {
   maxBodyBytes: number;
@@ -72,6 +75,8 @@ export interface RequestInput {
   url: string;
   headers: Headers;
   body: BodySource;
+  /** The model that the URL names: that of a deployment. The body must name the same one, or none. */
+  deployedModel?: string;
 }
 
 /** What the engine gets of a request. */
@@ -101,8 +106,8 @@ export class Exchange {
     private readonly input: RequestInput,
     private readonly reader: Reader,
   ) {
-    const { route, caller, url, headers, method } = input;
-    this.#pick = pickOf(route, url, caller.models);
+    const { route, caller, headers, method } = input;
+    this.#pick = pickOf(route, input, caller.models, options.fleet.contextOf);
     this.#corsHeaders = options.corsHeaders(headers.get('origin'));
     this.#holdings = new Holdings(options, request, reader, method === 'HEAD');
   }
@@ -136,9 +141,11 @@ export class Exchange {
       const json = reading instanceof Promise ? await reading : reading;
       if (json !== undefined) inspect(route, json, request);
       if (route.method === 'GET' && !fleet.hasOneList) {
+        if (isLookup(route) && !fleet.hasName(lookedUp(input.url))) await this.#readLists();
         return await this.#answerWith(listAnswer(fleet.models()));
       }
-      const job = jobOf(request, headers, body, json, fleet.upstreams.length > 1);
+      const hasChoice = fleet.upstreams.length > 1;
+      const job = jobOf(request, headers, body, json, hasChoice, input.deployedModel);
       const sent: Sent = { job, body, json };
       request.estimated(job.promptBytes, pool.tokensPerByte);
       if (route.method === 'POST' && !isUnlimited(caller.limits)) {
@@ -249,12 +256,14 @@ export class Exchange {
     const { request } = this;
     const { fleet, health, pool, retries, contextCheck, now } = this.options;
     const { job, json } = sent;
+    if (!this.#isServed(job)) {
+      await this.#readLists();
+      request.wouldGet(fleet.resolve(job).model);
+    }
     if (contextCheck.isOn && json !== undefined) {
       const { route, signal } = request;
       await contextCheck.assertFits(job, { route, json, signal });
     }
-    // It is shown while it waits.
-    request.wouldGet(fleet.resolve(job).model);
     for (let isAgain = false; ; isAgain = true) {
       request.queued(now());
       const lease = await pool.lease(job, request.signal, isAgain);
@@ -278,6 +287,23 @@ export class Exchange {
       }
       this.#holdings.giveBack('unserved');
     }
+  }
+
+  /** Returns whether some engine has its model, as far as is known. Throws what else is wrong with it. */
+  #isServed(job: Job): boolean {
+    try {
+      // It is shown while it waits.
+      this.request.wouldGet(this.options.fleet.resolve(job).model);
+      return true;
+    } catch (error) {
+      if (error instanceof GatewayError && error.code === 'model_not_found') return false;
+      throw error;
+    }
+  }
+
+  /** The model that it names may have come a moment ago. */
+  #readLists(): Promise<void> {
+    return this.options.relisting.read(this.request.signal);
   }
 
   /** The engine gets it now. */

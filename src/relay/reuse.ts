@@ -29,7 +29,8 @@ export function reuse(options: Reuse): Promise<Kept | Recording> | undefined {
   const { route, caller, signal } = request;
   if (!mayKeep({ route, headers, fields: json.fields })) return undefined;
   // Also by the models of the key: what one may not use must not come from another that may.
-  const scope = JSON.stringify([isCacheShared ? null : caller.keyId, caller.models]);
+  const model = job.isModelInUrl ? job.model : undefined;
+  const scope = JSON.stringify([isCacheShared ? null : caller.keyId, caller.models, model]);
   const line = `${caller.principal} ${job.priority}`;
   const enter = (body: Uint8Array | string) => {
     const key = cacheKeyOf({ route, search, headers, body, scope });

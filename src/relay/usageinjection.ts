@@ -5,13 +5,13 @@
 import { hasText } from '../wire/bytes.ts';
 import { isRecord, lastValueOf, type Fields } from '../wire/json.ts';
 import type { EngineKind } from '../wire/kinds.ts';
-import type { Route } from '../wire/routes.ts';
+import { pathAt, type Route } from '../wire/routes.ts';
 import { readShort } from '../wire/shortbody.ts';
 import { StreamEnds } from './lastframes.ts';
 
 export type UsageEdit = Readonly<{ stream_options: object }>;
 
-/** Routes whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
+/** Paths of engines whose streams count their tokens only when they are asked to, but for llama.cpp's, which always does. */
 const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
 
 /**
@@ -20,8 +20,8 @@ const countsOnDemand = new Set(['/v1/completions', '/v1/chat/completions']);
  * @param kind of the engine; one of an unknown kind is asked for nothing that it may not know
  */
 export function usageEdit(route: Route, fields: Fields, kind: EngineKind): UsageEdit | undefined {
-  if (kind === 'unknown' || kind === 'llama.cpp' || !countsOnDemand.has(route.path))
-    return undefined;
+  if (kind === 'unknown' || kind === 'llama.cpp') return undefined;
+  if (!countsOnDemand.has(pathAt(route, kind))) return undefined;
   if (fields['stream'] !== true) return undefined;
   const options = fields['stream_options'];
   if (options !== undefined && options !== null && !isRecord(options)) return undefined;

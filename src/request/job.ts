@@ -8,6 +8,7 @@ import type { JsonBody } from '../wire/jsonbody.ts';
 import type { LiveRequest } from './live.ts';
 import { isStrictForm, modelPart } from '../wire/multipart.ts';
 import { promptFactsOf, unitsOf } from '../wire/prompt.ts';
+import type { Route } from '../wire/routes.ts';
 import type { Priority, Caller } from './caller.ts';
 
 /** A request that wants to run. */
@@ -15,10 +16,13 @@ export interface Job {
   /** That of its request, which no other has. */
   readonly id: string;
   readonly caller: Caller;
+  readonly route: Route;
   readonly priority: Priority;
   /** What the client called its model, and whether the route cannot do without one. */
   readonly model: string | undefined;
   readonly needsModel: boolean;
+  /** Whether the model stands in the URL alone, so that the engine must get it in the body. */
+  readonly isModelInUrl: boolean;
   /** Whether its body can have the name of a model; a list of models has no body. */
   readonly takesModel: boolean;
   /** Slots that it takes; 0 for none. */
@@ -41,6 +45,7 @@ const maxConversationLength = 200;
  * Makes the job of a request whose body is here.
  * @param json a JSON body
  * @param hasChoice whether there are several upstreams, so that it matters where the prompt is cached
+ * @param deployedModel the model that the URL names; throws `invalid_field` if the body names another
  */
 export function jobOf(
   request: LiveRequest,
@@ -48,18 +53,35 @@ export function jobOf(
   body: Uint8Array | undefined,
   json: JsonBody | undefined,
   hasChoice: boolean,
+  deployedModel?: string,
 ): Job {
   if (request.route.body === 'multipart' && body !== undefined) {
     request.asks(modelIn(body, headers.get('content-type') ?? '', request.caller), false);
   }
-  const job = new RequestJob(request, headers, json, hasChoice);
+  const isModelInUrl = deployedModel !== undefined && request.askedModel === undefined;
+  if (deployedModel !== undefined) agreeOn(deployedModel, request);
+  const job = new RequestJob(request, headers, json, hasChoice, isModelInUrl);
   request.ranked(job.priority);
   return job;
+}
+
+/** Takes the model of the URL where the body names none. Throws if it names another one. */
+function agreeOn(deployedModel: string, request: LiveRequest): void {
+  const { askedModel, stream } = request;
+  if (askedModel === undefined) request.asks(deployedModel, stream);
+  else if (askedModel !== deployedModel) {
+    throw new GatewayError('invalid_field', {
+      message:
+        'The URL names one model and "model" in the body another. Name the same one, or leave "model" out.',
+      param: 'model',
+    });
+  }
 }
 
 /** A job that follows its request: a class, so that all jobs share their functions. */
 class RequestJob implements Job {
   readonly caller: Caller;
+  readonly route: Route;
   readonly priority: Priority;
   readonly model: string | undefined;
   readonly needsModel: boolean;
@@ -75,12 +97,14 @@ class RequestJob implements Job {
     headers: Headers,
     json: JsonBody | undefined,
     hasChoice: boolean,
+    readonly isModelInUrl: boolean,
   ) {
     const { caller, route } = request;
     const { generates } = route;
     const hasPrompt = generates && json !== undefined;
     const facts = hasPrompt && hasChoice ? promptFactsOf(json) : undefined;
     this.caller = caller;
+    this.route = route;
     this.priority = headers.get('x-priority') === 'batch' ? 'batch' : caller.priority;
     this.model = request.model;
     this.needsModel = generates;

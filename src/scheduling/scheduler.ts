@@ -8,6 +8,7 @@ import type { SlotBroker } from './slotbroker.ts';
 import { ContextCheck } from '../engines/contextcheck.ts';
 import { Fleet, type FleetSettings } from '../engines/fleet.ts';
 import { Health } from '../engines/health.ts';
+import { Relisting } from '../engines/relisting.ts';
 import { Retries, type RetryPolicy } from '../engines/retry.ts';
 import { Watch, type WatchEffects } from '../engines/watch.ts';
 import type { Log } from '../log/log.ts';
@@ -38,6 +39,7 @@ export class Scheduler {
   readonly health: Health;
   readonly retries: Retries;
   readonly contextCheck: ContextCheck;
+  readonly relisting: Relisting;
   readonly pool: Pool;
   #settings: SchedulerSettings;
 
@@ -63,6 +65,11 @@ export class Scheduler {
       fleet,
       isOn: () => this.#settings.contextPreflight !== 'off',
       post: (upstream, path, body) => health.post(upstream, path, body),
+    });
+    this.relisting = new Relisting({
+      readLists: () => health.readLists(),
+      now,
+      setTimer: watch.setTimer,
     });
     this.pool = new Pool({
       settings: () => this.#settings,

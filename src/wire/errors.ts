@@ -8,7 +8,7 @@ export type Family = 'openai' | 'responses' | 'anthropic';
 
 interface ErrorRow {
   status: number;
-  /** `false` when the client's SDK must not retry: the engine had the request already, or the wait is hours. */
+  /** `false` when the client's SDK must not retry: the engine had the request, the wait is hours, or nothing will change. */
   retryable?: false;
   message: string;
 }
@@ -39,18 +39,22 @@ export const errorTable = {
   },
   invalid_api_key: {
     status: 403,
+    retryable: false,
     message: 'Invalid API key. Check it for typing errors or ask the operator.',
   },
   key_expired: {
     status: 403,
+    retryable: false,
     message: 'This API key has expired. Ask the operator of this gateway for a new one.',
   },
   key_revoked: {
     status: 403,
+    retryable: false,
     message: 'This API key has been revoked. Ask the operator of this gateway for a new one.',
   },
   model_not_allowed: {
     status: 403,
+    retryable: false,
     message: 'This API key may not use that model. GET /v1/models lists the models it may use.',
   },
   unknown_route: {
@@ -77,6 +81,11 @@ export const errorTable = {
     message: 'The request body did not arrive in time (REQUEST_BODY_TIMEOUT_MS). Send it again.',
   },
   body_too_large: { status: 413, message: 'The request body is too large. Send a smaller one.' },
+  websocket_unsupported: {
+    status: 426,
+    retryable: false,
+    message: 'No WebSockets here. Send the request over HTTP; "stream": true streams the answer.',
+  },
   rate_limited: {
     status: 429,
     message: 'Rate limit reached: too many requests a minute. Retry-After says when to retry.',
@@ -189,6 +198,8 @@ export const errorTable = {
 export type ErrorCode = keyof typeof errorTable;
 
 export interface ErrorDetails {
+  /** In place of the code's own. */
+  status?: number;
   /** What happened, the figure, and what to do. Never contains a key, a prompt or an internal address. */
   message?: string;
   /** The field at fault, for 400s. */
@@ -210,7 +221,7 @@ export class GatewayError extends Error {
     details: ErrorDetails = {},
   ) {
     super(details.message ?? errorTable[code].message, { cause: details.cause });
-    this.status = errorTable[code].status;
+    this.status = details.status ?? errorTable[code].status;
     this.param = details.param ?? null;
     this.headers = details.headers;
   }
@@ -232,7 +243,6 @@ function openaiType(status: number): string {
 /** Returns the Anthropic `error.type` of a status. */
 function anthropicType(status: number): string {
   if (status === 404) return 'not_found_error';
-  if (status === 413) return 'request_too_large';
   if (status === 503) return 'overloaded_error';
   return status < 500 ? openaiType(status) : 'api_error';
 }

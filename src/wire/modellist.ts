@@ -2,9 +2,10 @@
  * An engine's list of models, the body of its `/v1/models`: reading it, searching it, and merging several into one. The
  * engines' entries are copied byte for byte.
  */
+import { anthropicList, anthropicModel, type ContextOf } from './anthropicmodels.ts';
 import { GatewayError } from './errors.ts';
 import { spans, textOf } from './json.ts';
-import type { Route } from './routes.ts';
+import { searchOf, type Route } from './routes.ts';
 
 /** A model in an engine's list; its JSON object is at the byte offsets `[start, end)`. */
 interface Listed {
@@ -41,6 +42,11 @@ export function listedNames(name: string): string[] {
   return [name, name + latest];
 }
 
+/** Returns whether an alias stands for all names that begin like it, as `claude-*` does. */
+export function isPattern(alias: string): boolean {
+  return alias.endsWith('*');
+}
+
 /**
  * Returns the bytes of a model's entry in the list, found by a name that its engine accepts. Throws `model_not_found`.
  * @param allowed the names that the key may use; `undefined` for all
@@ -57,9 +63,12 @@ function findModel(list: Uint8Array, name: string, allowed?: readonly string[]):
   return list.subarray(found.start, found.end);
 }
 
-/** Returns the list reduced to the models with one of these names, in the engine's own bytes. */
+/** Returns the list reduced to the models that one of these names stands for, in the engine's own bytes. */
 function onlyModels(list: Uint8Array, names: readonly string[]): Uint8Array {
-  const entries = entriesOf(list).filter(({ id }) => names.includes(id));
+  const all = entriesOf(list);
+  const ids = new Set(all.map(({ id }) => id));
+  const named = new Set(names.map((name) => listedNames(name).find((listed) => ids.has(listed))));
+  const entries = all.filter(({ id }) => named.has(id));
   return listIn(entries.map(({ start, end }) => list.subarray(start, end)));
 }
 
@@ -69,14 +78,14 @@ function listIn(entries: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat([Buffer.from('{"object":"list","data":['), ...inside, Buffer.from(']}')]);
 }
 
-/** The entry of a model that no engine describes, such as an alias. */
+/** The entry of a model that no engine describes, such as an alias; nobody knows when it was made. */
 function ownEntry(id: string) {
-  return { id, object: 'model', owned_by: 'llm-gateway' };
+  return { id, object: 'model', created: 0, owned_by: 'llm-gateway' };
 }
 
 /** Returns a list of models of which only the names are known. */
 export function listOf(ids: readonly string[]): Uint8Array {
-  return Buffer.from(JSON.stringify({ data: ids.map(ownEntry) }));
+  return Buffer.from(JSON.stringify({ object: 'list', data: ids.map(ownEntry) }));
 }
 
 /** Returns the entries whose id is not empty. */
@@ -103,7 +112,8 @@ export function mergeModels(
     }
   }
   for (const id of lists.flatMap(({ aliases }) => Object.keys(aliases))) {
-    if (!entries.has(id)) entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
+    if (isPattern(id) || entries.has(id)) continue;
+    entries.set(id, Buffer.from(JSON.stringify(ownEntry(id))));
   }
   return listIn([...entries.values()]);
 }
@@ -118,6 +128,17 @@ export function isLookup({ path }: Route): boolean {
   return path.endsWith('/*');
 }
 
+/** A request for the list, or for one model. */
+export interface ListRequest {
+  url: string;
+  headers: Headers;
+}
+
+/** Returns whether a client of Anthropic's API asks, which wants lists of models and errors in that shape. */
+export function isAnthropicClient(headers: Headers): boolean {
+  return headers.has('anthropic-version');
+}
+
 /**
  * Returns how to change the engine's list of models for this request; `undefined` if it goes to the client unchanged,
  * or if the route does not return one.
@@ -125,17 +146,24 @@ export function isLookup({ path }: Route): boolean {
  */
 export function pickOf(
   route: Route,
-  url: string,
+  { url, headers }: ListRequest,
   allowed: readonly string[] | undefined,
+  contextOf: ContextOf,
 ): ModelPick | undefined {
   if (route.method !== 'GET') return undefined;
-  if (!isLookup(route)) return allowed && ((list) => onlyModels(list, allowed));
-  const id = lookedUp(url);
-  return (list) => findModel(list, id, allowed);
+  const isAnthropic = isAnthropicClient(headers);
+  if (isLookup(route)) {
+    const id = lookedUp(url);
+    if (!isAnthropic) return (list) => findModel(list, id, allowed);
+    return (list) => anthropicModel(findModel(list, id, allowed), contextOf);
+  }
+  const pick: ModelPick | undefined = allowed && ((list) => onlyModels(list, allowed));
+  if (!isAnthropic) return pick;
+  return (list) => anthropicList(pick?.(list) ?? list, searchOf(url), contextOf);
 }
 
 /** Returns the model id in a URL under /v1/models/. An absolute URL and a path without a host both work. */
-function lookedUp(url: string): string {
+export function lookedUp(url: string): string {
   const path = url.split('?', 1)[0] as string;
   const id = path.slice(path.indexOf(`${modelsPath}/`) + modelsPath.length + 1);
   try {

@@ -3,7 +3,7 @@
  * all, however it is spelled.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { routes } from '../../src/wire/routes.ts';
+import { isServedBy, pathAt, routes } from '../../src/wire/routes.ts';
 import { key } from '../support/gatewayprocess.ts';
 import { RawClient } from '../support/rawclient.ts';
 import { startStage } from '../support/stage.ts';
@@ -48,22 +48,26 @@ async function ask(method: string, target: string, credentials = `Bearer ${key}`
   });
 }
 
-const table = routes.filter(({ path }) => !path.endsWith('/*'));
+/** Those that an engine of the demo's kind serves. */
+const table = routes.filter(
+  (route) => !route.path.endsWith('/*') && isServedBy(route, 'llama.cpp'),
+);
 
 describe('a route of the table', () => {
-  test.each(table.map(({ method, path, body }) => [method, path, body] as const))(
+  test.each(table.map((route) => [route.method, route.path, route] as const))(
     'reaches the engine: %s %s',
-    async (method, path, body) => {
+    async (method, path, route) => {
       const form = new FormData();
       form.set('file', new Blob(['RIFF']), 'a.wav');
       const answer = await fetch(`${gateway.url}${path}?a=1&b=%20x&c=/../`, {
         method,
         headers: withKey,
-        ...(method === 'GET' ? {} : { body: body === 'multipart' ? form : everything }),
+        ...(method === 'GET' ? {} : { body: route.body === 'multipart' ? form : everything }),
       });
       await answer.bytes();
       expect(answer.status).toBe(200);
-      expect(received()).toEqual([`${method} ${path}?a=1&b=%20x&c=/../`]);
+      const at = pathAt(route, 'llama.cpp');
+      expect(received()).toEqual([`${method} ${at}?a=1&b=%20x&c=/../`]);
     },
   );
 });
@@ -80,7 +84,6 @@ const administrative = [
   'POST /lora-adapters',
   'POST /models/load',
   'POST /models/unload',
-  'GET /models/demo',
   'GET /v1/health',
   'GET /v1/stream',
   'GET /v1/stream/1',
@@ -118,10 +121,23 @@ const administrative = [
 ];
 
 const tricks = [
-  'GET //v1/models',
-  'GET ///v1/models',
-  'GET /v1//models',
-  'POST //v1/completions',
+  'GET //v1/../slots',
+  'GET //slots',
+  'POST /v1/v1/slots/0?action=erase',
+  'GET /v1/v1/props',
+  'GET //metrics/',
+  'GET /v1/metrics',
+  'GET //admin/keys',
+  'GET /v1/admin/keys',
+  'GET /openai/v1/admin/live',
+  'GET //v1/stream/1',
+  'POST /openai/deployments/demo/slots',
+  'POST /openai/deployments/demo/../../slots',
+  'POST /openai/deployments/..%2f..%2fslots',
+  'POST /openai/deployments/v1/chat/completions',
+  'POST /openai/deployments/',
+  'POST /v1/chat%2fcompletions',
+  'POST /v1/%63hat/completions',
   'GET /v1/../slots',
   'GET /v1/models/../../slots',
   'GET /v1/models/../../../slots',
@@ -137,10 +153,6 @@ const tricks = [
   'GET /v1/%6dodels',
   'GET /V1/models',
   'GET /v1/Models',
-  'GET /v1/models/',
-  'GET /models/',
-  'POST /v1/completions/',
-  'POST /v1/chat/completions/',
   'POST /v1/completions%20',
   'POST /v1/completions%00',
   'POST /v1/completions;a=b',

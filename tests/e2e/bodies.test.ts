@@ -100,7 +100,7 @@ describe('the bound', () => {
   test.each([
     ['/v1/completions', { error: { type: 'invalid_request_error', code: 'body_too_large' } }],
     ['/v1/responses', { error: { type: 'invalid_request_error', code: 'body_too_large' } }],
-    ['/v1/messages', { type: 'error', error: { type: 'request_too_large' } }],
+    ['/v1/messages', { type: 'error', error: { type: 'invalid_request_error' } }],
     ['/v1/audio/transcriptions', { error: { code: 'body_too_large' } }],
   ])('refuses one byte more, in the envelope of %s', async (path, envelope) => {
     const answer = await post(small.url + path, bodyOf(maxBytes + 1));

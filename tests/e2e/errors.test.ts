@@ -87,6 +87,7 @@ const table: Record<string, [Asked, Expected]> = {
     {
       status: 403,
       code: 'invalid_api_key',
+      isFinal: true,
       openaiType: 'permission_error',
       anthropicType: 'permission_error',
     },
@@ -101,7 +102,7 @@ const table: Record<string, [Asked, Expected]> = {
       status: 413,
       code: 'body_too_large',
       openaiType: 'invalid_request_error',
-      anthropicType: 'request_too_large',
+      anthropicType: 'invalid_request_error',
     },
   ],
   'an engine that is not there': [

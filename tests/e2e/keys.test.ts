@@ -3,7 +3,7 @@
  * always.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
-import { key } from '../support/gatewayprocess.ts';
+import { key, startGateway } from '../support/gatewayprocess.ts';
 import { startStage } from '../support/stage.ts';
 
 const engineKey = 'engine-key-9f8e7d6c';
@@ -242,4 +242,21 @@ describe('the user header', () => {
     expect(await principalOf({ authorization, 'x-openwebui-user-id': 'alice' })).toBe(alone);
     expect(alone).not.toBe(await principalOf({ authorization: `Bearer ${trustedKey}` }));
   });
+});
+
+test('a wrong key is 401 where INVALID_KEY_STATUS says so', async () => {
+  await using strict = await startGateway({
+    LLM_SERVER_URL: 'http://127.0.0.1:1',
+    INVALID_KEY_STATUS: '401',
+  });
+  for (const path of ['/v1/models', '/usage']) {
+    const headers = { authorization: 'Bearer sk-not-a-key' };
+    const answer = await fetch(strict.url + path, { headers });
+    expect([answer.status, answer.headers.get('x-gateway-error')]).toEqual([
+      401,
+      'invalid_api_key',
+    ]);
+    expect(answer.headers.get('x-should-retry')).toBe('false');
+    expect(await answer.json()).toMatchObject({ error: { type: 'authentication_error' } });
+  }
 });

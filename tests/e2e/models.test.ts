@@ -5,6 +5,7 @@
 import { afterAll, describe, expect, test } from 'bun:test';
 import { key, startGateway } from '../support/gatewayprocess.ts';
 import { RawClient } from '../support/rawclient.ts';
+import { startStage } from '../support/stage.ts';
 
 const entries = {
   plain: '{"id":"plain","object":"model","created":1.0, "size":12345678901234567890,"x":null}',
@@ -128,19 +129,20 @@ describe('GET /v1/models/{id}', () => {
   });
 
   test.each([
-    ['GET', key],
-    ['GET', ''],
-    ['GET', 'sk-wrong'],
-    ['POST', key],
-  ])('without an id is no route: %s with the key %j', async (method, presented) => {
+    ['GET', key, 200],
+    ['GET', '', 401],
+    ['GET', 'sk-wrong', 403],
+    ['POST', key, 405],
+  ])('without an id is the list: %s with the key %j is %d', async (method, presented, status) => {
     asked.length = 0;
     for (const path of ['/v1/models/', '/v1/models/?id=plain']) {
       const headers = presented ? { authorization: `Bearer ${presented}` } : {};
       const answer = await fetch(gateway.url + path, { method, headers });
-      expect(answer.status).toBe(404);
-      expect(answer.headers.get('x-gateway-error')).toBe('unknown_route');
+      expect(answer.status).toBe(status);
+      if (status === 200) expect(await answer.text()).toBe(list);
     }
-    expect(asked).toEqual([]);
+    const expected = ['/v1/models', '/v1/models?id=plain'];
+    expect(asked).toEqual(status === 200 ? expected : []);
   });
 
   test('asks the engine for its list, whatever the id', async () => {
@@ -160,5 +162,43 @@ describe('GET /v1/models/{id}', () => {
     const answer = await get('/v1/models/plain', { 'x-ask': 'gzip' });
     expect(answer.status).toBe(200);
     expect(await answer.text()).toBe(entries.plain);
+  });
+});
+
+describe("a client of Anthropic's API", () => {
+  const anthropic = { 'anthropic-version': '2023-06-01' };
+
+  test('gets the list in its shape, with the context where the engine tells it', async () => {
+    await using stage = await startStage({}, { contextTokens: 8_192 });
+    const headers = { authorization: `Bearer ${key}`, ...anthropic };
+    const answer = await fetch(`${stage.gateway.url}/v1/models?limit=1000`, { headers });
+    expect(answer.headers.get('content-type')).toStartWith('application/json');
+    expect(await answer.json()).toMatchObject({
+      data: [{ type: 'model', id: 'demo', display_name: 'demo', max_input_tokens: 8_192 }],
+      has_more: false,
+      first_id: 'demo',
+      last_id: 'demo',
+    });
+  });
+
+  test('gets one model, and pages', async () => {
+    const one = await (await get('/v1/models/llama3.1:8b', anthropic)).json();
+    expect(one).toMatchObject({ type: 'model', id: 'llama3.1:8b', max_input_tokens: null });
+    const page = await (await get('/v1/models?limit=1&after_id=plain', anthropic)).json();
+    const id = 'org/team/model-7b.Q4_K_M.gguf';
+    expect(page).toMatchObject({ data: [{ id }], has_more: true, last_id: id });
+  });
+
+  test('gets errors in its shape, with the id of the request', async () => {
+    const answers = [
+      await get('/v1/models/none', anthropic),
+      await get('/v1/models?limit=0', anthropic),
+      await get('/v1/models', { ...anthropic, authorization: 'Bearer sk-wrong' }),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([404, 400, 403]);
+    for (const answer of answers) {
+      expect(answer.headers.get('request-id')).toBe(answer.headers.get('x-request-id'));
+      expect(await answer.json()).toMatchObject({ type: 'error', error: {} });
+    }
   });
 });

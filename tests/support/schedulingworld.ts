@@ -1,4 +1,5 @@
 /** Settings, upstreams, jobs, waiters and queues for tests of scheduling, without a socket. */
+import { routes, type Route } from '../../src/wire/routes.ts';
 import type { Job } from '../../src/request/job.ts';
 import { Fleet, type FleetSettings } from '../../src/engines/fleet.ts';
 import { Queue, type QueueOptions } from '../../src/scheduling/queue.ts';
@@ -81,13 +82,17 @@ export function callerOf(principal: string, more: Partial<Caller> = {}): Caller 
 
 let jobs = 0;
 
+const chatRoute = routes.find(({ path }) => path === '/v1/chat/completions') as Route;
+
 export function jobOf(principal: string, more: Partial<Job> = {}): Job {
   return {
     id: `job-${++jobs}`,
     caller: callerOf(principal),
+    route: chatRoute,
     priority: 'interactive',
     model: undefined,
     needsModel: true,
+    isModelInUrl: false,
     takesModel: true,
     units: 1,
     bytes: 100,

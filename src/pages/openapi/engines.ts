@@ -155,6 +155,38 @@ export const engineSchemas: Record<string, Schema> = {
     },
     ['data'],
   ),
+  AnyRequest: anyObject('The format is the engine’s own.'),
+  AnyAnswer: anyObject('The format is the engine’s own.'),
+  TextsRequest: object({ model, input: texts }, ['input']),
+  ClassificationList: object(
+    {
+      object: string('`list`'),
+      model: string(),
+      data: arrayOf(object({ index: integer(), label: string(), probs: arrayOf(number()) })),
+      usage: ref('Usage'),
+    },
+    ['data'],
+  ),
+  PoolingList: object(
+    {
+      object: string('`list`'),
+      model: string(),
+      data: arrayOf(
+        object({
+          index: integer(),
+          object: string('`pooling`'),
+          data: anyOf(
+            'A vector, a matrix, or base64.',
+            arrayOf(number()),
+            arrayOf(arrayOf(number())),
+            string(),
+          ),
+        }),
+      ),
+      usage: ref('Usage'),
+    },
+    ['data'],
+  ),
 };
 
 const nativeAnswer: RouteDoc['answer'] = {
@@ -196,6 +228,8 @@ const nativeEmbedding: RouteDoc = {
   }),
 };
 
+const asV1 = (path: string) => `With an engine other than llama.cpp the same as \`/v1/${path}\`.`;
+
 const rerank: RouteDoc = {
   tag: 'Ranking and scoring',
   body: json('RerankRequest', {
@@ -210,26 +244,60 @@ const rerank: RouteDoc = {
   }),
 };
 
+const score: RouteDoc = {
+  tag: 'Ranking and scoring',
+  body: json('ScoreRequest', {
+    'One pair': { text_1: 'Где живут панды?', text_2: 'Панда живёт в Китае.' },
+  }),
+  answer: json('ScoreList', {
+    'One score': {
+      object: 'list',
+      model: 'reranker',
+      data: [{ index: 0, object: 'score', score: 0.98 }],
+    },
+  }),
+};
+
+const classes = {
+  object: 'list',
+  model: 'classifier',
+  data: [{ index: 0, label: 'positive', probs: [0.97, 0.03], num_classes: 2 }],
+};
+
+const classification: RouteDoc = {
+  tag: 'Ranking and scoring',
+  body: json('TextsRequest', { 'One text': { input: 'Какой хороший день!' } }),
+  answer: json('ClassificationList', { 'One class': classes }),
+};
+
 export const engineDocs: Record<string, RouteDoc> = {
   '/v1/rerank': rerank,
   '/v1/reranking': rerank,
-  '/rerank': { ...rerank, tag },
-  '/reranking': { ...rerank, tag },
-  '/v1/score': {
+  '/rerank': rerank,
+  '/reranking': rerank,
+  '/v2/rerank': rerank,
+  '/v1/score': score,
+  '/score': score,
+  '/v1/classify': classification,
+  '/classify': {
+    ...classification,
+    description: 'SGLang has a format of its own here: its members are `text` and `embedding`.',
+    body: json('AnyRequest', { 'One text (vLLM)': { input: 'Какой хороший день!' } }),
+    answer: json('AnyAnswer', { 'One class (vLLM)': classes }),
+  },
+  '/pooling': {
     tag: 'Ranking and scoring',
-    body: json('ScoreRequest', {
-      'One pair': { text_1: 'Где живут панды?', text_2: 'Панда живёт в Китае.' },
-    }),
-    answer: json('ScoreList', {
-      'One score': {
+    body: json('TextsRequest', { 'One text': { input: 'Привет!' } }),
+    answer: json('PoolingList', {
+      'One vector, shortened': {
         object: 'list',
-        model: 'reranker',
-        data: [{ index: 0, object: 'score', score: 0.98 }],
+        model: 'pooler',
+        data: [{ index: 0, object: 'pooling', data: [-0.0129, -0.0188, 0.0007] }],
       },
     }),
   },
   '/completion': nativeCompletion,
-  '/completions': nativeCompletion,
+  '/completions': { ...nativeCompletion, description: asV1('completions') },
   '/infill': {
     tag,
     body: json('InfillRequest', {
@@ -242,7 +310,7 @@ export const engineDocs: Record<string, RouteDoc> = {
     answer: nativeAnswer,
   },
   '/embedding': nativeEmbedding,
-  '/embeddings': nativeEmbedding,
+  '/embeddings': { ...nativeEmbedding, description: asV1('embeddings') },
   '/tokenize': {
     tag,
     body: json('TokenizeRequest', {

@@ -101,6 +101,8 @@ export const errorSchemas: Record<string, Schema> = {
 function canEndWith(code: ErrorCode, route: Route): boolean {
   switch (code) {
     case 'unknown_route':
+      return route.kinds !== undefined;
+    case 'websocket_unsupported':
     case 'key_not_found':
     case 'request_not_found':
     case 'store_unavailable':

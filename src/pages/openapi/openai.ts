@@ -345,6 +345,8 @@ export const openaiDocs: Record<string, RouteDoc> = {
   },
   '/v1/models': {
     tag,
+    description:
+      'A client that sends `anthropic-version` gets the list, a model and errors in Anthropic’s shape; `limit`, `after_id` and `before_id` then choose a page.',
     answer: json('ModelList', { 'One model': { object: 'list', data: [modelExample] } }),
   },
   '/v1/models/*': {

@@ -67,6 +67,7 @@ describe('sources', () => {
       isolatePromptCache: 'off',
       logLevel: 'INFO',
       logFormat: 'auto',
+      invalidKeyStatus: 403,
       corsAllowedOrigins: ['*'],
       maxBodyBytes: 33_554_432,
       maxBodyBytesTotal: undefined,
@@ -416,6 +417,7 @@ describe('the rules', () => {
       ALLOWED_API_KEYS: 'sk-test-key-1',
     };
     expect(load({ env })).toMatchObject({
+      invalidKeyStatus: 403,
       corsAllowedOrigins: ['https://chat.example'],
       trustedUserHeader: 'x-openwebui-user-id',
       trustedUserKeys: ['sk-test-key-1'],

@@ -184,7 +184,11 @@ describe('what is refused', () => {
     ],
     [
       { aliases: { '': 'x' } },
-      '@.aliases: entry 1 of 1, its name: found ""; allowed is the name of a model, at most 200 characters',
+      '@.aliases: entry 1 of 1, its name: found ""; allowed is a name, at most 200 characters, with * at its end alone',
+    ],
+    [
+      { aliases: { 'a*b': 'x' } },
+      '@.aliases: entry 1 of 1, its name: found "a*b"; allowed is a name, at most 200 characters, with * at its end alone',
     ],
   ])('%j', (upstream, problem) => {
     expect(problemsOf(upstream)).toEqual([problem]);

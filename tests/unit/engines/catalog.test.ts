@@ -2,12 +2,13 @@
  * Which upstream serves which model: names, aliases, what is not known yet, and the lists of several engines as one.
  */
 import { describe, expect, test } from 'bun:test';
-import { Catalog, type CatalogOptions, type Served } from '../../../src/engines/catalog.ts';
+import { Catalog, type CatalogOptions } from '../../../src/engines/catalog.ts';
+import type { Served } from '../../../src/engines/naming.ts';
 import { GatewayError } from '../../../src/wire/errors.ts';
 import { forSeeds } from '../../support/random.ts';
 
 function served(upstream: string, models?: string[], aliases: Record<string, string> = {}): Served {
-  return { upstream, models, aliases };
+  return { upstream, kind: 'vllm', models, aliases };
 }
 
 function catalog(list: Served[], options: Partial<CatalogOptions> = {}): Catalog {
@@ -111,6 +112,98 @@ describe('an alias', () => {
   });
 });
 
+describe('a pattern of names', () => {
+  const list = [
+    served('a', ['small', 'claude-own'], {
+      'claude-*': 'small',
+      '*': 'small',
+      'claude-x': 'claude-own',
+    }),
+    served('b', ['large'], { 'claude-opus*': 'large', '*': 'large' }),
+  ];
+
+  test.each([
+    ['claude-haiku', { a: 'small' }],
+    ['claude-opus-4', { b: 'large' }],
+    ['claude-opus', { b: 'large' }],
+    ['gpt-9', { a: 'small', b: 'large' }],
+    ['claude-x', { a: 'claude-own' }],
+    ['claude-own', undefined],
+    ['large', undefined],
+  ])('of the longest that matches serves %s, unless the name itself is known', (name, rewrite) => {
+    expect(catalog(list).resolve(name, true).rewrite as unknown).toEqual(rewrite);
+  });
+
+  test('comes before an upstream of which nothing is known', () => {
+    const some = [served('a', ['x'], { 'gpt-*': 'x' }), served('b')];
+    expect(catalog(some).resolve('gpt-9', true).upstreams).toEqual(['a']);
+    expect(catalog(some).resolve('other', true).upstreams).toEqual(['b']);
+  });
+
+  test('is no name: it is not listed, and nobody can ask for it by its text', () => {
+    const of = catalog(list);
+    expect(of.names()).toEqual(['small', 'claude-own', 'large', 'claude-x']);
+    expect(of.hasName('claude-haiku')).toBe(false);
+    expect(of.hasName('*')).toBe(false);
+  });
+
+  test('has one choice for all its names', () => {
+    const of = catalog(list);
+    expect(of.resolve('claude-1', true)).toBe(of.resolve('claude-2', true));
+  });
+
+  test('may be the target of the default model', () => {
+    const of = catalog(list, { defaultModel: 'claude-opus-9' });
+    expect(of.resolve(undefined, true).rewrite).toEqual({ b: 'large' });
+  });
+
+  test('is nothing that a key may use: what is served counts', () => {
+    const may = (name: string, ...allowed: string[]) => {
+      try {
+        return catalog(list).resolve(name, true, allowed).model;
+      } catch (error) {
+        return (error as GatewayError).code;
+      }
+    };
+    expect(may('claude-haiku', 'small')).toBe('small');
+    expect(may('claude-haiku', 'large')).toBe('model_not_allowed');
+    expect(may('claude-haiku', 'claude-haiku')).toBe('model_not_allowed');
+    expect(may('claude-haiku', 'claude-*', '*')).toBe('model_not_allowed');
+  });
+});
+
+describe("Ollama's names", () => {
+  const ollama = (upstream: string, ...models: string[]): Served => {
+    return { ...served(upstream, models), kind: 'ollama' };
+  };
+  const of = () => catalog([ollama('a', 'qwen3:8b', 'Llama3.2:latest'), served('b', ['QWEN3'])]);
+
+  test.each([
+    ['Qwen3:8B', 'qwen3:8b'],
+    ['llama3.2', 'Llama3.2:latest'],
+    ['LLAMA3.2:LATEST', 'Llama3.2:latest'],
+  ])('are found in any case, with and without the tag, and put in as listed: %s', (name, model) => {
+    const choice = { upstreams: ['a'], rewrite: { a: model }, model };
+    expect(of().resolve(name, true)).toEqual(choice);
+  });
+
+  test('of other engines are not', () => {
+    expect(refusal(of(), 'qwen3').code).toBe('model_not_found');
+  });
+
+  test('in other letters share one choice, and are no names to keep', () => {
+    const list = of();
+    expect(list.resolve('Qwen3:8B', true)).toBe(list.resolve('QWEN3:8b', true));
+    expect([list.hasName('Qwen3:8B'), list.hasName('qwen3:8b')]).toEqual([false, true]);
+  });
+
+  test('are those of a key in any case, too', () => {
+    expect(of().resolve('Llama3.2:latest', true, ['llama3.2']).upstreams).toEqual(['a']);
+    expect(of().resolve('QWEN3:8B', true, ['Qwen3:8b']).upstreams).toEqual(['a']);
+    expect(() => of().resolve('QWEN3', true, ['qwen3'])).toThrow('may use only');
+  });
+});
+
 describe('the tag that Ollama adds', () => {
   test('is found, and the name stays as the client wrote it', () => {
     const list = [served('a', ['llama3:latest', 'qwen3:8b'])];
@@ -146,9 +239,16 @@ describe('a single upstream with a single model', () => {
     expect(single.resolve('x', true).model).toBe('x');
   });
 
-  test('is another thing than several upstreams or several models', () => {
-    const replicas = catalog([served('a', ['x']), served('b', ['x'])]);
-    expect(refusal(replicas, 'gpt-9').code).toBe('model_not_found');
+  test('is the same as several upstreams that have one model between them', () => {
+    const replicas = [served('a', ['x']), served('b', ['x'])];
+    const choice = { upstreams: ['a', 'b'], rewrite: undefined, model: 'x' };
+    expect(catalog(replicas).resolve('gpt-9', true)).toEqual(choice);
+    expect(refusal(catalog(replicas, { anyModelName: false }), 'gpt-9').code).toBe(
+      'model_not_found',
+    );
+  });
+
+  test('is another thing than several models', () => {
     expect(refusal(catalog([served('a', ['x', 'y'])]), 'gpt-9').code).toBe('model_not_found');
   });
 });
@@ -289,7 +389,9 @@ test('a choice names only upstreams that there are, and leads each to a name tha
       const isListed = sent === undefined || !models || models.includes(sent);
       const isTarget = sent !== undefined && Object.values(aliases).includes(sent);
       const isTagged = models?.includes(`${sent}:latest`) ?? false;
-      const takesAny = list.length === 1 && (options.anyModelName || asked === undefined);
+      const isOnly = new Set(list.flatMap((each) => each.models ?? [])).size === 1;
+      const isAlone = list.length === 1 || isOnly;
+      const takesAny = isAlone && (options.anyModelName || asked === undefined);
       expect(isListed || isTarget || isTagged || takesAny).toBe(true);
     }
     for (const id of Object.keys(choice.rewrite ?? {})) expect(choice.upstreams).toContain(id);

@@ -4,6 +4,7 @@ import type { Fleet } from '../../../src/engines/fleet.ts';
 import type { Domain, SlotSet } from '../../../src/engines/slots.ts';
 import type { Upstream } from '../../../src/engines/upstream.ts';
 import { listOf } from '../../../src/wire/modellist.ts';
+import { routes, type Route } from '../../../src/wire/routes.ts';
 import { jobOf, callerOf, fleetOf, see, settingsOf } from '../../support/schedulingworld.ts';
 
 const settings = { defaultModel: undefined, anyModelName: 'on' } as const;
@@ -37,7 +38,45 @@ test('a name may be that of a model where it is listed, or at an upstream that l
   expect([fleet.mayHaveName('y', 'a'), fleet.mayHaveName('y', 'b')]).toEqual([false, true]);
 });
 
+test('the context of a model is the least that an upstream with that model alone tells', () => {
+  const fleet = fleetOf([
+    settingsOf('a', { models: ['x'] }),
+    settingsOf('b', { models: ['x'] }),
+    settingsOf('c', { models: ['x', 'y'] }),
+  ]);
+  expect(fleet.contextOf('x')).toBeUndefined();
+  const tokens = [8_000, 4_000, 1_000];
+  for (const [i, upstream] of fleet.upstreams.entries()) {
+    upstream.saw({ kind: 'vllm', contextTokens: tokens[i] as number });
+  }
+  expect([fleet.contextOf('x'), fleet.contextOf('y')]).toEqual([4_000, undefined]);
+});
+
 describe('where a request may run', () => {
+  test('is where an engine of a kind is that serves the route', () => {
+    const fleet = fleetOf([
+      settingsOf('a', { models: ['x'], kind: 'vllm' }),
+      settingsOf('b', { models: ['x'], kind: 'llama.cpp' }),
+      settingsOf('c', { models: ['x'], kind: 'auto' }),
+      settingsOf('d', { models: ['y'], kind: 'ollama' }),
+    ]);
+    const at = (path: string, model = 'x') => {
+      const route = routes.find((each) => each.path === path) as Route;
+      return fleet.resolve(jobOf('k', { route, model }));
+    };
+    expect(at('/v1/completions').upstreams).toEqual(['a', 'b', 'c']);
+    expect(at('/pooling').upstreams).toEqual(['a', 'c']);
+    expect(at('/infill').upstreams).toEqual(['b', 'c']);
+    expect(at('/pooling')).toBe(at('/pooling'));
+    expect(() => at('/pooling', 'y')).toThrow(
+      '/pooling: it is a route of vllm, and here is ollama',
+    );
+    // One turns out to be of another kind.
+    fleet.upstreams[2]?.saw({ kind: 'ollama' });
+    expect(fleet.renew()).toBe(true);
+    expect(at('/infill').upstreams).toEqual(['b']);
+  });
+
   test('is where its model is', () => {
     const fleet = fleetOf([
       settingsOf('a', { models: ['x'] }),

@@ -42,6 +42,7 @@ function stage(ids: readonly string[] = ['a']) {
         proveByAsking: noted('proveByAsking'),
         askLoad: (pauseMs) => (calls.push(`askLoad ${id} ${pauseMs}`), true),
         post: async () => undefined,
+        readListNow: async () => void calls.push(`readListNow ${id}`),
       };
     },
     changed: () => changes++,
@@ -56,6 +57,12 @@ function stage(ids: readonly string[] = ['a']) {
   const counted = () => changes;
   return { fleet, health, upstream, lines, calls, says, judge, at, report, counted };
 }
+
+test('the lists of all upstreams are read at once when they are asked for', async () => {
+  const { health, calls } = stage(['a', 'b']);
+  await health.readLists();
+  expect(calls).toEqual(['readListNow a', 'readListNow b']);
+});
 
 test('an upstream that answers is up once it has been asked what it is, and not sooner', () => {
   const { upstream, report } = stage();

@@ -93,6 +93,32 @@ describe('an engine', () => {
     expect(news()).toEqual(['/health', '/v1/models']);
   });
 
+  test('is asked at once what it serves when that is wanted, unless it is away or its models are given', async () => {
+    const { clock, watch, upstream, said, news, heard } = watchOf({
+      '/props': props,
+      '/v1/models': list,
+    });
+    watch.start();
+    await clock.pass(0);
+    news();
+    said['/v1/models'] = { data: [{ id: 'qwen' }, { id: 'gemma' }] };
+    const before = heard.length;
+    await watch.readListNow();
+    expect([news(), upstream.models]).toEqual([['/v1/models'], ['qwen', 'gemma']]);
+    expect(heard.slice(before)).toEqual(['changed']);
+    said['/v1/models'] = refused;
+    await watch.readListNow();
+    expect(heard.slice(before)).toEqual(['changed', 'unreachable', 'changed']);
+    expect(upstream.models).toEqual(['qwen', 'gemma']);
+    upstream.breaker.unreachable(clock.now());
+    news();
+    await watch.readListNow();
+    expect(news()).toEqual([]);
+    const given = watchOf({ '/v1/models': list }, { models: ['x'] });
+    await given.watch.readListNow();
+    expect(given.news()).toEqual([]);
+  });
+
   test('that goes away is found out by its health endpoint alone, without any request', async () => {
     const { clock, watch, said, heard } = watchOf({ '/props': props, '/v1/models': list });
     watch.start();

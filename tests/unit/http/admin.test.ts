@@ -75,7 +75,7 @@ function setUp() {
         },
       }),
     )
-    .use(ownUsage({ ...shared, keys }))
+    .use(ownUsage({ ...shared, keys, invalidKeyStatus: 403 }))
     .get('/open', () => 'open');
 
   async function ask(method: string, path: string, body?: unknown, key: string | null = adminKey) {

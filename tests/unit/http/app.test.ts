@@ -22,16 +22,43 @@ test('every route needs a key but the public pages', async () => {
   using made = await stage();
   const open: string[] = [];
   for (const { method, path } of made.app.routes) {
-    if (method === 'OPTIONS') continue;
-    const example = path.replace(/\*$|:\w+/g, 'x');
+    // Those of every path serve none of their own.
+    if (path === '/*') continue;
+    const example = path
+      .replace('deployments/*', 'deployments/x/responses')
+      .replace(/\*$|:\w+/g, 'x');
     const { code } = await made.ask(`${method} ${example}`);
     if (code !== 'missing_api_key') open.push(path);
   }
   const pages = ['/', '/health', '/ready', '/openapi.json'];
-  expect(open.filter((path) => !/^\/(re)?docs?\b/.test(path)).toSorted()).toEqual(
-    // The path of a model without an id is refused before the key is checked.
-    [...pages, '/v1/models/'].toSorted(),
-  );
+  expect(open.filter((path) => !/^\/(re)?docs?\b/.test(path)).toSorted()).toEqual(pages.toSorted());
+});
+
+test('another spelling of a route needs its key, and one of the operator is none', async () => {
+  using made = await stage({ ADMIN_API_KEY: 'sk-operator-of-tests' });
+  const post = async (path: string) => (await made.ask(`POST ${path}`)).code;
+  for (const path of ['//v1/messages', '/v1/v1/embeddings/', '/openai/v1/responses']) {
+    expect([path, await post(path)]).toEqual([path, 'missing_api_key']);
+  }
+  const headers = { authorization: 'Bearer sk-operator-of-tests' };
+  for (const path of [
+    '//admin/keys',
+    '/admin/keys/',
+    '/v1/admin/keys',
+    '//metrics',
+    '/v1/metrics',
+  ]) {
+    expect([path, (await made.ask(`GET ${path}`, headers)).code]).toEqual([path, 'unknown_route']);
+  }
+});
+
+test('a WebSocket is refused with 426 wherever it is asked for, and before any key', async () => {
+  using made = await stage();
+  for (const path of ['/v1/responses', '/v1/realtime', '/', '/v1/models']) {
+    const { status, code, answer } = await made.ask(`GET ${path}`, { upgrade: 'websocket' });
+    expect([status, code]).toEqual([426, 'websocket_unsupported']);
+    expect(answer.headers.get('x-should-retry')).toBe('false');
+  }
 });
 
 test('has every route of the table, and answers a preflight before it asks for a key', async () => {

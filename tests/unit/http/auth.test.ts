@@ -134,7 +134,7 @@ describe('the door for clients', () => {
   const expired = issueKey(policy, 0);
   keys.replaceIssued([expired.record]);
   const guarded = new Elysia()
-    .use(clientAuth({ keys, epochNow: () => 2 }))
+    .use(clientAuth({ keys, epochNow: () => 2, invalidKeyStatus: 403 }))
     .get('/', ({ requestId, caller }) => `${requestId} ${caller.hint}`);
   const app = base()
     .use(guarded)
@@ -164,6 +164,14 @@ describe('the door for clients', () => {
     for (const value of [`sk-unknown,${expired.key}`, `${expired.key},sk-unknown`]) {
       expect(await ask(app, { 'x-api-key': value })).toEqual([403, 'key_expired']);
     }
+  });
+
+  test('refuses with 401 where that is wanted, whatever is wrong with the key', async () => {
+    const door = clientAuth({ keys, epochNow: () => 2, invalidKeyStatus: 401 });
+    const strict = base().use(new Elysia().use(door).get('/', () => 'in'));
+    expect(await ask(strict, { 'x-api-key': 'sk-unknown' })).toEqual([401, 'invalid_api_key']);
+    expect(await ask(strict, { 'x-api-key': expired.key })).toEqual([401, 'key_expired']);
+    expect(await ask(strict, { 'x-api-key': 'sk-client-one' })).toEqual([200, 'in']);
   });
 
   test('guards only the instance that uses it', async () => {

@@ -42,7 +42,7 @@ describe('preflight', () => {
     const { status, headers } = await ask(['https://other.example.org', page]);
     expect(status).toBe(204);
     expect(headers.get('access-control-allow-origin')).toBe(page);
-    expect(headers.get('vary')).toBe('Origin');
+    expect(headers.get('vary')).toBe('Origin, Access-Control-Request-Headers');
   });
 
   test.each(['https://evil.example', `${page}.evil.example`, 'null', 'chat.example.org'])(
@@ -58,8 +58,8 @@ describe('preflight', () => {
     expect(headers.get('access-control-allow-credentials')).toBeNull();
   });
 
-  test('allows what the official SDKs send, by name and without echoing', async () => {
-    const { headers } = await ask(['*'], page, 'x-anything');
+  test('allows what the official SDKs send, by name', async () => {
+    const { headers } = await ask(['*'], page, '*');
     const allowed = headers.get('access-control-allow-headers')?.split(', ') ?? [];
     for (const name of [
       'authorization',
@@ -73,7 +73,33 @@ describe('preflight', () => {
     ]) {
       expect(allowed).toContain(name);
     }
-    expect(allowed).not.toContain('x-anything');
     expect(allowed).not.toContain('*');
+  });
+  test.each([['*'], [page]])('allows what the page asks for: %j', async (allowed) => {
+    const { headers } = await ask([allowed], page, 'Authorization,HTTP-Referer, x-title ,baggage');
+    const names = headers.get('access-control-allow-headers')?.split(', ') ?? [];
+    for (const name of ['http-referer', 'x-title', 'baggage']) expect(names).toContain(name);
+    expect(names.filter((name) => name === 'authorization')).toHaveLength(1);
+    expect(headers.get('vary')).toEndWith('Access-Control-Request-Headers');
+  });
+
+  test('repeats no text that is the name of no header', async () => {
+    const { headers } = await ask(['*'], page, 'a b, x:y, "q", é, *, x-good');
+    const names = headers.get('access-control-allow-headers')?.split(', ') ?? [];
+    expect(names.at(-1)).toBe('x-good');
+    for (const name of ['a b', 'x:y', '"q"', 'é', '*']) expect(names).not.toContain(name);
+  });
+
+  test('allows nothing more to other pages, nor on the routes of the operator', async () => {
+    const other = await ask([page], 'https://evil.example', 'x-title');
+    expect(other.headers.get('access-control-allow-headers') ?? '').not.toContain('x-title');
+    const answer = await preflight([page]).handle(
+      new Request('http://gateway/admin/keys', {
+        method: 'OPTIONS',
+        headers: { origin: page, 'access-control-request-headers': 'x-title' },
+      }),
+    );
+    expect(answer.headers.get('access-control-allow-origin')).toBe(page);
+    expect(answer.headers.get('access-control-allow-headers')).not.toContain('x-title');
   });
 });

@@ -26,6 +26,7 @@ async function fail({ path = '/v1/completions', error, code = 'x', requestId, in
     corsHeaders: corsHeaders(['*']),
     operatorCorsHeaders: corsHeaders([]),
     routes: () => routes,
+    isEncrypted: () => false,
     now: () => now,
   });
   const request = new Request(`http://gateway${path}`, { method: 'POST', ...init });
@@ -53,6 +54,18 @@ describe('an error of the gateway', () => {
     const headers = { origin: 'https://page.example' };
     const { answer } = await fail({ error, path: '/admin/keys', init: { headers } });
     expect(answer.headers.has('access-control-allow-origin')).toBe(false);
+  });
+
+  test("about a list of models has Anthropic's shape for a client of that API alone", async () => {
+    const init = { headers: { 'anthropic-version': '2023-06-01' } };
+    for (const path of ['/v1/models', '/v1/models/x']) {
+      const { text, answer } = await fail({ error, path, init });
+      expect(JSON.parse(text)).toMatchObject({ type: 'error' });
+      expect(answer.headers.get('request-id')).toBeString();
+      expect(JSON.parse((await fail({ error, path })).text)).not.toHaveProperty('type');
+    }
+    const { text } = await fail({ error, path: '/v1/completions', init });
+    expect(JSON.parse(text)).not.toHaveProperty('type');
   });
 
   test('has the shape of its family', async () => {

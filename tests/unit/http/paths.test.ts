@@ -2,12 +2,11 @@
  * Which route a path belongs to, the error if there is none, and URLs as the router can read them.
  */
 import { describe, expect, test } from 'bun:test';
-import { Elysia } from 'elysia';
-import { noModel, refusalOf, routeOf, withReadableUrl } from '../../../src/http/paths.ts';
-import { GatewayError } from '../../../src/wire/errors.ts';
+import { originOf, refusalOf, routeOf, withReadableUrl } from '../../../src/http/paths.ts';
 
 const routes = [
   { method: 'OPTIONS', path: '/*' },
+  { method: 'POST', path: '/*' },
   { method: 'GET', path: '/' },
   { method: 'GET', path: '/health' },
   { method: 'POST', path: '/v1/completions' },
@@ -55,6 +54,49 @@ describe('refusalOf', () => {
   );
 });
 
+describe('the text about an unknown route', () => {
+  const text = (path: string, origin?: string) => refusalOf(path, routes, origin).message;
+
+  test('names the nearest one', () => {
+    expect(text('/v1/chat/completion')).toBe(
+      'Unknown route. The nearest is /v1/chat/completions. GET / lists the routes of this gateway.',
+    );
+  });
+
+  test('tells how the base URL should end', () => {
+    expect(text('/v1/v1/files', 'https://llm.example:12000')).toContain(
+      'Your base URL already ends in /v1: use https://llm.example:12000.',
+    );
+    expect(text('/v1/chat/completions/models', 'http://localhost:12000')).toContain(
+      'already ends in /v1/chat/completions: use http://localhost:12000/v1.',
+    );
+    expect(text('/v1/v1/files')).toContain('use http://host:port.');
+  });
+
+  test('repeats nothing of the path', () => {
+    expect(text('/sk-secret/v1/files')).toBe(
+      'Unknown route. GET / lists the routes of this gateway.',
+    );
+    expect(text('/sk-secret/v1/messages')).not.toContain('secret');
+  });
+});
+
+describe('originOf', () => {
+  const of = (headers: Record<string, string>, isEncrypted = false) =>
+    originOf(new Request('http://x', { headers }), isEncrypted);
+
+  test('is where the client has sent its request', () => {
+    expect(of({ host: 'localhost:12000' })).toBe('http://localhost:12000');
+    expect(of({ host: '[::1]:12000' })).toBe('http://[::1]:12000');
+    expect(of({ host: 'llm.example' }, true)).toBe('https://llm.example');
+    expect(of({ host: 'llm.example', 'x-forwarded-proto': 'https' })).toBe('https://llm.example');
+  });
+
+  test.each(['a b', 'user@host', 'host/path', 'host:port', '<b>', ''])('is not %j', (host) => {
+    expect(of({ host })).toBeUndefined();
+  });
+});
+
 describe('withReadableUrl', () => {
   /** A request with a URL of Bun's server that `new Request` would not accept. */
   function request(url: string): Request {
@@ -71,18 +113,4 @@ describe('withReadableUrl', () => {
   ])('shows %s as %s', (url, expected) => {
     expect(withReadableUrl(request(url)).url).toBe(expected);
   });
-});
-
-test('the path of no model at all is an unknown route, and no other path is refused', async () => {
-  const codes: string[] = [];
-  const app = new Elysia()
-    .onError(({ code, error }) => {
-      codes.push(error instanceof GatewayError ? error.code : String(code));
-      return 'refused';
-    })
-    .use(noModel());
-  for (const path of ['/v1/models/', '/v1/models/a']) {
-    await app.handle(new Request(`http://gateway${path}`));
-  }
-  expect(codes).toEqual(['unknown_route', 'NOT_FOUND']);
 });

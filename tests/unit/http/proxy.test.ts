@@ -20,10 +20,30 @@ function post(path: string, init: RequestInit = {}): Request {
   return new Request(`http://gateway${path}`, { method: 'POST', headers, body, ...init });
 }
 
-test('has every route of the table, and no other', async () => {
+test('has every route of the table, those of deployments, and no other', async () => {
   await using stage = await startRuns(() => {});
   const named = pluginOf(stage).routes.map(({ method, path }) => `${method} ${path}`);
-  expect(named.sort()).toEqual(routes.map(({ method, path }) => `${method} ${path}`).sort());
+  const table = routes.map(({ method, path }) => `${method} ${path}`);
+  expect(named.sort()).toEqual([...table, 'POST /openai/deployments/*'].sort());
+});
+
+test('a request to a deployment becomes a run of its route, with its model', async () => {
+  await using stage = await startRuns((_, wire) => wire.write(plain('{"ok":1}')));
+  const path = '/openai/deployments/any/completions?api-version=2025-01-01';
+  const answer = await pluginOf(stage).handle(post(path));
+  expect(await answer.text()).toBe('{"ok":1}');
+  const [request] = stage.engine.requests;
+  expect(request?.path).toBe('/v1/completions?api-version=2025-01-01');
+  expect(JSON.parse(String(request?.body))).toEqual({ model: 'any', prompt: 'Hi' });
+});
+
+test('a deployment without a route is refused before the key', async () => {
+  await using stage = await startRuns(() => {});
+  const plugin = pluginOf(stage);
+  for (const path of ['any', 'any/slots', 'any/%2e%2e/keys']) {
+    const answer = await plugin.handle(post(`/openai/deployments/${path}`, { headers: {} }));
+    expect(await answer.text()).toStartWith('Unknown route.');
+  }
 });
 
 test('a request becomes a run: method, path, query, headers and body reach the engine', async () => {

@@ -26,6 +26,7 @@ function appOf(usage: UsageReader['usage']) {
   const plugin = ownUsage({
     usage,
     keys,
+    invalidKeyStatus: 403,
     corsHeaders: corsHeaders(['*']),
     epochNow: () => epoch,
   });

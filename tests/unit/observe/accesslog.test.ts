@@ -57,6 +57,7 @@ const levels: Record<ErrorCode, 'info' | 'warn' | 'error'> = {
   method_not_allowed: 'info',
   request_body_timeout: 'warn',
   body_too_large: 'info',
+  websocket_unsupported: 'info',
   client_closed_request: 'info',
   internal_error: 'error',
   upstream_unreachable: 'error',

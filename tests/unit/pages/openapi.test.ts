@@ -113,6 +113,7 @@ function errorsOf(answer: Answer | undefined): Record<string, unknown> {
 
 /** Codes of other routes than a completion, and the code that appears only in the log. */
 const neverOfARoute: ErrorCode[] = [
+  'websocket_unsupported',
   'unknown_route',
   'client_closed_request',
   'key_not_found',

@@ -23,6 +23,14 @@ describe('usageEdit', () => {
     }
   });
 
+  test('asks it on a path without /v1, too, which it gets with it', () => {
+    for (const path of ['/completions', '/chat/completions']) {
+      const route = routes.find((each) => each.path === path) as Route;
+      expect(usageEdit(route, streamed, 'vllm')).toEqual(asked);
+      expect(usageEdit(route, streamed, 'llama.cpp')).toBeUndefined();
+    }
+  });
+
   test('keeps the other options', () => {
     const fields = { ...streamed, stream_options: { include_usage: null, x: 1.5 } };
     expect(usageEdit(chat as Route, fields, 'vllm')).toEqual({

@@ -15,9 +15,12 @@ const list = Buffer.from(
 
 const lookup = routes.find(({ path }) => path === '/v1/models/*') as Route;
 
+const asked = (url: string, headers = {}) => ({ url, headers: new Headers(headers) });
+const noContext = () => undefined;
+
 /** Looks a model up as a client does, whose key may use the models that are allowed; `undefined` for all. */
 function find(id: string, bytes: Uint8Array = list, allowed?: readonly string[]): string {
-  const pick = pickOf(lookup, `/v1/models/${encodeURIComponent(id)}`, allowed);
+  const pick = pickOf(lookup, asked(`/v1/models/${encodeURIComponent(id)}`), allowed, noContext);
   return textOf(pick?.(bytes) ?? new Uint8Array());
 }
 
@@ -97,10 +100,19 @@ describe('a list for a key that may use some models', () => {
     const list = Buffer.from(`{"models":[1],"data":[${a},${b},{"id":"c"}],"object":"list"}`);
     const models = routes.find(({ path }) => path === '/v1/models') as Route;
     const only = (...names: string[]) =>
-      textOf(pickOf(models, '/v1/models', names)?.(list) ?? new Uint8Array());
+      textOf(pickOf(models, asked('/v1/models'), names, noContext)?.(list) ?? new Uint8Array());
     expect(only('a', 'b')).toBe(`{"object":"list","data":[${a},${b}]}`);
     expect(only('b', 'x')).toBe(`{"object":"list","data":[${b}]}`);
     expect(only('x')).toBe('{"object":"list","data":[]}');
+  });
+
+  test("keeps those that a name without Ollama's tag stands for", () => {
+    const list = Buffer.from('{"data":[{"id":"a:latest"},{"id":"b"},{"id":"b:latest"}]}');
+    const models = routes.find(({ path }) => path === '/v1/models') as Route;
+    const only = textOf(
+      pickOf(models, asked('/v1/models'), ['a', 'b'], noContext)?.(list) ?? new Uint8Array(),
+    );
+    expect(only).toBe('{"object":"list","data":[{"id":"a:latest"},{"id":"b"}]}');
   });
 });
 
@@ -151,7 +163,12 @@ describe('mergeModels', () => {
       ['{"data":[{"id":"a"}]}', { fast: 'a', b: 'a' }],
       ['{"data":[{"id":"b"}]}', { fast: 'b', 'say "hi"': 'b' }],
     );
-    const alias = (id: string) => ({ id, object: 'model', owned_by: 'llm-gateway' });
+    const alias = (id: string) => ({
+      id,
+      object: 'model',
+      created: 0,
+      owned_by: 'llm-gateway',
+    });
     expect(JSON.parse(text)).toEqual({
       object: 'list',
       data: [{ id: 'a' }, { id: 'b' }, alias('fast'), alias('say "hi"')],

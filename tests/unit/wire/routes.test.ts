@@ -2,7 +2,15 @@
  * The allow-list: its exact rows, the routes that must never be on it, and the facts about each path.
  */
 import { describe, expect, test } from 'bun:test';
-import { familyOfPath, routes } from '../../../src/wire/routes.ts';
+import { engineKinds, type EngineKind } from '../../../src/wire/kinds.ts';
+import {
+  familyOfPath,
+  answersInTokens,
+  isServedBy,
+  pathAt,
+  routes,
+  type Route,
+} from '../../../src/wire/routes.ts';
 
 function paths(chosen: readonly { method: string; path: string }[]): string[] {
   return chosen.map(({ method, path }) => `${method} ${path}`).sort();
@@ -18,9 +26,14 @@ test('the allow-list is exactly this', () => {
     'POST /v1/messages',
     'POST /v1/messages/count_tokens',
     'POST /v1/embeddings',
+    'POST /v1/moderations',
+    'POST /v1/images/generations',
+    'POST /v1/images/edits',
     'POST /v1/rerank',
     'POST /v1/reranking',
+    'POST /v2/rerank',
     'POST /v1/score',
+    'POST /v1/classify',
     'POST /v1/audio/transcriptions',
     'POST /v1/audio/translations',
     'POST /v1/audio/speech',
@@ -42,6 +55,9 @@ test('the allow-list is exactly this', () => {
     'POST /tokenize',
     'POST /detokenize',
     'POST /apply-template',
+    'POST /score',
+    'POST /classify',
+    'POST /pooling',
   ];
   expect(paths(routes)).toEqual(expected.sort());
 });
@@ -70,11 +86,12 @@ test('routes that take no slot are marked as not generating', () => {
   );
 });
 
-test('bodies are JSON, except audio uploads and GET', () => {
+test('bodies are JSON, except uploads and GET', () => {
   expect(paths(routes.filter(({ body }) => body === 'multipart'))).toEqual([
     'POST /audio/transcriptions',
     'POST /v1/audio/transcriptions',
     'POST /v1/audio/translations',
+    'POST /v1/images/edits',
   ]);
   for (const { method, body } of routes) expect(body === 'none').toBe(method === 'GET');
 });
@@ -95,6 +112,85 @@ test('Responses and Messages have their own families', () => {
     'POST /v1/messages',
     'POST /v1/messages/count_tokens',
   ]);
+});
+
+describe('the path at an engine', () => {
+  const at = (path: string, kind: EngineKind) =>
+    pathAt(routes.find((route) => route.path === path) as Route, kind);
+
+  test.each([
+    ['/v1/chat/completions', 'vllm', '/v1/chat/completions'],
+    ['/chat/completions', 'llama.cpp', '/chat/completions'],
+    ['/chat/completions', 'vllm', '/v1/chat/completions'],
+    ['/chat/completions', 'ollama', '/v1/chat/completions'],
+    ['/chat/completions', 'unknown', '/v1/chat/completions'],
+    ['/completions', 'llama.cpp', '/completions'],
+    ['/completions', 'sglang', '/v1/completions'],
+    ['/embeddings', 'openai', '/v1/embeddings'],
+    ['/models', 'llama.cpp', '/models'],
+    ['/models', 'sglang', '/v1/models'],
+    ['/rerank', 'vllm', '/rerank'],
+    ['/rerank', 'sglang', '/v1/rerank'],
+    ['/v1/reranking', 'vllm', '/v1/rerank'],
+    ['/v1/classify', 'vllm', '/classify'],
+    ['/v1/classify', 'sglang', '/v1/classify'],
+    ['/classify', 'vllm', '/classify'],
+  ] as const)('of %s at %s is %s', (path, kind, expected) => {
+    expect(at(path, kind)).toBe(expected);
+  });
+
+  test('is always one of the list, or its own', () => {
+    const known = new Set(routes.map(({ path }) => path));
+    for (const route of routes) {
+      for (const kind of [...engineKinds, 'unknown'] as const) {
+        const path = pathAt(route, kind);
+        expect([route.path, path, known.has(path)]).toEqual([route.path, path, true]);
+      }
+    }
+  });
+});
+
+test('an engine whose kind is not known may serve every route, and one of a kind its own', () => {
+  for (const route of routes) {
+    expect(isServedBy(route, 'unknown') && isServedBy(route, 'openai')).toBe(true);
+  }
+  const native = (kind: EngineKind) =>
+    paths(routes.filter((route) => route.kinds !== undefined && isServedBy(route, kind)));
+  expect(native('vllm')).toEqual([
+    'POST /classify',
+    'POST /detokenize',
+    'POST /pooling',
+    'POST /score',
+    'POST /tokenize',
+    'POST /v1/classify',
+    'POST /v1/images/edits',
+    'POST /v1/images/generations',
+    'POST /v2/rerank',
+  ]);
+  expect(native('sglang')).toEqual([
+    'POST /classify',
+    'POST /detokenize',
+    'POST /tokenize',
+    'POST /v1/classify',
+    'POST /v1/images/edits',
+    'POST /v1/images/generations',
+  ]);
+  expect(native('llama.cpp')).toEqual([
+    'POST /apply-template',
+    'POST /completion',
+    'POST /detokenize',
+    'POST /embedding',
+    'POST /infill',
+    'POST /tokenize',
+  ]);
+});
+
+test('what is generated as text is told from what is not', () => {
+  const told = routes.filter((route) => route.generates && !answersInTokens(route));
+  expect(paths(told).filter((line) => /chat|responses|messages|infill/.test(line))).toEqual([]);
+  for (const path of ['/v1/images/edits', '/v1/moderations', '/pooling', '/classify', '/score']) {
+    expect(paths(told)).toContain(`POST ${path}`);
+  }
 });
 
 describe('familyOfPath', () => {

@@ -64,7 +64,7 @@ export class Recording {
    */
   open(answer: Response, ending?: StreamEnding): void {
     if (!isKeepable(answer, ending)) return this.#settle('unkept');
-    this.#headers = answerHeaders(answer.headers);
+    this.#headers = answerHeaders(answer);
     // It would be one client's session.
     this.#headers.delete('set-cookie');
     this.#ending = ending;

@@ -293,7 +293,7 @@ function headersFor(
   upstream: Response,
   { request, holdings, corsHeaders, moreHeaders, pick }: AnswerOptions,
 ): Headers {
-  const headers = answerHeaders(upstream.headers);
+  const headers = answerHeaders(upstream);
   const vary = headers.get('vary');
   for (const name in corsHeaders) headers.set(name, corsHeaders[name] as string);
   if (vary !== null && 'vary' in corsHeaders)

@@ -7,7 +7,7 @@ import type { LiveRequest } from '../request/live.ts';
 import type { Upstream } from '../engines/upstream.ts';
 
 /** One request in flight, as the operator sees it. Times in milliseconds. */
-function requestView(request: LiveRequest, now: number) {
+function requestView(request: LiveRequest, mask: (text: string) => string, now: number) {
   const { id, uniqueId, caller, route, model, phase, frames } = request;
   const { firstByteAt, queuedAt, stream } = request;
   const seconds = (now - firstByteAt) / 1000;
@@ -16,9 +16,9 @@ function requestView(request: LiveRequest, now: number) {
     requestId: id,
     keyId: caller.keyId,
     name: caller.name,
-    principal: caller.principal,
+    principal: mask(caller.principal),
     route: route.path,
-    model: model ?? null,
+    model: model === undefined ? null : mask(model),
     phase,
     tokens: frames,
     // The first one is there at the first byte.
@@ -37,15 +37,20 @@ function byAge(a: LiveRequest, b: LiveRequest): number {
 
 /**
  * Returns the requests in flight, oldest first, and the upstreams that they run on. Pure.
+ * @param mask takes keys out of what clients have named
  * @param now milliseconds, of the clock of the requests
  */
 export function liveView(
   live: Iterable<LiveRequest>,
-  { upstreams, queued }: { upstreams: readonly Upstream[]; queued: number },
+  {
+    upstreams,
+    queued,
+    mask,
+  }: { upstreams: readonly Upstream[]; queued: number; mask: (text: string) => string },
   now: number,
 ) {
   return {
-    requests: [...live].sort(byAge).map((request) => requestView(request, now)),
+    requests: [...live].sort(byAge).map((request) => requestView(request, mask, now)),
     upstreams: upstreams.map(({ id, kind, state, occupancy, models }) => {
       const slots = occupancy.capacity ?? null;
       return { id, kind, state, slots, usedSlots: occupancy.used, models: models ?? [] };

@@ -33,7 +33,7 @@ def narrow(raw_schema):
     for schema in schemas.values():
         # The demo engine gives so many answers; each engine has its own limit.
         if "n" in schema.get("properties", {}):
-            schema["properties"]["n"]["maximum"] = 128
+            schema["properties"]["n"].update(minimum=1, maximum=128)
     for path in ("/usage", "/admin/usage"):
         # `since` before `until`, whichever of them is given.
         for parameter in raw_schema["paths"][path]["get"]["parameters"]:

@@ -30,6 +30,7 @@ const pool = {
       models: undefined,
     },
   ],
+  mask: (text: string) => text.replaceAll('secret', '***'),
 } as unknown as Parameters<typeof liveView>[1]; // The view reads no other members of an upstream.
 
 /** Makes a request that came at 4,000. */
@@ -89,6 +90,16 @@ describe('the view of what is in flight', () => {
     const at = (id: string, startedAt: number) => new LiveRequest(id, chat, caller, startedAt);
     const { requests } = liveView([at('b', 2), at('c', 3), at('a', 1)], pool, 10_000);
     expect(requests.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+  });
+
+  test('shows no key that its client has named a model or itself', () => {
+    const user = { ...caller, principal: `${caller.keyId}/secret` };
+    const [view] = liveView(
+      [inFlight('r1', { model: 'a secret', caller: user })],
+      pool,
+      10_000,
+    ).requests;
+    expect(view).toMatchObject({ model: 'a ***', principal: `${caller.keyId}/***` });
   });
 
   test('has no rate before there are two tokens and some time', () => {

@@ -14,10 +14,10 @@ const duration = string(undefined, {
   pattern: '^([1-9][0-9]{0,8}s|[1-9][0-9]{0,6}m|[1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d)$',
 });
 const day = string(undefined, { format: 'date' });
-/** Names of columns with commas between them. */
+/** Names of columns with commas between them; none for one group of everything. */
 const columns = (...names: readonly string[]) => {
   const name = `(${names.join('|')})`;
-  return string(undefined, { pattern: `^${name}(,${name})*$` });
+  return string(undefined, { pattern: `^(${name}(,${name})*)?$` });
 };
 const time = (description: string) => string(description, { ...nullable, format: 'date-time' });
 const moment = string(undefined, { format: 'date-time' });

@@ -14,7 +14,6 @@ import { Ledger } from './accounts/ledger.ts';
 import { bodyBounds, BodyMemory } from './request/bodymemory.ts';
 import { LiveRequests } from './request/inflight.ts';
 import { LiveFeed, liveView } from './observe/liveview.ts';
-import type { Fleet } from './engines/fleet.ts';
 import type { Log } from './log/log.ts';
 import { Metrics } from './observe/metrics.ts';
 import { Scheduler } from './scheduling/scheduler.ts';
@@ -99,7 +98,7 @@ export async function makeParts({
     latestUuid,
     retentionDays,
   });
-  const metrics = new Metrics({ live, fleet, pool, ledger, version });
+  const metrics = new Metrics({ live, fleet, pool, ledger, mask, version });
   const batched = new BatchedObserver(
     accessLog(log, (name) => fleet.hasName(name)),
     ledger,
@@ -119,7 +118,7 @@ export async function makeParts({
     now,
     epochNow,
   });
-  const tracing = await startTracing(config, version, fleet, log);
+  const tracing = await startTracing(config, version, { fleet, mask, log });
   return {
     version,
     log,
@@ -159,7 +158,7 @@ export async function makeParts({
     feed: new LiveFeed(() => {
       return {
         at: new Date(epochNow()).toISOString(),
-        ...liveView([...live], { upstreams: fleet.upstreams, waits: pool.waits() }, now()),
+        ...liveView([...live], { upstreams: fleet.upstreams, waits: pool.waits(), mask }, now()),
       };
     }),
     adminKey: config.adminApiKey,
@@ -170,7 +169,11 @@ export async function makeParts({
 }
 
 /** Begins to trace, where there is a collector; the SDK is loaded only then. */
-async function startTracing(config: Config, version: string, fleet: Fleet, log: Log) {
+async function startTracing(
+  config: Config,
+  version: string,
+  { fleet, mask, log }: Pick<Parts, 'fleet' | 'mask' | 'log'>,
+) {
   const endpoint = config.otelExporterOtlpEndpoint;
   if (endpoint === undefined) return undefined;
   const { Tracing } = await import('./observe/tracing.ts');
@@ -182,6 +185,8 @@ async function startTracing(config: Config, version: string, fleet: Fleet, log: 
     sampler: config.otelTracesSampler,
     sampleRatio: config.otelTracesSamplerArg,
     kindOf: (id) => fleet.upstreams.find((upstream) => upstream.id === id)?.kind,
+    mask,
+    isServed: (name) => fleet.hasName(name),
     log,
     epochOf: (monotonicMs) => Date.now() - performance.now() + monotonicMs,
   });

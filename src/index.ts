@@ -100,12 +100,13 @@ function readText(path: string, named = ''): string {
 
 /** Reads the configuration. Throws an InputError if it is wrong, or the error of reading its file. */
 function read({ config, overrides = {} }: Given, env: Environment, more: Partial<Sources>): Config {
+  const { readFile = (path: string) => readFileSync(path, 'utf8') } = more;
   return loadConfig({
     env,
-    ...(config !== undefined && { file: { path: config, text: readFileSync(config, 'utf8') } }),
+    ...(config !== undefined && { file: { path: config, text: readFile(config) } }),
     overrides,
-    readFile: (path) => readFileSync(path, 'utf8'),
     ...more,
+    readFile,
   });
 }
 
@@ -136,13 +137,17 @@ function readCertificate(
 }
 
 /** Reads the configuration of a running gateway again, as strictly as at its start. Throws what `read` throws. */
-function readAgain(given: Given, env: Environment, countIssuedKeys: () => number): Config {
+function readAgain(
+  given: Given,
+  env: Environment,
+  again: Required<Pick<Sources, 'countIssuedKeys' | 'readFile'>>,
+): Config {
   const { config: file } = given;
-  if (file !== undefined && readFileSync(file, 'utf8').trim() === '') {
+  if (file !== undefined && again.readFile(file).trim() === '') {
     // A start takes it for one that sets nothing; here it had settings.
     throw new InputError([`${file}: the file is empty; write {} to use every default`]);
   }
-  return read(given, env, { isForStart: true, countIssuedKeys });
+  return read(given, env, { isForStart: true, ...again });
 }
 
 function freshKey(): string {
@@ -181,7 +186,12 @@ async function runCommand(name: 'keys' | 'usage', args: string[], env: Environme
 
 /** Runs the gateway until a signal ends it. */
 async function runServe(commandLine: CommandLine, env: Environment): Promise<never> {
-  const config = load(commandLine, env, { isForStart: true });
+  const files = new Set<string>();
+  const readFile = (path: string) => {
+    files.add(path);
+    return readFileSync(path, 'utf8');
+  };
+  const config = load(commandLine, env, { isForStart: true, readFile });
   if (!hasKeys(config)) {
     quit(
       1,
@@ -192,8 +202,8 @@ async function runServe(commandLine: CommandLine, env: Environment): Promise<nev
     );
   }
   const { ended } = await serve(config, version, readCertificate(config, readText), {
-    file: commandLine.config,
-    load: (countIssuedKeys) => readAgain(commandLine, env, countIssuedKeys),
+    files,
+    load: (countIssuedKeys, readFile) => readAgain(commandLine, env, { countIssuedKeys, readFile }),
     readCertificate: (next) => readCertificate(next, (path) => readFileSync(path, 'utf8')),
   });
   process.exit(await ended);

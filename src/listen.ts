@@ -3,6 +3,7 @@
  * taken while connections are open.
  */
 import type { createApp } from './http/app.ts';
+import { dateProblem } from './config/certificate.ts';
 import type { Config } from './config/load.ts';
 import type { Parts } from './gateway.ts';
 import type { Log } from './log/log.ts';
@@ -64,6 +65,7 @@ export class Listener {
   open(): void {
     const { host: hostname, port, metricsPort } = this.config;
     this.app.listen({ hostname, port, ...this.#options() });
+    this.#checkDates();
     const { metrics } = this.parts;
     if (metricsPort > 0) this.#scrapes = metricsServer({ metrics, port: metricsPort });
   }
@@ -95,6 +97,13 @@ export class Listener {
     this.#earlier.add(retired);
     void retired.stop().then(() => this.#earlier.delete(retired));
     this.parts.log.info('the certificate was renewed');
+    this.#checkDates();
+  }
+
+  #checkDates(): void {
+    const { certificate } = this;
+    const reason = certificate && dateProblem(certificate.cert, Date.now());
+    if (reason !== undefined) this.parts.log.warn({ reason }, 'clients refuse the certificate');
   }
 
   /** Listens no more; ends what is open after a moment. */

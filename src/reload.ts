@@ -1,11 +1,14 @@
 /**
- * Takes a new configuration into the running gateway, on SIGHUP or when its file or the certificate has changed. It is as
- * strict as a start: one that could not start a gateway changes nothing. Settings that cannot change while the gateway runs
- * are logged; their rows in config/settings.ts say which.
+ * Takes a new configuration into the running gateway, on SIGHUP or when one of its files has changed: the YAML file, those
+ * that `*_FILE` names, and the certificate. It is as strict as a start: one that could not start a gateway changes nothing,
+ * and no file counts before it stands still. Settings that cannot change while the gateway runs are logged; their rows in
+ * config/settings.ts say which.
  */
+import { readFileSync } from 'node:fs';
 import type { Config } from './config/load.ts';
 import { InputError } from './config/problems.ts';
 import { needRestart } from './config/settings.ts';
+import type { ReadFile } from './config/sources.ts';
 import { WatchedFiles } from './config/watchedfiles.ts';
 import { keyOptions, type Parts } from './gateway.ts';
 import type { Certificate } from './listen.ts';
@@ -13,13 +16,14 @@ import type { Secrets } from './config/secrets.ts';
 
 /** How the configuration is read again. */
 export interface Reloading {
-  /** The file that is watched for changes, if there is one. */
-  file: string | undefined;
+  /** The files that were read at the start, which are watched for changes. */
+  files: Iterable<string>;
   /**
-   * Throws an InputError if it is wrong.
+   * Throws an InputError if it is wrong, or the error of reading its file.
    * @param countIssuedKeys returns how many keys the store has
+   * @param readFile reads every file that it needs
    */
-  load: (countIssuedKeys: () => number) => Config;
+  load: (countIssuedKeys: () => number, readFile: ReadFile) => Config;
   /** Returns the certificate that a configuration names, `undefined` without one; throws if it cannot be read. */
   readCertificate: (config: Config) => Certificate | undefined;
 }
@@ -34,7 +38,7 @@ export interface Reloaded {
 /** Starts to watch; returns what stops that. */
 export function watchConfig(
   config: Config,
-  { file, load, readCertificate }: Reloading,
+  { files, load, readCertificate }: Reloading,
   parts: Parts,
   { secrets, renew }: Reloaded,
 ): () => void {
@@ -44,8 +48,14 @@ export function watchConfig(
 
   function reload(): void {
     if (isDraining()) return;
+    const read = new Set<string>();
+    const readFile = (path: string) => {
+      read.add(path);
+      return readFileSync(path, 'utf8');
+    };
     try {
-      const next = load(() => keys.issuedCount);
+      const next = load(() => keys.issuedCount, readFile);
+      if (watched.replace(read)) return;
       const isSamePlace = next.tlsCertFile === tlsCertFile && next.tlsKeyFile === tlsKeyFile;
       const certificate = isSamePlace ? readCertificate(next) : undefined;
       if (certificate !== undefined) renew(certificate);
@@ -59,14 +69,15 @@ export function watchConfig(
       log.info({ upstreams: next.upstreams.map(({ id }) => id) }, 'configuration reloaded');
       if (restart.length > 0) log.warn({ settings: restart }, 'these need a restart');
     } catch (error) {
+      // What a half of a new file made of it is no mistake yet.
+      if (watched.add(read)) return;
       const problems = error instanceof InputError ? error.problems : [String(error)];
       log.error({ problems }, 'the new configuration is wrong; the old one stays');
     }
   }
 
-  const paths = [file, tlsCertFile, tlsKeyFile].filter((path) => path !== undefined);
-  const files = new WatchedFiles(paths, reload);
-  void files.start();
-  process.on('SIGHUP', () => void files.ask());
-  return () => files.stop();
+  const watched = new WatchedFiles(new Set(files), reload);
+  void watched.start();
+  process.on('SIGHUP', () => void watched.ask());
+  return () => watched.stop();
 }

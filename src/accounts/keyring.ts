@@ -30,11 +30,14 @@ type Headers = Pick<globalThis.Headers, 'get'>;
 
 /** A user's name stands in logs and records. */
 const maxUserLength = 128;
+/** What a terminal may obey: a header can have the upper half of these. */
+const control = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
 /** Returns the caller of a trusted key: the user whom it names, or the key itself. */
 function forUser(caller: Caller, user: string | null): Caller {
   if (!user) return caller;
-  return { ...caller, principal: `${caller.keyId}/${user.slice(0, maxUserLength)}` };
+  const name = user.slice(0, maxUserLength).replace(control, '\uFFFD');
+  return { ...caller, principal: `${caller.keyId}/${name}` };
 }
 
 export class KeyRing {

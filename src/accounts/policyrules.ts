@@ -87,8 +87,8 @@ function acceptBudgets(value: unknown): readonly Budget[] | null {
 /** No control or formatting characters, which could disguise a line of the log or of a table. */
 const printable = /^[^\p{C}\p{Zl}\p{Zp}]{1,100}$/u;
 
-// A header with a credential must not become a user's name: one rule for all keys.
-const userHeader =
+/** A header with a credential must not become a user's name: one rule for all keys. */
+export const userHeader: TSchema =
   settings.find(({ env }) => env === 'TRUSTED_USER_HEADER')?.schema ?? Type.Never();
 
 export const rules: { readonly [N in Name]: Rule<Values[N]> } = {

@@ -60,6 +60,9 @@ export const usageColumns = [
   'minute',
 ] as const;
 
+/** The columns by which a key of a client may group its own usage. */
+export const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
+
 export type UsageColumn = (typeof usageColumns)[number];
 
 /** Which rows to add up: those with `since` <= at < `until`, in epoch milliseconds. */

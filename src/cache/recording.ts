@@ -2,7 +2,7 @@
  * An answer in the making: a copy of what goes to the client, for the response cache. It refuses what did not end well,
  * and what would not fit.
  */
-import { failureInAnswer, failureInStream } from '../wire/failures.ts';
+import { failureInAnswer, type ToldFailure } from '../wire/failures.ts';
 import { answerHeaders } from '../wire/headers.ts';
 import { isLastFrame } from '../wire/sse.ts';
 import type { Outcome } from '../request/settlement.ts';
@@ -17,7 +17,7 @@ export interface Kept {
 /** The end of an event stream, as the relay sees it. */
 interface StreamEnding {
   readonly lastFrame: Uint8Array | undefined;
-  lastFrames(): Uint8Array;
+  readonly failure: ToldFailure | undefined;
 }
 
 const isEnded = ({ lastFrame }: StreamEnding) => lastFrame !== undefined && isLastFrame(lastFrame);
@@ -64,7 +64,7 @@ export class Recording {
    */
   open(answer: Response, ending?: StreamEnding): void {
     if (!isKeepable(answer, ending)) return this.#settle('unkept');
-    this.#headers = answerHeaders(answer.headers);
+    this.#headers = answerHeaders(answer);
     // It would be one client's session.
     this.#headers.delete('set-cookie');
     this.#ending = ending;
@@ -84,7 +84,7 @@ export class Recording {
     if (this.#isOver) return;
     const ending = this.#ending;
     const bytes = this.#held.subarray(0, this.#length);
-    const failure = ending ? failureInStream(ending.lastFrames()) : failureInAnswer(bytes);
+    const failure = ending ? ending.failure : failureInAnswer(bytes);
     // A client may leave as soon as it has seen the last frame: nothing is missing then.
     const isWhole = ending === undefined ? outcome === 'done' : isEnded(ending);
     // An empty answer answers nothing.

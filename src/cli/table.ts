@@ -33,8 +33,9 @@ export function table(
 function csvField(value: string | number | null | undefined): string {
   if (typeof value !== 'string') return String(value ?? '');
   const shown = oneLine(value);
-  const text = /^[=+\-@]/.test(shown) ? `'${shown}` : shown;
-  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  // Some take the wide forms for the same, and some a semicolon for the comma.
+  const text = /^[=+\-@＝＋－＠]/.test(shown) ? `'${shown}` : shown;
+  return /[",;]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** Returns rows as CSV by RFC 4180, without the line feed after the last one. */

@@ -24,6 +24,18 @@ export function certificateProblems(cert: Pem | undefined, key: Pem | undefined)
   return problems;
 }
 
+/**
+ * Returns why clients will not trust a usable certificate at that time; `undefined` if its dates are in order. A gateway
+ * serves it all the same: that is less of an outage than none.
+ * @param now epoch milliseconds
+ */
+export function dateProblem(cert: string, now: number): string | undefined {
+  const { X509Certificate } = process.getBuiltinModule('node:crypto');
+  const { validFrom, validTo } = new X509Certificate(cert);
+  if (now > Date.parse(validTo)) return `it expired on ${validTo}`;
+  return now < Date.parse(validFrom) ? `it is not valid before ${validFrom}` : undefined;
+}
+
 /** Returns whether a server could use it. */
 function isUsable(options: { cert?: string; key?: string }): boolean {
   // Loaded only here: it costs a third of the start-up time, and only HTTPS needs it.

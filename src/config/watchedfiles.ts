@@ -17,11 +17,15 @@ async function stateOf(path: string): Promise<string> {
   }
 }
 
+/** The state of each file, by its path. */
+type States = ReadonlyMap<string, string>;
+
 export class WatchedFiles {
   #timer: ReturnType<typeof setInterval> | undefined;
+  #paths: readonly string[];
   /** What the files were like when they were last told of, and at the last look. */
-  #told: string | undefined;
-  #seen: string | undefined;
+  #told: States = new Map();
+  #seen: States = new Map();
   #isAsked = false;
 
   /**
@@ -29,16 +33,34 @@ export class WatchedFiles {
    * @param state resolves with the state of one file
    */
   constructor(
-    private readonly paths: readonly string[],
+    paths: Iterable<string>,
     private readonly tell: () => void,
     private readonly state: (path: string) => Promise<string> = stateOf,
-  ) {}
+  ) {
+    this.#paths = [...paths];
+  }
 
   /** Begins to watch. Resolves when the state that later ones are compared with is known. */
   async start(): Promise<void> {
-    if (this.paths.length === 0) return;
+    if (this.#paths.length === 0) return;
     this.#timer ??= setInterval(() => void this.tick(), lookMs);
     this.#seen = this.#told = await this.#look();
+  }
+
+  /**
+   * Watches these files from now on. Returns whether one of them is new: what was read of it may be half of it, and so it
+   * tells again when that one stands still.
+   */
+  replace(paths: ReadonlySet<string>): boolean {
+    const isNew = [...paths].some((path) => !this.#paths.includes(path));
+    this.#paths = [...paths];
+    this.#isAsked ||= isNew;
+    return isNew;
+  }
+
+  /** Watches these files as well; returns the same as `replace`. */
+  add(paths: ReadonlySet<string>): boolean {
+    return this.replace(new Set([...this.#paths, ...paths]));
   }
 
   stop(): void {
@@ -50,25 +72,31 @@ export class WatchedFiles {
     const before = this.#seen;
     const now = await this.#look();
     this.#seen = now;
-    if (now !== before || (now === this.#told && !this.#isAsked)) return;
+    if (!this.#isSame(now, before) || (this.#isSame(now, this.#told) && !this.#isAsked)) return;
     this.#tell(now);
   }
 
   /** Tells at once whatever the files are like, or, while one is being written, when they stand still. */
   async ask(): Promise<void> {
-    if (this.paths.length === 0) return this.tell();
+    if (this.#paths.length === 0) return this.tell();
     this.#isAsked = true;
     const now = await this.#look();
-    if (this.#isAsked && now === this.#seen) this.#tell(now);
+    if (this.#isAsked && this.#isSame(now, this.#seen)) this.#tell(now);
   }
 
-  #tell(state: string): void {
-    this.#told = state;
+  #tell(states: States): void {
+    this.#told = states;
     this.#isAsked = false;
     this.tell();
   }
 
-  async #look(): Promise<string> {
-    return (await Promise.all(this.paths.map(this.state))).join('; ');
+  /** Returns whether each watched file was the same at two looks; one that a look left out was not. */
+  #isSame(now: States, before: States): boolean {
+    return this.#paths.every((path) => now.has(path) && now.get(path) === before.get(path));
+  }
+
+  async #look(): Promise<States> {
+    const look = async (path: string) => [path, await this.state(path)] as const;
+    return new Map(await Promise.all(this.#paths.map(look)));
   }
 }

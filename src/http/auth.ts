@@ -8,7 +8,7 @@ import { digestOf } from '../accounts/keys.ts';
 import { partsOf } from '../config/problems.ts';
 import type { Caller } from '../request/caller.ts';
 import { GatewayError, type ErrorDetails } from '../wire/errors.ts';
-import { givenIdOf, keyHeaders } from '../wire/headers.ts';
+import { givenIdOf, keyHeaders, minKeyLength } from '../wire/headers.ts';
 import { queryKeys } from '../wire/querykey.ts';
 
 /** Returns the keys at one place of a request. */
@@ -105,9 +105,6 @@ export interface ClientDoor {
   /** The status of the refusal of a key that is not accepted. */
   invalidKeyStatus: 401 | 403;
 }
-
-/** No key of a client is shorter. */
-const minKeyLength = 8;
 
 /** What a request is called. */
 export interface RequestIds {

@@ -3,10 +3,11 @@
  * client the reader of the answer; what becomes of a run stands in relay/exchange.ts.
  */
 import { Elysia } from 'elysia';
-import { clientAuth, type ClientDoor } from './auth.ts';
+import { clientAuth, presentedKeys, type ClientDoor } from './auth.ts';
 import { Client, type TimeoutSetter } from './client.ts';
 import { refusalOf } from './paths.ts';
 import { Runs, type RunOptions } from '../relay/runs.ts';
+import { withoutValues } from '../wire/headers.ts';
 import { withoutKey } from '../wire/querykey.ts';
 import { routes } from '../wire/routes.ts';
 import { deploymentOf, deploymentsPath } from '../wire/spelling.ts';
@@ -29,8 +30,13 @@ export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null)
       // Elysia reads off the source of a handler what to prepare: `server` as a parameter would be defined as a property
       // of each request. A promise that is returned is waited for.
       function proxyRequest({ request, requestId: id, uniqueId, caller }) {
-        const { method, headers } = request;
-        const url = withoutKey(request.url);
+        const { method } = request;
+        const url = withoutKey(request.url, () => presentedKeys(request));
+        // Of a key in the query nothing else knows.
+        const hadKey = url !== request.url;
+        const headers = hadKey
+          ? withoutValues(request.headers, presentedKeys(request))
+          : request.headers;
         const input = { id, uniqueId, caller, route, method, url, headers, body: request };
         return runs.start(input, new Client(request, server));
       },

@@ -8,6 +8,7 @@ import {
   type UsageColumn,
   type UsageReport,
   type UsageStore,
+  ownColumns,
   usageReport,
 } from '../accounts/usage.ts';
 import { clientAuth, type ClientDoor } from './auth.ts';
@@ -38,9 +39,6 @@ export async function usageFor(
     throw endOf(request, cause);
   }
 }
-
-/** The columns by which a key of a client may group its usage. */
-const ownColumns = ['model', 'route', 'day', 'hour', 'principal'] as const;
 
 export interface OwnUsageOptions extends UsageReader, ClientDoor {
   corsHeaders: CorsHeaders;

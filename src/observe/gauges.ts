@@ -18,6 +18,8 @@ export interface Observed {
   pool: Pick<Pool, 'queued'>;
   /** How far the store is behind, in milliseconds and in rows; absent where nothing is stored. */
   ledger?: { readonly lagMs: number; readonly waiting: number; readonly isFailing?: boolean };
+  /** Takes keys out of a text. */
+  mask?: (text: string) => string;
   version: string;
 }
 

@@ -42,8 +42,9 @@ function usersOf(live: Iterable<LiveRequest>): Users {
 }
 
 /** What a request waits for, as the operator sees it. */
-function waitView(wait: Wait, users: Users) {
-  const { place, waitSeconds, held, ahead } = wait;
+function waitView(wait: Wait, users: Users, mask: (text: string) => string) {
+  const { place, waitSeconds, held } = wait;
+  const ahead = wait.ahead.map((each) => ({ ...each, principal: mask(each.principal) }));
   return {
     place,
     seconds: Number.isFinite(waitSeconds) ? Math.ceil(waitSeconds) : null,
@@ -53,8 +54,16 @@ function waitView(wait: Wait, users: Users) {
   };
 }
 
+interface RowOptions {
+  wait: Wait | undefined;
+  users: Users;
+  /** Takes keys out of a text. */
+  mask: (text: string) => string;
+  now: number;
+}
+
 /** One request in flight, as the operator sees it. Times in milliseconds. */
-function requestView(request: LiveRequest, wait: Wait | undefined, users: Users, now: number) {
+function requestView(request: LiveRequest, { wait, users, mask, now }: RowOptions) {
   const { id, uniqueId, caller, route, model, phase, frames } = request;
   const { firstByteAt, queuedAt, stream } = request;
   const seconds = (now - firstByteAt) / 1000;
@@ -63,9 +72,9 @@ function requestView(request: LiveRequest, wait: Wait | undefined, users: Users,
     requestId: id,
     keyId: caller.keyId,
     name: caller.name,
-    principal: caller.principal,
+    principal: mask(caller.principal),
     route: route.path,
-    model: model ?? null,
+    model: model === undefined ? null : mask(model),
     phase,
     tokens: frames,
     // The first one is there at the first byte.
@@ -75,7 +84,7 @@ function requestView(request: LiveRequest, wait: Wait | undefined, users: Users,
     queuedMs: Math.round(phase === 'queued' ? now - queuedAt : request.queuedMs),
     upstream: request.upstream?.id ?? null,
     stream,
-    wait: wait === undefined ? null : waitView(wait, users),
+    wait: wait === undefined ? null : waitView(wait, users, mask),
   };
 }
 
@@ -85,18 +94,27 @@ function byAge(a: LiveRequest, b: LiveRequest): number {
 
 /**
  * Returns the requests in flight, oldest first, and the upstreams that they run on. Pure.
+ * @param mask takes keys out of what clients have named
  * @param now milliseconds, of the clock of the requests
  */
 export function liveView(
   live: readonly LiveRequest[],
-  { upstreams, waits }: { upstreams: readonly Upstream[]; waits: ReadonlyMap<string, Wait> },
+  {
+    upstreams,
+    waits,
+    mask,
+  }: {
+    upstreams: readonly Upstream[];
+    waits: ReadonlyMap<string, Wait>;
+    mask: (text: string) => string;
+  },
   now: number,
 ) {
   const users = usersOf(live);
   return {
-    requests: live
-      .toSorted(byAge)
-      .map((request) => requestView(request, waits.get(request.uniqueId), users, now)),
+    requests: live.toSorted(byAge).map((request) => {
+      return requestView(request, { wait: waits.get(request.uniqueId), users, mask, now });
+    }),
     upstreams: upstreams.map(({ id, kind, state, occupancy, models }) => {
       const slots = occupancy.capacity ?? null;
       return { id, kind, state, slots, usedSlots: occupancy.used, models: models ?? [] };

@@ -156,10 +156,12 @@ export class Metrics implements RequestObserver {
     if (model !== undefined && this.#models.has(model)) return model;
     const upstream = this.#observed.fleet.upstreams.find((known) => known.id === id);
     const names = upstream?.models;
+    // Any name, since nobody knows what the engine has.
+    if (model !== undefined && names === undefined) {
+      return this.#models.of(this.#observed.mask?.(model) ?? model);
+    }
     const isOurs =
-      names === undefined ||
-      names.includes(model ?? '') ||
-      Object.hasOwn(upstream?.settings.aliases ?? {}, model ?? '');
+      names?.includes(model ?? '') || Object.hasOwn(upstream?.settings.aliases ?? {}, model ?? '');
     if (model !== undefined && isOurs) return this.#models.of(model);
     const [only, ...others] = names ?? [];
     return only === undefined || others.length > 0 ? other : this.#models.of(only);

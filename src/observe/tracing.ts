@@ -56,6 +56,10 @@ export interface TracingOptions {
   sampleRatio: number;
   /** Returns the kind of an upstream: its `gen_ai.provider.name`. */
   kindOf: (upstream: string) => string | undefined;
+  /** Takes keys out of a text; whatever a client has named may contain one. */
+  mask: (text: string) => string;
+  /** Returns whether an engine serves a model under that name, so that it is no client's invention. */
+  isServed: (model: string) => boolean;
   log: Log;
   /** Returns the milliseconds since 1970 of a time on the clock of the requests. */
   epochOf: (monotonicMs: number) => number;
@@ -283,12 +287,26 @@ export class Tracing implements RequestObserver {
     const { request, span, startMs } = traced;
     const { kindOf } = this.#options;
     const operation = operationOf(record.route);
-    if (operation !== undefined) span.updateName(nameOf(operation, record.model));
+    const shown = this.#shown(record, request);
+    if (operation !== undefined) span.updateName(nameOf(operation, shown.model));
     const provider = record.upstream === undefined ? undefined : kindOf(record.upstream);
-    span.setAttributes(attributesOf(record, request.route.method, provider));
+    span.setAttributes(attributesOf(shown, request.route.method, provider));
     if (errorOf(record)?.isFault) span.setStatus({ code: SpanStatusCode.ERROR });
     for (const part of partsOf(request, record)) this.#addPart(traced, part, record);
     span.end(startMs + record.totalMs);
+  }
+
+  /** Returns the record with what its client has named as it may be shown. */
+  #shown(record: Settlement, { uniqueId }: LiveRequest): Settlement {
+    const { mask, isServed } = this.#options;
+    const { model, caller, requestId } = record;
+    const { keyId, principal } = caller;
+    return {
+      ...record,
+      model: model === undefined || isServed(model) ? model : mask(model),
+      requestId: uniqueId === requestId ? requestId : mask(requestId),
+      caller: { ...caller, principal: principal === keyId ? principal : mask(principal) },
+    };
   }
 
   #addPart({ request, span, startMs }: Traced, part: Part, record: Settlement): void {

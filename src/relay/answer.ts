@@ -11,7 +11,7 @@ import { isRedirect, redirected } from './redirect.ts';
 import type { Holdings } from './holdings.ts';
 import type { Reader } from '../request/reader.ts';
 import { answerHeaders } from '../wire/headers.ts';
-import { failureInAnswer, failureInStream } from '../wire/failures.ts';
+import { failureInAnswer, failureInEdges } from '../wire/failures.ts';
 import { isList, textOf } from '../wire/json.ts';
 import { JsonEnd } from '../wire/jsonend.ts';
 import type { LiveRequest } from '../request/live.ts';
@@ -63,10 +63,10 @@ function shapeOf({ headers }: Response, type: string): Shape {
   const isEncoded = headers.has('content-encoding');
   const isCloseDelimited = length === null && !headers.has('transfer-encoding');
   return {
-    isEventStream: type.startsWith('text/event-stream'),
+    isEventStream: eventStream.test(type),
     isEncoded,
     isCloseDelimited,
-    isJudgedByJson: isCloseDelimited && type.startsWith('application/json') && !isEncoded,
+    isJudgedByJson: isCloseDelimited && isJson(type) && !isEncoded,
     isSmall: length !== null && Number(length) <= maxWholeBytes,
   };
 }
@@ -90,7 +90,7 @@ export function answerClient(
     holdings.settle('done');
     return new Response(null, { status, headers });
   }
-  const shape = shapeOf(upstream, headers.get('content-type') ?? '');
+  const shape = shapeOf(upstream, typeOf(headers));
   if (!shape.isEventStream && shape.isSmall) {
     return upstream.bytes().then((bytes) => answerWhole(upstream, bytes, headers, options));
   }
@@ -111,7 +111,8 @@ function answerWhole(
   const { status } = upstream;
   // A list of answers counts each.
   request.told(readTokens(bytes), isList(bytes));
-  if (status < 300 && isJson(headers)) request.toldFailure(failureInAnswer(bytes));
+  const type = typeOf(headers);
+  if (status < 300 && isJson(type)) request.toldFailure(failureInAnswer(bytes, isProblem(type)));
   const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
   request.received(isHead ? 0 : found.length, now());
   const { recording } = holdings;
@@ -204,7 +205,7 @@ function passOn({ upstream, reader, first, headers, shape, options }: Passing): 
     ends,
     edges,
     json,
-    isJson: edges !== undefined && isJson(headers),
+    type: edges === undefined ? '' : typeOf(headers),
     isCloseDelimited,
   };
   const passed = new PassedAnswer(options, watched);
@@ -219,6 +220,7 @@ class PassedAnswer implements Passage {
   readonly isCloseDelimited: boolean;
   readonly #edges: Edges | undefined;
   readonly #isJson: boolean;
+  readonly #isProblem: boolean;
 
   constructor(
     private readonly options: AnswerOptions,
@@ -226,7 +228,7 @@ class PassedAnswer implements Passage {
       ends: StreamEnds | undefined;
       edges: Edges | undefined;
       json: JsonEnd | undefined;
-      isJson: boolean;
+      type: string;
       isCloseDelimited: boolean;
     },
   ) {
@@ -235,7 +237,8 @@ class PassedAnswer implements Passage {
     this.json = watched.json;
     this.isCloseDelimited = watched.isCloseDelimited;
     this.#edges = watched.edges;
-    this.#isJson = watched.isJson;
+    this.#isJson = isJson(watched.type);
+    this.#isProblem = isProblem(watched.type);
   }
 
   get signal(): AbortSignal {
@@ -268,14 +271,19 @@ class PassedAnswer implements Passage {
       const last = this.ends.lastFrames();
       request.counted(this.ends.frames);
       request.told(readTokens(last, this.ends.opening));
-      if (request.status < 300) request.toldFailure(failureInStream(last));
+      if (request.status < 300) request.toldFailure(this.ends.failure);
       watchedUsage?.watched(hasUsageFrame(this.ends));
     }
     if (this.#edges !== undefined) {
       request.told(this.#edges.tokens());
-      const { whole } = this.#edges;
-      if (whole !== undefined && this.#isJson && request.status < 300)
-        request.toldFailure(failureInAnswer(whole));
+      const { whole, head, tail } = this.#edges;
+      if (this.#isJson && request.status < 300) {
+        request.toldFailure(
+          whole === undefined
+            ? failureInEdges(head, tail)
+            : failureInAnswer(whole, this.#isProblem),
+        );
+      }
     }
     holdings.settle(outcome, error);
   }
@@ -285,7 +293,7 @@ function headersFor(
   upstream: Response,
   { request, holdings, corsHeaders, moreHeaders, pick }: AnswerOptions,
 ): Headers {
-  const headers = answerHeaders(upstream.headers);
+  const headers = answerHeaders(upstream);
   const vary = headers.get('vary');
   for (const name in corsHeaders) headers.set(name, corsHeaders[name] as string);
   if (vary !== null && 'vary' in corsHeaders)
@@ -303,8 +311,22 @@ function headersFor(
   return headers;
 }
 
-function isJson(headers: Headers): boolean {
-  return headers.get('content-type')?.startsWith('application/json') ?? false;
+function typeOf(headers: Headers): string {
+  return headers.get('content-type') ?? '';
+}
+
+/** Names of media types are the same in capitals. */
+const eventStream = /^text\/event-stream/i;
+const json = /^application\/([\w.-]+\+)?json(?![\w+.-])/i;
+const problem = /^application\/problem\+json/i;
+
+function isJson(type: string): boolean {
+  return json.test(type);
+}
+
+/** Returns whether its type alone says that it describes a failure (RFC 9457). */
+function isProblem(type: string): boolean {
+  return problem.test(type);
 }
 
 function assertWhole(json: Uint8Array): void {

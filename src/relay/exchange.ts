@@ -11,6 +11,7 @@ import { Holdings, type HoldingOptions } from './holdings.ts';
 import { withFeedback } from './queuefeedback.ts';
 import { reuse } from './reuse.ts';
 import { mayRefuseField, readRefusal, usageEdit, type UsageEdit } from './usageinjection.ts';
+import { ridEdit } from './uniquerid.ts';
 import { demandOf, limitsUnknown, refusalOf, standingHeaders } from '../accounts/quota.ts';
 import { isUnlimited, type Decision, type MaybePromise } from '../accounts/limits.ts';
 import { replay, type ResponseCache } from '../cache/cache.ts';
@@ -329,7 +330,10 @@ export class Exchange {
     const { request, input } = this;
     const { url, headers } = input;
     const isRead = this.#pick !== undefined;
-    return attempt({ lease, request, search: searchOf(url), headers, body, json, edits, isRead });
+    const rid = json && ridEdit(json.fields, lease.upstream.kind, request.uniqueId);
+    const allEdits = rid ? { ...edits, ...rid } : edits;
+    const search = searchOf(url);
+    return attempt({ lease, request, search, headers, body, json, edits: allEdits, isRead });
   }
 
   /** Returns the edit by which the engine counts this stream; `undefined` where it is left as it is. */

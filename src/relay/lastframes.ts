@@ -1,8 +1,9 @@
 /**
- * What is kept of an event stream while it passes: the few frames that say how it ended and what it cost. It reads none
- * of them.
+ * What is kept of an event stream while it passes: the few frames that say how it ended and what it cost, and the first
+ * failure that one of its frames told.
  */
 import { hasText } from '../wire/bytes.ts';
+import { failureInStream, type ToldFailure } from '../wire/failures.ts';
 import type { FrameObserver } from '../wire/sse.ts';
 
 /** The frames that say how a stream ended and what it cost: the last few, and an opening that says what the prompt was. */
@@ -11,6 +12,7 @@ export class StreamEnds implements FrameObserver {
   frames = 0;
   /** Anthropic's `message_start`: it counts the prompt, and what it says of the answer is only a beginning. */
   opening: Uint8Array | undefined;
+  #failure: ToldFailure | undefined;
   readonly #last: (Uint8Array | undefined)[] = [];
 
   observe(bytes: Uint8Array, start: number, end: number): void {
@@ -21,6 +23,20 @@ export class StreamEnds implements FrameObserver {
     this.frames++;
     if (this.frames === 1 && hasText(frame, '"message_start"')) this.opening = frame;
     else this.#last[this.frames % keptFrames] = frame;
+    // Usage, comments and [DONE] can follow it, more of them than are kept.
+    if (this.#failure === undefined && hasText(frame, 'error"')) {
+      this.#failure = failureInStream(frame);
+    }
+  }
+
+  leftOver(bytes: Uint8Array): void {
+    // The engine's last words, without the line end behind them. No other frame counts without it.
+    this.#failure ??= failureInStream(bytes);
+  }
+
+  /** The first failure that a frame told; `undefined` without one. */
+  get failure(): ToldFailure | undefined {
+    return this.#failure ?? failureInStream(this.lastFrames());
   }
 
   get lastFrame(): Uint8Array | undefined {

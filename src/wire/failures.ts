@@ -3,7 +3,7 @@
  * event of each family's streams, vLLM's with `[DONE]` behind it, a finish reason, a response that failed. Pure.
  */
 import { decode, hasText } from './bytes.ts';
-import { isRecord } from './json.ts';
+import { isRecord, spans, textOf } from './json.ts';
 
 /** What an engine tells of its failure. */
 export interface ToldFailure {
@@ -35,19 +35,48 @@ export function failureInStream(frames: Uint8Array): ToldFailure | undefined {
   return failureEvent.test(text) ? { isRefusal: false, code: undefined } : undefined;
 }
 
-/** A longer answer, such as a list of embeddings, is not searched: an engine that fails has less to say. */
-const maxAnswerBytes = 64 * 1024;
-
-/** @param body a whole answer in JSON */
-export function failureInAnswer(body: Uint8Array): ToldFailure | undefined {
-  if (body.length > maxAnswerBytes) return undefined;
+/**
+ * @param body a whole answer in JSON, which had to fit into memory
+ * @param isProblem whether its type says that it describes a failure
+ */
+export function failureInAnswer(body: Uint8Array, isProblem = false): ToldFailure | undefined {
+  if (isProblem) return failureIn(textOf(body), true);
   if (!words.some((word) => hasText(body, word))) return undefined;
   const text = decode(body, 'latin1');
   return inAnswer.test(text) ? failureIn(text) : undefined;
 }
 
-function failureIn(json: string): ToldFailure | undefined {
-  const told = toldIn(parsed(json));
+/** How often the end of a long answer is tried as the last member of the whole. */
+const maxTries = 8;
+
+/**
+ * Looks at the two ends of an answer in JSON that is too long to keep: an `error` is its first member or its last, and a
+ * finish reason stands behind the text.
+ */
+export function failureInEdges(head: Uint8Array, tail: Uint8Array): ToldFailure | undefined {
+  const members = spans(head).map(({ key, start, end }) => [key, parsed(textOf(head, start, end))]);
+  const atHead = failureOf(Object.fromEntries(members));
+  if (atHead !== undefined) return atHead;
+  const text = decode(tail, 'latin1');
+  let at = text.length;
+  for (let tries = 0; tries < maxTries; tries++) {
+    at = text.lastIndexOf('"error"', at - 1);
+    // What is whole from there to the end is a member of the answer itself.
+    const atTail = at === -1 ? undefined : failureIn(`{${text.slice(at)}`);
+    if (atTail !== undefined) return atTail;
+    if (at <= 0) break;
+  }
+  return finished.test(text) ? { isRefusal: false, code: undefined } : undefined;
+}
+
+const finished = /(?<!\\)"finish_reason"\s*:\s*"(error|abort)"/;
+
+function failureIn(json: string, isProblem = false): ToldFailure | undefined {
+  return failureOf(parsed(json), isProblem);
+}
+
+function failureOf(message: unknown, isProblem = false): ToldFailure | undefined {
+  const told = toldIn(message) ?? (isProblem && isRecord(message) ? message : undefined);
   return told && { isRefusal: isRefusal(told), code: codeIn(told) };
 }
 
@@ -68,7 +97,7 @@ function toldIn(message: unknown): Told | undefined {
   // The Responses API has events about the failure of a tool, after which the answer goes on.
   if (typeof type === 'string' && /^response\.(?!failed$)/.test(type)) return undefined;
   if (isRecord(error)) return error;
-  if (typeof error === 'string' && error !== '') return { message: error };
+  if (typeof error === 'string' && error !== '') return message;
   if (object === 'error' || type === 'error') return message;
   if (type === 'response.failed') return toldIn(response) ?? {};
   if (status === 'failed') return {};

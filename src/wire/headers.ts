@@ -29,6 +29,8 @@ const keptFromEngine = new Set<string>([
   'authorization',
   ...keyHeaders,
   'cookie',
+  // The page that a request comes from, with its query, and nothing that an engine needs.
+  'referer',
   // llama.cpp would answer an origin with its own CORS headers.
   'origin',
   // Makes llama.cpp continue after a disconnect and keep the text for any client that knows the id.
@@ -54,7 +56,23 @@ const keptFromClient = new Set<string>([
   'access-control-allow-private-network',
   'access-control-expose-headers',
   'access-control-max-age',
+  // They name hosts inside the operator's network, which are not for clients, and another server is not this gateway.
+  'via',
+  'forwarded',
+  'alt-svc',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-server',
+  'x-real-ip',
+  'x-served-by',
+  'x-backend',
+  'x-backend-server',
+  'x-upstream',
 ]);
+
+/** Headers whose values are addresses. One that is relative passes. */
+const addresses = new Set(['location', 'content-location', 'link', 'refresh']);
+const absolute = /[\\/]{2}|^[a-z][\w+.-]*:/i;
 
 /** Returns the header names that a Connection header lists, which are hop-by-hop too. */
 function namedByConnection(value: string | null): string[] {
@@ -79,6 +97,7 @@ export function upstreamHeaders(
   for (const name in all) {
     if (!keptFromEngine.has(name)) headers[name] = all[name] as string;
   }
+  dropRepeats(headers, all);
   for (const name of namedByConnection(all['connection'] ?? null)) delete headers[name];
   headers['accept-encoding'] = 'identity';
   headers['x-request-id'] = sent.uniqueId;
@@ -87,16 +106,66 @@ export function upstreamHeaders(
   return headers;
 }
 
+/** The headers that clients put keys into. */
+const credentialHeaders = ['authorization', ...keyHeaders];
+
+/** No key of a client is shorter. */
+export const minKeyLength = 8;
+
+/** Drops the headers in which a key stands that the request presents elsewhere. */
+function dropRepeats(headers: Record<string, string>, all: Record<string, string>): void {
+  for (const place of credentialHeaders) {
+    const credentials = all[place];
+    if (credentials === undefined) continue;
+    for (const word of credentials.split(' ')) {
+      if (word.length < minKeyLength) continue;
+      const keys = word.includes(',') ? word.split(',') : undefined;
+      for (const name in headers) {
+        const value = headers[name] as string;
+        const isIn = keys?.some((key) => key.length >= minKeyLength && value.includes(key));
+        if (isIn ?? value.includes(word)) delete headers[name];
+      }
+    }
+  }
+}
+
+/** Returns the headers without those in which one of the keys stands. */
+export function withoutValues(headers: Headers, keys: readonly string[]): Headers {
+  const left = new Headers(headers);
+  const long = keys.filter(({ length }) => length >= minKeyLength);
+  for (const [name, value] of headers) {
+    if (long.some((key) => value.includes(key))) left.delete(name);
+  }
+  return left;
+}
+
 /**
  * Returns the headers of the engine's answer for the client: without hop-by-hop headers, without the length (the server
- * sets it from the body) and without the engine's CORS headers.
+ * sets it from the body), without the engine's CORS headers, and without what names an address inside the network.
+ * @param answer.url what the engine was asked; empty if the answer is none of an engine
  */
-export function answerHeaders(upstream: Headers): Headers {
-  const headers = new Headers(upstream);
-  for (const name of namedByConnection(upstream.get('connection'))) headers.delete(name);
+export function answerHeaders({ headers: given, url }: Pick<Response, 'headers' | 'url'>): Headers {
+  const headers = new Headers(given);
+  for (const name of namedByConnection(given.get('connection'))) headers.delete(name);
+  const engine = addressOf(url);
   // Few of them are ever there: to delete each costs twice as much as to look at those that came.
-  for (const name of upstream.keys()) if (keptFromClient.has(name)) headers.delete(name);
+  const all = given.toJSON() as Record<string, string | string[]>;
+  for (const name in all) {
+    const value = String(all[name]);
+    const isAddress = addresses.has(name) && absolute.test(value);
+    const namesEngine = engine !== '' && value.includes(engine);
+    if (isAddress || namesEngine || keptFromClient.has(name)) headers.delete(name);
+  }
   return headers;
+}
+
+/** Returns `host:port` of a URL; `//host` if it names no port, since a bare name can be any word. */
+function addressOf(url: string): string {
+  const start = url.indexOf('//');
+  if (start === -1) return '';
+  const end = url.indexOf('/', start + 2);
+  const host = url.slice(start + 2, end === -1 ? undefined : end);
+  return host.includes(':') ? host : `//${host}`;
 }
 
 const validRequestId = /^(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,128}$/;

@@ -13,6 +13,8 @@ export interface FrameObserver {
   observe(bytes: Uint8Array, start: number, end: number): void;
   /** Returns whether to leave out a frame. If `drop` is given, unfinished frames are held until they end. */
   drop?(bytes: Uint8Array, start: number, end: number): boolean;
+  /** Is called at the end of the stream with what came of a frame that has no blank line. It may be cut. */
+  leftOver?(bytes: Uint8Array): void;
 }
 
 const LF = 10;
@@ -89,8 +91,10 @@ export class FrameStage {
 
   /** Returns the bytes still held when the stream has ended in the middle of a frame; `undefined` if there are none. */
   end(): Uint8Array | undefined {
-    if (this.observer.drop === undefined || this.#heldLength === 0) return undefined;
-    return this.#held.slice(0, this.#heldLength);
+    if (this.#heldLength === 0) return undefined;
+    const held = this.#held.slice(0, this.#heldLength);
+    this.observer.leftOver?.(held);
+    return this.observer.drop === undefined ? undefined : held;
   }
 
   /**
@@ -149,4 +153,4 @@ export function isLastFrame(frame: Uint8Array): boolean {
 }
 
 const lastFrame =
-  /^data: ?\[DONE\]|^event: ?(message_stop|error|response\.(completed|failed|incomplete))\s*$|^data: ?\{.*"stop": ?true[,}]|^data: ?\{"error": ?\{|^data: ?\{"type": ?"(speech\.audio|transcript\.text)\.done"/m;
+  /^data: ?\[DONE\]|^event: ?(message_stop|error|response\.(completed|failed|incomplete))\s*$|^data: ?\{.*"stop": ?true[,}]|^data: ?\{"error": ?["{]|^data: ?\{"type": ?"(speech\.audio|transcript\.text)\.done"/m;

@@ -92,6 +92,14 @@ export class Edges {
     this.#tail = joined(this.#tail, bytes.subarray(-edgeBytes)).slice(-edgeBytes);
   }
 
+  get head(): Uint8Array {
+    return this.#head;
+  }
+
+  get tail(): Uint8Array {
+    return this.#tail;
+  }
+
   /** The whole answer as long as it is shorter than one of the two. */
   get whole(): Uint8Array | undefined {
     return this.#head.length < edgeBytes ? this.#head : undefined;

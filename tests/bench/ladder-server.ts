@@ -105,7 +105,7 @@ async function passOn(request: Request): Promise<Response> {
   const { status } = answer;
   return new Response(bytes, {
     status,
-    headers: has('headers') ? answerHeaders(answer.headers) : json,
+    headers: has('headers') ? answerHeaders(answer) : json,
   });
 }
 
@@ -154,7 +154,7 @@ async function passLive(request: Request, asked: LiveRequest): Promise<Response>
   failureInAnswer(bytes);
   return new Response(bytes, {
     status: answer.status,
-    headers: answerHeaders(answer.headers),
+    headers: answerHeaders(answer),
   });
 }
 
@@ -173,7 +173,7 @@ async function send(
   }
   return new Response(bytes, {
     status: answer.status,
-    headers: answerHeaders(answer.headers),
+    headers: answerHeaders(answer),
   });
 }
 

@@ -147,6 +147,8 @@ describe('the engine', () => {
         'api-key': key,
         'x-goog-api-key': key,
         'x-request-id': `job-${key}`,
+        referer: `https://chat.example.org/?key=${key}`,
+        'x-auth-token': key,
       },
     ],
   ])('gets its own key and nothing of a client with %s', async (_scheme, credentials) => {
@@ -171,10 +173,17 @@ describe('the engine', () => {
     [`?key=${key}`, ''],
     [`?a=%41&key=${key}&b=+`, '?a=%41&b=+'],
     [`?%6B%65y=${key}&a`, '?a'],
+    [`?KEY=${key}&a;key=${key}&key[]=${key}&user=${key}`, '?a'],
     ['?keys=1&monkey=2', '?keys=1&monkey=2'],
   ])('gets the query without the key: %s', async (query, rest) => {
     await complete({ authorization: `Bearer ${key}` }, `/v1/completions${query}`);
     expect(engine.requests.at(-1)?.path).toBe(`/v1/completions${rest}`);
+  });
+
+  test('gets no key that is in the query and in a header', async () => {
+    const answer = await complete({ 'x-link': `a?key=${key}` }, `/v1/completions?key=${key}`);
+    expect(answer.status).toBe(200);
+    expect(JSON.stringify(engine.requests.at(-1))).not.toContain(key);
   });
 
   test('gets no second key from a client that names its own in a Connection header', async () => {

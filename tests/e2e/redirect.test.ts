@@ -1,4 +1,4 @@
-/** An engine that redirects: the client gets a 502 without the address; the log has the address. */
+/** An engine that names addresses: none gets to a client. One that redirects is a 502; the log has the address. */
 import { afterAll, expect, test } from 'bun:test';
 import { ask } from '../support/rawclient.ts';
 import { startGateway } from '../support/gatewayprocess.ts';
@@ -12,6 +12,11 @@ const engine = Bun.serve({
     if (pathname === '/v1/models') return Response.json({ data: [{ id: 'm' }] });
     if (pathname === '/v1/embeddings') return new Response(null, { status: 304 });
     const location = `http://10.1.2.3:8000${pathname}/`;
+    if (pathname === '/v1/audio/speech') {
+      const via = `1.1 ${request.headers.get('host')}`;
+      const headers = { location, 'content-location': location, via, 'x-node': via.slice(4) };
+      return new Response('{}', { status: 201, headers });
+    }
     return new Response('<a>', { status: 307, headers: { location } });
   },
 });
@@ -31,6 +36,12 @@ test('a redirect of an engine is a 502 that names no address', async () => {
   const line = await gateway.logged(({ requestId }) => requestId === 'led-away');
   expect(line).toMatchObject({ level: 'ERROR', code: 'upstream_redirected' });
   expect(String(line['cause'])).toContain('http://10.1.2.3:8000/v1/completions/');
+});
+
+test('an answer that is no redirect names no address, either', async () => {
+  const answer = await ask(gateway.url, { path: '/v1/audio/speech', body: { input: 'x' } });
+  expect([answer.status, answer.text]).toEqual([201, '{}']);
+  expect(answer.head).not.toMatch(/10\.1\.2\.3|via:|node:|location:/i);
 });
 
 test('304 is no redirect', async () => {

@@ -106,6 +106,46 @@ test('keys that are added and taken away count at once', async () => {
   await engine.stop();
 });
 
+test('a file with a secret counts when it stands still: a half and an empty one change nothing', async () => {
+  const engine = startDemoEngine();
+  using file = configFile({ upstreams: [{ url: engine.url }] });
+  const secrets = `${file.path}.keys`;
+  const [first, second, third] = ['sk-test-key-one-1', 'sk-test-key-two-2', 'sk-test-key-three'];
+  writeFileSync(secrets, `${first}\n${second}\n`);
+  const env = { ALLOWED_API_KEYS: '', ALLOWED_API_KEYS_FILE: secrets };
+  await using gateway = await startWith(file, env);
+  const status = async (key: string) => {
+    const headers = { Authorization: `Bearer ${key}` };
+    return (await ask(gateway.url, { path: '/v1/models', headers })).status;
+  };
+  const statuses = () => Promise.all([first, second, third].map(status));
+  await until('it takes requests', async () => (await status(second)) === 200);
+
+  writeFileSync(secrets, '');
+  const { problems } = (await gateway.logged(refused)) as { problems: string[] };
+  expect(String(problems)).toContain('is empty');
+  expect(await statuses()).toEqual([200, 200, 403]);
+
+  // Half of it is there when the signal comes.
+  writeFileSync(secrets, `${first}\nsk-test-`);
+  gateway.kill('SIGHUP');
+  expect(await statuses()).toEqual([200, 200, 403]);
+  writeFileSync(secrets, `${first}\n${second}\n${third}\n`);
+  await gateway.logged(reloaded);
+  expect(await statuses()).toEqual([200, 200, 200]);
+  expect(gateway.logs.filter(reloaded)).toHaveLength(1);
+
+  // A change of it is enough, and a new one is waited for as well.
+  const moved = `${file.path}.moved`;
+  writeFileSync(moved, `${third}\n`);
+  file.write({ upstreams: [{ url: engine.url, api_key_file: moved }] });
+  await until('it is read again', () => gateway.logs.filter(reloaded).length === 2);
+  writeFileSync(secrets, `${third}\n`);
+  await until('only the third is left', async () => (await status(second)) === 403);
+  expect(await statuses()).toEqual([403, 403, 200]);
+  await engine.stop();
+});
+
 test('waiting requests run on the new upstreams', async () => {
   const engine = startDemoEngine({ slots: 1, tokensPerSecond: 20 });
   const more = startDemoEngine({ slots: 1 });

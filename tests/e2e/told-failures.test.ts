@@ -20,14 +20,16 @@ const anthropic =
 const responses =
   'event: response.failed\ndata: {"type":"response.failed","response":{"status":"failed","error":{"code":"server_error"},"usage":{"input_tokens":3,"output_tokens":1}}}\n\n';
 
-const chunkedJsonHead =
-  'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
+const chunkedHead = (type: string) =>
+  `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`;
+const long = `"data":[${'0.125,'.repeat(20_000)}1]`;
 
 test('a failure inside an answer passes unchanged and is counted as one', async () => {
   let text = '';
   await using engine = await startUpstream(({ path }, wire) => {
     if (path === '/v1/embeddings') return wire.write(plain(text));
-    wire.write(path === '/v1/rerank' ? chunkedJsonHead : streamHead);
+    const type = path === '/v1/score' ? 'Application/Problem+JSON' : 'application/json';
+    wire.write(/rerank|score/.test(path) ? chunkedHead(type) : streamHead);
     wire.write(chunk(Buffer.from(text)));
     wire.write(lastChunk);
   });
@@ -45,6 +47,16 @@ test('a failure inside an answer passes unchanged and is counted as one', async 
     ['/v1/chat/completions', token + 'data: {"id":"1","error":{"code":500}}\n\n', undefined, '500'],
     ['/v1/rerank', '{"error":{"message":"m","code":502}}', undefined, '502'],
     ['/v1/embeddings', '{"error":{"message":"m","code":503}}', undefined, '503'],
+    ['/v1/embeddings', `{${long},"error":{"message":"m","code":503}}`, undefined, '503'],
+    ['/v1/rerank', `{${long},"error":{"message":"m","code":504}}`, undefined, '504'],
+    ['/v1/score', '{"title":"Oh no","status":500}', undefined, undefined],
+    ['/v1/messages', anthropic.trimEnd(), undefined, 'overloaded_error'],
+    [
+      '/v1/messages',
+      anthropic + token.repeat(3) + ': bye\n\n' + done,
+      undefined,
+      'overloaded_error',
+    ],
   ] as const;
   for (const [path, sent, completionTokens, cause] of cases) {
     text = sent;

@@ -120,6 +120,19 @@ describe('bodies, on every route', () => {
   });
 });
 
+test("an id in the body that some engines take for unique gets the request's suffix, and no other byte changes", async () => {
+  const sent = '{"rid" : "mine", "prompt":1.0 , "rid":"mine"}';
+  const seen = new Set<string>();
+  for (let i = 0; i < 2; i++) {
+    const { request } = await relayed({ body: sent, path: '/v1/completions' }, [plain('{}')]);
+    const { body, headers } = request;
+    const suffix = String(headers['x-request-id']).slice(-8);
+    expect(body.toString()).toBe(sent.replaceAll('mine', `mine-${suffix}`));
+    seen.add(suffix);
+  }
+  expect(seen.size).toBe(2);
+});
+
 describe('answers', () => {
   const asked: Asked = { body: { prompt: 'x' } };
   const head = (headers: Record<string, string>) => headOf({ 'X-Engine': 'yes', ...headers });

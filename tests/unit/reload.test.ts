@@ -20,7 +20,7 @@ async function watched(
 ) {
   const made = await partsOf(env);
   const parts = { ...made.parts, isDraining };
-  const reloading = { file: undefined, load, readCertificate: () => certificate };
+  const reloading = { files: [], load, readCertificate: () => certificate };
   const unwatch = watchConfig(made.config, reloading, parts, { secrets: made.secrets, renew });
   return {
     ...made,

@@ -2,11 +2,23 @@
  * The specification of a key's own usage report and of the operator's routes.
  */
 import type { OpenAPIV3 } from 'openapi-types';
-import { arrayOf, integer, json, number, object, ref, string } from './parts.ts';
+import { userHeader } from '../../accounts/policyrules.ts';
+import { ownColumns, usageColumns } from '../../accounts/usage.ts';
+import { anyOf, arrayOf, integer, json, number, object, ref, string } from './parts.ts';
 import type { Content, Schema } from './parts.ts';
 import { clientSecurity, operatorSecurity } from './security.ts';
 
 const nullable = { nullable: true } as const;
+/** Such as `90d`. Longer ones up to a hundred years are accepted, too. */
+const duration = string(undefined, {
+  pattern: '^([1-9][0-9]{0,8}s|[1-9][0-9]{0,6}m|[1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d)$',
+});
+const day = string(undefined, { format: 'date' });
+/** Names of columns with commas between them; none for one group of everything. */
+const columns = (...names: readonly string[]) => {
+  const name = `(${names.join('|')})`;
+  return string(undefined, { pattern: `^(${name}(,${name})*)?$` });
+};
 const time = (description: string) => string(description, { ...nullable, format: 'date-time' });
 const moment = string(undefined, { format: 'date-time' });
 
@@ -34,6 +46,7 @@ function policy(more: { nullable?: true }, expiresAt: Schema): Record<string, Sc
       type: 'array',
       items: budget,
       minItems: 1,
+      maxItems: 2,
       description: 'One for each period at most.',
       ...more,
     },
@@ -60,14 +73,23 @@ function policy(more: { nullable?: true }, expiresAt: Schema): Record<string, Sc
       enum: ['interactive', 'batch', ...(more.nullable ? [null] : [])],
       ...more,
     }),
-    userHeader: string('The header in which the client names its user.', nullable),
+    userHeader: string('The header in which the client names its user; none for credentials.', {
+      ...nullable,
+      ...(more.nullable && { pattern: userHeader['pattern'] }),
+    }),
     expiresAt,
   };
 }
 
 const settable = policy(
   nullable,
-  string('A time, a duration from now such as `90d`, or `never`.', nullable),
+  anyOf(
+    'A time to come, a duration from now such as `90d`, or `never`.',
+    string(undefined, { enum: ['never', null], ...nullable }),
+    duration,
+    day,
+    moment,
+  ),
 );
 
 export const operatorSchemas: Record<string, Schema> = {
@@ -76,15 +98,20 @@ export const operatorSchemas: Record<string, Schema> = {
     ['name'],
     'What a new key may do. A limit that is left out does not apply.',
   ),
-  KeyChange: closed(
-    settable,
-    [],
-    'Changes to a key. Fields that are left out are unchanged; `null` removes a setting.',
-  ),
-  Rotation: closed({
-    grace: string(
-      'How long the old secret is still accepted, such as `24h`. Without it the old secret is refused at once.',
+  KeyChange: {
+    ...closed(
+      settable,
+      [],
+      'Changes to a key. Fields that are left out are unchanged; `null` removes a setting.',
     ),
+    minProperties: 1,
+  },
+  Rotation: closed({
+    grace: {
+      ...duration,
+      description:
+        'How long the old secret is still accepted, such as `24h`. Without it the old secret is refused at once.',
+    },
   }),
   Key: object(
     {
@@ -194,9 +221,10 @@ const parameter = (name: string, description: string, schema: Schema = { type: '
   schema,
 });
 
+const ago = { anyOf: [duration, day, moment] };
 const span = [
-  parameter('since', 'How long ago, such as `7d` (the default), or a time.'),
-  parameter('until', 'How long ago, or a time; default now.'),
+  parameter('since', 'How long ago, such as `7d` (the default), or a time before `until`.', ago),
+  parameter('until', 'How long ago, or a time; default now.', ago),
 ];
 
 const usageExample = {
@@ -317,6 +345,7 @@ export const ownOperations = [
       parameter(
         'by',
         'Any of model, route, day, hour, principal, separated by commas; default model.',
+        columns(...ownColumns),
       ),
       ...span,
     ],
@@ -367,6 +396,7 @@ export const operatorOperations = [
       parameter(
         'by',
         'Any of key, principal, model, upstream, route, code, day, hour, minute, separated by commas; default key.',
+        columns(...usageColumns),
       ),
       ...span,
     ],

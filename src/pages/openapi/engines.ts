@@ -15,6 +15,7 @@ import {
   object,
   ref,
   string,
+  someOf,
 } from './parts.ts';
 import type { RouteDoc, Schema } from './parts.ts';
 
@@ -48,7 +49,7 @@ export const engineSchemas: Record<string, Schema> = {
       prompt: anyOf(
         'A text, tokens and texts mixed, or a list of such prompts.',
         string(),
-        arrayOf(anyOf('A text, a token, or a prompt.', string(), integer(), arrayOf(integer()))),
+        someOf(anyOf('A text, a token, or a prompt.', string(), integer(), arrayOf(integer()))),
         anyObject(),
       ),
       ...nativeSampling,

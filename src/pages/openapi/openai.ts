@@ -15,6 +15,7 @@ import {
   object,
   ref,
   string,
+  someOf,
 } from './parts.ts';
 import type { RouteDoc, Schema } from './parts.ts';
 
@@ -31,7 +32,7 @@ const stop = anyOf('Where to stop.', string(), arrayOf(string()));
 const sampling: Record<string, Schema> = {
   temperature: number('0 always takes the likeliest token; higher values vary more.'),
   top_p: number('Sample only from the likeliest tokens that together have this probability.'),
-  n: integer('How many answers to generate.'),
+  n: integer('How many answers to generate.', { minimum: 1 }),
   stop,
   seed: integer('The same seed and settings repeat an answer, if the engine supports it.'),
   presence_penalty: number(),
@@ -78,9 +79,9 @@ export const openaiSchemas: Record<string, Schema> = {
       prompt: anyOf(
         'The prompt: a text, tokens, or a list of either.',
         string(),
-        arrayOf(string()),
-        arrayOf(integer()),
-        arrayOf(arrayOf(integer())),
+        someOf(string()),
+        someOf(integer()),
+        someOf(arrayOf(integer())),
       ),
       prompt_embeds: anyOf(
         'The prompt as embeddings in base64 (vLLM).',

@@ -42,6 +42,11 @@ export function arrayOf(items: Schema, description?: string): Schema {
   return { type: 'array', items, ...(description === undefined ? {} : { description }) };
 }
 
+/** Returns a list with one item at least. */
+export function someOf(items: Schema): Schema {
+  return { ...arrayOf(items), minItems: 1 };
+}
+
 /** Returns a schema that allows any of several shapes. */
 export function anyOf(description: string, ...shapes: Schema[]): Schema {
   return { description, anyOf: shapes };

@@ -73,6 +73,7 @@ describe('a key of the configuration', () => {
   test('speaks for the user whom it names if it is trusted', () => {
     expect(principalOf('sk-second-key', 'eva')).toBe('/eva');
     expect(principalOf('sk-second-key', 'e'.repeat(500))).toBe(`/${'e'.repeat(128)}`);
+    expect(principalOf('sk-second-key', 'a\u009b31m\u00ad')).toBe('/a\uFFFD31m\uFFFD');
   });
 
   test('speaks for itself if it names nobody or is not trusted', () => {

@@ -43,8 +43,8 @@ describe('CSV', () => {
     ).toBe('a,b\r\n1,\r\n,0.5\r');
   });
 
-  test('quotes what would end a field', () => {
-    expect(csv([['a,b', 'c"d', 'g']])).toBe('"a,b","c""d",g\r');
+  test('quotes what would end a field, here or where a semicolon does', () => {
+    expect(csv([['a,b', 'c"d', 'g', 'h;=1']])).toBe('"a,b","c""d",g,"h;=1"\r');
   });
 
   test('has nothing that a terminal obeys, on one line', () => {
@@ -52,7 +52,7 @@ describe('CSV', () => {
     expect(csv([row])).toBe('x\uFFFD[2J,a\uFFFDb,\uFFFD31m,\uFFFD,\uFFFD,é🙂,\uFFFD=1\r');
   });
 
-  test.each(['=1', '+1', '-1', '@x'])('%j is no formula', (text) => {
+  test.each(['=1', '+1', '-1', '@x', '＝1', '＋1', '－1', '＠x'])('%j is no formula', (text) => {
     expect(csv([[text, 'm']])).toMatch(new RegExp(`^"?'${text.replace('+', '\\+')}"?,m\r$`));
   });
 

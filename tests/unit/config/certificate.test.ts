@@ -1,6 +1,6 @@
 /** The check of a certificate and its private key: a text that no server could use is reported with its place. */
 import { describe, expect, test } from 'bun:test';
-import { certificateProblems } from '../../../src/config/certificate.ts';
+import { certificateProblems, dateProblem } from '../../../src/config/certificate.ts';
 import { makePem } from '../../support/pem.ts';
 
 const own = makePem();
@@ -44,4 +44,12 @@ describe('a certificate and its key', () => {
       'KEY: found a private key that does not belong to the certificate',
     ]);
   });
+});
+
+test('a certificate out of its dates is told with the date', () => {
+  const hour = 3_600_000;
+  const now = Date.now();
+  expect(dateProblem(own.cert, now + hour)).toBeUndefined();
+  expect(dateProblem(own.cert, now + 72 * hour)).toMatch(/^it expired on .* \d{4} GMT$/);
+  expect(dateProblem(own.cert, now - 72 * hour)).toMatch(/^it is not valid before .* \d{4} GMT$/);
 });

@@ -96,6 +96,37 @@ describe('asking', () => {
   });
 });
 
+describe('other files', () => {
+  test('that are new are reported when they stand still', async () => {
+    const world = await watched('a');
+    await world.files.ask();
+    expect(world.told).toBe(1);
+    world.states[1] = 'half';
+    expect(world.files.replace(new Set(['0', '1']))).toBe(true);
+    await world.files.tick();
+    world.states[1] = 'whole';
+    await world.files.tick();
+    expect(world.told).toBe(1);
+    await world.files.tick();
+    expect(world.told).toBe(2);
+    expect(world.files.replace(new Set(['0', '1']))).toBe(false);
+    await world.files.tick();
+    expect(world.told).toBe(2);
+  });
+
+  test('are watched as well, and those that are left out no more', async () => {
+    const world = await watched('a', 'b');
+    expect(world.files.add(new Set(['1']))).toBe(false);
+    world.files.replace(new Set(['1']));
+    world.states[0] = 'c';
+    for (let look = 0; look < 3; look++) await world.files.tick();
+    expect(world.told).toBe(0);
+    expect(world.files.add(new Set(['0']))).toBe(true);
+    for (let look = 0; look < 3; look++) await world.files.tick();
+    expect(world.told).toBe(1);
+  });
+});
+
 test('on disk: a file that is written, replaced or taken away is another one', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-test-'));
   const path = join(folder, 'file');

@@ -31,6 +31,7 @@ const pool = {
       models: undefined,
     },
   ],
+  mask: (text: string) => text.replaceAll('secret', '***'),
 } as unknown as Parameters<typeof liveView>[1]; // The view reads no other members of an upstream.
 
 /** Makes a request that came at 4,000. */
@@ -93,6 +94,16 @@ describe('the view of what is in flight', () => {
     expect(requests.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
   });
 
+  test('shows no key that its client has named a model or itself', () => {
+    const user = { ...caller, principal: `${caller.keyId}/secret` };
+    const [view] = liveView(
+      [inFlight('r1', { model: 'a secret', caller: user })],
+      pool,
+      10_000,
+    ).requests;
+    expect(view).toMatchObject({ model: 'a ***', principal: `${caller.keyId}/***` });
+  });
+
   test('has no rate before there are two tokens and some time', () => {
     const live = [
       inFlight('r1', { phase: 'decode', frames: 1, firstByteAt: 6_000 }),
@@ -144,7 +155,7 @@ describe('the view of what is in flight', () => {
         seconds: 12,
         held: 'turn',
         why: 'waits for a slot of a, b; in use: a: bob 2; b: carol 1; ahead: bob (1200 tokens fewer served), eve (0 tokens fewer served)',
-        ahead: wait.ahead,
+        ahead: [...wait.ahead],
       });
       expect(shown({ ahead: [], slots: ['c'] })?.why).toBe('waits for a slot of c');
       expect(shown({ waitSeconds: Infinity })?.seconds).toBeNull();

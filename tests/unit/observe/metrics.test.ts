@@ -193,6 +193,17 @@ describe('labels', () => {
     });
   });
 
+  test('of models have no key in them if an engine has not listed its models', async () => {
+    const { live, fleet, pool } = stage();
+    fleet.upstreams = [upstream('engine', { kind: 'openai', models: undefined })];
+    const mask = (text: string) => text.replaceAll('secret', '***');
+    const source = new Metrics({ live, fleet, pool, mask, version: '1.2.3' });
+    source.settled(settlement({ model: 'my secret' }));
+    const text = await textOf(source);
+    expect(text).toContain('model="my ***"');
+    expect(text).not.toContain('secret');
+  });
+
   test('of models are at most a hundred if an engine has not listed its models', async () => {
     const { metrics: source, fleet } = stage();
     fleet.upstreams = [upstream('engine', { kind: 'openai', models: undefined })];

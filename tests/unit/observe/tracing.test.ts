@@ -41,6 +41,8 @@ function stage(more: Partial<TracingOptions> = {}) {
     sampler: 'parentbased_always_on',
     sampleRatio: 1,
     kindOf: (upstream) => (upstream === 'engine' ? 'llama.cpp' : undefined),
+    mask: (text) => text.replaceAll('secret', '***'),
+    isServed: (name) => name === 'the secret model',
     log,
     epochOf: (monotonicMs) => epochMs + monotonicMs,
     ...more,
@@ -226,6 +228,24 @@ describe('the name', () => {
     expect(spans['server']?.name).toBe(name);
     expect(spans['server']?.attributes['http.route']).toBe(path);
   });
+
+  test.each([
+    ['my secret', 'my ***'],
+    ['the secret model', 'the secret model'],
+  ])(
+    'and the model %j are shown without keys, unless a model is called so',
+    async (model, shown) => {
+      const user = { ...caller, principal: `${caller.keyId}/secret` };
+      const fields = { ...streamed, model, caller: user, id: 'secret', uniqueId: 'secret-1' };
+      const spans = await spansOf({ fields });
+      expect(spans['server']?.name).toBe(`chat ${shown}`);
+      expect(spans['server']?.attributes).toMatchObject({
+        'gen_ai.request.model': shown,
+        'llm_gateway.request_id': '***',
+        'llm_gateway.principal': `${caller.keyId}/***`,
+      });
+    },
+  );
 
   test('and every value are cut, whatever length the client has given its model', async () => {
     const spans = await spansOf({ fields: { ...streamed, model: 'm'.repeat(10_000) } });

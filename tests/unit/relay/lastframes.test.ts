@@ -69,3 +69,33 @@ test.each([
   expect(ends.frames).toBe(1);
   expect(text(ends.lastFrame)).toBe(frame);
 });
+
+test('keeps the first failure that a frame told, however many follow it', () => {
+  const failed = 'data: {"error":{"code":503,"message":"m"}}\n\n';
+  const more = ['data: {"choices":[]}\n\n', 'data: {"usage":{}}\n\n', ': bye\n\n', done, done];
+  expect(watched('data: 1\n\n', failed, ...more).failure).toEqual({
+    isRefusal: false,
+    code: '503',
+  });
+  const second = failed.replace('503', '400');
+  expect(watched(failed, second, ...more).failure?.code).toBe('503');
+  expect(watched('data: {"delta":"no \\"error\\" here"}\n\n', ...more).failure).toBeUndefined();
+});
+
+test('knows a failure in a frame that has no end, which is none of its frames', () => {
+  const ends = watched('data: 1\n\n');
+  ends.leftOver(bytesOf(['data: {"error":{"code":500}}\n']));
+  expect([ends.failure?.code, ends.frames, text(ends.lastFrame)]).toEqual([
+    '500',
+    1,
+    'data: 1\n\n',
+  ]);
+  const cut = watched('data: 1\n\n');
+  cut.leftOver(bytesOf(['data: {"error":{"code":500']));
+  expect(cut.failure).toBeUndefined();
+});
+
+test('knows a failure without that word by the last frames', () => {
+  const aborted = 'data: {"choices":[{"finish_reason":"abort"}]}\n\n';
+  expect(watched(aborted, done).failure).toEqual({ isRefusal: false, code: undefined });
+});

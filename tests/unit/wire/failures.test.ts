@@ -1,6 +1,6 @@
 /** Failures that engines tell inside an answer with status 200, as each of them writes it. */
 import { describe, expect, test } from 'bun:test';
-import { failureInAnswer, failureInStream } from '../../../src/wire/failures.ts';
+import { failureInAnswer, failureInEdges, failureInStream } from '../../../src/wire/failures.ts';
 
 const inStream = (text: string) => failureInStream(Buffer.from(text));
 const inAnswer = (body: unknown) => failureInAnswer(Buffer.from(JSON.stringify(body)));
@@ -149,13 +149,66 @@ describe('a whole answer', () => {
     expect(inAnswer(body)).toBeUndefined();
   });
 
-  test('of more than 64 KiB is not searched', () => {
+  test('of any size is searched', () => {
     const error = { message: 'm', code: 500 };
-    expect(inAnswer({ error, text: 'x'.repeat(65_000) })).toMatchObject({ code: '500' });
-    expect(inAnswer({ error, text: 'x'.repeat(65_536) })).toBeUndefined();
+    expect(inAnswer({ text: 'x'.repeat(900_000), error })).toMatchObject({ code: '500' });
+    expect(inAnswer({ text: '"error":{"code":500}'.repeat(40_000) })).toBeUndefined();
+  });
+
+  test('whose error is one text keeps what else says whose fault it is', () => {
+    expect(inAnswer({ error: 'Bad Request', status: 400 })).toMatchObject({ isRefusal: true });
+    expect(inAnswer({ error: 'Oh', status: 500 })).toMatchObject({ isRefusal: false });
+  });
+
+  test('that is a problem by its type fails, whatever it has', () => {
+    const problem = (body: unknown) => failureInAnswer(Buffer.from(JSON.stringify(body)), true);
+    expect(problem({ type: 'about:blank', title: 'Oh no', status: 500 })).toEqual({
+      isRefusal: false,
+      code: undefined,
+    });
+    expect(problem({ title: 'No', status: 422 })).toMatchObject({ isRefusal: true });
+    expect(problem({ error: { code: 503 } })).toMatchObject({ code: '503' });
+    expect(problem([])).toBeUndefined();
   });
 
   test('that is cut tells nothing', () => {
     expect(failureInAnswer(Buffer.from('{"error":{"code":500'))).toBeUndefined();
+  });
+});
+
+describe('a long answer, of which the ends are kept,', () => {
+  const filler = `"data":[${'1,'.repeat(4_000)}1]`;
+  const error = '"error":{"message":"{\\"error\\": }","code":503}';
+  /** What is found if the first and last 500 bytes are there. */
+  const inEnds = (text: string) =>
+    failureInEdges(Buffer.from(text.slice(0, 500)), Buffer.from(text.slice(-500)));
+
+  test.each([
+    ['its first member', `{ ${error}, ${filler}}`],
+    ['another of its first members', `{"id":1,${error},${filler}}`],
+    ['its last member', `{${filler}, ${error} }\n`],
+    ['one of its last members', `{${filler},${error},"usage":{"error":1}}`],
+  ])('fails by %s', (_, text) => {
+    expect(inEnds(text)).toEqual({ isRefusal: false, code: '503' });
+  });
+
+  test.each([
+    ['a finish reason at its end', `{${filler},"choices":[{"finish_reason": "error"}],"usage":{}}`],
+    ['what it is', `{"object":"error","message":"m",${filler}}`],
+  ])('fails by %s', (_, text) => {
+    expect(inEnds(text)).toEqual({ isRefusal: false, code: undefined });
+  });
+
+  test.each([
+    ['of something inside', `{${filler},"output":[{${error}}],"more":{"a":{${error}}}}`],
+    ['of something inside, at its beginning', `{"output":[{${error}}],${filler}}`],
+    ['that is null', `{"error":null,${filler},"error":null}`],
+    ['that is in neither end', `{${filler},${error},${filler}}`],
+    ['that is cut', `{"error":{"message":"${'x'.repeat(600)}"},${filler}}`],
+    ['in its text', `{${filler},"text":${JSON.stringify(`{${error},"finish_reason":"error"}`)}}`],
+    ['that it has not', `{${filler}}`],
+    ['of a list', `[{${error}},${filler},{${error}}]`],
+  ])('does not fail by an error %s', (_, text) => {
+    expect(inEnds(text)).toBeUndefined();
   });
 });

@@ -7,6 +7,7 @@ import {
   givenIdOf,
   upstreamHeaders,
   watchAgent,
+  withoutValues,
 } from '../../../src/wire/headers.ts';
 
 const hopByHop = {
@@ -69,6 +70,7 @@ describe('upstreamHeaders', () => {
     ['x-priority', 'batch'],
     ['x-queue-feedback', 'true'],
     ['origin', 'https://chat.example'],
+    ['referer', 'https://chat.example/?key=sk-client-key'],
     ['x-conversation-id', 'c-1'],
   ])('drops %s', (name, value) => {
     expect(
@@ -78,6 +80,25 @@ describe('upstreamHeaders', () => {
         undefined,
       ),
     ).toEqual(none);
+  });
+
+  test.each([
+    { authorization: 'Bearer sk-client-key' },
+    { 'x-api-key': 'sk-client-key' },
+    { 'api-key': 'sk-other-key,sk-client-key' },
+    { authorization: 'Bearer sk-stale-key, Bearer sk-client-key' },
+  ])('drops a key that stands elsewhere as well: %j', (credentials) => {
+    const headers = {
+      ...(credentials as Record<string, string>),
+      'x-auth-token': 'sk-client-key',
+      forwarded: 'for=a;key="sk-client-key"',
+      accept: 'a/b, Bearer',
+    };
+    const sent = { uniqueId: 'id-1', traceparent: undefined };
+    expect(upstreamHeaders(new Headers(headers), sent, undefined)).toEqual({
+      accept: 'a/b, Bearer',
+      ...none,
+    });
   });
 
   test('drops the headers that the Connection header names', () => {
@@ -143,7 +164,17 @@ test('the probes of the gateway have its own user agent', () => {
   expect(watchAgent).toStartWith('llm-gateway');
 });
 
+test('headers with a key in them are left out, whatever their names; a word too short for a key is none', () => {
+  const headers = new Headers({ a: 'for sk-test-key-1;', b: 'x', c: 'sk-test-key-2' });
+  const left = withoutValues(headers, ['sk-test-key-1', 'x']);
+  expect<unknown>(left.toJSON()).toEqual({ b: 'x', c: 'sk-test-key-2' });
+  expect(headers.has('a')).toBe(true);
+});
+
 describe('answerHeaders', () => {
+  const of = (headers: Headers | Record<string, string>, url = '') =>
+    answerHeaders({ headers: new Headers(headers), url }).toJSON();
+
   test('passes names and values on unchanged, with every cookie as a separate header', () => {
     const headers = new Headers({
       'content-type': 'text/event-stream; charset=utf-8',
@@ -153,7 +184,7 @@ describe('answerHeaders', () => {
     });
     headers.append('set-cookie', 'a=1, b');
     headers.append('set-cookie', 'c=2');
-    expect<unknown>(answerHeaders(headers).toJSON()).toEqual({
+    expect<unknown>(of(headers)).toEqual({
       'content-type': 'text/event-stream; charset=utf-8',
       'content-encoding': 'gzip',
       'retry-after': '7',
@@ -169,13 +200,43 @@ describe('answerHeaders', () => {
     ['x-gateway-error', 'upstream_reset'],
     ['access-control-allow-origin', '*'],
     ['access-control-allow-credentials', 'true'],
-  ])('drops %s', (name, value) => {
-    expect(answerHeaders(new Headers({ [name]: value })).toJSON()).toEqual({});
+    ['via', '1.1 proxy.internal:3128'],
+    ['alt-svc', 'h3=":8443"'],
+    ['x-served-by', 'node-7'],
+    ['location', 'http://10.1.2.3:8000/v1/files/1'],
+    ['location', '//10.1.2.3/v1/files/1'],
+    ['location', '/\\\\10.1.2.3/v1'],
+    ['content-location', 'HTTPS:10.1.2.3/v1'],
+    ['link', '</v1?page=2>; rel=next, <http://engine/v1>; rel=first'],
+    ['refresh', '0; url=http://engine/'],
+  ])('drops %s: %s', (name, value) => {
+    expect(of({ [name]: value })).toEqual({});
+  });
+
+  test.each([
+    ['location', '/v1/files/1?a=b:c'],
+    ['content-location', 'files/1'],
+    ['link', '</v1?page=2>; rel=next'],
+    ['server', 'uvicorn'],
+    ['x-docs', 'https://example.com/a'],
+  ])('passes %s: %s', (name, value) => {
+    expect(of({ [name]: value }, 'http://10.1.2.3:8000/v1/x')).toEqual({ [name]: value });
+  });
+
+  test.each([
+    ['http://10.1.2.3:8000/v1/x', 'tcp 10.1.2.3:8000'],
+    ['http://10.1.2.3:8000', 'tcp 10.1.2.3:8000'],
+    ['https://engine/v1/x', 'at https://engine/docs'],
+    ['http://[::1]:8000/v1/x', '[::1]:8000'],
+  ])('drops any header that names the engine at %s', (url, value) => {
+    const headers = { 'x-node': value, 'x-kept': 'engine' };
+    expect(of(headers, url)).toEqual({ 'x-kept': 'engine' });
+    expect(of(headers)).toEqual(headers);
   });
 
   test('drops the headers that the Connection header names', () => {
     const headers = new Headers({ connection: 'X-Private', 'x-private': '1', 'x-kept': '2' });
-    expect(answerHeaders(headers).toJSON()).toEqual({ 'x-kept': '2' });
+    expect(of(headers)).toEqual({ 'x-kept': '2' });
   });
 });
 

@@ -89,6 +89,19 @@ describe('a CR LF that is cut between a chunk and the next', () => {
   });
 });
 
+test('what has no blank line at the end is told as a rest, and is no frame', () => {
+  const watcher = watching();
+  const rests: string[] = [];
+  const observer = {
+    observe: watcher.observe.bind(watcher),
+    leftOver: (bytes: Uint8Array) => rests.push(Buffer.from(bytes).toString()),
+  };
+  const stage = new FrameStage(observer);
+  push(stage, 'data: 1\n\nda', 'ta: 2\n');
+  expect(stage.end()).toBeUndefined();
+  expect([rests, watcher.seen]).toEqual([['data: 2\n'], ['data: 1\n\n']]);
+});
+
 describe('with drop', () => {
   test('returns a chunk of complete, wanted frames without a copy', () => {
     const stage = new FrameStage({ observe() {}, drop: () => false });

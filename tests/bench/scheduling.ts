@@ -15,6 +15,7 @@ import { untilUpstream } from '../support/gatewayhealth.ts';
 import { quickScenarios, type Scenario } from '../support/affinity-scenarios.ts';
 import { randomFrom } from '../support/random.ts';
 import { chatPolicies, runChats, type ChatFigures, type ChatPolicy } from './chats.ts';
+import { runMixed } from './mixed.ts';
 import { bars, type Chart } from './picture.ts';
 import { realChats, type RealChats } from './realchats.ts';
 import { throughputOf } from './throughput.ts';
@@ -208,6 +209,68 @@ async function conversations(): Promise<void> {
   );
 }
 
+/** How long the clients of a flood are told that they will wait, against how long they wait. */
+async function estimates(): Promise<void> {
+  const engine = startDemoEngine({ slots: 2, tokensPerSecond: 100, firstTokenMs: 30 });
+  await using gateway = await gatewayFor([engine.url], 2, { QUEUE_FEEDBACK_AFTER_MS: '200' });
+  const off: number[] = [];
+  async function client(rounds: number): Promise<void> {
+    const random = randomFrom(rounds);
+    for (let round = 0; round < rounds; round++) {
+      const body = { stream: true, ignore_eos: true, ...chat('Write.', 10 + random.below(80)) };
+      const { told, firstTokenAt } = await follow(gateway.url, body);
+      for (const { at, seconds } of told) {
+        const trueSeconds = (firstTokenAt - at) / 1_000;
+        if (trueSeconds >= 1) off.push(Math.abs(seconds - trueSeconds) / trueSeconds);
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: 64 }, (_, i) => client(2 + (i % 2))));
+  await engine.stop();
+  const [p50, p90] = [quantile(off, 0.5), quantile(off, 0.9)];
+  say('\n### Waits that clients were told of, in a flood of 64\n');
+  say(
+    `${off.length} estimates of a second or more were off by ${(p50 * 100).toFixed(0)} % at p50 and ${(p90 * 100).toFixed(0)} % at p90. Target ≤ 30 % at p50: ${verdict(p50 <= 0.3)}.`,
+  );
+}
+
+/** Sends a stream with feedback; returns when its client was told of how many seconds, and when the first token came. */
+async function follow(url: string, body: object) {
+  const answer = await fetch(`${url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${flooder}`,
+      'content-type': 'application/json',
+      'x-queue-feedback': 'true',
+    },
+    body: JSON.stringify(body),
+    keepalive: false,
+  });
+  const told: { at: number; seconds: number }[] = [];
+  let firstTokenAt = Number.NaN;
+  const decoder = new TextDecoder();
+  for await (const chunk of answer.body ?? []) {
+    const at = performance.now();
+    const text = decoder.decode(chunk, { stream: true });
+    if (Number.isNaN(firstTokenAt) && text.includes('"content":"')) firstTokenAt = at;
+    for (const [, seconds] of text.matchAll(/^: queued, place \d+, about (\d+) s/gm)) {
+      told.push({ at, seconds: Number(seconds) });
+    }
+  }
+  return { told, firstTokenAt };
+}
+
+/** Callers of several kinds on two engines that share no model. */
+async function mixed(): Promise<void> {
+  say('\n### Four kinds of callers on two engines with no model in common, for 42 s\n');
+  say('| on the fast engine | finished | waited p50 / p95, s | engine time, s |');
+  say('| --- | ---: | ---: | ---: |');
+  for (const { label, finished, waits, engineSeconds } of await runMixed(42)) {
+    const [p50, p95] = [0.5, 0.95].map((share) => (quantile(waits, share) / 1_000).toFixed(1));
+    say(`| ${label} | ${finished} | ${p50} / ${p95} | ${engineSeconds.toFixed(0)} |`);
+  }
+}
+
 /** (c) Engine time for clients that have left, of all engine time. */
 async function leaving(): Promise<void> {
   const engine = startDemoEngine({ slots: 4, tokensPerSecond: 100, firstTokenMs: 20 });
@@ -281,6 +344,8 @@ await engine.stop();
 const fresh = startDemoEngine({ slots: 2, tokensPerSecond: 100, firstTokenMs: 30 });
 await floodsOwn('demo engine', fresh.url, 64, 50);
 await fresh.stop();
+await estimates();
+await mixed();
 await conversations();
 await leaving();
 if (options.real && requireRealEngine()) {

@@ -39,7 +39,14 @@ import type { CorsHeaders } from '../wire/cors.ts';
 import { GatewayError } from '../wire/errors.ts';
 import type { Fields } from '../wire/json.ts';
 import type { JsonBody } from '../wire/jsonbody.ts';
-import { isLookup, listAnswer, lookedUp, pickOf, type ModelPick } from '../wire/modellist.ts';
+import {
+  isAnthropicClient,
+  isLookup,
+  listAnswer,
+  lookedUp,
+  pickOf,
+  type ModelPick,
+} from '../wire/modellist.ts';
 import { maxAnswerTokens } from '../wire/prompt.ts';
 import { answersInTokens, searchOf, type Route } from '../wire/routes.ts';
 
@@ -94,8 +101,8 @@ export class Exchange {
   readonly #pick: ModelPick | undefined;
   readonly #corsHeaders: Readonly<Record<string, string>>;
   readonly #holdings: Holdings;
-  /** How the caller stands with its limits. */
-  #standing: Readonly<Record<string, string>> = {};
+  /** Headers of the gateway's own: how the caller stands with its limits, and what Anthropic's clients read. */
+  #ownHeaders: Readonly<Record<string, string>> = {};
   /** Whether the engine was asked for a frame with the usage, which the client did not ask for. */
   #hidesUsage = false;
   /** Set while its stream is left as it is to find out whether the engine counts unasked. */
@@ -109,6 +116,9 @@ export class Exchange {
   ) {
     const { route, caller, headers, method } = input;
     this.#pick = pickOf(route, input, caller.models, options.fleet.contextOf);
+    if (route.method === 'GET' && isAnthropicClient(headers)) {
+      this.#ownHeaders = { 'request-id': request.id };
+    }
     this.#corsHeaders = options.corsHeaders(headers.get('origin'));
     this.#holdings = new Holdings(options, request, reader, method === 'HEAD');
   }
@@ -184,7 +194,7 @@ export class Exchange {
       family: route.family,
       headers: {
         ...this.#corsHeaders,
-        ...this.#standing,
+        ...this.#ownHeaders,
         'x-request-id': id,
         ...(route.family === 'anthropic' && { 'request-id': id }),
       },
@@ -223,7 +233,7 @@ export class Exchange {
   #obey(decision: Decision): void {
     if (!decision.isAdmitted) throw refusalOf(this.request.caller.limits, decision);
     this.#holdings.reserved(decision.reservation);
-    this.#standing = standingHeaders(decision.standing);
+    this.#ownHeaders = standingHeaders(decision.standing);
   }
 
   /** Returns what is kept of an earlier answer, or asks an engine. */
@@ -378,7 +388,7 @@ export class Exchange {
       reader: this.reader,
       holdings: this.#holdings,
       corsHeaders: this.#corsHeaders,
-      moreHeaders: this.#standing,
+      moreHeaders: this.#ownHeaders,
       pick: this.#pick,
       isHead: this.input.method === 'HEAD',
       hidesUsage: this.#hidesUsage,

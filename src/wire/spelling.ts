@@ -8,7 +8,12 @@ import { routes, type Route } from './routes.ts';
 const prefixes = new Set(['v1', 'openai']);
 /** A part of a path that needs no decoding, so that no two servers read it differently. */
 const plainPart = /^(?!\.\.?$)[\w.-]+$/;
+/** Of a path that is looked into; no client sends longer ones, and strangers may. */
 const maxLength = 1_024;
+const maxParts = 16;
+/** What no model's name has: in a form it would be read as syntax. */
+const isControl = (letter: string) => letter < ' ' || letter === '\x7f';
+const maxNameLength = 200;
 
 const paths = new Set(routes.map(({ path }) => path).filter((path) => !path.endsWith('/*')));
 const modelRoutes = new Map(
@@ -20,7 +25,8 @@ export const deploymentsPath = '/openai/deployments/';
 
 /** Returns the parts of a path without the empty ones, which doubled and trailing slashes make. */
 function partsOf(path: string): string[] {
-  return path.length > maxLength ? [] : path.split('/').filter((part) => part !== '');
+  const parts = path.length > maxLength ? [] : path.split('/').filter((part) => part !== '');
+  return parts.length > maxParts ? [] : parts;
 }
 
 /** Returns how many parts at the beginning are prefixes. */
@@ -96,13 +102,21 @@ export function deploymentOf(path: string): Deployment | undefined {
       0,
       parts.findLastIndex((part, i) => i < end && !prefixes.has(part)) + 1,
     );
-    try {
-      return name.length === 0 ? undefined : { route, model: decodeURIComponent(name.join('/')) };
-    } catch {
-      return undefined; // A stray percent sign. No model has that name.
-    }
+    const model = decoded(name.join('/'));
+    return model === undefined ? undefined : { route, model };
   }
   return undefined;
+}
+
+/** Returns the name of a model as it stands in a path; `undefined` if it is none. */
+function decoded(name: string): string | undefined {
+  try {
+    const model = decodeURIComponent(name);
+    const isName = model !== '' && model.length <= maxNameLength && ![...model].some(isControl);
+    return isName ? model : undefined;
+  } catch {
+    return undefined; // A stray percent sign.
+  }
 }
 
 /** What to tell the client of an unknown path. */

@@ -173,6 +173,7 @@ describe("a client of Anthropic's API", () => {
     const headers = { authorization: `Bearer ${key}`, ...anthropic };
     const answer = await fetch(`${stage.gateway.url}/v1/models?limit=1000`, { headers });
     expect(answer.headers.get('content-type')).toStartWith('application/json');
+    expect(answer.headers.get('request-id')).toBe(answer.headers.get('x-request-id'));
     expect(await answer.json()).toMatchObject({
       data: [{ type: 'model', id: 'demo', display_name: 'demo', max_input_tokens: 8_192 }],
       has_more: false,

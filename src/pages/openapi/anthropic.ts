@@ -85,6 +85,25 @@ export const anthropicSchemas: Record<string, Schema> = {
   ),
   CountTokensRequest: object(conversation, ['messages']),
   TokenCount: object({ input_tokens: integer() }, ['input_tokens']),
+  AnthropicModel: object(
+    {
+      type: string('`model`'),
+      id: string(),
+      display_name: string('The id again.'),
+      created_at: string('1970-01-01T00:00:00Z where the engine does not tell it.'),
+      max_input_tokens: integer('The context, where the engine tells it.', { nullable: true }),
+    },
+    ['type', 'id', 'display_name', 'created_at'],
+  ),
+  AnthropicModelList: object(
+    {
+      data: arrayOf(ref('AnthropicModel')),
+      has_more: boolean(),
+      first_id: string(undefined, { nullable: true }),
+      last_id: string(undefined, { nullable: true }),
+    },
+    ['data', 'has_more'],
+  ),
 };
 
 const parameters: RouteDoc['parameters'] = [

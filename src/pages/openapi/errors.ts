@@ -108,8 +108,9 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
     case 'store_unavailable':
       return false;
     case 'invalid_json':
-    case 'invalid_field':
       return route.body === 'json';
+    case 'invalid_field':
+      return route.body !== 'none' || route.path === '/v1/models';
     case 'missing_field':
       return route.needsOneOf !== undefined;
     case 'model_not_found':

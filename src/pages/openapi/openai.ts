@@ -8,6 +8,7 @@ import {
   arrayOf,
   boolean,
   dataFrames,
+  eitherJson,
   eventStream,
   integer,
   json,
@@ -246,6 +247,28 @@ const delta = (delta: object, finish_reason: string | null = null) => ({
 
 const modelExample = { id: 'smollm2', object: 'model', created: 1795478400, owned_by: 'llamacpp' };
 
+const anthropicExample = {
+  type: 'model',
+  id: 'smollm2',
+  display_name: 'smollm2',
+  created_at: '2026-11-24T00:00:00Z',
+  max_input_tokens: 4096,
+  max_tokens: null,
+  capabilities: null,
+  lifecycle: 'active',
+  line: null,
+  deprecated_at: null,
+  retires_at: null,
+};
+const bothShapes = 'With `anthropic-version` in Anthropic’s shape.';
+const anthropicVersion = {
+  in: 'header',
+  name: 'anthropic-version',
+  required: false,
+  description: 'Asks for Anthropic’s shape.',
+  schema: { type: 'string' },
+} as const;
+
 export const openaiDocs: Record<string, RouteDoc> = {
   '/v1/completions': {
     tag,
@@ -348,12 +371,22 @@ export const openaiDocs: Record<string, RouteDoc> = {
     tag,
     description:
       'A client that sends `anthropic-version` gets the list, a model and errors in Anthropic’s shape; `limit`, `after_id` and `before_id` then choose a page.',
-    answer: json('ModelList', { 'One model': { object: 'list', data: [modelExample] } }),
+    parameters: [anthropicVersion],
+    answer: eitherJson(bothShapes, ['ModelList', 'AnthropicModelList'], {
+      'One model': { object: 'list', data: [modelExample] },
+      'In Anthropic’s shape': {
+        data: [anthropicExample],
+        has_more: false,
+        first_id: 'smollm2',
+        last_id: 'smollm2',
+      },
+    }),
   },
   '/v1/models/*': {
     tag,
     description: 'The gateway looks the model up in the engine’s list. An id may contain slashes.',
     parameters: [
+      anthropicVersion,
       {
         in: 'path',
         name: 'id',
@@ -363,6 +396,9 @@ export const openaiDocs: Record<string, RouteDoc> = {
         example: 'smollm2',
       },
     ],
-    answer: json('Model', { 'A model': modelExample }),
+    answer: eitherJson(bothShapes, ['Model', 'AnthropicModel'], {
+      'A model': modelExample,
+      'In Anthropic’s shape': anthropicExample,
+    }),
   },
 };

@@ -72,6 +72,16 @@ export function json(schema: string, examples: Record<string, unknown>): Content
   return { 'application/json': { schema: ref(schema), examples: titled(examples) } };
 }
 
+/** Returns a JSON body that has one of two schemas, with examples by title. */
+export function eitherJson(
+  description: string,
+  schemas: readonly [string, string],
+  examples: Record<string, unknown>,
+): Content {
+  const schema = anyOf(description, ...schemas.map(ref));
+  return { 'application/json': { schema, examples: titled(examples) } };
+}
+
 /**
  * Returns a form body with the named schema and examples by title. In an example, a file's name is in place of its
  * content.

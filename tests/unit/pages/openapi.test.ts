@@ -259,11 +259,14 @@ describe('errors', () => {
   });
 
   test('a route without a body shows no body errors, and one without JSON no JSON errors', () => {
+    const model = operationAt('GET', '/v1/models/{id}').answers;
+    expect(['400', '408', '413'].filter((status) => model.has(status))).toEqual([]);
+    // A page of the list can be asked for in a wrong way.
     const models = operationAt('GET', '/v1/models').answers;
-    expect(['400', '408', '413'].filter((status) => models.has(status))).toEqual([]);
+    expect(Object.keys(errorsOf(models.get('400')))).toEqual(['invalid_field']);
     const { answers } = operationAt('POST', '/v1/audio/transcriptions');
     expect([...answers.keys()]).toEqual(expect.arrayContaining(['408', '413']));
-    expect(Object.keys(errorsOf(answers.get('400')))).toEqual(['model_required']);
+    expect(Object.keys(errorsOf(answers.get('400')))).toEqual(['invalid_field', 'model_required']);
   });
 
   test('every route that runs a model shows the errors about its name', () => {

@@ -145,6 +145,7 @@ const none = [
   '//v1/stream/1/',
   '/openai/v1/stream',
   `/v1${'/v1'.repeat(400)}/messages`,
+  `/v1${'/v1'.repeat(20)}/messages`,
 ];
 
 test.each(none)('%s means no route', (path) => {
@@ -225,6 +226,10 @@ describe('a deployment', () => {
     '/openai/deployments/gpt/slots',
     '/openai/deployments/100%/chat/completions',
     '/openai/deployments/v1/chat/completions',
+    '/openai/deployments/a%0d%0ab/chat/completions',
+    '/openai/deployments/a%00/chat/completions',
+    `/openai/deployments/${'a'.repeat(201)}/chat/completions`,
+    `/openai/deployments${'/a'.repeat(20)}/chat/completions`,
   ])('%s is none', (path) => {
     expect(deploymentOf(path)).toBeUndefined();
     expect(spelledOut('POST', path)).toBeUndefined();

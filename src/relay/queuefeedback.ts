@@ -12,7 +12,7 @@ import { setRealTimer, type SetTimer } from '../request/timer.ts';
 export interface FeedbackOptions {
   /** What the client would have got without feedback. */
   answer: Promise<Response>;
-  /** How long nothing is sent, and how often a comment is sent from then on, in milliseconds. */
+  /** How long nothing is sent, and how often a comment is sent from then on at the most, in milliseconds. */
   afterMs: number;
   everyMs: number;
   /**
@@ -101,6 +101,7 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
   const { answer, everyMs, report, onCancel } = options;
   let reader: Reader | undefined;
   let hasBegun = false;
+  let pauseMs = everyMs;
   let isOver = false;
 
   async function fail(controller: Controller): Promise<void> {
@@ -115,11 +116,13 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
   /** Writes that it still waits, or opens the answer. */
   async function proceed(controller: Controller): Promise<void> {
     // The first comment does not wait: the headers leave with it.
-    const settled = hasBegun ? await wait.atMost(everyMs) : wait.settled;
+    const settled = hasBegun ? await wait.atMost(pauseMs) : wait.settled;
     hasBegun = true;
     if (isOver) return;
     if (settled === undefined) {
-      controller.enqueue(Buffer.from(comment(report())));
+      const reported = report();
+      pauseMs = pauseAfter(reported, everyMs);
+      controller.enqueue(Buffer.from(comment(reported)));
       return;
     }
     const body = await eventsOf(settled, options.family);
@@ -159,6 +162,16 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
     },
     { highWaterMark: 0 },
   );
+}
+
+/** So much of a long wait goes by between two comments, and so many times `everyMs` at most. */
+const pauseShare = 0.1;
+const longestPause = 5;
+
+/** Returns how long to wait until the next comment, in milliseconds: longer in a long wait, of which less changes. */
+function pauseAfter(report: ReturnType<FeedbackOptions['report']>, everyMs: number): number {
+  const waitMs = (report?.waitSeconds ?? 0) * 1_000;
+  return Math.min(Math.max(everyMs, waitMs * pauseShare || 0), longestPause * everyMs);
 }
 
 function comment(report: ReturnType<FeedbackOptions['report']>): string {

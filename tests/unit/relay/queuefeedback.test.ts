@@ -200,6 +200,24 @@ describe('while it waits', () => {
     }
   });
 
+  test('comments come less often in a long wait, up to a fifth as often', async () => {
+    for (const [waitSeconds, pause] of [
+      [11, 2_000],
+      [40, 4_000],
+      [1_000, 10_000],
+      [Number.POSITIVE_INFINITY, 10_000],
+      [Number.NaN, 2_000],
+      [undefined, 2_000],
+    ] as const) {
+      const { clock, reader, told: now } = await told();
+      now.report = { place: 9, waitSeconds, reason: '' };
+      await reader.read();
+      void reader.read();
+      await turn();
+      expect(clock.waits()).toEqual([pause]);
+    }
+  });
+
   test('a comment ends with what of its own holds the request', async () => {
     const { reader, told: now } = await told();
     now.report = { place: 1, waitSeconds: 5, reason: ', it needs 2 slots at once' };

@@ -1,7 +1,7 @@
 """What schemathesis must know of this gateway: loaded by it through SCHEMATHESIS_HOOKS."""
 
 import schemathesis
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 DURATION = "^[1-9][0-9]{0,3}[mhd]$"
 
@@ -52,6 +52,12 @@ def accepts_valid_data(ctx, response, case):
     if response.status_code == 400 and b"This key is revoked" in response.content:
         return None
     return positive_data_acceptance(ctx, response, case)
+
+
+@schemathesis.check
+def rejects_invalid_data(ctx, response, case):
+    # What is too large is refused for that alone.
+    return None if response.status_code == 413 else negative_data_rejection(ctx, response, case)
 
 
 @schemathesis.check

@@ -52,7 +52,7 @@ const rounds: readonly Round[] = [
     name: 'the operator',
     key: operatorKey,
     paths: ['--include-path-regex=^/(admin|metrics)', `--exclude-path-regex=${endless}`],
-    moreChecks: ['negative_data_rejection', 'accepts_valid_data'],
+    moreChecks: ['rejects_invalid_data', 'accepts_valid_data'],
     share: 0.2,
     operations: 10,
   },

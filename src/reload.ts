@@ -44,7 +44,6 @@ export function watchConfig(
 ): () => void {
   const { log, keys, scheduler, cache, isDraining } = parts;
   const { tlsCertFile, tlsKeyFile } = config;
-  let current = config;
 
   function reload(): void {
     if (isDraining()) return;
@@ -59,13 +58,13 @@ export function watchConfig(
       const isSamePlace = next.tlsCertFile === tlsCertFile && next.tlsKeyFile === tlsKeyFile;
       const certificate = isSamePlace ? readCertificate(next) : undefined;
       if (certificate !== undefined) renew(certificate);
-      const restart = needRestart(current, next);
+      // What the process runs on, not what was read last: a value that is put back needs no restart.
+      const restart = needRestart(config, next);
       secrets.replace(next);
       keys.replace(next.allowedApiKeys, keyOptions(next));
       scheduler.reconfigure(next);
       // Engines may be others now, or have other models behind the same names.
       cache?.clear();
-      current = next;
       log.info({ upstreams: next.upstreams.map(({ id }) => id) }, 'configuration reloaded');
       if (restart.length > 0) log.warn({ settings: restart }, 'these need a restart');
     } catch (error) {

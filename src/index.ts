@@ -9,16 +9,32 @@ import { version } from '../package.json';
 import {
   letsSomebodyIn,
   loadConfig,
+  loadSome,
+  nearMisses,
   overrideProblems,
   type Config,
   type Sources,
 } from './config/load.ts';
+import { didYouMean } from './config/nearest.ts';
 import { InputError } from './config/problems.ts';
+import { optionProblem } from './cli/command.ts';
+import { oneLine } from './cli/table.ts';
 import { countIssuedKeys, openLedger } from './stores/open.ts';
 import { messageOf } from './wire/errors.ts';
 import { demoSettings, invitation } from './demo/invitation.ts';
 import type { Certificate } from './listen.ts';
 import { serve } from './serve.ts';
+
+const commands = ['serve', 'demo', 'keys', 'usage', 'healthcheck', 'check-config', 'help'];
+
+const options = {
+  config: { type: 'string' },
+  host: { type: 'string' },
+  port: { type: 'string' },
+  schema: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean', short: 'v' },
+} as const;
 
 const usage = `LLM Gateway ${version}: one door in front of your inference server
 
@@ -29,6 +45,7 @@ Commands
   demo             run it in front of a built-in simulated engine: no model, no network, no settings
   keys             add, list, show, edit, rotate and revoke API keys; "keys --help" says more
   usage            what has been used, by key, model, day and more; "usage --help" says more
+  healthcheck      ask the gateway on this machine whether it lives; ends with 0 if so, else with 1
   check-config     print the effective configuration with secrets masked, or every problem in it
                    --schema  print a JSON Schema of the configuration file instead
 
@@ -36,7 +53,7 @@ Options
   --config FILE    a YAML file with settings; the environment wins over it
   --host HOST      the address to listen on (HOST)
   --port PORT      the port to listen on (PORT)
-  --help           this text
+  --help           this text; "help COMMAND" and "COMMAND --help" say more about keys and usage
   --version        the version
 `;
 
@@ -52,20 +69,13 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-function parseCommandLine() {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      config: { type: 'string' },
-      host: { type: 'string' },
-      port: { type: 'string' },
-      schema: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-      version: { type: 'boolean', short: 'v' },
-    },
-  });
+function parseCommandLine(args: string[]) {
+  const { values, positionals } = parseArgs({ args, allowPositionals: true, options });
   const [command = 'serve', ...surplus] = positionals;
-  if (surplus.length > 0) throw new Error(`unexpected "${surplus.join(' ')}"`);
+  if (!commands.includes(command)) {
+    throw new Error(`unknown command "${oneLine(command)}"${didYouMean(command, commands)}`);
+  }
+  if (surplus.length > 0) throw new Error(`unexpected "${oneLine(surplus.join(' '))}"`);
   if (values.schema && command !== 'check-config')
     throw new Error('--schema belongs to check-config');
   const { host, port } = values;
@@ -81,11 +91,11 @@ function parseCommandLine() {
 type CommandLine = ReturnType<typeof parseCommandLine>;
 type Given = Partial<Pick<CommandLine, 'config' | 'overrides'>>;
 
-function readCommandLine(): CommandLine {
+function readCommandLine(args: string[]): CommandLine {
   try {
-    return parseCommandLine();
+    return parseCommandLine(args);
   } catch (error) {
-    return quit(2, `${messageOf(error)}\nTry: llm-gateway --help`);
+    return quit(2, `${optionProblem(error, Object.keys(options))}\nTry: llm-gateway --help`);
   }
 }
 
@@ -98,27 +108,38 @@ function readText(path: string, named = ''): string {
   }
 }
 
-/** Reads the configuration. Throws an InputError if it is wrong, or the error of reading its file. */
-function read({ config, overrides = {} }: Given, env: Environment, more: Partial<Sources>): Config {
-  const { readFile = (path: string) => readFileSync(path, 'utf8') } = more;
-  return loadConfig({
-    env,
-    ...(config !== undefined && { file: { path: config, text: readFile(config) } }),
-    overrides,
-    ...more,
-    readFile,
-  });
+/**
+ * Returns the sources that the command line and the environment name. Throws the error of reading the file.
+ * @param readFile reads the configuration file and those that it names
+ */
+function sourcesOf(
+  { config, overrides = {} }: Given,
+  env: Environment,
+  readFile = (path: string) => readFileSync(path, 'utf8'),
+): Sources {
+  const file = config !== undefined && { file: { path: config, text: readFile(config) } };
+  return { env, ...file, overrides, readFile };
 }
 
-/** Reads the configuration; ends with what is wrong with it. */
-function load(given: Given, env: Environment, more: Partial<Sources>): Config {
-  if (given.config !== undefined) readText(given.config);
+/** Reads the configuration. Throws an InputError if it is wrong, or the error of reading its file. */
+function read(given: Given, env: Environment, more: Partial<Sources>): Config {
+  return loadConfig({ ...more, ...sourcesOf(given, env, more.readFile) });
+}
+
+/** Returns what `work` reads of the configuration; ends with what is wrong with it. */
+function orQuit<T>({ config }: Given, work: () => T): T {
+  if (config !== undefined) readText(config);
   try {
-    return read(given, env, more);
+    return work();
   } catch (error) {
     if (error instanceof InputError) return quit(1, error.message);
     throw error;
   }
+}
+
+/** Reads the configuration; ends with what is wrong with it. */
+function load(given: Given, env: Environment, more: Partial<Sources>): Config {
+  return orQuit(given, () => read(given, env, more));
 }
 
 /**
@@ -171,7 +192,9 @@ async function runCommand(name: 'keys' | 'usage', args: string[], env: Environme
       : (await import('./cli/usage.ts')).runUsage;
   const code = await run(args, {
     async open(file) {
-      const { dataDir } = load(file === undefined ? {} : { config: file }, env, {});
+      const given = file === undefined ? {} : { config: file };
+      // A mistake in what only a gateway needs must not lock the operator out of the keys.
+      const { dataDir } = orQuit(given, () => loadSome(['data_dir'], sourcesOf(given, env)));
       if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
       // Waiting for the lock of another process stops nothing else here.
       return await openLedger(dataDir, 5_000);
@@ -198,7 +221,7 @@ async function runServe(commandLine: CommandLine, env: Environment): Promise<nev
       'no API key is configured, and this gateway never runs open.\n' +
         'Put this line into .env (the key is fresh and random) and start again:\n\n' +
         `  ALLOWED_API_KEYS=${freshKey()}\n\n` +
-        'or make a key that can be limited and revoked: llm-gateway keys add --name NAME\n',
+        'or make a key that can be limited and revoked: llm-gateway keys add NAME\n',
     );
   }
   const { ended } = await serve(config, version, readCertificate(config, readText), {
@@ -230,18 +253,36 @@ async function runDemo(commandLine: CommandLine, env: Environment): Promise<neve
   process.exit(await ended);
 }
 
+/** Asks the gateway that this configuration starts whether it lives. */
+async function runHealthcheck(commandLine: CommandLine, env: Environment): Promise<never> {
+  const { healthProblem } = await import('./cli/healthcheck.ts');
+  const keys = ['host', 'port', 'tls_cert_file'] as const;
+  const sources = () => loadSome(keys, sourcesOf(commandLine, env));
+  const { host, port, tlsCertFile } = orQuit(commandLine, sources);
+  const address = { host, port, isHttps: tlsCertFile !== undefined };
+  const problem = await healthProblem(address, fetch);
+  if (problem !== undefined) return quit(1, problem);
+  return process.exit(0);
+}
+
 async function main(env: Environment): Promise<void> {
-  const [name, ...args] = process.argv.slice(2);
+  const given = process.argv.slice(2);
+  // "help keys add" is "keys add --help".
+  const isHelp = given[0] === 'help' && given.length > 1;
+  const all = isHelp ? [...given.slice(1), '--help'] : given;
+  const [name, ...args] = all;
   if (name === 'keys' || name === 'usage') return await runCommand(name, args, env);
-  const commandLine = readCommandLine();
+  const commandLine = readCommandLine(all);
   const { command } = commandLine;
   if (commandLine.help || command === 'help') return print(usage.trimEnd());
   if (commandLine.version) return print(version);
   if (command === 'serve') return await runServe(commandLine, env);
   if (command === 'demo') return await runDemo(commandLine, env);
-  if (command !== 'check-config') quit(2, `unknown command "${command}"\nTry: llm-gateway --help`);
+  if (command === 'healthcheck') return await runHealthcheck(commandLine, env);
   const { configJsonSchema, describeConfig } = await import('./config/describe.ts');
   if (commandLine.schema) return print(JSON.stringify(configJsonSchema(), null, 2));
+  const warnings = nearMisses(env).map((warning) => `llm-gateway: warning: ${warning}\n`);
+  process.stderr.write(warnings.join(''));
   const config = load(commandLine, env, { isForStart: true, countIssuedKeys });
   print(describeConfig(config).trimEnd());
 }

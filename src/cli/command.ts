@@ -4,6 +4,7 @@
  */
 import { parseArgs, type ParseArgsOptionsConfig } from 'node:util';
 import { messageOf } from '../wire/errors.ts';
+import { didYouMean } from '../config/nearest.ts';
 import { InputError } from '../config/problems.ts';
 import type { LedgerStores } from '../stores/open.ts';
 import { oneLine } from './table.ts';
@@ -30,7 +31,7 @@ type Values = Readonly<Record<string, string | boolean | undefined>>;
 export interface Call extends CommandContext {
   stores: LedgerStores;
   values: Values;
-  /** The key that the command is about; empty if it is about none. */
+  /** The key that the command is about, or the name of a new one; empty if neither is given. */
   named: string;
 }
 
@@ -39,6 +40,8 @@ export interface Command {
   options: ParseArgsOptionsConfig;
   /** Whether it is about one key, which must be named. */
   isAboutKey: boolean;
+  /** Whether it makes a key, whose name can be given as a word. */
+  makesKey?: true;
   run(call: Call): void | Promise<void>;
 }
 
@@ -75,21 +78,39 @@ export async function runCommand(
   }
 }
 
+/**
+ * Returns what is wrong with options, and which one was probably meant if there is none of that name.
+ * @param error what `parseArgs` threw
+ * @param known the names of the options that there are, without hyphens
+ */
+export function optionProblem(error: unknown, known: readonly string[]): string {
+  const message = messageOf(error);
+  const given = /^Unknown option '--([^']+)'/.exec(message)?.[1];
+  if (given === undefined) return message;
+  const hint = didYouMean(
+    `--${given}`,
+    known.map((name) => `--${name}`),
+  );
+  return `there is no option --${oneLine(given)}${hint}`;
+}
+
 function read(command: Command, args: readonly string[]): { values: Values; named: string } {
-  const { options, isAboutKey } = command;
+  const { isAboutKey, makesKey } = command;
   const common = { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
+  const options = { ...command.options, ...common };
   let parsed;
   try {
     parsed = parseArgs({
       args: [...args],
       allowPositionals: true,
       tokens: true,
-      options: { ...options, ...common },
+      options,
     });
   } catch (error) {
-    throw new Misuse(messageOf(error));
+    throw new Misuse(optionProblem(error, Object.keys(options)));
   }
-  const [named, ...surplus] = isAboutKey ? parsed.positionals : ['', ...parsed.positionals];
+  const [named, ...surplus] =
+    isAboutKey || makesKey ? parsed.positionals : ['', ...parsed.positionals];
   // None of them gathers several, and the first of two would be passed over.
   const values = parsed.values as Values;
   const given = parsed.tokens.flatMap((token) => (token.kind === 'option' ? token.name : []));

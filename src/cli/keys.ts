@@ -16,6 +16,7 @@ import { keyView, type KeyView } from '../accounts/keyview.ts';
 import { changeFromFlags, policyFlags, policyFromFlags } from '../accounts/policy.ts';
 import type { AccountStore, AuditAction, KeyChange } from '../accounts/keystore.ts';
 import { parseDuration } from '../accounts/timespan.ts';
+import { didYouMean } from '../config/nearest.ts';
 import { none, oneLine, table, json } from './table.ts';
 import type { Budget, Limits } from '../request/caller.ts';
 
@@ -37,17 +38,25 @@ const policyHelp = `
   --expires WHEN     90d or 12h from now, an ISO date, or never
   --user-header H    the header in which it names the user whom it speaks for`;
 
+const jsonOption = { json: { type: 'boolean' } } as const;
+const jsonHelp = '\n  --json             as JSON';
+
 const add: Command = {
-  help: `Usage: llm-gateway keys add --name NAME [options]
+  help: `Usage: llm-gateway keys add NAME [options]
 Makes a key and prints it, this one time. Without an option it has no limit, may use all models, has the weight 1 and the
 priority interactive, and does not expire.
-${policyHelp}${commonHelp}`,
-  options: policyFlags,
+${policyHelp}${jsonHelp}${commonHelp}`,
+  options: { ...policyFlags, ...jsonOption },
   isAboutKey: false,
-  async run({ stores, values, epochNow, print, printError }) {
-    const { key, record } = issueKey(policyFromFlags(values, epochNow()), epochNow());
+  makesKey: true,
+  async run({ stores, values: { json: asJson, ...values }, named, epochNow, print, printError }) {
+    if (named && values['name'] !== undefined) {
+      throw new Misuse('the name is given twice: as a word and as --name');
+    }
+    const flags = named ? { ...values, name: named } : values;
+    const { key, record } = issueKey(policyFromFlags(flags, epochNow()), epochNow());
     await stores.accounts.addKey(record, actor);
-    print(key);
+    print(asJson ? json({ ...keyView(record, epochNow()), key }) : key);
     printError(
       `This is the key of ${record.name} (${record.id}), kept in ${stores.place}. It is shown only this once.`,
     );
@@ -59,13 +68,12 @@ const list: Command = {
 Lists all keys, the oldest first.
 
   --json             as JSON${commonHelp}`,
-  options: { json: { type: 'boolean' } },
+  options: jsonOption,
   isAboutKey: false,
   async run({ stores, values, epochNow, print }) {
     const views = (await stores.accounts.keys()).map((key) => keyView(key, epochNow()));
     if (values['json'] === true) return print(json({ data: views }));
-    if (views.length === 0)
-      return print('There are no keys. Make one: llm-gateway keys add --name NAME');
+    if (views.length === 0) return print('There are no keys. Make one: llm-gateway keys add NAME');
     print(table(['id', 'name', 'state', 'limits', 'models', 'expires'], views.map(rowOf)));
   },
 };
@@ -75,7 +83,7 @@ const show: Command = {
 Shows what a key may do. KEY is its id, or its name if no other key has it.
 
   --json             as JSON${commonHelp}`,
-  options: { json: { type: 'boolean' } },
+  options: jsonOption,
   isAboutKey: true,
   async run({ stores, values, named, epochNow, print }) {
     const view = keyView(await find(stores.accounts, named), epochNow());
@@ -90,14 +98,17 @@ const edit: Command = {
 Changes what a key may do. What no option names stays as it is, and none takes away: --rpm none is no limit, --models none
 is all; budgets and models that are named take the place of what it has. KEY is its id, or its name if no other key has
 it.
-${policyHelp}${commonHelp}`,
-  options: policyFlags,
+${policyHelp}${jsonHelp}${commonHelp}`,
+  options: { ...policyFlags, ...jsonOption },
   isAboutKey: true,
   async run(call) {
-    const { values, epochNow, print } = call;
-    const { name, id } = await change(call, 'key_changed', (key) =>
+    const { epochNow, print } = call;
+    const { json: asJson, ...values } = call.values;
+    const changed = await change(call, 'key_changed', (key) =>
       changeFromFlags(values, key, epochNow()),
     );
+    if (asJson) return print(json(keyView(changed, epochNow())));
+    const { name, id } = changed;
     print(`The key of ${name} (${id}) is changed.`);
   },
 };
@@ -106,8 +117,8 @@ const rotate: Command = {
   help: `Usage: llm-gateway keys rotate KEY [options]
 Makes a new secret for a key and prints the new key, this one time. KEY is its id, or its name if no other key has it.
 
-  --grace TIME       how long the old secret is still accepted, such as 24h or 30m; not at all without this${commonHelp}`,
-  options: { grace: { type: 'string' } },
+  --grace TIME       how long the old secret is still accepted, such as 24h or 30m; not at all without this${jsonHelp}${commonHelp}`,
+  options: { grace: { type: 'string' }, ...jsonOption },
   isAboutKey: true,
   async run(call) {
     const { values, epochNow, print, printError } = call;
@@ -119,12 +130,13 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
       );
     }
     let made = '';
-    const { name, id, replaced } = await change(call, 'key_rotated', (current) => {
+    const changed = await change(call, 'key_rotated', (current) => {
       const rotated = rotateKey(current, graceMs, epochNow());
       made = rotated.key;
       return rotated.change;
     });
-    print(made);
+    const { name, id, replaced } = changed;
+    print(values['json'] ? json({ ...keyView(changed, epochNow()), key: made }) : made);
     const until = replaced && new Date(replaced.until).toISOString();
     printError(
       `This is the new key of ${name} (${id}). It is shown only this once. ` +
@@ -136,11 +148,14 @@ Makes a new secret for a key and prints the new key, this one time. KEY is its i
 const revoke: Command = {
   help: `Usage: llm-gateway keys revoke KEY [options]
 Ends a key for good, and what it has running. KEY is its id, or its name if no other key has it.
-${commonHelp}`,
-  options: {},
+  --json             as JSON${commonHelp}`,
+  options: jsonOption,
   isAboutKey: true,
   async run(call) {
-    const { name, id } = await change(call, 'key_revoked', () => ({ revokedAt: call.epochNow() }));
+    const at = call.epochNow();
+    const changed = await change(call, 'key_revoked', () => ({ revokedAt: at }));
+    if (call.values['json']) return call.print(json(keyView(changed, at)));
+    const { name, id } = changed;
     call.print(`The key of ${name} (${id}) is revoked.`);
   },
 };
@@ -156,7 +171,7 @@ const keyCommands: Readonly<Record<string, Command>> = {
 
 const keysHelp = `Usage: llm-gateway keys COMMAND [options]
 
-  add                make a key
+  add NAME           make a key
   list               list all keys
   show KEY           show what a key may do
   edit KEY           change what a key may do
@@ -174,7 +189,7 @@ export async function runKeys(args: readonly string[], context: CommandContext):
   const command = Object.hasOwn(keyCommands, name) ? keyCommands[name] : undefined;
   if (command !== undefined) return await runCommand(command, rest, context, `keys ${name}`);
   context.printError(
-    `llm-gateway: keys has no command "${oneLine(name)}"\nTry: llm-gateway keys --help`,
+    `llm-gateway: keys has no command "${oneLine(name)}"${didYouMean(name, Object.keys(keyCommands))}\nTry: llm-gateway keys --help`,
   );
   return 2;
 }

@@ -3,8 +3,10 @@
  * together. It reads nothing by itself (each source and `readFile` are arguments) and never quotes a secret's value.
  */
 import { certificateProblems } from './certificate.ts';
+import { nearest } from './nearest.ts';
 import { attempt, InputError } from './problems.ts';
 import { settings, valueOf, type Settings } from './settings.ts';
+import type { Values } from './row.ts';
 import {
   environmentLayer,
   mappingLayer,
@@ -175,6 +177,42 @@ export function loadConfig(sources: Sources): Config {
   problems.push(...others);
   if (problems.length > 0) throw new InputError(problems, 'The configuration is wrong:');
   return Object.freeze({ ...config, upstreams });
+}
+
+/** The key of a setting in the YAML file. */
+type SettingKey = (typeof settings)[number]['key'];
+
+/**
+ * Returns some of the settings, for commands that need no others: mistakes elsewhere do not stop them. Throws an InputError
+ * if one of these is wrong, or if the file is no YAML.
+ */
+export function loadSome<const Key extends SettingKey>(
+  keys: readonly Key[],
+  { env, file, overrides = {}, readFile }: Sources,
+): Pick<Settings, keyof Values<Extract<(typeof settings)[number], { key: Key }>> & keyof Settings> {
+  const problems: string[] = [];
+  const layers = [overrideLayer(overrides), environmentLayer(env)];
+  // A key that stands twice is a problem only if it is one of these, and then `check-config` tells.
+  if (file) layers.push(mappingLayer(parseFile(file.path, file.text, []), `${file.path}: `, env));
+  const rows = settings.filter(({ key }) => (keys as readonly string[]).includes(key));
+  const origin = { layers, readFile, labelOf: ({ key }: { key: string }) => key.toUpperCase() };
+  const { values } = readRows(rows, origin, problems);
+  if (problems.length > 0) throw new InputError(problems, 'The configuration is wrong:');
+  return values;
+}
+
+/**
+ * Returns a warning for each variable of the environment that resembles a setting and is none. It quotes no value: the
+ * variable may hold a secret.
+ */
+export function nearMisses(env: Environment): string[] {
+  const known = knownKeys(settings).map((key) => key.toUpperCase());
+  return Object.keys(env).flatMap((name) => {
+    // Variables of other programs are short, and alike by chance: one letter in six may be wrong.
+    if (known.includes(name) || !/^\w{5,60}$/.test(name)) return [];
+    const near = nearest(name, known, 6);
+    return near === undefined ? [] : [`${name}: no setting has this name; did you mean ${near}?`];
+  });
 }
 
 /** Returns what is wrong with values of the command line, given under the names of the environment. */

@@ -4,6 +4,7 @@
  */
 import type { TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
+import { nearest } from './nearest.ts';
 import { attempt, shown } from './problems.ts';
 import { allowed, keysOf, optionsOf, propertyOf, wordsOf, type Row, type Values } from './row.ts';
 import { find, resolve, type Found, type Layer, type ReadFile } from './sources.ts';
@@ -148,10 +149,9 @@ export function unknownKeys(
   known: readonly string[],
   hint = '',
 ): string[] {
-  const letters = (key: string) => key.toLowerCase().replace(/[_-]/g, '');
   return [...keys].flatMap((key) => {
     if (known.includes(key)) return [];
-    const near = known.find((name) => letters(name) === letters(key));
+    const near = nearest(key, known);
     // A key that is no name may be a whole line in the form of a .env file, with a secret in it.
     const problem = /^\w[\w-]{0,40}$/.test(key)
       ? `no setting is called "${key}"`

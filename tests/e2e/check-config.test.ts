@@ -125,6 +125,21 @@ describe('check-config', () => {
     }
   });
 
+  test('warns of variables and refuses keys that resemble a setting, and quotes no value', async () => {
+    const near = { LLM_SERVER_URLS: 'http://user:pass@x', DATADIR: '/secret', METRICS_PROT: '1' };
+    const { stderr, code } = await run(['check-config'], { ...env, ...near });
+    expect(code).toBe(0);
+    expect(stderr.trim().split('\n').toSorted()).toEqual([
+      'llm-gateway: warning: DATADIR: no setting has this name; did you mean DATA_DIR?',
+      'llm-gateway: warning: LLM_SERVER_URLS: no setting has this name; did you mean LLM_SERVER_URL?',
+      'llm-gateway: warning: METRICS_PROT: no setting has this name; did you mean METRICS_PORT?',
+    ]);
+    const path = write('near.yaml', 'idle_timout_ms: 1\n');
+    expect((await run(['check-config', '--config', path], env)).stderr).toContain(
+      'did you mean idle_timeout_ms?',
+    );
+  });
+
   test('--schema prints a JSON Schema that names every setting', async () => {
     const { stdout, code } = await run(['check-config', '--schema']);
     expect(code).toBe(0);

@@ -72,6 +72,62 @@ describe('llm-gateway', () => {
   });
 });
 
+describe('help and near misses', () => {
+  test.each([
+    ['help keys', 'keys --help', 'keys COMMAND'],
+    ['help keys add', 'keys add --help', 'keys add NAME'],
+    ['help usage', 'usage --help', '--since WHEN'],
+    ['help serve', '--help', 'healthcheck'],
+  ])('"%s" prints what "%s" does', async (line, same, word) => {
+    const help = await run(line.split(' '));
+    expect(help).toEqual(await run(same.split(' ')));
+    expect(help).toMatchObject({ code: 0, stderr: '' });
+    expect(help.stdout).toContain(word);
+  });
+
+  test.each([
+    ['chek-config', 'did you mean check-config?'],
+    ['help usgae', 'did you mean usage?'],
+    ['serve --prot 1', 'did you mean --port?'],
+    ['keys rotat alice', 'did you mean rotate?'],
+    ['keys list --jsn', 'did you mean --json?'],
+  ])('"%s" asks what was meant', async (line, question) => {
+    const { stdout, stderr, code } = await run(line.split(' '));
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain(question);
+  });
+
+  test('a terminal obeys nothing of a command that there is not', async () => {
+    expect((await run(['\u001b[31mred'])).stderr).not.toContain('\u001b');
+  });
+});
+
+describe('keys', () => {
+  test('needs DATA_DIR alone: a mistake in another setting stops no command', async () => {
+    const broken = { DATA_DIR: join(folder, 'keys-alone'), LLM_SERVER_URL: 'ftp://x', PORT: 'abc' };
+    const file = write('broken-elsewhere.yaml', 'idle_timeout_ms: soon\nno_such_setting: 1\n');
+    expect((await run(['keys', 'add', 'alice'], broken)).code).toBe(0);
+    const { stdout, code } = await run(['keys', 'list', '--config', file], broken);
+    expect(code).toBe(0);
+    expect(stdout).toContain('alice');
+    expect((await run(['serve'], broken)).code).toBe(1);
+  });
+});
+
+describe('healthcheck', () => {
+  test('ends with 0 while a gateway answers, and with 1 when none does', async () => {
+    const gateway = await startGateway({ LLM_SERVER_URL: engine.url });
+    const { port } = new URL(gateway.url);
+    // It needs no key, and what only the gateway needs may be wrong.
+    const env = { HOST: '0.0.0.0', PORT: port, LLM_SERVER_URL: 'ftp://x' };
+    expect(await run(['healthcheck'], env)).toEqual({ code: 0, stdout: '', stderr: '' });
+    await gateway[Symbol.asyncDispose]();
+    const { stdout, stderr, code } = await run(['healthcheck'], env);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toStartWith(`llm-gateway: http://127.0.0.1:${port}/health does not answer`);
+  });
+});
+
 describe('serve', () => {
   test('refuses to run without a key, and prints a fresh one that works', async () => {
     const freshOf = async () => {

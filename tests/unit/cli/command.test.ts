@@ -40,7 +40,8 @@ test.each(['--help', '-h', 'k1 --help'])('%s is answered without the store', asy
 });
 
 test.each([
-  ['--width 3', true, "Unknown option '--width'"],
+  ['--width 3', true, 'there is no option --width'],
+  ['k1 --dept 3', true, 'there is no option --dept; did you mean --depth?'],
   ['k1 --depth', true, 'argument missing'],
   ['', true, 'name the key'],
   ['k1 k2 k3', true, 'unexpected "k2 k3"'],

@@ -73,6 +73,33 @@ describe('keys add', () => {
     }
   });
 
+  test('takes the name as a word too, and not twice', async () => {
+    expect((await keys('add alice --rpm 60')).code).toBe(0);
+    expect(world.accounts.keys()).toMatchObject([{ name: 'alice' }]);
+    const { code, errors } = await keys('add alice --name bo');
+    expect([code, errors.split('\n')[0]]).toEqual([
+      2,
+      'llm-gateway: the name is given twice: as a word and as --name',
+    ]);
+    expect((await keys('add alice bo')).errors).toContain('unexpected "bo"');
+    expect(world.accounts.keys()).toHaveLength(1);
+  });
+
+  test('and every change of a key can be read as JSON, with a secret only where one is made', async () => {
+    const read = async (line: string) => JSON.parse((await keys(line)).out);
+    const added = await read('add alice --json');
+    expect(added).toMatchObject({ name: 'alice', state: 'active' });
+    expect(accepts(added.key)).toBeTrue();
+    const edited = await read('edit alice --rpm 5 --json');
+    expect(edited).toMatchObject({ id: added.id, limits: { requestsPerMinute: 5 } });
+    expect(edited).not.toHaveProperty('key');
+    const rotated = await read('rotate alice --json');
+    expect(accepts(rotated.key)).toBeTrue();
+    const revoked = await read('revoke alice --json');
+    expect(revoked).toMatchObject({ id: added.id, state: 'revoked' });
+    expect(revoked).not.toHaveProperty('key');
+  });
+
   test('reports every problem and makes no key', async () => {
     const { code, out, errors } = await keys('add --rpm none --weight 0');
     expect(code).toBe(2);
@@ -91,7 +118,7 @@ describe('keys list', () => {
   test('says how to make the first', async () => {
     const { code, out } = await keys('list');
     expect(code).toBe(0);
-    expect(out).toBe('There are no keys. Make one: llm-gateway keys add --name NAME');
+    expect(out).toBe('There are no keys. Make one: llm-gateway keys add NAME');
     expect(JSON.parse((await keys('list --json')).out)).toEqual({ data: [] });
   });
 
@@ -280,7 +307,8 @@ describe('a wrong command', () => {
     ['show', 'name the key', 'keys show --help'],
     ['show a b', 'unexpected "b"', 'keys show --help'],
     ['list alice', 'unexpected "alice"', 'keys list --help'],
-    ['list --csv', "Unknown option '--csv'", 'keys list --help'],
+    ['list --csv', 'there is no option --csv', 'keys list --help'],
+    ['lst', 'keys has no command "lst"; did you mean list?', 'keys --help'],
     ['add --name', 'argument missing', 'keys add --help'],
     ['add --name a --rpm 5 --rpm=6', '--rpm: given twice', 'keys add --help'],
   ])('%s', async (line, message, help) => {

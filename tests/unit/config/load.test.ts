@@ -250,7 +250,7 @@ describe('the YAML file', () => {
     const text =
       'prot: 1\nconnectTimeoutMs: 1\nLOG-LEVEL: INFO\nhost_file: x\n__proto__: 1\nPORT=1 a: 2';
     expect(problemsOf({ file: yaml(text) })).toEqual([
-      'gateway.yaml: no setting is called "prot"',
+      'gateway.yaml: no setting is called "prot"; did you mean port?',
       'gateway.yaml: no setting is called "connectTimeoutMs"; did you mean connect_timeout_ms?',
       'gateway.yaml: no setting is called "LOG-LEVEL"; did you mean log_level?',
       'gateway.yaml: no setting is called "host_file"',

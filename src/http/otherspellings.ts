@@ -20,7 +20,10 @@ export function otherSpellings(handle: Handle) {
     if (meant === undefined) throw new NotFoundError();
     // The router reads the path off the URL, and so does everything after it.
     const value = `http://gateway${meant}${searchOf(url)}`;
-    return handle(Object.defineProperty(request, 'url', { value, configurable: true }));
+    Object.defineProperty(request, 'url', { value, configurable: true });
+    // Elysia makes the answer to HEAD of the one to GET, and counts its bytes: without them it would count none.
+    if (method === 'HEAD') Object.defineProperty(request, 'method', { value: 'GET' });
+    return handle(request);
   }
 
   return (

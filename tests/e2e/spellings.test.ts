@@ -45,6 +45,19 @@ describe('a path that means one route', () => {
     },
   );
 
+  test.each(['/v1/models/', '/v1//completions', '/nowhere'])(
+    'HEAD %s has the headers of GET, its length too',
+    async (path) => {
+      const headers = { authorization: `Bearer ${key}` };
+      const [head, get] = [
+        await fetch(gateway.url + path, { method: 'HEAD', headers }),
+        await fetch(gateway.url + path, { headers }),
+      ];
+      expect([head.status, await head.text()]).toEqual([get.status, '']);
+      expect(head.headers.get('content-length')).toBe(String((await get.bytes()).length));
+    },
+  );
+
   test('streams as the route does', async () => {
     const asked = { ...body, stream: true };
     const answer = await ask(gateway.url, { path: '/v1/v1/messages/', body: asked });

@@ -152,7 +152,7 @@ export function admin(options: AdminOptions) {
     if (found === undefined) throw new GatewayError('request_not_found');
     if (others.length === 0) return found;
     throw new GatewayError('invalid_field', {
-      message: `${others.length + 1} open requests have this id. GET /admin/live shows the unique id of each; send that.`,
+      message: `${others.length + 1} open requests have this id. GET /admin/requests shows the unique id of each; send that.`,
       param: 'id',
     });
   }
@@ -234,6 +234,9 @@ export function admin(options: AdminOptions) {
       const { limit } = parametersOf(request.url, ['limit']);
       const entries = await store.audit(auditLimit(limit));
       return answer(request, { data: entries.map(auditView) });
+    })
+    .get('/admin/requests', function listRequests({ request }) {
+      return answer(request, feed.current);
     })
     .get('/admin/live', function watchLive({ request }) {
       return new Response(request.method === 'HEAD' ? null : feed.open(request.signal), {

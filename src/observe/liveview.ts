@@ -135,6 +135,11 @@ export class LiveFeed {
   /** @param view returns what is to be shown now */
   constructor(private readonly view: () => object) {}
 
+  /** What those who watch are shown now. */
+  get current(): object {
+    return this.view();
+  }
+
   get viewers(): number {
     return this.#viewers.size;
   }

@@ -69,7 +69,7 @@ export const errorTable = {
   request_not_found: {
     status: 404,
     message:
-      'No open request has that id; it may have ended. GET /admin/live shows the open requests.',
+      'No open request has that id; it may have ended. GET /admin/requests shows the open requests.',
   },
   method_not_allowed: {
     status: 405,

@@ -38,6 +38,7 @@ const routes: Route[] = [
   { method: 'GET', path: '/admin/usage' },
   { method: 'GET', path: '/admin/audit' },
   { method: 'GET', path: '/admin/live' },
+  { method: 'GET', path: '/admin/requests' },
   { method: 'DELETE', path: '/admin/requests/some-id' },
 ];
 

@@ -112,6 +112,11 @@ describe('what is in flight', () => {
         }),
       }),
     ]);
+    const listed = await admin(gateway, 'GET /admin/requests');
+    expect(listed.json).toMatchObject({
+      queued: 1,
+      requests: [{ requestId: 'live-running' }, { requestId: 'live-waiting', wait: { place: 1 } }],
+    });
     expect(stream.text).not.toContain(web.key);
     expect(stream.text).not.toContain(key);
   });

@@ -141,6 +141,87 @@ export const operatorSchemas: Record<string, Schema> = {
     ],
   ),
   Keys: object({ data: arrayOf(ref('Key')) }, ['data']),
+  Live: object(
+    {
+      at: moment,
+      requests: arrayOf(ref('OpenRequest')),
+      upstreams: arrayOf(
+        object(
+          {
+            id: string(),
+            kind: string(),
+            state: string(),
+            slots: integer('`null` if they are not bounded.', nullable),
+            usedSlots: integer(),
+            models: arrayOf(string()),
+          },
+          ['id', 'kind', 'state', 'slots', 'usedSlots', 'models'],
+        ),
+      ),
+      queued: integer('How many requests wait for a slot.'),
+    },
+    ['at', 'requests', 'upstreams', 'queued'],
+  ),
+  OpenRequest: object(
+    {
+      id: string('What no other request is called.'),
+      requestId: string('What its client calls it.'),
+      keyId: string(),
+      name: string('The name of its key.'),
+      principal: string('The key, or the user that the client named.'),
+      route: string(),
+      model: string(undefined, nullable),
+      phase: string(undefined, { enum: ['body', 'queued', 'prefill', 'decode'] }),
+      tokens: integer('Tokens of the answer so far.'),
+      tokensPerSecond: number(undefined, nullable),
+      ageMs: integer(),
+      queuedMs: integer(),
+      upstream: string('The engine that has it; `null` while none has.', nullable),
+      stream: { type: 'boolean' },
+      wait: {
+        ...object(
+          {
+            place: integer('1 is next.'),
+            seconds: integer('An estimate.', nullable),
+            held: string(
+              'turn: slots are in use, or others are ahead. cap: its caller has all the slots that it may have. size: it needs more slots at once than are free. away: its servers take no requests.',
+              { enum: ['turn', 'cap', 'size', 'away'] },
+            ),
+            why: string('The reason in words.'),
+            ahead: arrayOf(
+              object(
+                {
+                  name: string(),
+                  principal: string(),
+                  servedLess: integer('Weighted tokens that it was served less, by weight.'),
+                },
+                ['name', 'principal', 'servedLess'],
+              ),
+            ),
+          },
+          ['place', 'seconds', 'held', 'why', 'ahead'],
+          'What it waits for; `null` if it does not wait for a slot.',
+        ),
+        ...nullable,
+      },
+    },
+    [
+      'id',
+      'requestId',
+      'keyId',
+      'name',
+      'principal',
+      'route',
+      'phase',
+      'tokens',
+      'tokensPerSecond',
+      'ageMs',
+      'queuedMs',
+      'upstream',
+      'stream',
+      'wait',
+    ],
+  ),
   Audit: object({ data: arrayOf(ref('AuditEntry')) }, ['data']),
   AuditEntry: object(
     {
@@ -266,6 +347,7 @@ const keyExample = {
   userHeader: null,
   limits: { requestsPerMinute: 60 },
 };
+const liveExample = { at: '2026-01-01T00:00:00.000Z', requests: [], upstreams: [], queued: 0 };
 const auditExample = {
   at: '2026-01-01T00:00:00.000Z',
   actor: 'admin',
@@ -402,13 +484,17 @@ export const operatorOperations = [
     ],
     answer: json('UsageReport', { 'One model': usageExample }),
   }),
+  operation('GET', '/admin/requests', 'List the open requests', {
+    description: 'With the engines, and for each request that waits why it does.',
+    answer: json('Live', { 'Nothing is open': liveExample }),
+  }),
   operation('GET', '/admin/live', 'Watch the open requests', {
     answer: {
       'text/event-stream': {
         schema: {
           type: 'string',
           description:
-            'An event `live` each second: open requests, upstreams, length of the queue. A request that waits has `wait`: its `place`, the estimated `seconds`, what it is `held` by (`turn`, `cap`, `size`, `away`), `why` in words, and the callers `ahead`.',
+            'An event `live` each second, whose data is what `GET /admin/requests` answers.',
         },
       },
     },

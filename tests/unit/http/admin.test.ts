@@ -132,6 +132,7 @@ const adminRoutes = [
   ['GET', '/admin/audit'],
   ['GET', '/admin/live'],
   ['HEAD', '/admin/live'],
+  ['GET', '/admin/requests'],
   ['DELETE', '/admin/requests/x'],
 ] as const;
 
@@ -521,6 +522,14 @@ describe('the live feed', () => {
     expect(late.status).toBe(503);
     expect(late.json.error.code).toBe('shutting_down');
   });
+});
+
+test('the open requests are listed once, as those who watch see them', async () => {
+  const first = inFlight('r1');
+  const { status, json, headers } = await world.ask('GET', '/admin/requests');
+  expect([status, json]).toEqual([200, { ids: ['r1'] }]);
+  expect(headers.get('cache-control')).toBe('no-store');
+  world.live.remove(first);
 });
 
 describe('stopping a request', () => {

@@ -95,7 +95,8 @@ export async function runMixed(seconds: number): Promise<Served[]> {
       const begun = performance.now();
       const exchange = await send(gateway.url, { path: '/v1/completions', headers, body });
       await Promise.race([exchange.ended(), Bun.sleep(Math.max(0, endsAt - performance.now()))]);
-      if (performance.now() >= endsAt) return exchange.leaveByReset();
+      if (exchange.ending === 'open') return exchange.leaveByReset();
+      if (exchange.status !== 200) throw new Error(`${load.label}: ${exchange.status}`);
       if (model !== 'fast') continue;
       const waitedMs = Number(exchange.header('x-gateway-queue-ms'));
       into.finished++;

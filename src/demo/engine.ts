@@ -12,6 +12,7 @@ import type { Connection, HttpRequest } from './http.ts';
 import { ConnectionOver, startHttpServer } from './http.ts';
 import { lookups, readings } from './lookups.ts';
 import {
+  asOllamaSays,
   asOthersSay,
   ollamaGeneratings,
   ollamaLookups,
@@ -94,11 +95,11 @@ function keyOf(headers: Record<string, string>): string | undefined {
   return headers['authorization']?.replace(/^Bearer /, '') ?? headers['x-api-key'];
 }
 
-/** Returns the error; an unexpected one is a 500, as in llama-server. Rethrows ConnectionOver. */
-function engineErrorOf(error: unknown): EngineError {
-  if (error instanceof EngineError) return error;
+/** Returns the error answer; an unexpected error is a 500, as in llama-server. Rethrows ConnectionOver. */
+function errorAnswer(error: unknown): Answer {
+  if (error instanceof EngineError) return error.answer;
   if (error instanceof ConnectionOver) throw error;
-  return new EngineError(500, 'server_error', String(error));
+  return new EngineError(500, 'server_error', String(error)).answer;
 }
 
 /** The paths of the OpenAI routes that Ollama has too. */
@@ -231,9 +232,9 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
       if (await faults.strikeAtOnce(connection, asked)) return false;
       answer = await answerTo(request, connection.signal, asked);
     } catch (error) {
-      const failure = engineErrorOf(error);
-      answer = isOllama ? failure.ollamaAnswer : failure.answer;
+      answer = errorAnswer(error);
     }
+    if (isOllama) answer = asOllamaSays(answer);
     const cors = { 'Access-Control-Allow-Origin': headers['origin'] ?? '' };
     // By `Server: llama.cpp` it would be taken for one.
     const own = isOllama ? { Server: 'simulated' } : {};

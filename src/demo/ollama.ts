@@ -6,7 +6,7 @@ import { vectorOf, type Lookup, type Reading } from './lookups.ts';
 import { detokenize, hashOf } from './model.ts';
 import { promptFromChat, promptsFrom } from './prompts.ts';
 import { first, none, type Json, type Prompt, type Run, type Shape } from './run.ts';
-import { EngineError } from './wire.ts';
+import { EngineError, type Answer } from './wire.ts';
 
 const created_at = '2026-01-01T00:00:00Z';
 const nsPerMs = 1_000_000;
@@ -152,6 +152,14 @@ export function ollamaModel(name: unknown, models: readonly string[]): string {
     throw new EngineError(404, 'not_found_error', `model '${wanted}' not found`);
   }
   return found;
+}
+
+/** Returns an error answer in Ollama's format; any other as it is. */
+export function asOllamaSays(answer: Answer): Answer {
+  const { status, body } = answer;
+  if (status < 400 || !(body instanceof Uint8Array) || body.length === 0) return answer;
+  const { error } = JSON.parse(Buffer.from(body).toString());
+  return { ...answer, body: Buffer.from(JSON.stringify({ error: error.message })) };
 }
 
 /** The lookups by method and path; none takes a slot. */

@@ -66,11 +66,6 @@ export class EngineError extends Error {
     const { status: code, message, type, more } = this;
     return jsonAnswer({ error: { code, message, type, ...more } }, code);
   }
-
-  /** The same in Ollama's format. */
-  get ollamaAnswer(): Answer {
-    return jsonAnswer({ error: this.message }, this.status);
-  }
 }
 
 const reasons: Record<number, string> = {

@@ -95,8 +95,10 @@ describe('an error', () => {
 
   test('of every route that takes a slot, on demand', async () => {
     engine.setFailing(503);
-    expect((await ask('/api/chat', { model: 'demo', messages })).status).toBe(503);
+    const answer = await ask('/api/chat', { model: 'demo', messages });
     engine.setFailing(undefined);
+    expect(answer.status).toBe(503);
+    expect(await answer.json()).toEqual({ error: 'Simulated status 503' });
   });
 });
 

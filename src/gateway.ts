@@ -145,6 +145,7 @@ export async function makeParts({
     isCacheShared: config.responseCacheShared === 'on',
     feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
     injectUsage: config.injectUsage === 'on',
+    mayLoadOllama: config.ollamaLoading === 'on',
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
     bodyMemory: new BodyMemory(

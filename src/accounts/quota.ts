@@ -28,7 +28,7 @@ export function demandOf(
     principal,
     limits,
     promptTokens,
-    maxAnswerTokens: hasTokens ? maxAnswerTokens(fields) : undefined,
+    maxAnswerTokens: hasTokens ? maxAnswerTokens(route, fields) : undefined,
     answers: hasTokens ? Math.max(1, units) : 0,
   };
 }

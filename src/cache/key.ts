@@ -28,7 +28,7 @@ export interface CacheKeyOptions {
   scope: string;
 }
 
-const embedding = /\/embeddings?$/;
+const embedding = /\/embed(ding|dings)?$/;
 /** Headers that can change an answer; those about who asks, or how, cannot. */
 const telling = /^(accept|content-type|anthropic-.*|openai-.*)$/;
 /** What these name lies outside the request. */
@@ -42,8 +42,11 @@ const outside = [
 /** llama.cpp's LLAMA_DEFAULT_SEED: it draws another one each time. A negative one says the same everywhere. */
 const randomSeed = 0xffffffff;
 
-function isDeterministic({ path }: Route, { temperature, seed }: Fields): boolean {
-  if (embedding.test(path) || temperature === 0) return true;
+function isDeterministic({ path, family }: Route, { temperature, seed }: Fields): boolean {
+  if (embedding.test(path)) return true;
+  // Ollama has these among its options, and does not look at them here.
+  if (family === 'ollama') return false;
+  if (temperature === 0) return true;
   return Number.isSafeInteger(seed) && (seed as number) >= 0 && seed !== randomSeed;
 }
 

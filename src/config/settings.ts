@@ -343,6 +343,12 @@ export const settings = [
     'Whether the gateway asks for the token counts of a stream (stream_options.include_usage) if the engine would not send them otherwise; a client that did not ask does not see that frame.',
   ),
   setting(
+    'OLLAMA_LOADING',
+    onOff,
+    'off',
+    "Whether clients of Ollama's own routes may load, pin and unload models; else keep_alive and the options that load a model anew, such as num_ctx, are taken out of their requests.",
+  ),
+  setting(
     'METRICS_TOKEN',
     adminKey,
     undefined,

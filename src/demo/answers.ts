@@ -12,13 +12,15 @@ import * as prompts from './prompts.ts';
 import type { Json, Prompt, Run, Shape } from './run.ts';
 import { chat, completions, native, transcriptions } from './shapes.ts';
 import type { Answer, Part } from './wire.ts';
-import { jsonAnswer, jsonHeaders, streamAnswer, untilGone } from './wire.ts';
+import { jsonAnswer, jsonHeaders, linesAnswer, streamAnswer, untilGone } from './wire.ts';
 import type { Workshop } from './workshop.ts';
 
 export interface Generating {
   shape: Shape;
   /** Whether the body is multipart instead of JSON. */
   isForm?: boolean;
+  /** Whether its streams are lines of JSON instead of events. */
+  hasLines?: boolean;
   prompts(body: Json): Prompt[];
 }
 
@@ -98,7 +100,7 @@ async function* streamOf(
 
 /** Answers a route that generates. Throws the engine's 400 for a body that it cannot use. */
 export async function answerWith(
-  { shape, prompts: promptsOf }: Generating,
+  { shape, prompts: promptsOf, hasLines = false }: Generating,
   body: Json,
   setting: Setting,
 ): Promise<Answer> {
@@ -109,7 +111,8 @@ export async function answerWith(
   if (isStream && !asked.has('hang')) {
     const options = body['stream_options'];
     const isUsageWanted = prompts.isObject(options) && options['include_usage'] === true;
-    return streamAnswer(streamOf(runs, shape, isUsageWanted, setting));
+    const parts = streamOf(runs, shape, isUsageWanted, setting);
+    return hasLines ? linesAnswer(parts) : streamAnswer(parts);
   }
   if (lengthBytes !== undefined) {
     const parts = inSlot(runs[0] as Run, setting, hugePlain(lengthBytes, requester.signal));

@@ -11,6 +11,14 @@ import { Gate } from './gate.ts';
 import type { Connection, HttpRequest } from './http.ts';
 import { ConnectionOver, startHttpServer } from './http.ts';
 import { lookups, readings } from './lookups.ts';
+import {
+  asOllamaSays,
+  asOthersSay,
+  ollamaGeneratings,
+  ollamaLookups,
+  ollamaModel,
+  ollamaReadings,
+} from './ollama.ts';
 import { PrefixCache, Slots } from './model.ts';
 import { parseBody, parseForm } from './prompts.ts';
 import type { Answer } from './wire.ts';
@@ -18,6 +26,8 @@ import { EngineError, jsonAnswer, untilGone } from './wire.ts';
 import { watchAgent } from '../wire/headers.ts';
 
 export interface DemoOptions {
+  /** Default `llama.cpp`. As `ollama` it has Ollama's native routes, its OpenAI routes and its errors. */
+  kind?: 'llama.cpp' | 'ollama';
   /** Default 127.0.0.1. */
   hostname?: string;
   /** Default 0: any free port. */
@@ -75,6 +85,8 @@ export interface DemoEngine {
   stop(): Promise<void>;
 }
 
+const notFound = () => new EngineError(404, 'not_found_error', 'File Not Found');
+
 const keptRequests = 10_000;
 const keptBodyBytes = 128 * 1024 * 1024;
 
@@ -90,9 +102,14 @@ function errorAnswer(error: unknown): Answer {
   return new EngineError(500, 'server_error', String(error)).answer;
 }
 
+/** The paths of the OpenAI routes that Ollama has too. */
+const openaiOfOllama = /^\/v1\/(chat\/completions|completions|embeddings)$/;
+
 /** Starts the engine; throws when the address cannot be bound. */
 export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
-  const { contextTokens = 4096, models = ['demo'], slots: slotCount = 4, apiKey } = options;
+  const { contextTokens = 4096, slots: slotCount = 4, apiKey, kind = 'llama.cpp' } = options;
+  const isOllama = kind === 'ollama';
+  const { models = [isOllama ? 'demo:latest' : 'demo'] } = options;
   const { cacheTokens = slotCount * contextTokens } = options;
   const slots = new Slots(slotCount, notify);
   const engine = { model: models[0], models, contextTokens, tasks: slots.tasks };
@@ -146,12 +163,14 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     if (isLoading) return faults.loadingModel.answer;
     const failure = faults.faultAnswer(asked);
     if (failure !== undefined) return failure;
-    const lookup = lookups[`${method} ${path}`];
+    const lookup = (isOllama ? ollamaLookups : lookups)[`${method} ${path}`];
     if (lookup !== undefined) {
       started();
       if (asked.has('hang')) await untilGone(signal);
       return jsonAnswer(lookup(method === 'GET' ? {} : parseBody(request.body), engine));
     }
+    if (isOllama && path.startsWith('/api/')) return await answerAsOllama(request, signal, asked);
+    if (isOllama && !openaiOfOllama.test(path)) throw notFound();
     if (method === 'GET' && path === '/metrics') {
       const load = { running: slots.busy, waiting: slots.waiting };
       const body = Buffer.from(metricsText(workshop.figures, load));
@@ -171,7 +190,34 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
         : parseBody(request.body);
       return answerWith(generating, body, setting);
     }
-    throw new EngineError(404, 'not_found_error', 'File Not Found');
+    throw notFound();
+  }
+
+  /** Answers one of Ollama's own routes that takes a slot. */
+  async function answerAsOllama(request: DemoRequest, signal: AbortSignal, asked: faults.Faults) {
+    const { method } = request;
+    const [path = ''] = request.path.split('?');
+    const [reading, generating] = [ollamaReadings[path], ollamaGeneratings[path]];
+    if (method !== 'POST' || (reading ?? generating) === undefined) throw notFound();
+    if (failing !== undefined) return faults.statusAnswer(failing);
+    function started(): void {
+      request.state = 'running';
+      notify();
+    }
+    const setting = { engine, workshop, requester: { signal, started }, asked };
+    const body = parseBody(request.body);
+    const model = ollamaModel(body['model'], models);
+    if (reading !== undefined) return await answerReading(reading, { ...body, model }, setting);
+    if (generating === undefined) throw notFound();
+    const loaded = generating.loaded({ ...body, model });
+    if (loaded !== undefined) return jsonAnswer(loaded);
+    const { prompts } = generating;
+    const shape = generating.shape(body);
+    return await answerWith(
+      { shape, prompts, hasLines: true },
+      asOthersSay({ ...body, model }),
+      setting,
+    );
   }
 
   /** Answers, or fails as the request asked. Resolves to whether the connection can serve another request. */
@@ -188,10 +234,13 @@ export function startDemoEngine(options: DemoOptions = {}): DemoEngine {
     } catch (error) {
       answer = errorAnswer(error);
     }
+    if (isOllama) answer = asOllamaSays(answer);
     const cors = { 'Access-Control-Allow-Origin': headers['origin'] ?? '' };
+    // By `Server: llama.cpp` it would be taken for one.
+    const own = isOllama ? { Server: 'simulated' } : {};
     return faults.deliver(
       connection,
-      { ...answer, headers: { ...cors, ...answer.headers } },
+      { ...answer, headers: { ...own, ...cors, ...answer.headers } },
       asked,
     );
   }

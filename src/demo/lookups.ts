@@ -121,7 +121,7 @@ export interface Reading {
 const dimensions = 16;
 
 /** Returns a vector of length 1 that depends on the tokens only. */
-function vectorOf(ids: readonly number[]): number[] {
+export function vectorOf(ids: readonly number[]): number[] {
   const raw = Array.from({ length: dimensions }, (_, i) => (hashOf(ids, i + 1) % 2001) - 1000);
   const norm = Math.hypot(...raw) || 1;
   return raw.map((value) => value / norm);

@@ -46,6 +46,11 @@ export function streamAnswer(body: AsyncIterable<Part>): Answer {
   };
 }
 
+/** Returns an answer whose parts are lines of JSON. */
+export function linesAnswer(body: AsyncIterable<Part>): Answer {
+  return { status: 200, headers: { 'Content-Type': 'application/x-ndjson' }, body };
+}
+
 /** An error in llama.cpp's format; `more` are further members. */
 export class EngineError extends Error {
   constructor(
@@ -75,7 +80,8 @@ const reasons: Record<number, string> = {
 
 /** Returns the head of an HTTP/1.1 answer. */
 export function headOf(status: number, headers: Record<string, string>): Uint8Array {
-  let head = `HTTP/1.1 ${status} ${reasons[status] ?? 'Simulated'}\r\nServer: llama.cpp\r\n`;
+  let head = `HTTP/1.1 ${status} ${reasons[status] ?? 'Simulated'}\r\n`;
+  if (headers['Server'] === undefined) head += 'Server: llama.cpp\r\n';
   for (const name in headers) head += `${name}: ${headers[name]}\r\n`;
   return Buffer.from(`${head}\r\n`);
 }

@@ -220,7 +220,10 @@ export class Fleet {
 }
 
 /** Returns the refusal of a route that no engine of the model serves; it names the kinds that do. */
-function notServed({ path, kinds = [] }: Route, upstreams: readonly Upstream[]): GatewayError {
+export function notServed(
+  { path, kinds = [] }: Route,
+  upstreams: readonly Upstream[],
+): GatewayError {
   const there = [...new Set(upstreams.map(({ kind }) => kind))].join(', ');
   const message = `No inference server here serves ${path}: it is a route of ${kinds.join(', ')}, and here is ${there}. GET / lists the routes.`;
   return new GatewayError('unknown_route', { message });

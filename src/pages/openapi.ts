@@ -21,6 +21,7 @@ import {
   responseHeaders,
 } from './openapi/errors.ts';
 import { imageDocs, imageSchemas } from './openapi/images.ts';
+import { ollamaDocs, ollamaSchemas } from './openapi/ollama.ts';
 import { openaiDocs, openaiSchemas } from './openapi/openai.ts';
 import type { RouteDoc } from './openapi/parts.ts';
 import { publicOperations, publicSchemas } from './openapi/public.ts';
@@ -46,6 +47,7 @@ const docs: Record<string, RouteDoc> = {
   ...responsesDocs,
   ...anthropicDocs,
   ...engineDocs,
+  ...ollamaDocs,
 };
 
 /** Returns the documentation of a path. Some paths are served without `/v1` too, with the same bodies. */
@@ -107,7 +109,7 @@ Each route is forwarded to the path under which the engine serves it; that of an
 You may send your own \`x-request-id\`, 1 to 128 of \`[A-Za-z0-9._-]\`. The gateway returns it with the answer; the engine gets it with a suffix that makes it unique.
 
 ## Streams
-With \`stream: true\` the answer is an event stream. If the engine fails after the stream has begun, the last frame is an error in the format of the wire family, without the frame that ends a complete answer; or the connection is reset:
+With \`stream: true\` the answer is an event stream; on Ollama's own routes it is lines of JSON unless \`stream\` is \`false\`. If the engine fails after the stream has begun, the last frame is an error in the format of the wire family, without the frame that ends a complete answer; or the connection is reset:
 
 \`\`\`
 ${frame}
@@ -130,6 +132,7 @@ const tags: OpenAPIV3.TagObject[] = [
   { name: 'Anthropic', description: 'Anthropic’s wire format, including errors.' },
   { name: 'Ranking and scoring', description: 'Rank documents for a query, score pairs of texts.' },
   { name: 'llama.cpp', description: 'Native routes and formats of llama.cpp.' },
+  { name: 'Ollama', description: 'Ollama’s own routes and formats, including errors.' },
   { name: 'Usage', description: 'The usage of your key.' },
   { name: 'Gateway', description: 'The gateway itself. No key needed.' },
 ];
@@ -184,6 +187,7 @@ export function specification(
           ...responsesSchemas,
           ...anthropicSchemas,
           ...engineSchemas,
+          ...ollamaSchemas,
           ...usageSchemas,
           ...(hasOperator ? operatorSchemas : {}),
           ...publicSchemas,

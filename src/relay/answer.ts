@@ -3,7 +3,8 @@
  * body read whole, any other passed on as it comes. It answers nothing before the first byte of a body is there, so that
  * a failure until then can still have a status.
  */
-import { StreamEnds } from './lastframes.ts';
+import type { StreamEnds } from './lastframes.ts';
+import { LineEnds } from './lineends.ts';
 import type { StreamUsage } from '../engines/streamusage.ts';
 import { GatewayError, type Family } from '../wire/errors.ts';
 import { explainFailure } from './failure.ts';
@@ -17,7 +18,7 @@ import { JsonEnd } from '../wire/jsonend.ts';
 import type { LiveRequest } from '../request/live.ts';
 import { relay, type Passage } from './stream.ts';
 import { readUpTo, type ChunkReader } from '../wire/shortbody.ts';
-import { Edges, readTokens } from '../wire/tokens.ts';
+import { Edges, readOllamaTokens, readTokens } from '../wire/tokens.ts';
 import type { Outcome } from '../request/settlement.ts';
 import { endsOf, hasUsageFrame } from './usageinjection.ts';
 
@@ -50,6 +51,8 @@ const nullBodyStatuses = new Set([204, 205, 304]);
 /** What the headers of an answer say of its body. */
 interface Shape {
   isEventStream: boolean;
+  /** Ollama's lines of JSON, which come as they are made. */
+  hasLines: boolean;
   isEncoded: boolean;
   /** Only the closing of the connection ends it. */
   isCloseDelimited: boolean;
@@ -58,12 +61,13 @@ interface Shape {
   isSmall: boolean;
 }
 
-function shapeOf({ headers }: Response, type: string): Shape {
+function shapeOf({ headers }: Response, type: string, family: Family): Shape {
   const length = headers.get('content-length');
   const isEncoded = headers.has('content-encoding');
   const isCloseDelimited = length === null && !headers.has('transfer-encoding');
   return {
     isEventStream: eventStream.test(type),
+    hasLines: family === 'ollama' && lines.test(type),
     isEncoded,
     isCloseDelimited,
     isJudgedByJson: isCloseDelimited && isJson(type) && !isEncoded,
@@ -90,8 +94,8 @@ export function answerClient(
     holdings.settle('done');
     return new Response(null, { status, headers });
   }
-  const shape = shapeOf(upstream, typeOf(headers));
-  if (!shape.isEventStream && shape.isSmall) {
+  const shape = shapeOf(upstream, typeOf(headers), request.route.family);
+  if (!shape.isEventStream && !shape.hasLines && shape.isSmall) {
     return upstream.bytes().then((bytes) => answerWhole(upstream, bytes, headers, options));
   }
   if (pick !== undefined || isHead) return answerRead(upstream, headers, shape, options);
@@ -110,7 +114,8 @@ function answerWhole(
 ): Response {
   const { status } = upstream;
   // A list of answers counts each.
-  request.told(readTokens(bytes), isList(bytes));
+  const isOllama = request.route.family === 'ollama';
+  request.told(isOllama ? readOllamaTokens(bytes) : readTokens(bytes), isList(bytes));
   const type = typeOf(headers);
   if (status < 300 && isJson(type)) request.toldFailure(failureInAnswer(bytes, isProblem(type)));
   const found = pick === undefined || status !== 200 ? bytes : pick(bytes);
@@ -191,14 +196,16 @@ interface Passing {
 
 function passOn({ upstream, reader, first, headers, shape, options }: Passing): Response {
   const { request, holdings, hidesUsage, now } = options;
-  const { isEventStream, isEncoded, isCloseDelimited, isJudgedByJson } = shape;
-  request.began(now(), isEventStream);
-  if (isEventStream) {
+  const { isEventStream, hasLines, isEncoded, isCloseDelimited, isJudgedByJson } = shape;
+  const isStream = isEventStream || hasLines;
+  request.began(now(), isStream);
+  if (isStream) {
     headers.set('x-accel-buffering', 'no');
     if (!headers.has('cache-control')) headers.set('cache-control', 'no-cache');
   }
-  const ends = isEventStream && !isEncoded ? endsOf(hidesUsage) : undefined;
-  const edges = isEventStream || isEncoded ? undefined : new Edges();
+  let ends: StreamEnds | undefined;
+  if (isStream && !isEncoded) ends = hasLines ? new LineEnds() : endsOf(hidesUsage);
+  const edges = isStream || isEncoded ? undefined : new Edges();
   const json = isJudgedByJson ? new JsonEnd() : undefined;
   holdings.recording?.open(upstream, ends);
   const watched = {
@@ -268,14 +275,14 @@ class PassedAnswer implements Passage {
   finished(outcome: Outcome, error?: GatewayError): void {
     const { request, holdings, watchedUsage } = this.options;
     if (this.ends !== undefined) {
-      const last = this.ends.lastFrames();
       request.counted(this.ends.frames);
-      request.told(readTokens(last, this.ends.opening));
+      request.told(this.ends.tokens());
       if (request.status < 300) request.toldFailure(this.ends.failure);
       watchedUsage?.watched(hasUsageFrame(this.ends));
     }
     if (this.#edges !== undefined) {
-      request.told(this.#edges.tokens());
+      const isOllama = this.family === 'ollama';
+      request.told(isOllama ? this.#edges.ollamaTokens() : this.#edges.tokens());
       const { whole, head, tail } = this.#edges;
       if (this.#isJson && request.status < 300) {
         request.toldFailure(
@@ -317,6 +324,7 @@ function typeOf(headers: Headers): string {
 
 /** Names of media types are the same in capitals. */
 const eventStream = /^text\/event-stream/i;
+const lines = /^application\/x-ndjson/i;
 const json = /^application\/([\w.-]+\+)?json(?![\w+.-])/i;
 const problem = /^application\/problem\+json/i;
 

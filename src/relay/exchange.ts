@@ -8,6 +8,7 @@ import { answerClient } from './answer.ts';
 import { attempt } from './attempt.ts';
 import { explainFailure, shuttingDown } from './failure.ts';
 import { Holdings, type HoldingOptions } from './holdings.ts';
+import { lookUpAtOllama } from './ollamalookups.ts';
 import { withFeedback } from './queuefeedback.ts';
 import { reuse } from './reuse.ts';
 import { mayRefuseField, readRefusal, usageEdit, type UsageEdit } from './usageinjection.ts';
@@ -47,6 +48,7 @@ import {
   pickOf,
   type ModelPick,
 } from '../wire/modellist.ts';
+import { leaveModelsAlone } from '../wire/ollamabody.ts';
 import { maxAnswerTokens } from '../wire/prompt.ts';
 import { answersInTokens, searchOf, type Route } from '../wire/routes.ts';
 
@@ -61,6 +63,8 @@ export interface ExchangeOptions extends HoldingOptions, Scheduling {
   feedback: { isAlways: boolean; afterMs: number };
   /** Whether engines that count the tokens of a stream only when asked to are asked. */
   injectUsage: boolean;
+  /** Whether clients of Ollama may decide which models are in its memory, and how. */
+  mayLoadOllama: boolean;
   corsHeaders: CorsHeaders;
   /** `undefined` where no answers are kept. */
   cache: ResponseCache | undefined;
@@ -151,6 +155,13 @@ export class Exchange {
       const reading = isJson ? readJson(body, request) : undefined;
       const json = reading instanceof Promise ? await reading : reading;
       if (json !== undefined) inspect(route, json, request);
+      if (route.family === 'ollama') {
+        if (json !== undefined && !this.options.mayLoadOllama) leaveModelsAlone(json);
+        if (route.method === 'GET') {
+          const found = await lookUpAtOllama(route, fleet.upstreams, caller.models);
+          return await this.#answerWith(listAnswer(found));
+        }
+      }
       if (route.method === 'GET' && !fleet.hasOneList) {
         if (isLookup(route) && !fleet.hasName(lookedUp(input.url))) await this.#readLists();
         return await this.#answerWith(listAnswer(fleet.models()));
@@ -170,10 +181,12 @@ export class Exchange {
     }
   }
 
-  /** Whether its reader is told how long it waits. The stream of an audio file has no comments. */
+  /** Whether its reader is told how long it waits. The stream of an audio file has no comments, nor
+   * have lines of JSON. */
   get #isTold(): boolean {
     const { request, input } = this;
-    if (!request.stream || request.route.path.endsWith('/audio/speech')) return false;
+    const { path, family } = request.route;
+    if (!request.stream || path.endsWith('/audio/speech') || family === 'ollama') return false;
     return this.options.feedback.isAlways || input.headers.has('x-queue-feedback');
   }
 
@@ -326,7 +339,7 @@ export class Exchange {
     // llama.cpp counts the first of several answers.
     const isPartial = units > 1 && upstream.kind === 'llama.cpp' && answersInTokens(request.route);
     const { model } = lease;
-    const maxTokens = json && maxAnswerTokens(json.fields);
+    const maxTokens = json && maxAnswerTokens(request.route, json.fields);
     request.sent({ upstream, model, units, isPartial, maxTokens }, this.options.now());
   }
 

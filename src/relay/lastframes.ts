@@ -4,7 +4,8 @@
  */
 import { hasText } from '../wire/bytes.ts';
 import { failureInStream, type ToldFailure } from '../wire/failures.ts';
-import type { FrameObserver } from '../wire/sse.ts';
+import { isLastFrame, type FrameObserver } from '../wire/sse.ts';
+import { readTokens, type Tokens } from '../wire/tokens.ts';
 
 /** The frames that say how a stream ended and what it cost: the last few, and an opening that says what the prompt was. */
 export class StreamEnds implements FrameObserver {
@@ -41,6 +42,17 @@ export class StreamEnds implements FrameObserver {
 
   get lastFrame(): Uint8Array | undefined {
     return this.#last[this.frames % keptFrames];
+  }
+
+  /** Whether its last frame says that nothing is missing. */
+  get isComplete(): boolean {
+    const { lastFrame } = this;
+    return lastFrame !== undefined && isLastFrame(lastFrame);
+  }
+
+  /** What it says that it cost. */
+  tokens(): Tokens {
+    return readTokens(this.lastFrames(), this.opening);
   }
 
   /** The last few in their order, as one text. */

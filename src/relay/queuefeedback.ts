@@ -289,6 +289,7 @@ function engineErrorFrame(status: number, text: string, family: Family): string 
   const data = {
     openai: { error: { message, type, param, code } },
     anthropic: { type: 'error', error: { type, message } },
+    ollama: { error: message },
     // No place for the type: llama.cpp says in it what others say in the code.
     responses: { type: 'error', code: code ?? type, message, param, sequence_number: 0 },
   }[family];

@@ -8,7 +8,7 @@ import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
 import { lastValueOf } from '../wire/json.ts';
 import type { JsonEnd } from '../wire/jsonend.ts';
 import type { ChunkReader } from '../wire/shortbody.ts';
-import { FrameStage, isLastFrame } from '../wire/sse.ts';
+import { FrameStage } from '../wire/sse.ts';
 import { outcomeOf, type Outcome } from '../request/settlement.ts';
 
 /** An answer that is passed on, and what is reported of it. */
@@ -129,8 +129,7 @@ class Relay {
   }
 
   #isComplete(): boolean {
-    const lastFrame = this.#passage.ends?.lastFrame;
-    return lastFrame !== undefined && isLastFrame(lastFrame);
+    return this.#passage.ends?.isComplete === true;
   }
 
   async #fail(controller: Controller, error: GatewayError): Promise<void> {

@@ -6,7 +6,7 @@ import { GatewayError } from '../wire/errors.ts';
 import { JsonBody, valueOf } from '../wire/jsonbody.ts';
 import { JsonScan } from '../wire/jsonscan.ts';
 import type { LiveRequest } from './live.ts';
-import { namesModelElsewhere, namesModelInQuery } from '../wire/modelnames.ts';
+import { namesModelElsewhere, namesModelInQuery, namesModelToOllama } from '../wire/modelnames.ts';
 import { searchOf, type Route } from '../wire/routes.ts';
 import type { BodyMemory } from './bodymemory.ts';
 import type { Caller } from './caller.ts';
@@ -167,15 +167,16 @@ async function scan(bytes: Uint8Array, request: LiveRequest): Promise<JsonBody> 
 /** Takes from the members of a body what the gateway needs. Throws what no engine could answer. */
 export function inspect(route: Route, json: JsonBody, request: LiveRequest): void {
   const { fields } = json;
-  const { model, stream } = fields;
+  const { stream } = fields;
+  const model = fields['model'] ?? (route.path === '/api/show' ? fields['name'] : undefined);
   if (model !== undefined && model !== null && typeof model !== 'string') {
     throw new GatewayError('invalid_field', {
       message: '"model" must be a string. Leave it out for the default model.',
       param: 'model',
     });
   }
-  if (request.caller.models !== undefined) assertOneModel(json);
-  request.asks(model ?? undefined, stream === true);
+  if (request.caller.models !== undefined) assertOneModel(json, route);
+  request.asks(model ?? undefined, route.streamsUnasked ? stream !== false : stream === true);
   const { needsOneOf } = route;
   if (needsOneOf !== undefined && !needsOneOf.some((field) => fields[field] !== undefined)) {
     throw new GatewayError('missing_field', {
@@ -186,12 +187,14 @@ export function inspect(route: Route, json: JsonBody, request: LiveRequest): voi
 }
 
 /** Throws when an engine may find another model in the body than the one that is checked. */
-function assertOneModel(json: JsonBody): void {
+function assertOneModel(json: JsonBody, { family }: Route): void {
   const { fields } = json;
   // Of two names the last is checked, and replaces the other. Go keeps the one before a null.
   const isTakenBack =
     fields['model'] === null && json.members.filter(({ key }) => key === 'model').length > 1;
-  const name = isTakenBack ? 'model' : Object.keys(fields).find(namesModelElsewhere);
+  const isElsewhere = (key: string) =>
+    namesModelElsewhere(key) || (family === 'ollama' && namesModelToOllama(key));
+  const name = isTakenBack ? 'model' : Object.keys(fields).find(isElsewhere);
   if (name === undefined) return;
   const isSpelling = /^model(\[|$)/i.test(name);
   throw new GatewayError('invalid_field', {

@@ -4,7 +4,7 @@
  */
 
 /** The wire format of a route's errors and of the last event of its streams. */
-export type Family = 'openai' | 'responses' | 'anthropic';
+export type Family = 'openai' | 'responses' | 'anthropic' | 'ollama';
 
 interface ErrorRow {
   status: number;
@@ -250,6 +250,7 @@ function anthropicType(status: number): string {
 /** Returns the JSON error body in the format of the family. */
 export function errorBody(error: GatewayError, family: Family): string {
   const { status, message, param, code } = error;
+  if (family === 'ollama') return JSON.stringify({ error: message });
   return JSON.stringify(
     family === 'anthropic'
       ? { type: 'error', error: { type: anthropicType(status), message } }
@@ -270,12 +271,14 @@ export function errorHeaders(error: GatewayError): Record<string, string> {
 }
 
 /**
- * Returns the last frame of an event stream that failed after it had begun. `data: [DONE]` never follows it.
+ * Returns the last frame of a stream that failed after it had begun. `data: [DONE]` never follows it. Ollama's streams
+ * are lines.
  * @param sequenceNumber for a Responses stream, which numbers its events: one more than the last relayed event's
  */
 export function errorFrame(error: GatewayError, family: Family, sequenceNumber = 0): string {
   if (family === 'anthropic') return `event: error\ndata: ${errorBody(error, family)}\n\n`;
   if (family === 'openai') return `data: ${errorBody(error, family)}\n\n`;
+  if (family === 'ollama') return `${errorBody(error, family)}\n`;
   const { code, message, param } = error;
   const data = { type: 'error', code, message, param, sequence_number: sequenceNumber };
   return `event: error\ndata: ${JSON.stringify(data)}\n\n`;

@@ -150,7 +150,7 @@ export function pickOf(
   allowed: readonly string[] | undefined,
   contextOf: ContextOf,
 ): ModelPick | undefined {
-  if (route.method !== 'GET') return undefined;
+  if (route.method !== 'GET' || route.family === 'ollama') return undefined;
   const isAnthropic = isAnthropicClient(headers);
   if (isLookup(route)) {
     const id = lookedUp(url);

@@ -14,6 +14,11 @@ export function namesModelElsewhere(name: string): boolean {
   return name !== 'model' && elsewhere.test(name);
 }
 
+/** Returns whether Ollama reads this member of a body as the name of a model where there is no `model`. */
+export function namesModelToOllama(name: string): boolean {
+  return /^name$/i.test(name);
+}
+
 /** Returns whether a query names a model. @param search with its question mark, or nothing */
 export function namesModelInQuery(search: string): boolean {
   return search

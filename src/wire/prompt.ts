@@ -2,7 +2,7 @@
  * What scheduling reads from a body: how many slots the request takes, how long its prompt is, and a chain of hashes
  * that finds earlier prompts with the same beginning. It validates nothing.
  */
-import type { Fields, Span } from './json.ts';
+import { isRecord, type Fields, type Span } from './json.ts';
 import { listFacts, type JsonBody } from './jsonbody.ts';
 import type { Route } from './routes.ts';
 
@@ -34,8 +34,11 @@ function choicesOf({ n, n_cmpl, best_of }: Fields): number {
 }
 
 /** Returns how many slots the request takes: one for each choice of each prompt; 0 if the route generates nothing. */
-export function unitsOf({ path, generates }: Route, fields: Fields): number {
+export function unitsOf({ path, generates, family }: Route, fields: Fields): number {
   if (!generates) return 0;
+  if (family === 'ollama') {
+    return path === '/api/embed' ? Math.min(countOf(fields['input']), maxUnits) : 1;
+  }
   if (path.includes('chat')) return Math.min(choicesOf(fields), maxUnits);
   if (path.includes('embedding')) {
     return Math.min(countOf(fields['input'] ?? fields['content']), maxUnits);
@@ -49,7 +52,13 @@ export function unitsOf({ path, generates }: Route, fields: Fields): number {
 const maxima = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'n_predict'];
 
 /** Returns the most tokens that a body allows one answer; `undefined` if it does not say. */
-export function maxAnswerTokens(fields: Fields): number | undefined {
+export function maxAnswerTokens({ family }: Route, fields: Fields): number | undefined {
+  if (family === 'ollama') {
+    const { options } = fields;
+    const most = isRecord(options) ? options['num_predict'] : undefined;
+    // Any other number is no maximum to Ollama.
+    return Number.isInteger(most) && (most as number) > 0 ? (most as number) : undefined;
+  }
   let most = -1;
   for (const name of maxima) {
     const value = fields[name];

@@ -18,6 +18,8 @@ export interface Route {
   body: 'json' | 'multipart' | 'none';
   /** `true` if the request occupies a slot of the engine; `false` for tokenizing and listing. */
   generates: boolean;
+  /** Whether the answer is a stream unless the body has `"stream": false`. */
+  streamsUnasked?: true;
   /** The body must have one of these fields; the engine checks everything else. */
   needsOneOf?: readonly string[];
   /** One line for the documentation. */
@@ -48,6 +50,7 @@ const free = { generates: false } as const;
 const multipart = { body: 'multipart' } as const;
 const anthropic = { family: 'anthropic' } as const;
 const responses = { family: 'responses' } as const;
+const ollama = { family: 'ollama', kinds: ['ollama'] } as const;
 
 const llama = { kinds: ['llama.cpp'] } as const;
 const vllm = { kinds: ['vllm'] } as const;
@@ -127,6 +130,19 @@ export const routes: readonly Route[] = [
   post('/score', 'Score pairs of texts (vLLM)', vllm),
   post('/classify', 'Classify texts (vLLM, SGLang)', vllmAndSglang),
   post('/pooling', 'Pool the hidden states of texts (vLLM)', vllm),
+
+  post('/api/chat', 'Answer a conversation (Ollama)', { ...ollama, streamsUnasked: true }),
+  post('/api/generate', 'Complete a prompt (Ollama)', { ...ollama, streamsUnasked: true }),
+  post('/api/embed', 'Embed texts (Ollama)', ollama),
+  post('/api/embeddings', 'Embed a text (Ollama)', ollama),
+  post('/api/show', 'Describe a model (Ollama)', {
+    ...ollama,
+    ...free,
+    needsOneOf: ['model', 'name'],
+  }),
+  get('/api/tags', 'List the models (Ollama)', ollama),
+  get('/api/ps', 'List the models that are loaded (Ollama)', ollama),
+  get('/api/version', 'Tell the version (Ollama)', ollama),
 ];
 
 /** Returns the path under which an engine of that kind serves the route, after its base URL. */
@@ -142,11 +158,12 @@ export function isServedBy({ kinds }: Route, kind: EngineKind): boolean {
 
 /** Returns the family whose error format a path gets. Works for unknown paths too. */
 export function familyOfPath(path: string): Family {
+  if (path.startsWith('/api/')) return 'ollama';
   return path === '/v1/messages' || path.startsWith('/v1/messages/') ? 'anthropic' : 'openai';
 }
 
 /** Routes that take a slot but whose answer is not generated text. */
-const reading = /embedding|rerank|score|classify|pooling|moderations|images|audio/;
+const reading = /embed|rerank|score|classify|pooling|moderations|images|audio/;
 
 /** Returns whether the answer of a route is generated text. */
 export function answersInTokens({ generates, path }: Route): boolean {

@@ -6,6 +6,8 @@
 import { decode } from './bytes.ts';
 
 export interface FrameObserver {
+  /** Whether each line is a frame, as in Ollama's streams; else a blank line ends one. */
+  readonly hasLines?: boolean;
   /**
    * Is called with each complete frame, including its blank line, as `bytes[start, end)`. If the blank line is CR LF,
    * only its CR is included: the frame is complete before the LF arrives. The bytes may be kept but not changed.
@@ -71,7 +73,7 @@ export class FrameStage {
       }
       if (!this.#lineIsEmpty) {
         this.#lineIsEmpty = true;
-        continue;
+        if (byte === CR || this.observer.hasLines !== true) continue;
       }
       this.#wasKept = this.#endFrame(chunk, start, i + 1, kept);
       if (!this.#wasKept) kept ??= [chunk.subarray(0, start)];

@@ -65,6 +65,15 @@ export function readTokens(end: Uint8Array, opening?: Uint8Array): Tokens {
   });
 }
 
+/** Reads Ollama's counts. @param end an answer, its end, or the last line of a stream */
+export function readOllamaTokens(end: Uint8Array): Tokens {
+  return defined({
+    promptTokens: counted(lastValueOf(end, 'prompt_eval_count')),
+    cachedTokens: undefined,
+    completionTokens: counted(lastValueOf(end, 'eval_count')),
+  });
+}
+
 /** Returns the sums over several answers; a count that one of them lacks is absent. */
 function sumOf(parts: readonly Tokens[]): Tokens {
   const sum = (name: keyof Tokens) => {
@@ -103,6 +112,11 @@ export class Edges {
   /** The whole answer as long as it is shorter than one of the two. */
   get whole(): Uint8Array | undefined {
     return this.#head.length < edgeBytes ? this.#head : undefined;
+  }
+
+  /** Reads Ollama's counts, which stand at the end. */
+  ollamaTokens(): Tokens {
+    return readOllamaTokens(this.#tail);
   }
 
   tokens(): Tokens {

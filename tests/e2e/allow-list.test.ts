@@ -104,11 +104,17 @@ const administrative = [
   'POST /sleep',
   'POST /wake_up',
   'GET /server_info',
-  'GET /api/version',
-  'GET /api/tags',
-  'POST /api/generate',
   'POST /api/pull',
+  'POST /api/push',
+  'POST /api/create',
+  'POST /api/copy',
   'DELETE /api/delete',
+  'POST /api/delete',
+  'POST /api/blobs/sha256:0',
+  'POST /api/signout',
+  'POST /api/me',
+  'POST /v1/api/pull',
+  'POST //api/pull/',
   'GET /v1/realtime',
   'GET /v1/files',
   'GET /v1/responses/resp_1',
@@ -166,7 +172,8 @@ const tricks = [
   'GET http://127.0.0.1/v1/models/../../slots',
 ];
 
-function familyOf(target: string): 'anthropic' | 'openai' {
+function familyOf(target: string): 'anthropic' | 'ollama' | 'openai' {
+  if (target.startsWith('/api/')) return 'ollama';
   return target.startsWith('/v1/messages') ? 'anthropic' : 'openai';
 }
 
@@ -180,6 +187,8 @@ describe('everything else', () => {
     if (familyOf(target) === 'anthropic') {
       expect(body).toMatchObject({ type: 'error', error: { type: 'not_found_error' } });
       expect(answer.header('request-id')).toBeString();
+    } else if (familyOf(target) === 'ollama') {
+      expect(body).toEqual({ error: expect.stringContaining('Unknown route') });
     } else {
       expect(body).toMatchObject({ error: { type: 'invalid_request_error' } });
     }

@@ -81,7 +81,9 @@ function bodyFor(route: Route, isStream: boolean): Asked {
 }
 
 describe('bodies, on every route', () => {
-  for (const route of routes.filter(({ path }) => !path.endsWith('/*'))) {
+  // One model is found in the list, and the lists of several Ollamas are made one: tests/e2e/ollama.
+  const isMade = ({ method, family }: Route) => method === 'GET' && family === 'ollama';
+  for (const route of routes.filter((each) => !each.path.endsWith('/*') && !isMade(each))) {
     test(`${route.method} ${route.path}`, async () => {
       const asked = bodyFor(route, false);
       const { exchange, request } = await relayed(asked, [plain(oddAnswer)]);

@@ -20,6 +20,7 @@ const exceptions: Record<string, string> = {
   'pages/openapi/engines': 'a part of one document: tests/unit/pages/openapi',
   'pages/openapi/errors': 'a part of one document: tests/unit/pages/openapi',
   'pages/openapi/images': 'a part of one document: tests/unit/pages/openapi',
+  'pages/openapi/ollama': 'a part of one document: tests/unit/pages/openapi',
   'pages/openapi/openai': 'a part of one document: tests/unit/pages/openapi',
   'pages/openapi/parts': 'a part of one document: tests/unit/pages/openapi',
   'pages/openapi/public': 'a part of one document: tests/unit/pages/openapi',

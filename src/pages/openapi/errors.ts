@@ -9,7 +9,7 @@ import { object, ref, string } from './parts.ts';
 import type { Schema } from './parts.ts';
 import type { Route } from '../../wire/routes.ts';
 
-type Envelope = 'openai' | 'anthropic';
+type Envelope = 'openai' | 'anthropic' | 'ollama';
 
 /** The codes that a client can receive; `client_closed_request` appears only in the log. */
 const codes = (Object.keys(errorTable) as ErrorCode[]).filter(
@@ -83,6 +83,11 @@ export const errorSchemas: Record<string, Schema> = {
     ['type', 'error'],
     'An error of the gateway itself, on Anthropic’s routes. The answer has the header `x-gateway-error`.',
   ),
+  OllamaError: object(
+    { error: string('What happened and what to do.') },
+    ['error'],
+    'An error of the gateway itself, on Ollama’s routes. The answer has the header `x-gateway-error`.',
+  ),
   EngineError: {
     ...object(
       {},
@@ -143,13 +148,19 @@ export function commonHeaders(envelope: Family): Record<string, OpenAPIV3.Refere
 /** Returns a message for Markdown, with `<` escaped, which would begin a tag. */
 const asText = (message: string) => message.replaceAll('<', '&lt;');
 
+const schemaNames = {
+  openai: 'Error',
+  anthropic: 'AnthropicError',
+  ollama: 'OllamaError',
+} as const;
+
 /** Returns the error answer of a status, with an example body for each code in `these`. */
 function errorResponse(
   envelope: Envelope,
   status: number,
   these: ErrorCode[],
 ): OpenAPIV3.ResponseObject {
-  const schema = ref(envelope === 'anthropic' ? 'AnthropicError' : 'Error');
+  const schema = ref(schemaNames[envelope]);
   // The gateway turns an engine's 401 or 403 into a 502.
   const isGatewayOnly = status === 401 || status === 403;
   const isFinal = these.some((code) => 'retryable' in errorTable[code]);
@@ -193,7 +204,8 @@ export class ErrorResponses {
 
   /** Returns the error answers of a route by status, and adds the referenced ones to `components`. */
   of(route: Route): OpenAPIV3.ResponsesObject {
-    const envelope = route.family === 'anthropic' ? 'anthropic' : 'openai';
+    const { family } = route;
+    const envelope = family === 'anthropic' || family === 'ollama' ? family : 'openai';
     const possible = codes.filter((code) => canEndWith(code, route));
     const engine = { $ref: '#/components/responses/EngineError' };
     return { ...this.#byStatus(envelope, possible), default: engine };

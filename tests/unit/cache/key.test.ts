@@ -131,3 +131,9 @@ describe('the key', () => {
     expect(keyOf(fields, { headers: asks('no-cache') })?.isFresh).toBe(true);
   });
 });
+
+test('of answers of Ollama only embeddings are kept: its seed and temperature are among its options', () => {
+  expect(keyOf({ temperature: 0, seed: 1 }, { path: '/api/chat' })).toBeUndefined();
+  expect(keyOf({ input: 'a' }, { path: '/api/embed' })).toBeDefined();
+  expect(keyOf({ prompt: 'a' }, { path: '/api/embeddings' })).toBeDefined();
+});

@@ -84,6 +84,7 @@ describe('sources', () => {
       usageRetentionDays: 90,
       budgetTimeZone: 'UTC',
       injectUsage: 'on',
+      ollamaLoading: 'off',
       metricsToken: undefined,
       metricsPort: 0,
       otelExporterOtlpEndpoint: undefined,

@@ -160,3 +160,9 @@ describe('errorFrame', () => {
     },
   );
 });
+
+test("Ollama's envelope is a text, and ends a stream as a line", () => {
+  const error = new GatewayError('upstream_reset', { message: 'm' });
+  expect(errorBody(error, 'ollama')).toBe('{"error":"m"}');
+  expect(errorFrame(error, 'ollama')).toBe('{"error":"m"}\n');
+});

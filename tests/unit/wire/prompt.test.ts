@@ -3,7 +3,7 @@
  */
 import { describe, expect, test } from 'bun:test';
 import { JsonBody } from '../../../src/wire/jsonbody.ts';
-import { blockBytes, promptFactsOf, unitsOf } from '../../../src/wire/prompt.ts';
+import { blockBytes, maxAnswerTokens, promptFactsOf, unitsOf } from '../../../src/wire/prompt.ts';
 import { routes, type Route } from '../../../src/wire/routes.ts';
 import { forSeeds, type Random } from '../../support/random.ts';
 
@@ -183,4 +183,19 @@ describe('the length of a prompt', () => {
       expect(promptFactsOf(new JsonBody(Buffer.from(text), {})).chain.length).toBe(0);
     }
   });
+});
+
+test("of Ollama's routes only several texts to embed take several slots", () => {
+  expect(unitsOf(route('/api/embed'), { input: ['a', 'b'] })).toBe(2);
+  expect(unitsOf(route('/api/chat'), { n: 3, input: ['a', 'b'] })).toBe(1);
+});
+
+test.each([
+  [{ options: { num_predict: 5 }, max_tokens: 1 }, 5],
+  [{ options: { num_predict: -1 } }, undefined],
+  [{ options: { num_predict: 0 } }, undefined],
+  [{ options: 'x', max_tokens: 1 }, undefined],
+  [{}, undefined],
+])("Ollama's maximum in %j is %p", (fields, most) => {
+  expect(maxAnswerTokens(route('/api/chat'), fields)).toBe(most);
 });

@@ -58,6 +58,14 @@ test('the allow-list is exactly this', () => {
     'POST /score',
     'POST /classify',
     'POST /pooling',
+    'POST /api/chat',
+    'POST /api/generate',
+    'POST /api/embed',
+    'POST /api/embeddings',
+    'POST /api/show',
+    'GET /api/tags',
+    'GET /api/ps',
+    'GET /api/version',
   ];
   expect(paths(routes)).toEqual(expected.sort());
 });
@@ -82,6 +90,10 @@ test('routes that take no slot are marked as not generating', () => {
       'POST /tokenize',
       'POST /detokenize',
       'POST /apply-template',
+      'POST /api/show',
+      'GET /api/tags',
+      'GET /api/ps',
+      'GET /api/version',
     ].sort(),
   );
 });
@@ -96,10 +108,11 @@ test('bodies are JSON, except uploads and GET', () => {
   for (const { method, body } of routes) expect(body === 'none').toBe(method === 'GET');
 });
 
-test('only a completion needs a prompt', () => {
+test('only a completion needs a prompt, and only a description of a model its name', () => {
   const needing = routes.filter(({ needsOneOf }) => needsOneOf !== undefined);
   expect(needing.map(({ path, needsOneOf }) => [path, needsOneOf])).toEqual([
     ['/v1/completions', ['prompt', 'prompt_embeds']],
+    ['/api/show', ['model', 'name']],
   ]);
 });
 
@@ -201,6 +214,9 @@ describe('familyOfPath', () => {
     ['/v1/messages/batches', 'anthropic'],
     ['/v1/messagesx', 'openai'],
     ['/v1/completions', 'openai'],
+    ['/api/chat', 'ollama'],
+    ['/api/pull', 'ollama'],
+    ['/apichat', 'openai'],
     ['/', 'openai'],
     ['/x/v1/messages', 'openai'],
   ] as const)('the envelope of %s is that of %s', (path, family) => {
@@ -209,7 +225,9 @@ describe('familyOfPath', () => {
 
   test('agrees with the table of routes', () => {
     for (const { path, family } of routes) {
-      expect(familyOfPath(path) === 'anthropic').toBe(family === 'anthropic');
+      for (const own of ['anthropic', 'ollama']) {
+        expect(familyOfPath(path) === own).toBe(family === own);
+      }
     }
   });
 });

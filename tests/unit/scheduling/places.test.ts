@@ -152,3 +152,66 @@ describe('the ranks', () => {
     expect(looks()).toBe(2);
   });
 });
+
+describe('those that come before', () => {
+  const names = (waiters: readonly Waiter[]) => waiters.map(({ job }) => job.caller.principal);
+
+  test('are the first of the callers that are next, at most three, and not the caller itself', () => {
+    const { places, enter, at } = stage();
+    const waiters = ['a', 'b', 'b', 'c', 'd', 'e', 'a'].map((name) => enter(name));
+    for (const waiter of waiters) at(waiter);
+    const [first, second] = waiters as [Waiter, Waiter];
+    const last = waiters.at(-1) as Waiter;
+    expect(places.before(first)).toEqual([]);
+    expect(places.before(second)).toEqual([first]);
+    expect(names(places.before(last))).toEqual(['b', 'c', 'd']);
+    expect(names(places.before(waiters[5] as Waiter))).toEqual(['a', 'b', 'c']);
+  });
+
+  test('are none at their cap, and none that wait elsewhere', () => {
+    const { lanes, places, enter, at } = stage();
+    const capped = enter('capped', { maxUnits: 1 });
+    capped.share.holder.running = 1;
+    lanes.rank(capped.share.holder);
+    enter('elsewhere', {}, groupOf(new SlotSet('b', 1, true)));
+    enter('a');
+    const mine = enter('b');
+    at(mine);
+    expect(names(places.before(mine))).toEqual(['a']);
+  });
+
+  test('are nobody where nothing was ranked', () => {
+    const { places, enter } = stage();
+    expect(places.before(enter('a'))).toEqual([]);
+    expect([...places.contested([])]).toEqual([]);
+  });
+});
+
+test('the jobs of a caller are in one order, whatever their size', () => {
+  const { enter, at } = stage();
+  const own = [1, 2, 1, 3].map((units) => enter('a', { units }));
+  enter('b');
+  expect(own.map(at)).toEqual([1, 3, 4, 5]);
+});
+
+test('a caller that was granted longer ago is before others with the same counter', () => {
+  const { enter, at } = stage();
+  const [lately, long, never] = ['lately', 'long', 'never'].map((name) => enter(name)) as [
+    Waiter,
+    Waiter,
+    Waiter,
+  ];
+  lately.share.grantedAt = 9;
+  long.share.grantedAt = 2;
+  expect([lately, long, never].map(at)).toEqual([3, 2, 1]);
+});
+
+test('two engines are connected through a third one', () => {
+  const { slots, enter, places } = stage();
+  const [second, third] = ['b', 'c'].map((id) => new SlotSet(id, 1, true)) as [SlotSet, SlotSet];
+  enter('a', {}, groupOf(slots, second));
+  enter('b', {}, groupOf(third));
+  enter('c', {}, groupOf(second, third));
+  expect(places.competing([slots], 1e9)).toBe(3);
+  expect(new Set(places.contested([third]))).toEqual(new Set([slots, second, third]));
+});

@@ -146,7 +146,7 @@ export class Exchange {
       const body =
         route.body === 'none'
           ? undefined
-          : await readBody(input.body, headers.get('content-length'), request, {
+          : await readBody(input.body, headers, request, {
               maxBytes: maxBodyBytes,
               memory: bodyMemory,
             });

@@ -133,9 +133,8 @@ async function pass(request: Request): Promise<Response> {
 async function passLive(request: Request, asked: LiveRequest): Promise<Response> {
   const { signal } = asked;
   const bounds = { maxBytes: config.maxBodyBytes, memory: bodyMemory };
-  const length = request.headers.get('content-length');
   const body = has('body')
-    ? await readBody(request, length, asked, bounds)
+    ? await readBody(request, request.headers, asked, bounds)
     : await bytesOf(request);
   if (!has('parse')) return await send(request, body, { uniqueId: asked.uniqueId, signal });
   const reading = readJson(body, asked);

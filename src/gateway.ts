@@ -148,6 +148,7 @@ export async function makeParts({
     mayLoadOllama: config.ollamaLoading === 'on',
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
+    idleSeconds: Math.ceil(config.keepAliveTimeoutMs / 1_000),
     bodyMemory: new BodyMemory(
       bodyBounds(config.maxBodyBytesTotal, config.maxBodyBytes, memoryBytes()),
     ),

@@ -283,6 +283,13 @@ export const settings = [
   timeout('TOTAL_TIMEOUT_MS', 3_600_000, 'Longest time of a request at the inference server'),
   timeout('REQUEST_BODY_TIMEOUT_MS', 60_000, 'Longest wait for the body of a request'),
   setting(
+    'KEEP_ALIVE_TIMEOUT_MS',
+    // More is not taken by the runtime, which counts whole seconds.
+    Type.Integer({ minimum: 1_000, maximum: 255_000 }),
+    75_000,
+    "How long a client's connection may be idle, in milliseconds, rounded up to seconds. Must be longer than the idle time of a proxy in front.",
+  ),
+  setting(
     'SHUTDOWN_GRACE_MS',
     milliseconds,
     30_000,

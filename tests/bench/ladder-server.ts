@@ -119,7 +119,7 @@ async function pass(request: Request): Promise<Response> {
   if (!has('abort')) return await send(request, await bytesOf(request), { uniqueId });
   const asked = new LiveRequest(requestId, route, caller, now(), uniqueId);
   live.add(asked);
-  asked.readBy(new Client(request, () => null));
+  asked.readBy(new Client(request, () => null, 75));
   try {
     const answer = await passLive(request, asked);
     answer.headers.set('x-request-id', requestId);
@@ -183,7 +183,7 @@ function run(request: Request): Promise<Response> {
   const caller = keys.find(presented, headers, epochNow());
   const { requestId: id, uniqueId } = idsOf(request);
   const input = { id, uniqueId, caller, route, method, url, headers, body: request };
-  return runs.start(input, new Client(request, () => null));
+  return runs.start(input, new Client(request, () => null, 75));
 }
 
 function handler(): Handler {

@@ -143,7 +143,11 @@ export async function makeParts({
     tracing,
     cache: config.responseCache === 'on' ? new ResponseCache({ maxBytes, ttlMs, now }) : undefined,
     isCacheShared: config.responseCacheShared === 'on',
-    feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
+    feedback: {
+      isAlways: config.queueFeedback === 'on',
+      afterMs: config.queueFeedbackAfterMs,
+      everyMs: config.queueFeedbackEveryMs,
+    },
     injectUsage: config.injectUsage === 'on',
     mayLoadOllama: config.ollamaLoading === 'on',
     deadlines: config,

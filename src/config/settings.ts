@@ -198,6 +198,12 @@ export const settings = [
     'How long a stream waits before these comments begin, in milliseconds.',
   ),
   setting(
+    'QUEUE_FEEDBACK_EVERY_MS',
+    Type.Integer({ minimum: 100, maximum: 2 ** 31 - 1 }),
+    2_000,
+    'How long such a stream is silent before its next comment, also between two tokens, in milliseconds; in a long queue up to five times that.',
+  ),
+  setting(
     'RETRY_POLICY',
     oneOf('never', 'unsent', 'resets'),
     'unsent',

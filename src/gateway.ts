@@ -143,11 +143,16 @@ export async function makeParts({
     tracing,
     cache: config.responseCache === 'on' ? new ResponseCache({ maxBytes, ttlMs, now }) : undefined,
     isCacheShared: config.responseCacheShared === 'on',
-    feedback: { isAlways: config.queueFeedback === 'on', afterMs: config.queueFeedbackAfterMs },
+    feedback: {
+      isAlways: config.queueFeedback === 'on',
+      afterMs: config.queueFeedbackAfterMs,
+      everyMs: config.queueFeedbackEveryMs,
+    },
     injectUsage: config.injectUsage === 'on',
     mayLoadOllama: config.ollamaLoading === 'on',
     deadlines: config,
     maxBodyBytes: config.maxBodyBytes,
+    idleSeconds: Math.ceil(config.keepAliveTimeoutMs / 1_000),
     bodyMemory: new BodyMemory(
       bodyBounds(config.maxBodyBytesTotal, config.maxBodyBytes, memoryBytes()),
     ),

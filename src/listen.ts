@@ -22,8 +22,6 @@ export interface Place {
 
 /** How long to wait for the last bytes to be sent. */
 const lastBytesMs = 500;
-/** How long a connection may stand still, in seconds; as Elysia has it. */
-const idleSeconds = 30;
 
 export function placesOf({ host, port, metricsPort }: Config): Place[] {
   const own = { hostname: host, port, chosenBy: '--port or PORT' };
@@ -57,7 +55,7 @@ export class Listener {
   constructor(
     private readonly app: App,
     private readonly config: Config,
-    private readonly parts: Pick<Parts, 'metrics' | 'log'>,
+    private readonly parts: Pick<Parts, 'metrics' | 'log' | 'idleSeconds'>,
     private certificate: Certificate | undefined,
   ) {}
 
@@ -85,7 +83,6 @@ export class Listener {
       app.server = Bun.serve({
         hostname: this.config.host,
         port: earlier.port as number, // It listens on one.
-        idleTimeout: idleSeconds,
         fetch: app.fetch,
         ...this.#options(),
       });
@@ -122,6 +119,7 @@ export class Listener {
   #options() {
     const { certificate } = this;
     return {
+      idleTimeout: this.parts.idleSeconds,
       // With a certificate its successor listens at the same time; without one, a second gateway must not start here.
       reusePort: certificate !== undefined,
       // In effect no limit: Bun's own 413 has no error body. The gateway enforces MAX_BODY_BYTES itself.

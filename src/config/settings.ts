@@ -198,6 +198,12 @@ export const settings = [
     'How long a stream waits before these comments begin, in milliseconds.',
   ),
   setting(
+    'QUEUE_FEEDBACK_EVERY_MS',
+    Type.Integer({ minimum: 100, maximum: 2 ** 31 - 1 }),
+    2_000,
+    'How long such a stream is silent before its next comment, also between two tokens, in milliseconds; in a long queue up to five times that.',
+  ),
+  setting(
     'RETRY_POLICY',
     oneOf('never', 'unsent', 'resets'),
     'unsent',
@@ -282,6 +288,13 @@ export const settings = [
   timeout('IDLE_TIMEOUT_MS', 300_000, 'Longest silence within a stream'),
   timeout('TOTAL_TIMEOUT_MS', 3_600_000, 'Longest time of a request at the inference server'),
   timeout('REQUEST_BODY_TIMEOUT_MS', 60_000, 'Longest wait for the body of a request'),
+  setting(
+    'KEEP_ALIVE_TIMEOUT_MS',
+    // More is not taken by the runtime, which counts whole seconds.
+    Type.Integer({ minimum: 1_000, maximum: 255_000 }),
+    75_000,
+    "How long a client's connection may be idle, in milliseconds, rounded up to seconds. Must be longer than the idle time of a proxy in front.",
+  ),
   setting(
     'SHUTDOWN_GRACE_MS',
     milliseconds,

@@ -9,18 +9,19 @@ export interface TimeoutSetter {
   timeout(request: Request, seconds: number): void;
 }
 
-/** Bun closes connections that stand still; the gateway's own deadlines decide instead, while a request is open. */
-const idleSeconds = 30;
-
 /** It listens to the client's signal itself, and so needs no new function for each request. */
 export class Client implements Reader, EventListenerObject {
   #reads: Abortable | undefined;
   #isHeldOpen = false;
 
-  /** @param server returns what has the connection; `null` while nothing listens */
+  /**
+   * @param server returns what has the connection; `null` while nothing listens
+   * @param idleSeconds after which Bun closes a connection; while a request is open the gateway's deadlines decide instead
+   */
   constructor(
     private readonly request: Request,
     private readonly server: () => TimeoutSetter | null,
+    private readonly idleSeconds: number,
   ) {}
 
   get hasLeft(): boolean {
@@ -50,6 +51,6 @@ export class Client implements Reader, EventListenerObject {
 
   letGo(): void {
     // After the answer has ended it has no effect, and the kept-alive connection would never time out.
-    if (this.#isHeldOpen) this.server()?.timeout(this.request, idleSeconds);
+    if (this.#isHeldOpen) this.server()?.timeout(this.request, this.idleSeconds);
   }
 }

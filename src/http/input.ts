@@ -4,6 +4,7 @@
  */
 import { GatewayError } from '../wire/errors.ts';
 import { InputError } from '../config/problems.ts';
+import { codingOf, decodedParts, type Coding } from '../request/coding.ts';
 import { parseObject } from '../wire/json.ts';
 import { searchOf } from '../wire/routes.ts';
 
@@ -24,12 +25,13 @@ export function endOf(request: Request, cause: unknown): unknown {
 
 const maxBodyBytes = 65_536;
 
-/** Reads a small body whole. */
+/** Reads a small body whole, decoded. */
 export async function readSmall(request: Request): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;
+  const coding = codingOf(request.headers.get('content-encoding'));
   try {
-    for await (const part of request.body ?? []) {
+    for await (const part of decoded(request.body ?? [], coding)) {
       length += part.length;
       if (length > maxBodyBytes) break;
       parts.push(part);
@@ -38,8 +40,21 @@ export async function readSmall(request: Request): Promise<Uint8Array> {
     throw endOf(request, cause);
   }
   if (length <= maxBodyBytes) return Buffer.concat(parts);
-  const message = `The body is larger than ${maxBodyBytes} bytes, the most that this route takes. Send a smaller one.`;
-  throw new GatewayError('body_too_large', { message });
+  throw tooLarge();
+}
+
+function decoded(
+  parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  coding: Coding | undefined,
+): AsyncIterable<Uint8Array> | Iterable<Uint8Array> {
+  if (coding === undefined) return parts;
+  return decodedParts(parts, coding, { maxBytes: maxBodyBytes, error: tooLarge });
+}
+
+function tooLarge(): GatewayError {
+  return new GatewayError('body_too_large', {
+    message: `The body is larger than ${maxBodyBytes} bytes, the most that this route takes. Send a smaller one.`,
+  });
 }
 
 export async function readObject(request: Request): Promise<Record<string, unknown>> {

@@ -12,7 +12,10 @@ import { withoutKey } from '../wire/querykey.ts';
 import { routes } from '../wire/routes.ts';
 import { deploymentOf, deploymentsPath } from '../wire/spelling.ts';
 
-export interface ProxyOptions extends RunOptions, ClientDoor {}
+export interface ProxyOptions extends RunOptions, ClientDoor {
+  /** How long a client's connection may be idle. */
+  idleSeconds: number;
+}
 
 /**
  * The plugin with every route of the table.
@@ -38,7 +41,7 @@ export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null)
           ? withoutValues(request.headers, presentedKeys(request))
           : request.headers;
         const input = { id, uniqueId, caller, route, method, url, headers, body: request };
-        return runs.start(input, new Client(request, server));
+        return runs.start(input, new Client(request, server, options.idleSeconds));
       },
       { parse: 'none' },
     );
@@ -64,7 +67,10 @@ function deployments(options: ProxyOptions, runs: Runs, server: () => TimeoutSet
           const { route, model: deployedModel } = deployment;
           const url = withoutKey(request.url);
           const input = { id, uniqueId, caller, route, method, url, headers, body: request };
-          return runs.start({ ...input, deployedModel }, new Client(request, server));
+          return runs.start(
+            { ...input, deployedModel },
+            new Client(request, server, options.idleSeconds),
+          );
         },
         { parse: 'none' },
       )

@@ -52,13 +52,12 @@ export function attempt(options: Attempt): Promise<Response> {
 
 /**
  * Returns the headers for the engine. An engine reads a body as its headers say: for a key that may not use every model
- * they must say what the gateway has read, uncompressed JSON or an uncompressed form.
+ * they must say what the gateway has read, JSON or a form.
  */
 function headersFor(client: Headers, request: LiveRequest, apiKey: string | undefined) {
   const headers = upstreamHeaders(client, request, apiKey);
   const { route, caller } = request;
   if (caller.models === undefined || route.body === 'none') return headers;
-  delete headers['content-encoding'];
   if (route.body === 'json') headers['content-type'] = 'application/json';
   return headers;
 }

@@ -60,7 +60,7 @@ type Scheduling = Pick<
 
 export interface ExchangeOptions extends HoldingOptions, Scheduling {
   maxBodyBytes: number;
-  feedback: { isAlways: boolean; afterMs: number };
+  feedback: { isAlways: boolean; afterMs: number; everyMs: number };
   /** Whether engines that count the tokens of a stream only when asked to are asked. */
   injectUsage: boolean;
   /** Whether clients of Ollama may decide which models are in its memory, and how. */
@@ -97,9 +97,6 @@ interface Sent {
   body: Uint8Array<ArrayBuffer> | undefined;
   json: JsonBody | undefined;
 }
-
-/** How often a request that waits is told its place. */
-const feedbackMs = 2_000;
 
 export class Exchange {
   readonly #pick: ModelPick | undefined;
@@ -146,7 +143,7 @@ export class Exchange {
       const body =
         route.body === 'none'
           ? undefined
-          : await readBody(input.body, headers.get('content-length'), request, {
+          : await readBody(input.body, headers, request, {
               maxBytes: maxBodyBytes,
               memory: bodyMemory,
             });
@@ -197,7 +194,7 @@ export class Exchange {
     return withFeedback({
       answer: this.#answerOnce(sent).catch((thrown: unknown) => this.#fail(thrown)),
       afterMs: feedback.afterMs,
-      everyMs: feedbackMs,
+      everyMs: feedback.everyMs,
       report: () => {
         const report = pool.report(sent.job);
         if (report === undefined) return undefined;

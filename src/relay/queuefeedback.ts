@@ -1,9 +1,10 @@
 /**
- * Tells the client of a stream that it waits: comments with its place in the queue until the answer is there. From the
- * first of them on the status is 200, so that every failure comes as its family's error event. It never writes a comment
- * into the answer itself, whose bytes pass unchanged, and decides nothing about the queue.
+ * Tells the client of a stream that it waits: comments with its place in the queue until the answer is there, and in each
+ * gap of it. From the first of them on the status is 200, so that every failure comes as its family's error event. It
+ * decides nothing about the queue.
  */
 import { readUpTo, type ChunkReader } from '../wire/shortbody.ts';
+import { FilledGaps, idleFrame } from './gaps.ts';
 import { viewOf } from '../wire/bytes.ts';
 import { errorFrame, GatewayError, type Family } from '../wire/errors.ts';
 import { isRecord } from '../wire/json.ts';
@@ -12,7 +13,10 @@ import { setRealTimer, type SetTimer } from '../request/timer.ts';
 export interface FeedbackOptions {
   /** What the client would have got without feedback. */
   answer: Promise<Response>;
-  /** How long nothing is sent, and how often a comment is sent from then on at the most, in milliseconds. */
+  /**
+   * How long nothing is sent, and how often a comment is sent from then on at the most, in milliseconds; a gap of the answer
+   * is no longer than `everyMs`.
+   */
   afterMs: number;
   everyMs: number;
   /**
@@ -43,12 +47,17 @@ const maxErrorBytes = 64 * 1024;
 const maxQuotedChars = 500;
 
 /**
- * Returns the answer itself when it comes within `afterMs`, or throws what it throws; else an event stream that begins
- * with comments and goes on with the answer.
+ * Returns the answer itself when it comes within `afterMs`, with its gaps filled, or throws what it throws; else an event
+ * stream that begins with comments and goes on with the answer.
  */
 export async function withFeedback(options: FeedbackOptions): Promise<Response> {
   const wait = new Wait(options.answer, options.setTimer ?? setRealTimer);
-  if ((await wait.atMost(options.afterMs)) !== undefined) return await options.answer;
+  if ((await wait.atMost(options.afterMs)) !== undefined) {
+    const answer = await options.answer;
+    if (!isEventStream(answer)) return answer;
+    const { status, headers } = answer;
+    return new Response(bodyOf(wait, options), { status, headers });
+  }
   return new Response(bodyOf(wait, options), {
     headers: {
       ...options.headers,
@@ -98,8 +107,9 @@ class Wait {
 
 /** Makes the body: comments, read only as fast as the client takes them, and the answer from its first byte on. */
 function bodyOf(wait: Wait, options: FeedbackOptions): Body {
-  const { answer, everyMs, report, onCancel } = options;
+  const { answer, everyMs, family, report, onCancel, setTimer } = options;
   let reader: Reader | undefined;
+  let gaps: FilledGaps | undefined;
   let hasBegun = false;
   let pauseMs = everyMs;
   let isOver = false;
@@ -122,19 +132,31 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
     if (settled === undefined) {
       const reported = report();
       pauseMs = pauseAfter(reported, everyMs);
-      controller.enqueue(Buffer.from(comment(reported)));
+      controller.enqueue(Buffer.from(idleFrame(family, comment(reported))));
       return;
     }
-    const body = await eventsOf(settled, options.family);
+    const body = await eventsOf(settled, family);
     if (isOver) return discard(body);
     if (body === undefined) return await fail(controller);
-    reader = body.getReader();
+    const opened: Reader = body.getReader();
+    reader = opened;
+    const filled = new FilledGaps({
+      read: () => opened.read(),
+      everyMs,
+      family,
+      ...(setTimer && { setTimer }),
+    });
+    gaps = filled;
     // An answer can break while the client does not read, and must not be held until it does.
-    reader.closed.catch(() => fail(controller));
-    await pass(reader, controller);
+    reader.closed.catch(async () => {
+      // What was read before is passed on first.
+      await Bun.sleep(0);
+      await fail(controller);
+    });
+    await pass(filled, controller);
   }
 
-  async function pass(from: Reader, controller: Controller): Promise<void> {
+  async function pass(from: FilledGaps, controller: Controller): Promise<void> {
     try {
       const { done, value } = await from.read();
       if (isOver) return;
@@ -148,7 +170,7 @@ function bodyOf(wait: Wait, options: FeedbackOptions): Body {
 
   return new ReadableStream<Uint8Array>(
     {
-      pull: (controller) => (reader ? pass(reader, controller) : proceed(controller)),
+      pull: (controller) => (gaps ? pass(gaps, controller) : proceed(controller)),
       cancel() {
         isOver = true;
         if (reader !== undefined) return discard(reader);
@@ -175,11 +197,11 @@ function pauseAfter(report: ReturnType<FeedbackOptions['report']>, everyMs: numb
 }
 
 function comment(report: ReturnType<FeedbackOptions['report']>): string {
-  if (report === undefined) return ': waiting for the first token\n\n';
+  if (report === undefined) return 'waiting for the first token';
   const { place, waitSeconds, reason } = report;
   const isKnown = waitSeconds !== undefined && Number.isFinite(waitSeconds);
   const about = isKnown ? `, about ${Math.max(1, Math.ceil(waitSeconds))} s` : '';
-  return `: queued, place ${place}${about}${reason}\n\n`;
+  return `queued, place ${place}${about}${reason}`;
 }
 
 function discard(body: { cancel(): Promise<void> } | undefined): void {
@@ -195,18 +217,28 @@ async function eventsOf(settled: Settled, family: Family): Promise<Body | undefi
     return bodyWith(errorFrame(isOurs ? error : new GatewayError('internal_error'), family));
   }
   const { response } = settled;
+  if (isEventStream(response)) return response.body as Body;
   const { ok, status, headers } = response;
   const body = response.body as Body | null;
   const type = headers.get('content-type') ?? '';
   if (body === null) return bodyWith(ok ? '' : engineErrorFrame(status, '', family));
   const isReadable = (headers.get('content-encoding') ?? 'identity') === 'identity';
-  if (isReadable && type.startsWith('text/event-stream')) return body;
   if (!ok) return bodyWith(engineErrorFrame(status, isReadable ? await textOf(body) : '', family));
   if (isReadable && /^(text\/|application\/json)/.test(type)) return asOneFrame(body);
   discard(body);
   const message =
     'The inference server answered with something that does not fit into an event stream. Ask again without queue feedback.';
   return bodyWith(errorFrame(new GatewayError('upstream_malformed', { message }), family));
+}
+
+/** Whether an answer can be read as an event stream. */
+function isEventStream({ headers, body }: Response): boolean {
+  const isReadable = (headers.get('content-encoding') ?? 'identity') === 'identity';
+  return (
+    isReadable &&
+    (headers.get('content-type') ?? '').startsWith('text/event-stream') &&
+    body !== null
+  );
 }
 
 function bodyWith(text: string): Body {

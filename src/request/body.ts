@@ -10,6 +10,7 @@ import { namesModelElsewhere, namesModelInQuery, namesModelToOllama } from '../w
 import { searchOf, type Route } from '../wire/routes.ts';
 import type { BodyMemory } from './bodymemory.ts';
 import type { Caller } from './caller.ts';
+import { codingOf, decodedParts, type Coding } from './coding.ts';
 import { pace } from './pace.ts';
 
 /** To read in parts, which can be counted, costs 20 µs and more: conversations are read at once. */
@@ -19,27 +20,31 @@ const uncountedBytes = 1024 * 1024;
 export interface BodySource {
   /** Resolves with the whole body. Looking at `body` makes a stream of it, which costs more. */
   bytes(): Promise<Uint8Array>;
-  readonly body: ReadableStream<Uint8Array> | null;
+  readonly body: AsyncIterable<Uint8Array> | null;
 }
 
 /**
- * Reads a whole body as bytes, at most `maxBytes` of them, and counts them in `request`: also those of a body that never
- * became whole, unless it is small, and the announced length of one that is too large. Takes its memory first; who
- * called gives that back. Throws `body_too_large` and `queue_full`.
- * @param declared its `content-length`; `null` without one
+ * Reads a whole body as bytes, decoded, at most `maxBytes` of them, and counts them in `request`: also those of a body that
+ * never became whole, unless it is small, and the announced length of one that is too large. Takes its memory first; who
+ * called gives that back. Throws `body_too_large`, `queue_full`, `unsupported_content_encoding` and
+ * `invalid_content_encoding`.
+ * @param headers of the request, for its `content-length` and `content-encoding`
  */
 export async function readBody(
   source: BodySource,
-  declared: string | null,
+  headers: Headers,
   request: LiveRequest,
   { maxBytes, memory }: { maxBytes: number; memory: BodyMemory },
 ): Promise<Uint8Array<ArrayBuffer>> {
+  const coding = codingOf(headers.get('content-encoding'));
+  const declared = headers.get('content-length');
   const announced = declared === null ? Number.NaN : Number(declared);
-  const length = Number.isSafeInteger(announced) ? announced : undefined;
-  if (length !== undefined && length > maxBytes) {
-    request.bodyCounted(length);
+  if (announced > maxBytes && Number.isSafeInteger(announced)) {
+    request.bodyCounted(announced);
     throw tooLarge(maxBytes);
   }
+  const isKnown = Number.isSafeInteger(announced) && coding === undefined;
+  const length = isKnown ? announced : undefined;
   const take = (more: number) => {
     memory.take(request.caller.keyId, more);
     request.bodyHolds(request.bodyHeld + more);
@@ -51,12 +56,21 @@ export async function readBody(
     const reading =
       length !== undefined && length <= uncountedBytes
         ? (source.bytes() as Promise<Uint8Array<ArrayBuffer>>)
-        : readCounted(source, request, { maxBytes, length, take });
+        : readCounted(partsOf(source, coding, maxBytes), request, { maxBytes, length, take });
     reading.then(resolve, reject);
   });
   request.onAbort(undefined);
   request.bodyCounted(bytes.length);
   return bytes;
+}
+
+function partsOf(
+  { body }: BodySource,
+  coding: Coding | undefined,
+  maxBytes: number,
+): AsyncIterable<Uint8Array> | null {
+  if (coding === undefined || body === null) return body;
+  return decodedParts(body, coding, { maxBytes, error: () => tooLarge(maxBytes) });
 }
 
 function tooLarge(maxBytes: number): GatewayError {
@@ -70,7 +84,7 @@ const firstBytes = 64 * 1024;
 
 interface Counting {
   maxBytes: number;
-  /** The announced length; `undefined` without one. */
+  /** The announced length; `undefined` without one, and of a coded body. */
   length: number | undefined;
   /** Takes more memory. Throws where there is none. */
   take(bytes: number): void;
@@ -78,14 +92,14 @@ interface Counting {
 
 /** Reads and counts a body until it ends or has more than `maxBytes`. */
 async function readCounted(
-  source: BodySource,
+  parts: AsyncIterable<Uint8Array> | null,
   request: LiveRequest,
   { maxBytes, length, take }: Counting,
 ): Promise<Uint8Array<ArrayBuffer>> {
   // The system gives memory to what is written alone, so that a body which does not come costs none.
   let bytes = new Uint8Array(length ?? 0);
   let size = 0;
-  for await (const part of source.body ?? []) {
+  for await (const part of parts ?? []) {
     if (request.code !== undefined) break; // Nobody waits for it any more.
     const end = size + part.length;
     request.bodyCounted(end);

@@ -24,6 +24,10 @@ export const errorTable = {
     status: 400,
     message: 'A field or parameter has an invalid value. /docs lists what each route accepts.',
   },
+  invalid_content_encoding: {
+    status: 400,
+    message: 'The body cannot be decoded as its Content-Encoding says. Send it uncompressed.',
+  },
   model_required: {
     status: 400,
     message: 'This gateway serves several models. Name one in "model"; GET /v1/models lists them.',
@@ -81,6 +85,12 @@ export const errorTable = {
     message: 'The request body did not arrive in time (REQUEST_BODY_TIMEOUT_MS). Send it again.',
   },
   body_too_large: { status: 413, message: 'The request body is too large. Send a smaller one.' },
+  unsupported_content_encoding: {
+    status: 415,
+    retryable: false,
+    message:
+      'The body has a Content-Encoding that is not known here. Use one of gzip, deflate, br and zstd, or send it uncompressed.',
+  },
   websocket_unsupported: {
     status: 426,
     retryable: false,

@@ -23,6 +23,8 @@ const keptFromEngine = new Set<string>([
   ...hopByHop,
   'host',
   'content-length',
+  // A body is decoded before it is sent on.
+  'content-encoding',
   'expect',
   'accept-encoding',
   // The client's credentials are for the gateway; the engine must not see them.

@@ -55,7 +55,7 @@ export function invalidJson(bytes: Uint8Array, cause?: unknown): GatewayError {
   const message =
     bytes.length === 0
       ? 'The body is empty. It must be one JSON object, such as {"prompt": "Hello"}.'
-      : 'The body is not valid JSON. Check quotes and commas, and send it uncompressed, as UTF-8.';
+      : 'The body is not valid JSON. Check quotes and commas, and send it as UTF-8. A compressed body needs its Content-Encoding header.';
   return new GatewayError('invalid_json', { message, cause });
 }
 

@@ -119,7 +119,7 @@ async function pass(request: Request): Promise<Response> {
   if (!has('abort')) return await send(request, await bytesOf(request), { uniqueId });
   const asked = new LiveRequest(requestId, route, caller, now(), uniqueId);
   live.add(asked);
-  asked.readBy(new Client(request, () => null));
+  asked.readBy(new Client(request, () => null, 75));
   try {
     const answer = await passLive(request, asked);
     answer.headers.set('x-request-id', requestId);
@@ -133,9 +133,8 @@ async function pass(request: Request): Promise<Response> {
 async function passLive(request: Request, asked: LiveRequest): Promise<Response> {
   const { signal } = asked;
   const bounds = { maxBytes: config.maxBodyBytes, memory: bodyMemory };
-  const length = request.headers.get('content-length');
   const body = has('body')
-    ? await readBody(request, length, asked, bounds)
+    ? await readBody(request, request.headers, asked, bounds)
     : await bytesOf(request);
   if (!has('parse')) return await send(request, body, { uniqueId: asked.uniqueId, signal });
   const reading = readJson(body, asked);
@@ -184,7 +183,7 @@ function run(request: Request): Promise<Response> {
   const caller = keys.find(presented, headers, epochNow());
   const { requestId: id, uniqueId } = idsOf(request);
   const input = { id, uniqueId, caller, route, method, url, headers, body: request };
-  return runs.start(input, new Client(request, () => null));
+  return runs.start(input, new Client(request, () => null, 75));
 }
 
 function handler(): Handler {

@@ -3,6 +3,7 @@
  * reaches the engine byte for byte, and the engine judges it.
  */
 import { afterAll, beforeEach, describe, expect, test } from 'bun:test';
+import * as zlib from 'node:zlib';
 import { startDemoEngine } from '../../src/demo/engine.ts';
 import { key, startGateway } from '../support/gatewayprocess.ts';
 import { RawClient } from '../support/rawclient.ts';
@@ -381,5 +382,69 @@ describe('a multipart body', () => {
     const answer = await post(`${gateway.url}/v1/audio/transcriptions`, 'nothing of that');
     expect(answer.headers.has('x-gateway-error')).toBe(false);
     expect(engine.requests).toHaveLength(1);
+  });
+});
+
+describe('a coded body', () => {
+  const text = Buffer.from('{"prompt":"hi","max_tokens":1,  "extra": [1.0]}');
+  const codings = [
+    ['gzip', () => zlib.gzipSync(text)],
+    ['deflate', () => zlib.deflateSync(text)],
+    ['br', () => zlib.brotliCompressSync(text)],
+    ['zstd', () => zlib.zstdCompressSync(text)],
+  ] as const;
+
+  test.each(codings)(
+    'in %s reaches the engine decoded, with its length',
+    async (coding, encode) => {
+      const headers = { 'content-encoding': coding, 'content-type': 'application/json' };
+      const answer = await post(`${gateway.url}/v1/completions`, encode(), headers);
+      expect(answer.status).toBe(200);
+      const [request] = engine.requests;
+      expect(request?.body.toString()).toBe(text.toString());
+      expect(request?.headers['content-encoding']).toBeUndefined();
+      expect(request?.headers['content-length']).toBe(String(text.length));
+    },
+  );
+
+  test('that is a form reaches the engine as a form', async () => {
+    const form = new FormData();
+    form.append('model', 'demo');
+    form.append('file', new Blob(['sound']), 'a.wav');
+    const plain = new Response(form);
+    const headers = {
+      'content-encoding': 'gzip',
+      'content-type': plain.headers.get('content-type') ?? '',
+    };
+    const body = Bun.gzipSync(await plain.arrayBuffer());
+    const answer = await post(`${gateway.url}/v1/audio/transcriptions`, body, headers);
+    expect(answer.status).toBe(200);
+    expect(engine.requests[0]?.body.toString()).toContain('sound');
+  });
+
+  test('that unpacks to more than a body may have is refused', async () => {
+    const headers = { 'content-encoding': 'gzip' };
+    const body = Bun.gzipSync(bodyOf(maxBytes + 1));
+    expect(body.length).toBeLessThan(maxBytes);
+    const answer = await post(`${small.url}/v1/completions`, body, headers);
+    expect([answer.status, answer.headers.get('x-gateway-error')]).toEqual([413, 'body_too_large']);
+    expect(engine.requests).toEqual([]);
+  });
+
+  test('of a coding that is not known is refused with those that are', async () => {
+    const headers = { 'content-encoding': 'compress' };
+    const answer = await post(`${gateway.url}/v1/completions`, text, headers);
+    expect(answer.status).toBe(415);
+    expect(answer.headers.get('accept-encoding')).toBe('gzip, deflate, br, zstd');
+    expect(await answer.json()).toMatchObject({ error: { code: 'unsupported_content_encoding' } });
+  });
+
+  test.each(codings)('in %s that was cut short is refused', async (coding, encode) => {
+    const headers = { 'content-encoding': coding };
+    const cut = encode().subarray(0, -1);
+    const answer = await post(`${gateway.url}/v1/completions`, cut, headers);
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({ error: { code: 'invalid_content_encoding' } });
+    expect(engine.requests).toEqual([]);
   });
 });

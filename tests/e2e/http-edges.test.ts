@@ -262,3 +262,14 @@ describe('a client that half-closes', () => {
     expect(await (await fetch(`${gateway.url}/health`)).json()).toMatchObject({ inFlight: 0 });
   });
 });
+
+test('a connection that is idle for as long as the setting says is closed, and no other', async () => {
+  await using impatient = await startStage({ KEEP_ALIVE_TIMEOUT_MS: '1000' });
+  const get = 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n';
+  using patient = await RawClient.open(gateway.url);
+  await patient.ask(get);
+  using connection = await RawClient.open(impatient.gateway.url);
+  await connection.ask(get);
+  await connection.closed;
+  expect((await patient.ask(get)).status).toBe(200);
+}, 60_000);

@@ -400,7 +400,13 @@ function operation(
 ) {
   const isOperators = path.startsWith('/admin') || path === '/metrics';
   const given = path.includes('{id}') ? [idParameter, ...parameters] : parameters;
-  const tooLarge = body === undefined ? {} : { 413: '`body_too_large`: the body has over 64 KiB.' };
+  const unread =
+    body === undefined
+      ? {}
+      : {
+          413: '`body_too_large`: the body has over 64 KiB.',
+          415: '`unsupported_content_encoding`: the body is coded otherwise than gzip, deflate, br or zstd.',
+        };
   const missing = path.includes('{id}') ? { 404: 'Nothing has that id.' } : {};
   return {
     method,
@@ -413,7 +419,7 @@ function operation(
       ...(body === undefined ? {} : { requestBody: { required: needsBody, content: body } }),
       responses: {
         [status]: { description: summary, ...(answer === undefined ? {} : { content: answer }) },
-        ...errorsOf({ ...refusals, ...missing, ...tooLarge, ...errors }),
+        ...errorsOf({ ...refusals, ...missing, ...unread, ...errors }),
       },
       security: isOperators ? operatorSecurity : clientSecurity,
     },

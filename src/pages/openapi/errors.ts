@@ -129,6 +129,8 @@ function canEndWith(code: ErrorCode, route: Route): boolean {
       return route.body !== 'none';
     case 'context_length_exceeded':
       return route.body === 'json' && route.generates;
+    case 'unsupported_content_encoding':
+    case 'invalid_content_encoding':
     case 'request_body_timeout':
     case 'body_too_large':
       return route.body !== 'none';

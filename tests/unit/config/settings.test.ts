@@ -73,7 +73,7 @@ describe('the table', () => {
 
   test('says the unit of every duration and size in its name and in its line', () => {
     const withUnits = settings.filter(({ env }) => /_(MS|BYTES)$/.test(env));
-    expect(withUnits).toHaveLength(14);
+    expect(withUnits).toHaveLength(16);
     for (const { env, description } of withUnits) {
       expect(description).toContain(env.endsWith('_MS') ? 'in milliseconds' : 'in bytes');
     }

@@ -14,7 +14,7 @@ function start() {
   const server = {
     timeout: (of: Request, seconds: number) => void timeouts.push([of, seconds]),
   };
-  const client = new Client(request, () => server);
+  const client = new Client(request, () => server, 75);
   const run = { abort: (code: ErrorCode) => void aborts.push(code) };
   return { connection, request, aborts, timeouts, client, run };
 }
@@ -59,7 +59,7 @@ describe('its connection', () => {
     client.holdOpen();
     expect(timeouts).toEqual([[request, 0]]);
     client.letGo();
-    expect(timeouts.slice(1)).toEqual([[request, 30]]);
+    expect(timeouts.slice(1)).toEqual([[request, 75]]);
   });
 
   test('is left alone where it was not held', () => {
@@ -69,7 +69,7 @@ describe('its connection', () => {
   });
 
   test('may have no server any more', () => {
-    const client = new Client(new Request('http://gateway/'), () => null);
+    const client = new Client(new Request('http://gateway/'), () => null, 75);
     client.holdOpen();
     client.letGo();
     expect(client.hasLeft).toBe(false);

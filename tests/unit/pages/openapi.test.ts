@@ -266,7 +266,11 @@ describe('errors', () => {
     expect(Object.keys(errorsOf(models.get('400')))).toEqual(['invalid_field']);
     const { answers } = operationAt('POST', '/v1/audio/transcriptions');
     expect([...answers.keys()]).toEqual(expect.arrayContaining(['408', '413']));
-    expect(Object.keys(errorsOf(answers.get('400')))).toEqual(['invalid_field', 'model_required']);
+    expect(Object.keys(errorsOf(answers.get('400')))).toEqual([
+      'invalid_field',
+      'invalid_content_encoding',
+      'model_required',
+    ]);
   });
 
   test('every route that runs a model shows the errors about its name', () => {

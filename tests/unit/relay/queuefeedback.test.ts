@@ -135,6 +135,24 @@ async function after(settle: Response | GatewayError | Error, family: Family = '
 }
 
 describe('an answer that comes in time', () => {
+  test('has its gaps filled where it is a stream', async () => {
+    const { answer, given, clock } = waiting({ family: 'anthropic' });
+    const inner = source();
+    const headers = { 'content-type': 'text/event-stream', 'x-of-engine': '1' };
+    answer.resolve(new Response(inner.body, { headers }));
+    const response = await given;
+    expect(response.headers.get('x-of-engine')).toBe('1');
+    const reader = readerOf(response);
+    inner.send('event: a\ndata: {}\n\n');
+    expect(await reader.read()).toBe('event: a\ndata: {}\n\n');
+    const next = reader.read();
+    await turn();
+    clock.fire();
+    expect(await next).toContain('event: ping\n');
+    inner.end();
+    expect(await reader.rest()).toEqual({ text: '', isCut: false });
+  });
+
   test('is given as it is', async () => {
     const { answer, given, clock } = waiting();
     const response = new Response('{}', { status: 404 });
@@ -263,7 +281,9 @@ describe('the answer', () => {
         clock.fire();
       }
       inner.end();
-      expect(await rest).toEqual({ text, isCut: false });
+      const { text: received, isCut } = await rest;
+      const sent = received.replaceAll(': waiting for the next token\n\n', '');
+      expect({ sent, isCut }).toEqual({ sent: text, isCut: false });
     });
   });
 

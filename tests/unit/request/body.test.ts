@@ -45,8 +45,7 @@ describe('readBody', () => {
       maxRequestBodySize: 10 * maxBytes,
       async fetch(request) {
         const inFlight = liveRequest();
-        const declared = request.headers.get('content-length');
-        const result = readBody(request, declared, inFlight, { maxBytes, memory });
+        const result = readBody(request, request.headers, inFlight, { maxBytes, memory });
         readings.push({ inFlight, result });
         wake();
         try {
@@ -133,6 +132,28 @@ describe('readBody', () => {
     );
     expect(chunked.bodyHeld).toBeGreaterThanOrEqual(300_000);
     expect(chunked.bodyHeld).toBeLessThanOrEqual(maxBytes);
+  });
+
+  test('decodes a coded body, and takes memory and counts by what is decoded', async () => {
+    const text = Buffer.alloc(maxBytes, 'hello');
+    const began = nextReading();
+    const answer = await fetch(server.url, {
+      method: 'POST',
+      headers: { 'content-encoding': 'gzip' },
+      body: Bun.gzipSync(text),
+    });
+    expect(Buffer.compare(await answer.bytes(), text)).toBe(0);
+    const { inFlight } = await began;
+    expect([inFlight.bytesIn, inFlight.bodyHeld]).toEqual([maxBytes, maxBytes]);
+  });
+
+  test('unpacks a coded body no further than the bound', async () => {
+    const began = nextReading();
+    const bomb = Bun.gzipSync(Buffer.alloc(50 * maxBytes));
+    const headers = { 'content-encoding': 'gzip' };
+    const answer = await fetch(server.url, { method: 'POST', headers, body: bomb });
+    expect(answer.status).toBe(413);
+    expect((await began).inFlight.bytesIn).toBeLessThan(2 * maxBytes);
   });
 
   test('refuses a body that memory is short of, whole or chunked', async () => {

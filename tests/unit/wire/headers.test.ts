@@ -138,6 +138,7 @@ describe('upstreamHeaders', () => {
     const headers = {
       'x-request-id': 'of the client',
       'accept-encoding': 'gzip, br',
+      'content-encoding': 'gzip',
       authorization: 'Bearer sk-client-key',
     };
     expect(

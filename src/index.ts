@@ -25,7 +25,17 @@ import { demoSettings, invitation } from './demo/invitation.ts';
 import type { Certificate } from './listen.ts';
 import { serve } from './serve.ts';
 
-const commands = ['serve', 'demo', 'keys', 'usage', 'healthcheck', 'check-config', 'help'];
+const commands = [
+  'serve',
+  'demo',
+  'keys',
+  'usage',
+  'backup',
+  'restore',
+  'healthcheck',
+  'check-config',
+  'help',
+];
 
 const options = {
   config: { type: 'string' },
@@ -45,6 +55,8 @@ Commands
   demo             run it in front of a built-in simulated engine: no model, no network, no settings
   keys             add, list, show, edit, rotate and revoke API keys; "keys --help" says more
   usage            what has been used, by key, model, day and more; "usage --help" says more
+  backup           copy the store to a file, also while a gateway runs on it
+  restore          put a backup in the place of the store
   healthcheck      ask the gateway on this machine whether it lives; ends with 0 if so, else with 1
   check-config     print the effective configuration with secrets masked, or every problem in it
                    --schema  print a JSON Schema of the configuration file instead
@@ -53,7 +65,7 @@ Options
   --config FILE    a YAML file with settings; the environment wins over it
   --host HOST      the address to listen on (HOST)
   --port PORT      the port to listen on (PORT)
-  --help           this text; "help COMMAND" and "COMMAND --help" say more about keys and usage
+  --help           this text; "help COMMAND" and "COMMAND --help" say more about those on the store
   --version        the version
 `;
 
@@ -184,21 +196,29 @@ function hasKeys(config: Config): boolean {
   }
 }
 
-/** Runs `keys` or `usage` on the store. */
-async function runCommand(name: 'keys' | 'usage', args: string[], env: Environment) {
-  const run =
-    name === 'keys'
-      ? (await import('./cli/keys.ts')).runKeys
-      : (await import('./cli/usage.ts')).runUsage;
+/** The commands that work on the store. */
+const storeCommands = {
+  keys: async () => (await import('./cli/keys.ts')).runKeys,
+  usage: async () => (await import('./cli/usage.ts')).runUsage,
+  backup: async () => (await import('./cli/backup.ts')).runBackup,
+  restore: async () => (await import('./cli/restore.ts')).runRestore,
+} as const;
+type StoreCommand = keyof typeof storeCommands;
+
+/** Runs a command that works on the store. */
+async function runStoreCommand(name: StoreCommand, args: string[], env: Environment) {
+  const run = await storeCommands[name]();
+  function dataDirOf(file: string | undefined): string {
+    const given = file === undefined ? {} : { config: file };
+    // A mistake in what only a gateway needs must not lock the operator out of the keys.
+    const { dataDir } = orQuit(given, () => loadSome(['data_dir'], sourcesOf(given, env)));
+    if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
+    return dataDir;
+  }
   const code = await run(args, {
-    async open(file) {
-      const given = file === undefined ? {} : { config: file };
-      // A mistake in what only a gateway needs must not lock the operator out of the keys.
-      const { dataDir } = orQuit(given, () => loadSome(['data_dir'], sourcesOf(given, env)));
-      if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
-      // Waiting for the lock of another process stops nothing else here.
-      return await openLedger(dataDir, 5_000);
-    },
+    // Waiting for the lock of another process stops nothing else here.
+    open: async (file) => await openLedger(dataDirOf(file), 5_000),
+    dataDir: dataDirOf,
     epochNow: Date.now,
     print,
     printError: (text) => void process.stderr.write(`${text}\n`),
@@ -271,7 +291,9 @@ async function main(env: Environment): Promise<void> {
   const isHelp = given[0] === 'help' && given.length > 1;
   const all = isHelp ? [...given.slice(1), '--help'] : given;
   const [name, ...args] = all;
-  if (name === 'keys' || name === 'usage') return await runCommand(name, args, env);
+  if (name !== undefined && Object.hasOwn(storeCommands, name)) {
+    return await runStoreCommand(name as StoreCommand, args, env);
+  }
   const commandLine = readCommandLine(all);
   const { command } = commandLine;
   if (commandLine.help || command === 'help') return print(usage.trimEnd());

@@ -55,6 +55,16 @@ export interface Command extends Syntax {
   run(call: Call): void | Promise<void>;
 }
 
+const commonOptions = {
+  config: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+/** Returns the options of a command as they are typed: --config and so on. */
+export function optionsOf({ options }: Syntax): string[] {
+  return Object.keys({ ...options, ...commonOptions }).map((name) => `--${name}`);
+}
+
 /** The options that every command has, as its help says. */
 export const commonHelp = `
   --config FILE      the configuration whose DATA_DIR is meant, if it is in a file
@@ -125,8 +135,7 @@ export function optionProblem(error: unknown, known: readonly string[]): string 
 
 function read(command: Syntax, args: readonly string[]): Given {
   const { isAboutKey, takesWord } = command;
-  const common = { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
-  const options = { ...command.options, ...common };
+  const options = { ...command.options, ...commonOptions };
   let parsed;
   try {
     parsed = parseArgs({

@@ -25,7 +25,21 @@ import { demoSettings, invitation } from './demo/invitation.ts';
 import type { Certificate } from './listen.ts';
 import { serve } from './serve.ts';
 
-const commands = ['serve', 'demo', 'keys', 'usage', 'healthcheck', 'check-config', 'help'];
+/** The commands, in the order of the help, with what each is for. */
+const summaries = {
+  serve: 'run the gateway (the default); settings come from the environment, .env and --config',
+  demo: 'run it in front of a built-in simulated engine: no model, no network, no settings',
+  keys: 'add, list, show, edit, rotate and revoke API keys; "keys --help" says more',
+  usage: 'what has been used, by key, model, day and more; "usage --help" says more',
+  backup: 'copy the store to a file, also while a gateway runs on it',
+  restore: 'put a backup in the place of the store',
+  healthcheck: 'ask the gateway on this machine whether it lives; ends with 0 if so, else with 1',
+  'check-config': `print the effective configuration with secrets masked, or every problem in it
+                   --schema  print a JSON Schema of the configuration file instead`,
+  completion: 'print a script that completes all this in bash, zsh or fish',
+} as const;
+
+const commands = [...Object.keys(summaries), 'help'];
 
 const options = {
   config: { type: 'string' },
@@ -41,19 +55,14 @@ const usage = `LLM Gateway ${version}: one door in front of your inference serve
 Usage: llm-gateway [command] [options]
 
 Commands
-  serve            run the gateway (the default); settings come from the environment, .env and --config
-  demo             run it in front of a built-in simulated engine: no model, no network, no settings
-  keys             add, list, show, edit, rotate and revoke API keys; "keys --help" says more
-  usage            what has been used, by key, model, day and more; "usage --help" says more
-  healthcheck      ask the gateway on this machine whether it lives; ends with 0 if so, else with 1
-  check-config     print the effective configuration with secrets masked, or every problem in it
-                   --schema  print a JSON Schema of the configuration file instead
-
+${Object.entries(summaries)
+  .map(([name, summary]) => `  ${name.padEnd(16)} ${summary}\n`)
+  .join('')}
 Options
   --config FILE    a YAML file with settings; the environment wins over it
   --host HOST      the address to listen on (HOST)
   --port PORT      the port to listen on (PORT)
-  --help           this text; "help COMMAND" and "COMMAND --help" say more about keys and usage
+  --help           this text; "help COMMAND" and "COMMAND --help" say more about those on the store
   --version        the version
 `;
 
@@ -67,6 +76,10 @@ function quit(code: 1 | 2, message: string): never {
 
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
+}
+
+function printError(text: string): void {
+  process.stderr.write(`${text}\n`);
 }
 
 function parseCommandLine(args: string[]) {
@@ -184,27 +197,72 @@ function hasKeys(config: Config): boolean {
   }
 }
 
-/** Runs `keys` or `usage` on the store. */
-async function runCommand(name: 'keys' | 'usage', args: string[], env: Environment) {
-  const run =
-    name === 'keys'
-      ? (await import('./cli/keys.ts')).runKeys
-      : (await import('./cli/usage.ts')).runUsage;
+/** The commands that work on the store. */
+const storeCommands = {
+  keys: async () => (await import('./cli/keys.ts')).runKeys,
+  usage: async () => (await import('./cli/usage.ts')).runUsage,
+  backup: async () => (await import('./cli/backup.ts')).runBackup,
+  restore: async () => (await import('./cli/restore.ts')).runRestore,
+} as const;
+type StoreCommand = keyof typeof storeCommands;
+
+/** Runs a command that works on the store. */
+async function runStoreCommand(name: StoreCommand, args: string[], env: Environment) {
+  const run = await storeCommands[name]();
+  function dataDirOf(file: string | undefined): string {
+    const given = file === undefined ? {} : { config: file };
+    // A mistake in what only a gateway needs must not lock the operator out of the keys.
+    const { dataDir } = orQuit(given, () => loadSome(['data_dir'], sourcesOf(given, env)));
+    if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
+    return dataDir;
+  }
   const code = await run(args, {
-    async open(file) {
-      const given = file === undefined ? {} : { config: file };
-      // A mistake in what only a gateway needs must not lock the operator out of the keys.
-      const { dataDir } = orQuit(given, () => loadSome(['data_dir'], sourcesOf(given, env)));
-      if (dataDir === 'none') throw new Error('DATA_DIR is none: there is no store to work on');
-      // Waiting for the lock of another process stops nothing else here.
-      return await openLedger(dataDir, 5_000);
-    },
+    // Waiting for the lock of another process stops nothing else here.
+    open: async (file) => await openLedger(dataDirOf(file), 5_000),
+    dataDir: dataDirOf,
     epochNow: Date.now,
     print,
-    printError: (text) => void process.stderr.write(`${text}\n`),
+    printError,
   });
   // `process.exit` would lose what a pipe has not taken yet.
   process.exitCode = code;
+}
+
+/** Returns what can stand behind each command. */
+async function nextWords(): Promise<Record<string, string[]>> {
+  const [{ optionsOf }, { keyCommands }, { usageCommand }, { backupSyntax }, { restoreSyntax }] =
+    await Promise.all([
+      import('./cli/command.ts'),
+      import('./cli/keys.ts'),
+      import('./cli/usage.ts'),
+      import('./cli/backup.ts'),
+      import('./cli/restore.ts'),
+    ]);
+  const plain = ['--config', '--host', '--port', '--help'];
+  const ofKeys = Object.entries(keyCommands).map(([name, command]) => [
+    `keys ${name}`,
+    optionsOf(command),
+  ]);
+  return {
+    '': [...commands, ...plain, '--version'],
+    serve: plain,
+    demo: plain,
+    keys: [...Object.keys(keyCommands), '--help'],
+    ...Object.fromEntries(ofKeys),
+    usage: optionsOf(usageCommand),
+    backup: optionsOf(backupSyntax),
+    restore: optionsOf(restoreSyntax),
+    healthcheck: plain,
+    'check-config': [...plain, '--schema'],
+    completion: ['bash', 'zsh', 'fish', '--help'],
+    help: commands,
+  };
+}
+
+/** Prints the script of a shell. */
+async function printCompletion(args: string[]): Promise<void> {
+  const { runCompletion } = await import('./cli/completion.ts');
+  process.exitCode = runCompletion(args, await nextWords(), { print, printError });
 }
 
 /** Runs the gateway until a signal ends it. */
@@ -271,7 +329,10 @@ async function main(env: Environment): Promise<void> {
   const isHelp = given[0] === 'help' && given.length > 1;
   const all = isHelp ? [...given.slice(1), '--help'] : given;
   const [name, ...args] = all;
-  if (name === 'keys' || name === 'usage') return await runCommand(name, args, env);
+  if (name !== undefined && Object.hasOwn(storeCommands, name)) {
+    return await runStoreCommand(name as StoreCommand, args, env);
+  }
+  if (name === 'completion') return await printCompletion(args);
   const commandLine = readCommandLine(all);
   const { command } = commandLine;
   if (commandLine.help || command === 'help') return print(usage.trimEnd());

@@ -13,6 +13,8 @@ import { oneLine } from './table.ts';
 export interface CommandContext {
   /** @param config the file that --config names; rejects with an Error that says why the stores cannot be opened */
   open(config: string | undefined): Promise<LedgerStores>;
+  /** Returns the folder of the store, for a command that opens it itself; throws an Error if there is none. */
+  dataDir(config: string | undefined): string;
   /** Epoch milliseconds. */
   epochNow(): number;
   print(text: string): void;
@@ -27,22 +29,40 @@ export class Misuse extends Error {}
 
 type Values = Readonly<Record<string, string | boolean | undefined>>;
 
-/** A command that has been read. */
-export interface Call extends CommandContext {
-  stores: LedgerStores;
+/** The arguments of a command. */
+interface Given {
   values: Values;
-  /** The key that the command is about, or the name of a new one; empty if neither is given. */
+  /** The key that the command is about, the name of a new one, or a file; empty if none is given. */
   named: string;
 }
 
-export interface Command {
+/** A command that has been read. */
+export interface Call extends CommandContext, Given {
+  stores: LedgerStores;
+}
+
+/** Which arguments a command takes. */
+export interface Syntax {
   help: string;
   options: ParseArgsOptionsConfig;
   /** Whether it is about one key, which must be named. */
   isAboutKey: boolean;
-  /** Whether it makes a key, whose name can be given as a word. */
-  makesKey?: true;
+  /** Whether it takes another word: the name of a new key, or a file. */
+  takesWord?: true;
+}
+
+export interface Command extends Syntax {
   run(call: Call): void | Promise<void>;
+}
+
+const commonOptions = {
+  config: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+/** Returns the options of a command as they are typed: --config and so on. */
+export function optionsOf({ options }: Syntax): string[] {
+  return Object.keys({ ...options, ...commonOptions }).map((name) => `--${name}`);
 }
 
 /** The options that every command has, as its help says. */
@@ -50,22 +70,43 @@ export const commonHelp = `
   --config FILE      the configuration whose DATA_DIR is meant, if it is in a file
   --help             this text`;
 
-/** @param title what stands behind `llm-gateway` to call it */
+/**
+ * Runs a command with the stores open.
+ * @param title what stands behind `llm-gateway` to call it
+ */
 export async function runCommand(
   command: Command,
   args: readonly string[],
   context: CommandContext,
   title: string,
 ): Promise<ExitCode> {
-  let stores: LedgerStores | undefined;
-  try {
-    const { values, named } = read(command, args);
-    if (values['help'] === true) {
-      context.print(command.help);
-      return 0;
+  return await obey(command, args, context, title, async (given) => {
+    const stores = await context.open(configOf(given));
+    try {
+      await command.run({ ...context, ...given, stores });
+    } finally {
+      await stores.close();
     }
-    stores = await context.open(values['config'] as string | undefined); // As declared.
-    await command.run({ ...context, stores, values, named });
+  });
+}
+
+/** Returns the file that --config names. */
+export function configOf({ values }: Given): string | undefined {
+  return values['config'] as string | undefined; // As declared.
+}
+
+/** Reads the arguments of a command and does `work` with them, or prints its help, or what is wrong. */
+export async function obey(
+  syntax: Syntax,
+  args: readonly string[],
+  context: CommandContext,
+  title: string,
+  work: (given: Given) => void | Promise<void>,
+): Promise<ExitCode> {
+  try {
+    const given = read(syntax, args);
+    if (given.values['help'] === true) context.print(syntax.help);
+    else await work(given);
     return 0;
   } catch (error) {
     const isMisuse = error instanceof Misuse || error instanceof InputError;
@@ -73,8 +114,6 @@ export async function runCommand(
     for (const problem of problems) context.printError(`llm-gateway: ${problem}`);
     if (isMisuse) context.printError(`Try: llm-gateway ${title} --help`);
     return isMisuse ? 2 : 1;
-  } finally {
-    await stores?.close();
   }
 }
 
@@ -94,10 +133,9 @@ export function optionProblem(error: unknown, known: readonly string[]): string 
   return `there is no option --${oneLine(given)}${hint}`;
 }
 
-function read(command: Command, args: readonly string[]): { values: Values; named: string } {
-  const { isAboutKey, makesKey } = command;
-  const common = { config: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
-  const options = { ...command.options, ...common };
+function read(command: Syntax, args: readonly string[]): Given {
+  const { isAboutKey, takesWord } = command;
+  const options = { ...command.options, ...commonOptions };
   let parsed;
   try {
     parsed = parseArgs({
@@ -110,7 +148,7 @@ function read(command: Command, args: readonly string[]): { values: Values; name
     throw new Misuse(optionProblem(error, Object.keys(options)));
   }
   const [named, ...surplus] =
-    isAboutKey || makesKey ? parsed.positionals : ['', ...parsed.positionals];
+    isAboutKey || takesWord ? parsed.positionals : ['', ...parsed.positionals];
   // None of them gathers several, and the first of two would be passed over.
   const values = parsed.values as Values;
   const given = parsed.tokens.flatMap((token) => (token.kind === 'option' ? token.name : []));

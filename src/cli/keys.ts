@@ -48,7 +48,7 @@ priority interactive, and does not expire.
 ${policyHelp}${jsonHelp}${commonHelp}`,
   options: { ...policyFlags, ...jsonOption },
   isAboutKey: false,
-  makesKey: true,
+  takesWord: true,
   async run({ stores, values: { json: asJson, ...values }, named, epochNow, print, printError }) {
     if (named && values['name'] !== undefined) {
       throw new Misuse('the name is given twice: as a word and as --name');
@@ -160,7 +160,8 @@ Ends a key for good, and what it has running. KEY is its id, or its name if no o
   },
 };
 
-const keyCommands: Readonly<Record<string, Command>> = {
+/** The commands behind `keys`. */
+export const keyCommands: Readonly<Record<string, Command>> = {
   add,
   list,
   show,

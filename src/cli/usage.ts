@@ -52,7 +52,8 @@ function cellOf(value: string | number | null | undefined): string {
   return value === null || value === undefined ? none : String(value);
 }
 
-const usageCommand: Command = {
+/** The arguments of `usage`, and what it does. */
+export const usageCommand: Command = {
   help: `Usage: llm-gateway usage [options]
 Adds up what requests have used.
 

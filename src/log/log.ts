@@ -111,7 +111,12 @@ export async function createLog(options: {
       Object.entries(pinoLevels).map(([name, label]) => [name, values[label]]),
     ),
   });
-  return pino(settings, { write: (line) => sink.write(readable(line)) });
+  return pino(settings, { write: (line) => sink.write(readable(withoutControls(line))) });
+}
+
+/** Returns a line of JSON without what a terminal would obey; the readable form leaves out what JSON escapes. */
+function withoutControls(line: string): string {
+  return `${line.trimEnd().replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\uFFFD')}\n`;
 }
 
 /** Pino's function that makes a line; `time` is the member `time` as JSON, with a leading comma. */

@@ -15,6 +15,7 @@ import { SqliteKeys } from './sqlite/keys.ts';
 import { openDatabase, placeOf } from './sqlite/schema.ts';
 import { maxRowsInMemory, SqliteUsage } from './sqlite/usage.ts';
 
+export { backUp, restore } from './sqlite/backup.ts';
 export { countIssuedKeys } from './sqlite/datadir.ts';
 
 /** Where a command or a gateway keeps what outlives a request. */

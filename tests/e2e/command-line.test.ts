@@ -114,6 +114,50 @@ describe('keys', () => {
   });
 });
 
+describe('completion', () => {
+  /** Returns what bash offers behind a line. */
+  async function offered(line: string): Promise<string[]> {
+    const { stdout: script, code } = await run(['completion', 'bash']);
+    expect(code).toBe(0);
+    const words = line.split(' ');
+    const listed = words.map((word) => `'${word}'`).join(' ');
+    const ask = `COMP_WORDS=(${listed}) COMP_CWORD=${words.length - 1}; _llm_gateway; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const shell = Bun.spawn(['bash', '-c', `${script}\n${ask}`], { stderr: 'inherit' });
+    return (await shell.stdout.text()).split('\n').filter((word) => word !== '');
+  }
+
+  test.each([
+    ['llm-gateway ch', ['check-config']],
+    ['llm-gateway keys r', ['rotate', 'revoke']],
+    ['llm-gateway keys rotate k1 --g', ['--grace']],
+    ['llm-gateway check-config --s', ['--schema']],
+    ['llm-gateway restore --f', ['--force']],
+    ['llm-gateway help us', ['usage']],
+    ['llm-gateway serve --config ', []],
+  ])('bash offers behind "%s" what fits', async (line, names) => {
+    expect(await offered(line)).toEqual(names);
+  });
+
+  test.each(['bash', 'zsh', 'fish'])('the script of %s knows every command', async (shell) => {
+    const { stdout, stderr, code } = await run(['completion', shell]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const help = (await run(['--help'])).stdout.split('\nOptions\n', 1)[0] ?? '';
+    const names = [...help.matchAll(/^  ([a-z][a-z-]*) {2,}\S/gm)].map(([, name]) => String(name));
+    expect(names).toContain('completion');
+    for (const name of names) expect(stdout).toContain(`'${name}'`);
+    const syntax = Bun.which(shell);
+    if (syntax === null) return;
+    const check = Bun.spawn([syntax, '-n'], { stdin: new Blob([stdout]) });
+    expect(await check.exited).toBe(0);
+  });
+
+  test('another shell is bad usage: 2', async () => {
+    const { stderr, code } = await run(['completion', 'fishh']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('did you mean fish?');
+  });
+});
+
 describe('healthcheck', () => {
   test('ends with 0 while a gateway answers, and with 1 when none does', async () => {
     const gateway = await startGateway({ LLM_SERVER_URL: engine.url });

@@ -33,6 +33,7 @@ export function openTerminal() {
         state.config = config;
         return stores;
       },
+      dataDir: () => 'none',
       epochNow: () => state.epoch,
       print: (text) => void out.push(text),
       printError: (text) => void errors.push(text),

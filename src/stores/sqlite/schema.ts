@@ -186,7 +186,11 @@ export function migrate(db: Database, steps: readonly Migration[] = migrations):
   while (versionOf(db, steps) < steps.length) advance.immediate();
 }
 
-function versionOf(db: Database, steps: readonly Migration[]): number {
+/**
+ * Returns how many steps the tables of a file have taken; 0 if it has none.
+ * @throws Error when the file is of another program or newer than the steps
+ */
+export function versionOf(db: Database, steps: readonly Migration[] = migrations): number {
   const tables = db
     .query<{ name: string }, []>("SELECT name FROM sqlite_schema WHERE type = 'table'")
     .all();
@@ -208,7 +212,8 @@ function versionOf(db: Database, steps: readonly Migration[]): number {
   return latest.version;
 }
 
-const damaged = 'the file is damaged or no database. Restore a backup, or move it away.';
+/** What is wrong with a damaged file, and what to do. */
+export const damaged = 'the file is damaged or no database. Restore a backup, or move it away.';
 
 /** To read all of a large ledger would hold up the start; a wrong key would do harm. */
 function checkKeys(db: Database): void {
@@ -216,7 +221,8 @@ function checkKeys(db: Database): void {
   if (findings[0]?.[0] !== 'ok') throw new Error(damaged);
 }
 
-function reasonOf(error: unknown): string {
+/** Returns why a file cannot be used, for people. */
+export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if ('code' in error && error.code === 'EEXIST') return 'its folder is a file.';
   if (!(error instanceof SQLiteError)) return error.message;

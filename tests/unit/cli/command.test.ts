@@ -87,6 +87,7 @@ test('a store that does not open is reported, not thrown', async () => {
     async open() {
       throw new Error('data/gateway.sqlite: cannot be opened');
     },
+    dataDir: () => 'none',
     epochNow: () => epoch,
     print: () => {},
     printError: (text: string) => void errors.push(text),

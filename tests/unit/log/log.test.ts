@@ -143,6 +143,16 @@ describe('createLog', () => {
     expect(text.match(/[A-Z]+(?=: x)/g)).toEqual(['DEBUG', 'INFO', 'WARNING', 'ERROR']);
   });
 
+  test('writes nothing in the readable form that a terminal obeys', async () => {
+    const text = await logged({ isPretty: true }, (log) => {
+      const hostile = 'a\u001b[2Jb\u009b31mc\u007fd\u202ee\u2028f';
+      log.info({ model: hostile, [hostile]: 1 }, hostile);
+      log.error({ err: new Error(hostile) }, 'failed');
+    });
+    expect(text.replaceAll('\n', '')).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+    expect(text).toContain('31mc');
+  });
+
   test('writes no colours if the output is not a terminal', async () => {
     const text = await logged({ isPretty: true }, (log) => log.warn({ a: 1 }, 'x'));
     expect(Bun.stripANSI(text)).toBe(text);

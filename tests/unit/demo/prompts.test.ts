@@ -117,6 +117,29 @@ describe('a run', () => {
     expect([small.output.length, small.finish]).toEqual([5, 'length']);
   });
 
+  test('of a request with tools ends by itself when its limit allows that', () => {
+    const tools = [{ name: 'look' }];
+    const long = runOf(prompt, { tools, max_tokens: 32_000 }, engine);
+    expect([long.output.length, long.finish]).toEqual([64, 'stop']);
+    const short = runOf(prompt, { tools, max_tokens: 5 }, engine);
+    expect([short.output.length, short.finish]).toEqual([5, 'length']);
+  });
+
+  test.each([
+    ['OpenAI', { type: 'function', function: { name: 'look' } }],
+    ['Anthropic', { name: 'look', input_schema: {} }],
+  ])('calls a tool that the last message names, in the form of %s', (_form, tool) => {
+    const [asking] = promptsFrom('Please call look {"at":"it"}') as [typeof prompt];
+    const run = runOf(asking, { tools: [tool], max_tokens: 1 }, engine);
+    expect(run).toMatchObject({ tool: 'look', finish: 'stop' });
+    expect(detokenize(run.output)).toBe('{"at":"it"}');
+    expect(runOf(asking, { tools: [{ name: 'other' }] }, engine).tool).toBeUndefined();
+    expect(runOf(asking, {}, engine).tool).toBeUndefined();
+    expect(runOf(prompt, { tools: [tool] }, engine).tool).toBeUndefined();
+    const [broken] = promptsFrom('Please call look {"at"}') as [typeof prompt];
+    expect(runOf(broken, { tools: [tool] }, engine).tool).toBeUndefined();
+  });
+
   test('has the model that is asked for, else the one of the engine', () => {
     expect(runOf(prompt, { model: 'other' }, engine).model).toBe('other');
     expect(runOf(prompt, {}, engine).model).toBe('demo');

@@ -89,10 +89,17 @@ export function renderChat(messages: unknown): string {
   return `${rendered.join('')}<|im_start|>assistant\n`;
 }
 
-/** Returns the prompt of a conversation; the answer repeats words of the last message. */
+/** Returns whether a message is one of a conversation; Claude Code ends its list with one of the system. */
+function isSaid(message: unknown): boolean {
+  return isObject(message) && message['role'] !== 'system';
+}
+
+/** Returns the prompt of a conversation; the answer repeats words of its last message. */
 export function promptFromChat(messages: unknown): Prompt {
   const text = renderChat(messages);
-  const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
+  const last: unknown = Array.isArray(messages)
+    ? (messages.findLast(isSaid) ?? messages.at(-1))
+    : undefined;
   return promptOf(text, isObject(last) ? textOf(last['content']) : '');
 }
 

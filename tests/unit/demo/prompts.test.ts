@@ -88,6 +88,13 @@ describe('a conversation', () => {
     expect(promptFromChat([]).subject).toBe('');
   });
 
+  test('is answered by the last message that is not of the system', () => {
+    const said = { role: 'user', content: 'Hello' };
+    const more = { role: 'system', content: 'Be brief.' };
+    expect(promptFromChat([said, more]).subject).toBe('Hello');
+    expect(promptFromChat([more]).subject).toBe('Be brief.');
+  });
+
   test('begins with the system text of Anthropic and the instructions of Responses', () => {
     const system = { role: 'system', content: 'be brief' };
     const user = { role: 'user', content: 'hi' };

@@ -22,26 +22,36 @@ function anthropicUsage(run: Run, output_tokens: number): Json {
 }
 
 function stopReason(run: Run): string {
+  if (run.tool !== undefined) return 'tool_use';
   return run.finish === 'length' ? 'max_tokens' : 'end_turn';
+}
+
+/** Returns the block of a tool's call as it begins, without arguments. */
+function toolUse({ id, tool: name }: Run): Json {
+  return { type: 'tool_use', id: `toolu_${id}`, name, input: {} };
 }
 
 export const messages: Shape = {
   plain(runs) {
     const run = first(runs);
-    const content = [{ type: 'text', text: detokenize(run.output) }];
+    const text = detokenize(run.output);
+    const said = { type: 'text', text };
+    const content = [run.tool === undefined ? said : { ...toolUse(run), input: JSON.parse(text) }];
     const usage = anthropicUsage(run, run.output.length);
     return message(run, { content, stop_reason: stopReason(run), usage });
   },
   opening(run) {
     const start = { content: [], stop_reason: null, usage: anthropicUsage(run, 0) };
-    const content_block = { type: 'text', text: '' };
+    const content_block = run.tool === undefined ? { type: 'text', text: '' } : toolUse(run);
     return (
       event({ type: 'message_start', message: message(run, start) }) +
       event({ type: 'content_block_start', index: 0, content_block })
     );
   },
-  token(_run, text) {
-    return event({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } });
+  token({ tool }, text) {
+    const said = { type: 'text_delta', text };
+    const delta = tool === undefined ? said : { type: 'input_json_delta', partial_json: text };
+    return event({ type: 'content_block_delta', index: 0, delta });
   },
   closing(run) {
     const delta = { stop_reason: stopReason(run), stop_sequence: null };
@@ -71,7 +81,14 @@ function outputText(run: Run): Json {
   return { type: 'output_text', annotations: [], logprobs: [], text: detokenize(run.output) };
 }
 
+/** Returns the item of a tool's call with its arguments so far. */
+function callItem({ id, tool: name }: Run, args: string, status: string): Json {
+  const call = { name, arguments: args, call_id: `call_${id}` };
+  return { type: 'function_call', id: `fc_${id}`, status, ...call };
+}
+
 function outputItem(run: Run): Json {
+  if (run.tool !== undefined) return callItem(run, detokenize(run.output), 'completed');
   const id = `msg_${run.id}`;
   return {
     type: 'message',
@@ -87,53 +104,65 @@ function placeOf(run: Run) {
   return { item_id: `msg_${run.id}`, output_index: 0, content_index: 0 };
 }
 
-/** The number of events in `opening`, so the sequence number of the first token. */
-const responseOpeningEvents = 4;
+/** Returns the number of events in `opening`, which is the sequence number of the first token. */
+function openingEvents({ tool }: Run): number {
+  return tool === undefined ? 4 : 3;
+}
+
+/** Returns the events that end a stream, whose first has this sequence number. */
+function endOfResponse(run: Run, sequence_number: number): string {
+  const response = completedResponse(run);
+  const item = outputItem(run);
+  return (
+    event({ type: 'response.output_item.done', output_index: 0, item, sequence_number }) +
+    event({ type: 'response.completed', response, sequence_number: sequence_number + 1 })
+  );
+}
+
+/** Returns the members that say to which call of a tool an event of a stream belongs. */
+function placeOfCall({ id }: Run) {
+  return { item_id: `fc_${id}`, output_index: 0 };
+}
 
 export const responses: Shape = {
   plain: (runs) => completedResponse(first(runs)),
   opening(run) {
     const begun = { response: response(run, 'in_progress') };
-    const item = { ...outputItem(run), status: 'in_progress', content: [] };
-    const part = { type: 'output_text', annotations: [], logprobs: [], text: '' };
-    return (
+    const head =
       event({ type: 'response.created', ...begun, sequence_number: 0 }) +
-      event({ type: 'response.in_progress', ...begun, sequence_number: 1 }) +
-      event({ type: 'response.output_item.added', output_index: 0, item, sequence_number: 2 }) +
-      event({ type: 'response.content_part.added', ...placeOf(run), part, sequence_number: 3 })
-    );
+      event({ type: 'response.in_progress', ...begun, sequence_number: 1 });
+    const said = { ...outputItem(run), status: 'in_progress', content: [] };
+    const item = run.tool === undefined ? said : callItem(run, '', 'in_progress');
+    const added = { type: 'response.output_item.added', output_index: 0, item, sequence_number: 2 };
+    if (run.tool !== undefined) return head + event(added);
+    const part = { type: 'output_text', annotations: [], logprobs: [], text: '' };
+    const partAdded = { type: 'response.content_part.added', ...placeOf(run), part };
+    return head + event(added) + event({ ...partAdded, sequence_number: 3 });
   },
   token(run, delta, position) {
+    const sequence_number = openingEvents(run) + position;
+    if (run.tool !== undefined) {
+      const type = 'response.function_call_arguments.delta';
+      return event({ type, ...placeOfCall(run), delta, sequence_number });
+    }
     const type = 'response.output_text.delta';
-    const sequence_number = responseOpeningEvents + position;
     return event({ type, ...placeOf(run), delta, logprobs: [], sequence_number });
   },
   closing(run) {
-    const next = responseOpeningEvents + run.output.length;
-    const { text } = outputText(run);
+    const next = openingEvents(run) + run.output.length;
+    const text = detokenize(run.output);
+    if (run.tool !== undefined) {
+      const done = { type: 'response.function_call_arguments.done', arguments: text };
+      const named = { ...done, name: run.tool, ...placeOfCall(run), sequence_number: next };
+      return event(named) + endOfResponse(run, next + 1);
+    }
     const place = placeOf(run);
-    const item = outputItem(run);
     const part = outputText(run);
+    const textDone = { type: 'response.output_text.done', ...place, text, logprobs: [] };
     return (
-      event({
-        type: 'response.output_text.done',
-        ...place,
-        text,
-        logprobs: [],
-        sequence_number: next,
-      }) +
+      event({ ...textDone, sequence_number: next }) +
       event({ type: 'response.content_part.done', ...place, part, sequence_number: next + 1 }) +
-      event({
-        type: 'response.output_item.done',
-        output_index: 0,
-        item,
-        sequence_number: next + 2,
-      }) +
-      event({
-        type: 'response.completed',
-        response: completedResponse(run),
-        sequence_number: next + 3,
-      })
+      endOfResponse(run, next + 2)
     );
   },
   ending: none,

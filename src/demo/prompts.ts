@@ -89,10 +89,17 @@ export function renderChat(messages: unknown): string {
   return `${rendered.join('')}<|im_start|>assistant\n`;
 }
 
-/** Returns the prompt of a conversation; the answer repeats words of the last message. */
+/** Returns whether a message is one of a conversation; Claude Code ends its list with one of the system. */
+function isSaid(message: unknown): boolean {
+  return isObject(message) && message['role'] !== 'system';
+}
+
+/** Returns the prompt of a conversation; the answer repeats words of its last message. */
 export function promptFromChat(messages: unknown): Prompt {
   const text = renderChat(messages);
-  const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
+  const last: unknown = Array.isArray(messages)
+    ? (messages.findLast(isSaid) ?? messages.at(-1))
+    : undefined;
   return promptOf(text, isObject(last) ? textOf(last['content']) : '');
 }
 
@@ -119,6 +126,32 @@ function limitOf(body: Json): number | undefined {
   return undefined;
 }
 
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Returns the name of a tool in OpenAI's, Responses' or Anthropic's list of tools. */
+function toolName(tool: unknown): unknown {
+  if (!isObject(tool)) return undefined;
+  return isObject(tool['function']) ? tool['function']['name'] : tool['name'];
+}
+
+/**
+ * Returns the tool that a prompt wants called, with the JSON of its arguments: the last message says `call NAME {…}`
+ * and the request offers a tool of that name.
+ */
+function toolCallOf(subject: string, { tools }: Json) {
+  if (!Array.isArray(tools)) return undefined;
+  const [, name = '', args = ''] = /\bcall ([\w.-]+) (\{.*\})/.exec(subject) ?? [];
+  const isOffered = tools.some((tool) => name !== '' && toolName(tool) === name);
+  return isOffered && isJson(args) ? { name, args } : undefined;
+}
+
 /** The facts about the engine that a run needs. */
 export interface Engine {
   model: string;
@@ -136,7 +169,12 @@ export function runOf(prompt: Prompt, body: Json, { model, contextTokens }: Engi
     const more = { n_prompt_tokens: promptTokens, n_ctx: contextTokens };
     throw new EngineError(400, 'exceed_context_size_error', message, more);
   }
-  const limit = limitOf(body);
+  const asked = limitOf(body);
+  // What offers tools is an agent, and its limit, often 32,000, is a bound and no wish.
+  const isAgent = Array.isArray(body['tools']) && body['tools'].length > 0;
+  const limit = isAgent && (asked ?? 0) >= defaultAnswerTokens ? undefined : asked;
+  const call = toolCallOf(prompt.subject, body);
+  const called = call && { tool: call.name, output: tokenize(call.args), finish: 'stop' as const };
   return {
     id: hashOf(prompt.tokens).toString(16).padStart(8, '0'),
     index: 0,
@@ -147,6 +185,7 @@ export function runOf(prompt: Prompt, body: Json, { model, contextTokens }: Engi
     finish: limit === undefined && room >= defaultAnswerTokens ? 'stop' : 'length',
     promptMs: 0,
     predictedMs: 0,
+    ...called,
   };
 }
 

@@ -20,6 +20,8 @@ export interface Run {
   prompt: Prompt;
   cachedTokens: number;
   output: readonly number[];
+  /** The tool that the answer calls; then `output` is the JSON of its arguments instead of a text. */
+  tool?: string;
   finish: 'stop' | 'length';
   promptMs: number;
   predictedMs: number;

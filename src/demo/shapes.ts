@@ -70,18 +70,37 @@ function chatChunk(run: Run, delta: Json, finish_reason: string | null = null): 
   return { choices, created, id: `chatcmpl-${run.id}`, model, system_fingerprint, object };
 }
 
+/** Returns the calls of tools of a message, or of a delta with the next piece of the arguments. */
+function toolCalls({ id, tool: name }: Run, args: string): Json[] {
+  return [{ index: 0, id: `call_${id}`, type: 'function', function: { name, arguments: args } }];
+}
+
+function chatFinish({ tool, finish }: Run): string {
+  return tool === undefined ? finish : 'tool_calls';
+}
+
 export const chat: Shape = {
   plain(runs) {
-    const choices = runs.map(({ finish, index, output }) => {
-      const message = { role: 'assistant', content: detokenize(output) };
-      return { finish_reason: finish, index, message };
+    const choices = runs.map((run) => {
+      const text = detokenize(run.output);
+      const said = { role: 'assistant', content: text };
+      const called = { role: 'assistant', content: null, tool_calls: toolCalls(run, text) };
+      const message = run.tool === undefined ? said : called;
+      return { finish_reason: chatFinish(run), index: run.index, message };
     });
     const head = { ...chatChunk(first(runs), {}), choices, object: 'chat.completion' };
     return { ...head, usage: usageOf(runs), timings: timingsOf(first(runs)) };
   },
-  opening: (run) => frame(chatChunk(run, { role: 'assistant', content: null })),
-  token: (run, content) => frame(chatChunk(run, { content })),
-  closing: (run) => frame({ ...chatChunk(run, {}, run.finish), timings: timingsOf(run) }),
+  opening(run) {
+    const calls = run.tool === undefined ? {} : { tool_calls: toolCalls(run, '') };
+    return frame(chatChunk(run, { role: 'assistant', content: null, ...calls }));
+  },
+  token(run, content) {
+    if (run.tool === undefined) return frame(chatChunk(run, { content }));
+    const next = { index: 0, function: { arguments: content } };
+    return frame(chatChunk(run, { tool_calls: [next] }));
+  },
+  closing: (run) => frame({ ...chatChunk(run, {}, chatFinish(run)), timings: timingsOf(run) }),
   ending(runs, includeUsage) {
     if (!includeUsage) return done();
     const usage = usageOf(runs);

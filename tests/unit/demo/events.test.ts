@@ -1,6 +1,7 @@
 /** How Anthropic messages and OpenAI responses show a generated answer, plain and as named events. */
 import { describe, expect, test } from 'bun:test';
 import { messages, responses } from '../../../src/demo/events.ts';
+import { tokenize } from '../../../src/demo/model.ts';
 import { dataOf, demoRun, streamOf } from '../../support/demoruns.ts';
 
 const run = demoRun();
@@ -59,6 +60,53 @@ describe('messages', () => {
       delta: { stop_reason: 'max_tokens', stop_sequence: null },
       usage: { output_tokens: outputTokens },
     });
+  });
+});
+
+const call = demoRun({ tool: 'look', output: tokenize('{"at":"it"}'), finish: 'stop' });
+
+describe('a message that calls a tool', () => {
+  const block = { type: 'tool_use', id: 'toolu_00c0ffee', name: 'look' };
+
+  test('has the call with its arguments', () => {
+    const plain = { content: [{ ...block, input: { at: 'it' } }], stop_reason: 'tool_use' };
+    expect(messages.plain([call])).toMatchObject(plain);
+  });
+
+  test('streams the arguments in pieces', () => {
+    const events = eventsOf(streamOf(messages, call)) as unknown as {
+      delta?: { partial_json?: string };
+    }[];
+    expect(events[1]).toMatchObject({ content_block: { ...block, input: {} } });
+    expect(events.map(({ delta }) => delta?.partial_json ?? '').join('')).toBe('{"at":"it"}');
+    expect(events.at(-2)).toMatchObject({ delta: { stop_reason: 'tool_use' } });
+  });
+});
+
+describe('a response that calls a tool', () => {
+  const item = { type: 'function_call', name: 'look', call_id: 'call_00c0ffee' };
+  const whole = { ...item, arguments: '{"at":"it"}', status: 'completed' };
+
+  test('has the call with its arguments', () => {
+    expect(responses.plain([call])).toMatchObject({ output: [whole] });
+  });
+
+  test('streams the arguments in pieces and ends with the whole', () => {
+    const events = eventsOf(streamOf(responses, call));
+    expect(events.map(({ sequence_number }) => sequence_number)).toEqual(events.map((_, i) => i));
+    expect(events.map(({ type }) => type)).toEqual([
+      'response.created',
+      'response.in_progress',
+      'response.output_item.added',
+      ...Array(call.output.length).fill('response.function_call_arguments.delta'),
+      'response.function_call_arguments.done',
+      'response.output_item.done',
+      'response.completed',
+    ]);
+    expect(events.map(({ delta }) => delta ?? '').join('')).toBe('{"at":"it"}');
+    expect(events[2]).toMatchObject({ item: { ...item, arguments: '', status: 'in_progress' } });
+    expect(events.at(-2)).toMatchObject({ item: whole });
+    expect(events.at(-1)).toMatchObject({ response: { output: [whole] } });
   });
 });
 

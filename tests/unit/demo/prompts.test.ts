@@ -88,6 +88,13 @@ describe('a conversation', () => {
     expect(promptFromChat([]).subject).toBe('');
   });
 
+  test('is answered by the last message that is not of the system', () => {
+    const said = { role: 'user', content: 'Hello' };
+    const more = { role: 'system', content: 'Be brief.' };
+    expect(promptFromChat([said, more]).subject).toBe('Hello');
+    expect(promptFromChat([more]).subject).toBe('Be brief.');
+  });
+
   test('begins with the system text of Anthropic and the instructions of Responses', () => {
     const system = { role: 'system', content: 'be brief' };
     const user = { role: 'user', content: 'hi' };
@@ -115,6 +122,29 @@ describe('a run', () => {
     expect(runOf(prompt, {}, engine).output).toHaveLength(64);
     const small = runOf(prompt, {}, { ...engine, contextTokens: prompt.tokens.length + 5 });
     expect([small.output.length, small.finish]).toEqual([5, 'length']);
+  });
+
+  test('of a request with tools ends by itself when its limit allows that', () => {
+    const tools = [{ name: 'look' }];
+    const long = runOf(prompt, { tools, max_tokens: 32_000 }, engine);
+    expect([long.output.length, long.finish]).toEqual([64, 'stop']);
+    const short = runOf(prompt, { tools, max_tokens: 5 }, engine);
+    expect([short.output.length, short.finish]).toEqual([5, 'length']);
+  });
+
+  test.each([
+    ['OpenAI', { type: 'function', function: { name: 'look' } }],
+    ['Anthropic', { name: 'look', input_schema: {} }],
+  ])('calls a tool that the last message names, in the form of %s', (_form, tool) => {
+    const [asking] = promptsFrom('Please call look {"at":"it"}') as [typeof prompt];
+    const run = runOf(asking, { tools: [tool], max_tokens: 1 }, engine);
+    expect(run).toMatchObject({ tool: 'look', finish: 'stop' });
+    expect(detokenize(run.output)).toBe('{"at":"it"}');
+    expect(runOf(asking, { tools: [{ name: 'other' }] }, engine).tool).toBeUndefined();
+    expect(runOf(asking, {}, engine).tool).toBeUndefined();
+    expect(runOf(prompt, { tools: [tool] }, engine).tool).toBeUndefined();
+    const [broken] = promptsFrom('Please call look {"at"}') as [typeof prompt];
+    expect(runOf(broken, { tools: [tool] }, engine).tool).toBeUndefined();
   });
 
   test('has the model that is asked for, else the one of the engine', () => {

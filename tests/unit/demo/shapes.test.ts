@@ -54,6 +54,32 @@ describe('completions', () => {
   });
 });
 
+describe('a conversation that calls a tool', () => {
+  const call = demoRun({ tool: 'look', output: tokenize('{"at":"it"}'), finish: 'stop' });
+
+  test('has the call with its arguments in place of a text', () => {
+    const tool = { name: 'look', arguments: '{"at":"it"}' };
+    const calls = [{ id: 'call_00c0ffee', type: 'function', function: tool }];
+    const message = { content: null, tool_calls: calls };
+    const choices = [{ finish_reason: 'tool_calls', message }];
+    expect(chat.plain([call])).toMatchObject({ choices });
+  });
+
+  test('streams the name first, then the arguments in pieces', () => {
+    interface Chunk {
+      choices: {
+        finish_reason: string | null;
+        delta: { tool_calls?: { function: { name?: string; arguments: string } }[] };
+      }[];
+    }
+    const chunks = dataOf(streamOf(chat, call)).slice(0, -1) as Chunk[];
+    const calls = chunks.map(({ choices }) => choices[0]?.delta.tool_calls?.[0]?.function);
+    expect(calls[0]).toEqual({ name: 'look', arguments: '' });
+    expect(calls.map((piece) => piece?.arguments ?? '').join('')).toBe('{"at":"it"}');
+    expect(chunks.at(-1)?.choices[0]?.finish_reason).toBe('tool_calls');
+  });
+});
+
 describe('chat', () => {
   test('a plain answer is a message of the assistant', () => {
     expect(chat.plain([run])).toMatchObject({

@@ -85,6 +85,13 @@ export async function settledFootprint(gateway: Gateway, before?: Footprint): Pr
   return measureFootprint(gateway);
 }
 
+/** Returns the memory of a gateway that has nothing to do, after a collection of garbage, in bytes. */
+export async function settledMemory(gateway: Gateway): Promise<number> {
+  await untilIdle(gateway);
+  await heapOf(gateway);
+  return rssBytes([gateway.pid]);
+}
+
 /** Returns what `after` has more than `before` allows, in words. */
 export function leaksBetween(before: Footprint, after: Footprint): string[] {
   const leaks: string[] = [];

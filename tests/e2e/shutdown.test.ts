@@ -103,7 +103,13 @@ test('after the grace a client that does not read cannot keep the gateway from e
   const stream = await RawClient.open(gateway.url);
   stream.pause();
   stream.write(requestBytes({ headers, body: { prompt: 'x', stream: true } }));
-  await until('it is under way', () => (huge.requests[0]?.sentBytes ?? 0) > 1_000_000);
+  let [sent, looks] = [0, 0];
+  await until('all buffers on the way are full', () => {
+    const now = huge.requests[0]?.sentBytes ?? 0;
+    looks = now === sent && now > 1_000_000 ? looks + 1 : 0;
+    sent = now;
+    return looks === 40;
+  });
   gateway.kill('SIGTERM');
   expect(await exitOf(gateway)).toBe(0);
   stream.resume();

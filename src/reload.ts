@@ -77,6 +77,10 @@ export function watchConfig(
 
   const watched = new WatchedFiles(new Set(files), reload);
   void watched.start();
-  process.on('SIGHUP', () => void watched.ask());
-  return () => watched.stop();
+  const ask = () => void watched.ask();
+  process.on('SIGHUP', ask);
+  return () => {
+    process.off('SIGHUP', ask);
+    watched.stop();
+  };
 }

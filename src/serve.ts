@@ -52,9 +52,12 @@ export async function serve(
   const ended = Promise.withResolvers<0 | 1>();
   let drained: { signal: NodeJS.Signals; since: number; isHurried: boolean } | undefined;
   const hurry = Promise.withResolvers<void>();
+  let unwatch: (() => void) | undefined;
 
   async function end(code: 0 | 1): Promise<void> {
     await sink.close(lastWordsMs);
+    // Not before: a SIGHUP that nobody takes would end the process with what it still has to say.
+    unwatch?.();
     ended.resolve(code);
   }
 
@@ -104,7 +107,7 @@ export async function serve(
     return { url: undefined, ended: ended.promise };
   }
   const reloaded = { secrets, renew: (renewed: Certificate) => listener.renew(renewed) };
-  const unwatch = reloading && watchConfig(config, reloading, parts, reloaded);
+  unwatch = reloading && watchConfig(config, reloading, parts, reloaded);
 
   async function drain(signal: NodeJS.Signals): Promise<void> {
     if (drained !== undefined) {
@@ -124,7 +127,6 @@ export async function serve(
     if (live.size > 0) log.warn({ inFlight: live.size }, 'ending the open requests');
     live.abortAll('shutting_down');
     await close();
-    unwatch?.();
     log.info('stopped');
     return await end(state.isHurried ? 1 : 0);
   }

@@ -25,11 +25,11 @@ async function watched(
   return {
     ...made,
     parts,
+    unwatch,
     reload: () => void process.emit('SIGHUP', 'SIGHUP'),
     messages: () => made.lines.map(({ msg }) => msg),
     [Symbol.dispose]() {
       unwatch();
-      process.removeAllListeners('SIGHUP');
       made[Symbol.dispose]();
     },
   };
@@ -150,4 +150,14 @@ test('a gateway that drains reads nothing any more', async () => {
   );
   gateway.reload();
   expect([reads, gateway.lines]).toEqual([0, []]);
+});
+
+test('what no longer watches takes no signal and leaves no listener', async () => {
+  const before = process.listenerCount('SIGHUP');
+  let reads = 0;
+  using gateway = await watched(() => (reads++, configOf()));
+  expect(process.listenerCount('SIGHUP')).toBe(before + 1);
+  gateway.unwatch();
+  gateway.reload();
+  expect([reads, process.listenerCount('SIGHUP')]).toEqual([0, before]);
 });

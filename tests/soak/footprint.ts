@@ -11,6 +11,7 @@ import { soon, until } from '../support/wait.ts';
 export interface Footprint {
   descriptors: number;
   sockets: number;
+  /** Timers and sleeps that have not fired: each has an object of the kind `Timeout`. */
   timers: number;
   /** All objects of the runtime, by their kind. */
   objects: Record<string, number>;
@@ -20,8 +21,16 @@ export interface Footprint {
   heapBytes: number;
 }
 
-/** Kinds of objects that belong to requests. */
-const kinds = ['AbortController', 'AbortSignal', 'ReadableStream', 'Request', 'Response', 'Blob'];
+/** Kinds of objects that belong to requests; what waits for good has a promise. */
+const kinds = [
+  'AbortController',
+  'AbortSignal',
+  'ReadableStream',
+  'Request',
+  'Response',
+  'Blob',
+  'Promise',
+];
 const idleMs = 10_000;
 /** Sockets that the runtime keeps for the next request, timers of a probe: so many more are no leak. */
 const sparePieces = 4;
@@ -44,7 +53,7 @@ export function descriptorsOf(pid: number): { descriptors: number; sockets: numb
 let reports = 0;
 
 /** Returns how many objects of each kind are left after a collection of garbage. */
-async function heapOf(
+export async function reportHeap(
   gateway: Gateway,
 ): Promise<{ heapSize: number; counts: Record<string, number> }> {
   const wanted = ++reports;
@@ -62,7 +71,7 @@ export async function measureFootprint(gateway: Gateway): Promise<Footprint> {
   const before = cpuUs([pid]);
   await Bun.sleep(idleMs);
   const idleUsPerSecond = ((cpuUs([pid]) - before) / idleMs) * 1000;
-  const { heapSize, counts } = await heapOf(gateway);
+  const { heapSize, counts } = await reportHeap(gateway);
   return {
     ...descriptorsOf(pid),
     timers: counts['Timeout'] ?? 0,
@@ -83,13 +92,6 @@ export async function settledFootprint(gateway: Gateway, before?: Footprint): Pr
     }).catch(() => {});
   }
   return measureFootprint(gateway);
-}
-
-/** Returns the memory of a gateway that has nothing to do, after a collection of garbage, in bytes. */
-export async function settledMemory(gateway: Gateway): Promise<number> {
-  await untilIdle(gateway);
-  await heapOf(gateway);
-  return rssBytes([gateway.pid]);
 }
 
 /** Returns what `after` has more than `before` allows, in words. */

@@ -1,41 +1,48 @@
 /**
- * `bun run soak [--minutes N] [--seed N] [--clients N]`: a gateway before three engines that fail and restart, with random
- * clients, for 20 minutes by default. Afterwards its memory must be flat, and nothing may be left: no descriptor, timer,
- * slot, request or reservation. It ends with "N passed, N failed".
+ * `bun run soak [--minutes N] [--seed N] [--clients N] [--leak BYTES]`: a gateway before three engines that fail and restart,
+ * with random clients, for 20 minutes by default. Afterwards its memory must be flat, and nothing may be left: no descriptor,
+ * timer, slot, request or reservation. It ends with "N passed, N failed".
+ *
+ * The load comes in 20 rounds. After each, memory is measured while nothing runs (memory.ts says why and how). The first
+ * quarter does not count: until then caches and pools fill, and code is compiled. Over the others neither RSS, nor the part
+ * of it that the process wrote, nor the heap of the runtime may grow by more than a tenth. `--leak BYTES` keeps so many
+ * bytes of each request for good: with 1000 it must fail.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startDemoEngine, type DemoEngine } from '../../src/demo/engine.ts';
-import { rssBytes } from '../bench/proc.ts';
 import { healthOf } from '../support/gatewayhealth.ts';
 import { key, startGateway, type Gateway } from '../support/gatewayprocess.ts';
 import { RawClient, requestBytes } from '../support/rawclient.ts';
-import { randomFrom, type Random } from '../support/random.ts';
+import { randomFrom } from '../support/random.ts';
 import { until } from '../support/wait.ts';
+import { FailingEngines } from './failingengines.ts';
 import {
   describeFootprint,
   descriptorsOf,
   growthBetween,
   leaksBetween,
   settledFootprint,
-  settledMemory,
 } from './footprint.ts';
+import { growthOf, residentOf, settledMemory, type Memory } from './memory.ts';
 import { visit, type Keys } from './visitors.ts';
 
 const operatorKey = 'sk-admin-of-these-tests';
 const concurrentRequests = 3;
 /** Before the first measure of what is held: everything has been loaded and compiled by then. */
 const warmUpMs = 60_000;
-const upWithinMs = 120_000;
-/**
- * Memory is measured when nothing runs and garbage was collected, between so many parts of the load: while it runs, memory
- * follows what happens to be under way, and how busy the machine is.
- */
-const parts = 15;
-/** By so much the median of the last third may lie above that of the middle third; before, caches and code still fill. */
+const rounds = 20;
+/** So many rounds at the start do not count. */
+const fillingRounds = 5;
+/** The share by which memory may grow over the rounds that count. */
 const mayGrow = 0.1;
+
+/** Longer than the longest time for which an engine is set aside. */
+const upWithinMs = 120_000;
+
+/** What is judged of the memory. */
+const memoryKinds = { RSS: 'rss', 'memory that it wrote': 'written', 'the heap': 'heap' } as const;
 
 const settings = {
   ADMIN_API_KEY: operatorKey,
@@ -52,78 +59,13 @@ const settings = {
   RESPONSE_CACHE_BYTES: '100000',
 };
 
-/** Three engines with their own ports, which stay theirs over restarts. */
-class Engines {
-  readonly #running: (DemoEngine | undefined)[] = [];
-  readonly #ports: number[] = [];
-  restarts = 0;
-
-  constructor() {
-    for (let i = 0; i < 3; i++) {
-      const engine = this.#start(0);
-      this.#running.push(engine);
-      this.#ports.push(engine.port);
-    }
-  }
-
-  get urls(): string {
-    return this.#ports.map((port) => `http://127.0.0.1:${port}`).join(',');
-  }
-
-  #start(port: number): DemoEngine {
-    return startDemoEngine({
-      port,
-      slots: 4,
-      models: ['demo', 'other'],
-      tokensPerSecond: 300,
-      firstTokenMs: 20,
-      abortLagMs: 50,
-    });
-  }
-
-  /** Something happens to an engine for a while; it is well again afterwards. */
-  async disturb(random: Random): Promise<void> {
-    const place = random.below(3);
-    const engine = this.#running[place];
-    if (engine === undefined) return;
-    // Nobody looks at what it has received.
-    engine.requests.length = 0;
-    const lasts = () => Bun.sleep(500 + random.below(3_000));
-    const what = random.below(4);
-    if (what === 0) {
-      engine.setFailing(random.pick([500, 503, 429]));
-      await lasts();
-      engine.setFailing(undefined);
-    } else if (what === 1) {
-      engine.setLoading(true);
-      await lasts();
-      engine.setLoading(false);
-    } else if (what === 2) {
-      engine.setFrozen(true);
-      await lasts();
-      engine.setFrozen(false);
-    } else {
-      this.#running[place] = undefined;
-      await engine.stop();
-      await lasts();
-      this.#running[place] = this.#start(this.#ports[place] as number);
-      this.restarts++;
-    }
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.#running.map((engine) => engine?.stop()));
-  }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-}
-
-/** Returns the share by which the last third lies above the middle one, both by their medians. */
-function growthOf(samples: readonly number[]): number {
-  const third = Math.floor(samples.length / 3);
-  return median(samples.slice(-third)) / median(samples.slice(third, 2 * third)) - 1;
+/** Returns the answer of a request that takes a third of a second at an engine that is well. */
+async function complete(url: string, bearer: string): Promise<Response> {
+  return await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${bearer}` },
+    body: JSON.stringify({ model: 'demo', prompt: 'Hi', max_tokens: 100 }),
+  });
 }
 
 async function issueKey(url: string, policy: object): Promise<string> {
@@ -136,10 +78,28 @@ async function issueKey(url: string, policy: object): Promise<string> {
   return ((await answer.json()) as { key: string }).key;
 }
 
+/**
+ * Waits until every engine is up. It asks for something meanwhile: an engine that was set aside because it only failed
+ * is tried by a request of a client and by nothing else.
+ */
+async function untilUp(gateway: Gateway): Promise<void> {
+  let states = '';
+  async function areUp(): Promise<boolean> {
+    const { upstreams } = await healthOf(gateway);
+    states = upstreams.map(({ id, state }) => `${id} is ${state}`).join(', ');
+    if (upstreams.every(({ state }) => state === 'up')) return true;
+    await (await complete(gateway.url, key)).text();
+    return false;
+  }
+  await until('the engines are up', areUp, upWithinMs).catch((error: unknown) => {
+    throw new Error(`${String(error)}: ${states}`);
+  });
+}
+
 interface Load {
   url: string;
   keys: Keys;
-  engines: Engines;
+  engines: FailingEngines;
   seed: number;
   clients: number;
   ms: number;
@@ -227,11 +187,7 @@ async function leftIn(gateway: Gateway): Promise<string[]> {
 /** Returns how a key is refused that has as many requests open as its limit allows, if a reservation of it is left. */
 async function refusalsOf(url: string, limited: string): Promise<string[]> {
   async function ask(): Promise<string[]> {
-    const answer = await fetch(`${url}/v1/completions`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${limited}` },
-      body: JSON.stringify({ model: 'demo', prompt: 'Hi', max_tokens: 100 }),
-    });
+    const answer = await complete(url, limited);
     const text = await answer.text();
     return answer.status === 200 ? [] : [`${answer.status} ${text}`];
   }
@@ -244,40 +200,39 @@ async function main(): Promise<number> {
       minutes: { type: 'string', default: '20' },
       seed: { type: 'string' },
       clients: { type: 'string', default: '24' },
+      leak: { type: 'string', default: '0' },
     },
   });
   const minutes = Number(values.minutes);
   const seed = Number(values.seed ?? Math.floor(Math.random() * 1e9));
   const clients = Number(values.clients);
-  if (!(minutes > 0) || !Number.isSafeInteger(seed) || !(clients > 0)) {
-    throw new Error('--minutes, --seed and --clients take numbers');
+  if (
+    !(minutes > 0) ||
+    !Number.isSafeInteger(seed) ||
+    !(clients > 0) ||
+    !(Number(values.leak) >= 0)
+  ) {
+    throw new Error('--minutes, --seed, --clients and --leak take numbers');
   }
   console.log(`seed ${seed}, ${minutes} minutes, ${clients} clients`);
 
   await using stack = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), 'llm-gateway-soak-'));
   stack.defer(() => rmSync(folder, { recursive: true, force: true }));
-  const engines = new Engines();
+  const engines = new FailingEngines();
   stack.defer(() => engines.stop());
   const gateway = stack.use(
-    await startGateway({ ...settings, LLM_SERVER_URL: engines.urls, DATA_DIR: folder }),
+    await startGateway({
+      ...settings,
+      LLM_SERVER_URL: engines.urls,
+      DATA_DIR: folder,
+      SOAK_LEAK_BYTES: values.leak,
+    }),
   );
   const { url, pid } = gateway;
   let exitCode: number | undefined;
   void gateway.exited.then((code) => (exitCode = code));
-  /** Waits until every engine is up: one that was away often is looked at again after half a minute only. */
-  async function untilUp(): Promise<void> {
-    let states = '';
-    const areUp = async () => {
-      const { upstreams } = await healthOf(gateway);
-      states = upstreams.map(({ id, state }) => `${id} ${state}`).join(', ');
-      return upstreams.every(({ state }) => state === 'up');
-    };
-    await until('the engines are up', areUp, upWithinMs).catch((error: unknown) => {
-      throw new Error(`${states}: ${String(error)}`);
-    });
-  }
-  await untilUp();
+  await untilUp(gateway);
   const limits = { concurrentRequests, requestsPerMinute: 100_000 };
   const keys: Keys = {
     free: key,
@@ -297,27 +252,33 @@ async function main(): Promise<number> {
   const wrong = new Map<string, number>();
   const load = { url, keys, engines, seed, clients, counts, wrong };
   await runLoad({ ...load, ms: warmUpMs });
-  await untilUp();
+  await untilUp(gateway);
   const before = await settledFootprint(gateway);
   console.log(`before: ${describeFootprint(before)}`);
 
-  const settled: number[] = [];
   let mostDescriptors = 0;
   const sampler = setInterval(() => {
     readLog();
     if (exitCode !== undefined) return;
     mostDescriptors = Math.max(mostDescriptors, descriptorsOf(pid).descriptors);
   }, 1_000);
-  for (let part = 1; part <= parts; part++) {
-    await runLoad({ ...load, seed: seed + part * 1_000_000, ms: (minutes * 60_000) / parts });
-    const busy = rssBytes([pid]);
-    await untilUp();
-    settled.push(await settledMemory(gateway));
-    const megabytes = [busy, settled.at(-1) as number].map((bytes) => Math.round(bytes / 1e6));
-    const minute = ((minutes / parts) * part).toFixed(1);
-    console.log(`${minute} min: RSS ${megabytes.join(' MB at the end of the load, ')} MB settled`);
+  const settled: Memory[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    const ms = (minutes / rounds) * 60_000;
+    await runLoad({ ...load, seed: seed + round * 1_000_000, ms });
+    const { rss: busyRss } = residentOf(pid);
+    const memory = await settledMemory(gateway);
+    settled.push(memory);
+    const [busy, rss, written, heap] = [busyRss, memory.rss, memory.written, memory.heap].map(
+      (bytes) => (bytes / 1e6).toFixed(1),
+    );
+    const minute = ((minutes / rounds) * round).toFixed(1);
+    console.log(
+      `${minute} min: RSS ${busy} MB at the end of the load, ${rss} MB settled (${written} MB written, heap ${heap} MB)`,
+    );
   }
   clearInterval(sampler);
+  await untilUp(gateway);
   const after = await settledFootprint(gateway, before);
   console.log(`after:  ${describeFootprint(after)}`);
   console.log(`grown:  ${growthBetween(before, after)}`);
@@ -331,9 +292,12 @@ async function main(): Promise<number> {
     else failed++;
     console.log(reasons.length === 0 ? `ok: ${what}` : `NOT OK: ${what}: ${reasons.join('; ')}`);
   }
-  const growth = growthOf(settled);
-  const percent = `${(100 * growth).toFixed(1)} %`;
-  judge(`memory is flat (${percent})`, growth <= mayGrow ? [] : [`it grew by ${percent}`]);
+  const counted = settled.slice(fillingRounds);
+  for (const [what, kind] of Object.entries(memoryKinds)) {
+    const growth = growthOf(counted.map((memory) => memory[kind]));
+    const percent = `${(100 * growth).toFixed(1)} %`;
+    judge(`${what} is flat (${percent})`, growth <= mayGrow ? [] : [`it grew by ${percent}`]);
+  }
   judge('nothing more is held than before', leaksBetween(before, after));
   judge('no request, slot or lease is left', await leftIn(gateway));
   judge('no reservation is left', await refusalsOf(url, keys.limited));

@@ -3,18 +3,25 @@
  * client the reader of the answer; what becomes of a run stands in relay/exchange.ts.
  */
 import { Elysia } from 'elysia';
-import { clientAuth, presentedKeys, type ClientDoor } from './auth.ts';
+import { clientAuth, presentedKeys, type ClientDoor, type RequestIds } from './auth.ts';
 import { Client, type TimeoutSetter } from './client.ts';
 import { refusalOf } from './paths.ts';
 import { Runs, type RunOptions } from '../relay/runs.ts';
 import { withoutValues } from '../wire/headers.ts';
 import { withoutKey } from '../wire/querykey.ts';
-import { routes } from '../wire/routes.ts';
+import type { Caller } from '../request/caller.ts';
+import { routes, type Route } from '../wire/routes.ts';
 import { deploymentOf, deploymentsPath } from '../wire/spelling.ts';
 
 export interface ProxyOptions extends RunOptions, ClientDoor {
   /** How long a client's connection may be idle. */
   idleSeconds: number;
+}
+
+/** What a handler knows of a request that the door has let in. */
+interface Admitted extends RequestIds {
+  request: Request;
+  caller: Caller;
 }
 
 /**
@@ -23,8 +30,28 @@ export interface ProxyOptions extends RunOptions, ClientDoor {
  */
 export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null) {
   const runs = new Runs(options);
+
+  /** Starts the run of a request, without the keys that it presents. */
+  function start(
+    { request, requestId: id, uniqueId, caller }: Admitted,
+    route: Route,
+    deployedModel?: string,
+  ): Promise<Response> {
+    const { method } = request;
+    const url = withoutKey(request.url, () => presentedKeys(request));
+    // Of a key in the query nothing else knows.
+    const hadKey = url !== request.url;
+    const headers = hadKey
+      ? withoutValues(request.headers, presentedKeys(request))
+      : request.headers;
+    return runs.start(
+      { id, uniqueId, caller, route, method, url, headers, body: request, deployedModel },
+      new Client(request, server, options.idleSeconds),
+    );
+  }
+
   const plugin = new Elysia({ name: 'proxy' })
-    .use(deployments(options, runs, server))
+    .use(deployments(options, start))
     .use(clientAuth(options));
   for (const route of routes) {
     plugin.route(
@@ -32,16 +59,8 @@ export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null)
       route.path,
       // Elysia reads off the source of a handler what to prepare: `server` as a parameter would be defined as a property
       // of each request. A promise that is returned is waited for.
-      function proxyRequest({ request, requestId: id, uniqueId, caller }) {
-        const { method } = request;
-        const url = withoutKey(request.url, () => presentedKeys(request));
-        // Of a key in the query nothing else knows.
-        const hadKey = url !== request.url;
-        const headers = hadKey
-          ? withoutValues(request.headers, presentedKeys(request))
-          : request.headers;
-        const input = { id, uniqueId, caller, route, method, url, headers, body: request };
-        return runs.start(input, new Client(request, server, options.idleSeconds));
+      function proxyRequest({ request, requestId, uniqueId, caller }) {
+        return start({ request, requestId, uniqueId, caller }, route);
       },
       { parse: 'none' },
     );
@@ -50,7 +69,10 @@ export function proxy(options: ProxyOptions, server: () => TimeoutSetter | null)
 }
 
 /** The plugin with the routes under the names of Azure's deployments; the name is that of the model. */
-function deployments(options: ProxyOptions, runs: Runs, server: () => TimeoutSetter | null) {
+function deployments(
+  door: ClientDoor,
+  start: (admitted: Admitted, route: Route, deployedModel: string) => Promise<Response>,
+) {
   return (
     new Elysia({ name: 'deployments' })
       // Before the key: what is no route is a 404 to everybody.
@@ -59,18 +81,12 @@ function deployments(options: ProxyOptions, runs: Runs, server: () => TimeoutSet
         if (deployment === undefined) throw refusalOf(path, []);
         return { deployment };
       })
-      .use(clientAuth(options))
+      .use(clientAuth(door))
       .post(
         `${deploymentsPath}*`,
-        function proxyDeployment({ request, requestId: id, uniqueId, caller, deployment }) {
-          const { method, headers } = request;
-          const { route, model: deployedModel } = deployment;
-          const url = withoutKey(request.url);
-          const input = { id, uniqueId, caller, route, method, url, headers, body: request };
-          return runs.start(
-            { ...input, deployedModel },
-            new Client(request, server, options.idleSeconds),
-          );
+        function proxyDeployment({ request, requestId, uniqueId, caller, deployment }) {
+          const { route, model } = deployment;
+          return start({ request, requestId, uniqueId, caller }, route, model);
         },
         { parse: 'none' },
       )

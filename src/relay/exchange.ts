@@ -88,7 +88,7 @@ export interface RequestInput {
   headers: Headers;
   body: BodySource;
   /** The model that the URL names: that of a deployment. The body must name the same one, or none. */
-  deployedModel?: string;
+  deployedModel?: string | undefined;
 }
 
 /** What the engine gets of a request. */

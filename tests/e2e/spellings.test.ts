@@ -127,6 +127,15 @@ describe("Azure's deployments", () => {
     expect(String(Buffer.from(engine.requests[0]?.body ?? ''))).toContain('name="model"');
   });
 
+  test('a key that a request presents reaches no engine in another place', async () => {
+    const path = `${deployed}&trace=${key}&key=${key}`;
+    const headers = { Authorization: undefined, 'X-Trace': key };
+    expect((await ask(gateway.url, { path, headers, body })).status).toBe(200);
+    expect(engine.requests).toHaveLength(1);
+    expect(JSON.stringify(engine.requests[0]?.headers)).not.toContain(key);
+    expect(received()).toEqual([`POST ${chat}?api-version=2025-01-01-preview`]);
+  });
+
   test('equal bodies for two deployments share no kept answer', async () => {
     const asked = { ...body, temperature: 0 };
     const models = ['one', 'two', 'one'];

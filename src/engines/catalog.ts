@@ -4,8 +4,8 @@
  */
 import { GatewayError } from '../wire/errors.ts';
 import { isPattern } from '../wire/modellist.ts';
+import { foldedName } from '../wire/modelnames.ts';
 import {
-  foldedName,
   isNameAt,
   matches,
   namedBy,

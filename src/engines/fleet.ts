@@ -121,10 +121,14 @@ export class Fleet {
     return this.#domains;
   }
 
+  #withIds(ids: readonly string[]): Upstream[] {
+    return this.#upstreams.filter(({ id }) => ids.includes(id));
+  }
+
   /** Returns the domain of those upstreams: the one that they have if it is theirs alone, else a new one. */
   #domainOf(ids: readonly string[]): Succession {
     const id = ids.toSorted().join(' ');
-    const upstreams = this.#upstreams.filter((upstream) => ids.includes(upstream.id));
+    const upstreams = this.#withIds(ids);
     const origins = [...new Set(upstreams.map(({ domain }) => domain))];
     const domain = origins.find((origin) => origin.id === id) ?? new Domain(id);
     for (const upstream of upstreams) upstream.joins(domain);
@@ -146,7 +150,7 @@ export class Fleet {
     if (parts === undefined) this.#serving.set(choice, (parts = new Map()));
     const known = parts.get(route);
     if (known !== undefined) return known;
-    const chosen = this.#upstreams.filter(({ id }) => choice.upstreams.includes(id));
+    const chosen = this.#withIds(choice.upstreams);
     const upstreams = chosen.filter(({ kind }) => isServedBy(route, kind)).map(({ id }) => id);
     if (upstreams.length === 0 && chosen.length > 0) throw notServed(route, chosen);
     const part = upstreams.length === chosen.length ? choice : { ...choice, upstreams };
@@ -158,8 +162,7 @@ export class Fleet {
   groupOf(choice: Choice): SlotGroup {
     let group = this.#groups.get(choice);
     if (group === undefined) {
-      const upstreams = this.#upstreams.filter(({ id }) => choice.upstreams.includes(id));
-      const slotSets = upstreams.map((upstream) => {
+      const slotSets = this.#withIds(choice.upstreams).map((upstream) => {
         const slots = upstream.slotsFor(choice.rewrite?.[upstream.id] ?? choice.model);
         this.#owners.set(slots, upstream);
         return slots;

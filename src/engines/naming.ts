@@ -3,6 +3,7 @@
  */
 import type { EngineKind } from '../wire/kinds.ts';
 import { isPattern, listedNames } from '../wire/modellist.ts';
+import { foldedName } from '../wire/modelnames.ts';
 
 /** What one upstream serves. */
 export interface Served {
@@ -22,11 +23,6 @@ export interface Known {
   model: string;
   /** Whether the engine itself takes the name for the model. */
   takesName: boolean;
-}
-
-/** Returns a name as Ollama compares it: without regard to case, and the tag `latest` is that of a name without one. */
-export function foldedName(name: string): string {
-  return name.toLowerCase().replace(/:latest$/, '');
 }
 
 /** Returns the listed name that the engine takes this one for; `undefined` if it lists none. */

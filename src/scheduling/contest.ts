@@ -6,7 +6,7 @@ import type { Domain } from '../engines/slots.ts';
 import type { Priority } from '../request/caller.ts';
 
 /** How many tokens interactive jobs get for each token of a batch, while both wait. */
-const interactiveForBatch = 9;
+export const interactiveForBatch = 9;
 /** How much earlier jobs still count for what a job takes, after another one. */
 const earlierShare = 0.95;
 /** Sums of fractions differ from the truth by less. */

@@ -2,6 +2,7 @@
  * In which order those that wait will have their turn, as far as it can be told: all of them are ranked at once and the
  * ranks are shared, since to rank one costs nearly as much as to rank all. It grants nothing, and has no clock.
  */
+import { interactiveForBatch } from './contest.ts';
 import { byOrder } from './lanes.ts';
 import type { Crowd, Line, Share, Waiter } from './waiter.ts';
 import type { SlotSet } from '../engines/slots.ts';
@@ -9,8 +10,6 @@ import type { SlotSet } from '../engines/slots.ts';
 /** How old ranks may be, in milliseconds: of a waiter that has one, and until one that came since has one. */
 const oldMs = 500;
 const newMs = 100;
-/** Interactive jobs that are taken to run before each batch, where they are of the same size. */
-const interactiveForBatch = 9;
 /** How many of the callers that are next are remembered. */
 const maxFirst = 4;
 
@@ -113,7 +112,10 @@ function connected(all: Iterable<Crowd>): Crowd[][] {
   return [...new Set(groups.values())];
 }
 
-/** Ranks those that compete; returns how many they are, and the first of them. */
+/**
+ * Ranks those that compete; returns how many they are, and the first of them. Jobs are taken to be of the same size, so that
+ * the tokens that interactive ones get for each of a batch are as many jobs.
+ */
 function rank(crowds: readonly Crowd[]): Pick<Ranking, 'size' | 'first'> {
   const interactive = startsOf(crowds, 'interactive');
   const batch = startsOf(crowds, 'batch');

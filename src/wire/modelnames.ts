@@ -34,3 +34,8 @@ function decoded(name: string): string {
     return 'model'; // Parsers differ: `%u006d` is an m to some, and a stray percent sign is left out by others.
   }
 }
+
+/** Returns a name as Ollama compares it: without regard to case, and the tag `latest` is that of a name without one. */
+export function foldedName(name: string): string {
+  return name.toLowerCase().replace(/:latest$/, '');
+}

@@ -4,6 +4,7 @@
  */
 import { isRecord, editJson, spans, textOf } from './json.ts';
 import { isPattern } from './modellist.ts';
+import { foldedName } from './modelnames.ts';
 
 /** The list of one engine. */
 export interface OllamaList {
@@ -11,11 +12,6 @@ export interface OllamaList {
   /** The models that the operator offers of it; `undefined` for all. */
   models: readonly string[] | undefined;
   aliases: Readonly<Record<string, string>>;
-}
-
-/** Returns a name as Ollama compares it. */
-function folded(name: string): string {
-  return name.toLowerCase().replace(/:latest$/, '');
 }
 
 function nameIn(entry: Uint8Array): string | undefined {
@@ -47,15 +43,15 @@ export function mergeOllamaLists(
   allowed: readonly string[] | undefined,
 ): Uint8Array {
   const found = new Map<string, Uint8Array>();
-  const permitted = allowed && new Set(allowed.map(folded));
-  const mayUse = (name: string) => permitted?.has(folded(name)) ?? true;
+  const permitted = allowed && new Set(allowed.map(foldedName));
+  const mayUse = (name: string) => permitted?.has(foldedName(name)) ?? true;
   for (const { list, models, aliases } of lists) {
-    const offered = models && new Set(models.map(folded));
+    const offered = models && new Set(models.map(foldedName));
     for (const { name, entry } of entriesOf(list)) {
-      if (offered?.has(folded(name)) === false) continue;
+      if (offered?.has(foldedName(name)) === false) continue;
       if (mayUse(name) && !found.has(name)) found.set(name, entry);
       for (const [alias, target] of Object.entries(aliases)) {
-        const isAlias = !isPattern(alias) && folded(target) === folded(name);
+        const isAlias = !isPattern(alias) && foldedName(target) === foldedName(name);
         if (!isAlias || found.has(alias) || !(mayUse(alias) || mayUse(name))) continue;
         found.set(alias, renamed(entry, alias));
       }

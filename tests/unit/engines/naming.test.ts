@@ -3,7 +3,6 @@
  */
 import { expect, test } from 'bun:test';
 import {
-  foldedName,
   isNameAt,
   matches,
   namedBy,
@@ -29,7 +28,6 @@ test('Ollama takes them in any case, and gets them as it lists them', () => {
   expect(namedBy(ollama, 'x:latest')?.model).toBe('x');
   expect(namedBy(ollama, 'L:Latest')?.model).toBe('l:latest');
   expect(namedBy(ollama, 'l')?.takesName).toBe(true);
-  expect([foldedName('A:Latest'), foldedName('a:8b')]).toEqual(['a', 'a:8b']);
 });
 
 test('an alias is followed once, and a pattern is no name', () => {

@@ -1,6 +1,10 @@
 /** Where an engine may read the name of a model in addition to the member that is checked. */
 import { describe, expect, test } from 'bun:test';
-import { namesModelElsewhere, namesModelInQuery } from '../../../src/wire/modelnames.ts';
+import {
+  foldedName,
+  namesModelElsewhere,
+  namesModelInQuery,
+} from '../../../src/wire/modelnames.ts';
 
 describe('a member of a body', () => {
   test.each([
@@ -46,4 +50,8 @@ describe('a query', () => {
   test.each(['', '?', '?x=model', '?x=1&y=2', '?my_model=b'])('%j names none', (search) => {
     expect(namesModelInQuery(search)).toBe(false);
   });
+});
+
+test('Ollama compares names without regard to case and to the tag latest', () => {
+  expect([foldedName('A:Latest'), foldedName('a:8b')]).toEqual(['a', 'a:8b']);
 });

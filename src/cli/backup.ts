@@ -1,45 +1,25 @@
 /**
  * The command `backup`: copies the store to a file, whether or not a gateway runs on it.
  */
-import {
-  commonHelp,
-  configOf,
-  Misuse,
-  obey,
-  type CommandContext,
-  type ExitCode,
-  type Syntax,
-} from './command.ts';
-import { json, oneLine } from './table.ts';
+import { fileSyntax, runOnFile, type CommandContext, type ExitCode } from './command.ts';
+import { oneLine } from './table.ts';
 import { backUp } from '../stores/open.ts';
 
 /** The arguments of `backup`. */
-export const backupSyntax: Syntax = {
-  help: `Usage: llm-gateway backup FILE [options]
+export const backupSyntax = fileSyntax(`Usage: llm-gateway backup FILE [options]
 Copies the store in DATA_DIR to a new file: keys, audit and usage as they are at one moment. A gateway may run on it
 meanwhile.
 
-  --force            replace FILE if it is there
-  --json             as JSON${commonHelp}`,
-  options: { force: { type: 'boolean' }, json: { type: 'boolean' } },
-  isAboutKey: false,
-  takesWord: true,
-};
+  --force            replace FILE if it is there`);
 
 /** Runs `llm-gateway backup` with the arguments behind it. */
 export async function runBackup(
   args: readonly string[],
   context: CommandContext,
 ): Promise<ExitCode> {
-  return await obey(backupSyntax, args, context, 'backup', (given) => {
-    const { values, named } = given;
-    if (named === '') throw new Misuse('name the file of the backup');
-    const dir = context.dataDir(configOf(given));
-    const copied = backUp(dir, named, values['force'] === true);
-    context.print(
-      values['json']
-        ? json({ ...copied })
-        : `The store in ${dir} is copied to ${oneLine(copied.file)} (${copied.bytes} bytes).`,
-    );
+  return await runOnFile(backupSyntax, args, context, 'backup', (dir, file, isForced) => {
+    const made = backUp(dir, file, isForced);
+    const text = `The store in ${dir} is copied to ${oneLine(made.file)} (${made.bytes} bytes).`;
+    return { made, text };
   });
 }

@@ -7,7 +7,7 @@ import { messageOf } from '../wire/errors.ts';
 import { didYouMean } from '../config/nearest.ts';
 import { InputError } from '../config/problems.ts';
 import type { LedgerStores } from '../stores/open.ts';
-import { oneLine } from './table.ts';
+import { json, oneLine } from './table.ts';
 
 /** What a command needs of the process; `print` and `printError` end the line. */
 export interface CommandContext {
@@ -91,12 +91,12 @@ export async function runCommand(
 }
 
 /** Returns the file that --config names. */
-export function configOf({ values }: Given): string | undefined {
+function configOf({ values }: Given): string | undefined {
   return values['config'] as string | undefined; // As declared.
 }
 
 /** Reads the arguments of a command and does `work` with them, or prints its help, or what is wrong. */
-export async function obey(
+async function obey(
   syntax: Syntax,
   args: readonly string[],
   context: CommandContext,
@@ -115,6 +115,37 @@ export async function obey(
     if (isMisuse) context.printError(`Try: llm-gateway ${title} --help`);
     return isMisuse ? 2 : 1;
   }
+}
+
+/** Returns the arguments of a command on the file of a backup. */
+export function fileSyntax(help: string): Syntax {
+  return {
+    help: `${help}
+  --json             as JSON${commonHelp}`,
+    options: { force: { type: 'boolean' }, json: { type: 'boolean' } },
+    isAboutKey: false,
+    takesWord: true,
+  };
+}
+
+/**
+ * Runs a command on the file of a backup.
+ * @param work works on the folder of the store and that file, and returns what came of it, with a text for people
+ */
+export async function runOnFile(
+  syntax: Syntax,
+  args: readonly string[],
+  context: CommandContext,
+  title: string,
+  work: (dir: string, file: string, isForced: boolean) => { made: object; text: string },
+): Promise<ExitCode> {
+  return await obey(syntax, args, context, title, (given) => {
+    const { values, named } = given;
+    if (named === '') throw new Misuse('name the file of the backup');
+    const dir = context.dataDir(configOf(given));
+    const { made, text } = work(dir, named, values['force'] === true);
+    context.print(values['json'] ? json({ ...made }) : text);
+  });
 }
 
 /**

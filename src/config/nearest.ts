@@ -2,6 +2,7 @@
  * Finds the known name that somebody who typed another one probably meant. It suggests nothing where the two have too
  * little in common.
  */
+import { editDistance } from '../wire/editdistance.ts';
 
 /** Longer words are no typing errors, and comparing them would cost time. */
 const maxLength = 60;
@@ -9,27 +10,6 @@ const maxLength = 60;
 /** Returns a name without what is often spelled otherwise: its case, hyphens and underscores. */
 function lettersOf(name: string): string {
   return name.toLowerCase().replace(/[_-]/g, '');
-}
-
-/** Returns how many letters must be added, removed, replaced or swapped with their neighbour to turn `a` into `b`. */
-function distanceOf(a: string, b: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const isSame = a[row - 1] === b[column - 1];
-      const isSwap = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
-      current[column] = Math.min(
-        (last[column] as number) + 1,
-        (current[column - 1] as number) + 1,
-        (last[column - 1] as number) + (isSame ? 0 : 1),
-        isSwap ? (beforeLast[column - 2] as number) + 1 : Number.POSITIVE_INFINITY,
-      );
-    }
-    [beforeLast, last] = [last, current];
-  }
-  return last[b.length] as number;
 }
 
 /**
@@ -46,7 +26,7 @@ export function nearest(
   let best: string | undefined;
   let least = Math.floor(letters.length / lettersPerMistake) + 1;
   for (const name of known) {
-    const distance = distanceOf(letters, lettersOf(name));
+    const distance = editDistance(letters, lettersOf(name), 1);
     if (distance < least) [best, least] = [name, distance];
   }
   return best;

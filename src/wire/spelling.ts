@@ -2,6 +2,7 @@
  * Other spellings of the paths of the table of routes, and hints for paths that are none. Pure. Whatever a client sends,
  * the result is a path of the table: what is checked and what is forwarded is that path, never the client's text.
  */
+import { editDistance } from './editdistance.ts';
 import { routes, type Route } from './routes.ts';
 
 /** What stands in base URLs in front of a route, once or several times. */
@@ -163,25 +164,10 @@ function similarTo(bare: string): string | undefined {
     const own = path.replace(/^\/v1(?=\/)/, '');
     const most = Math.min(fewest - 1, Math.floor(own.length / 3));
     if (Math.abs(own.length - wanted.length) > most) continue;
-    const difference = distance(own, wanted);
+    const difference = editDistance(own, wanted, 2);
     if (difference > most) continue;
     fewest = difference;
     nearest = path;
   }
   return nearest;
-}
-
-/** Returns how many letters must be put in, taken out or changed to make one text of the other. */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const isEqual = from[i - 1] === to[j - 1];
-      const changed = (row[j - 1] as number) + (isEqual ? 0 : 1);
-      next.push(Math.min(changed, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] as number;
 }

@@ -17,6 +17,7 @@ import {
 } from './config/load.ts';
 import { didYouMean } from './config/nearest.ts';
 import { InputError } from './config/problems.ts';
+import { notedReads } from './config/watchedfiles.ts';
 import { optionProblem } from './cli/command.ts';
 import { oneLine } from './cli/table.ts';
 import { countIssuedKeys, openLedger } from './stores/open.ts';
@@ -267,11 +268,7 @@ async function printCompletion(args: string[]): Promise<void> {
 
 /** Runs the gateway until a signal ends it. */
 async function runServe(commandLine: CommandLine, env: Environment): Promise<never> {
-  const files = new Set<string>();
-  const readFile = (path: string) => {
-    files.add(path);
-    return readFileSync(path, 'utf8');
-  };
+  const { files, readFile } = notedReads();
   const config = load(commandLine, env, { isForStart: true, readFile });
   if (!hasKeys(config)) {
     quit(

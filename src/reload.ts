@@ -4,12 +4,11 @@
  * and no file counts before it stands still. Settings that cannot change while the gateway runs are logged; their rows in
  * config/settings.ts say which.
  */
-import { readFileSync } from 'node:fs';
 import type { Config } from './config/load.ts';
 import { InputError } from './config/problems.ts';
 import { needRestart } from './config/settings.ts';
 import type { ReadFile } from './config/sources.ts';
-import { WatchedFiles } from './config/watchedfiles.ts';
+import { notedReads, WatchedFiles } from './config/watchedfiles.ts';
 import { keyOptions, type Parts } from './gateway.ts';
 import type { Certificate } from './listen.ts';
 import type { Secrets } from './config/secrets.ts';
@@ -47,11 +46,7 @@ export function watchConfig(
 
   function reload(): void {
     if (isDraining()) return;
-    const read = new Set<string>();
-    const readFile = (path: string) => {
-      read.add(path);
-      return readFileSync(path, 'utf8');
-    };
+    const { files: read, readFile } = notedReads();
     try {
       const next = load(() => keys.issuedCount, readFile);
       if (watched.replace(read)) return;

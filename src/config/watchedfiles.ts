@@ -2,7 +2,9 @@
  * Watches files and tells when one of them has changed and all stand still: the same size and time at two looks, so that
  * none is read while it is being written.
  */
+import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import type { ReadFile } from './sources.ts';
 
 /** Short enough that a change is soon taken, and long enough that a slow writer has written more. */
 const lookMs = 500;
@@ -15,6 +17,16 @@ async function stateOf(path: string): Promise<string> {
   } catch {
     return 'missing'; // The error of reading it says why.
   }
+}
+
+/** Returns what reads files as text, and the paths of those that it was asked for. */
+export function notedReads(): { files: Set<string>; readFile: ReadFile } {
+  const files = new Set<string>();
+  const readFile = (path: string) => {
+    files.add(path);
+    return readFileSync(path, 'utf8');
+  };
+  return { files, readFile };
 }
 
 /** The state of each file, by its path. */

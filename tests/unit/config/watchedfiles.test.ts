@@ -5,7 +5,7 @@ import { describe, expect, test } from 'bun:test';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { WatchedFiles } from '../../../src/config/watchedfiles.ts';
+import { notedReads, WatchedFiles } from '../../../src/config/watchedfiles.ts';
 
 /** Files whose states the test sets, watched from now on; `told` counts. */
 async function watched(...states: string[]) {
@@ -150,4 +150,11 @@ test('on disk: a file that is written, replaced or taken away is another one', a
     expect(told).toBe(index + 1);
   }
   rmSync(folder, { recursive: true });
+});
+
+test('the files that were asked for are noted, those that are missing too', () => {
+  const { files, readFile } = notedReads();
+  expect(readFile(import.meta.path)).toContain('notedReads');
+  expect(() => readFile('/no/such/file')).toThrow('ENOENT');
+  expect([...files]).toEqual([import.meta.path, '/no/such/file']);
 });

@@ -1,18 +1,6 @@
 import { ChatOpenAI } from '@langchain/openai';
-import { asked, parameters, perform } from './task.mjs';
+import { performWith } from './langchain.mjs';
+import { asked } from './task.mjs';
 
-const { baseUrl: baseURL, key: apiKey, model, prompt } = asked;
-const chat = new ChatOpenAI({ model, apiKey, configuration: { baseURL } });
-
-async function* stream(signal) {
-  for await (const { text } of await chat.stream(prompt, { signal })) yield text;
-}
-
-async function callTool() {
-  const description = 'Tells the weather.';
-  const tools = [{ name: 'get_weather', description, schema: parameters }];
-  const { tool_calls: calls } = await chat.bindTools(tools).invoke(prompt);
-  return calls[0].args;
-}
-
-await perform({ stream, callTool });
+const { baseUrl: baseURL, key: apiKey, model } = asked;
+await performWith(new ChatOpenAI({ model, apiKey, configuration: { baseURL } }));

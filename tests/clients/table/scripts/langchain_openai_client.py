@@ -1,22 +1,5 @@
+from langchain_client import perform_with
 from langchain_openai import ChatOpenAI
-from task import asked, parameters, perform
+from task import asked
 
-chat = ChatOpenAI(model=asked["model"], base_url=asked["baseUrl"], api_key=asked["key"])
-
-
-def stream():
-    chunks = chat.stream(asked["prompt"])
-    try:
-        for chunk in chunks:
-            yield chunk.text
-    finally:
-        chunks.close()
-
-
-def call_tool():
-    tool = {"name": "get_weather", "description": "Tells the weather.", "parameters": parameters}
-    tools = [{"type": "function", "function": tool}]
-    return chat.bind_tools(tools).invoke(asked["prompt"]).tool_calls[0]["args"]
-
-
-perform(stream, call_tool)
+perform_with(ChatOpenAI(model=asked["model"], base_url=asked["baseUrl"], api_key=asked["key"]))
